@@ -1,0 +1,282 @@
+"""The fold: pure and total. `judge` never raises, whatever the order or number of events.
+
+An event that may change nothing says why (`Ignored`); it stays in the log and in the timeline. The rules:
+a terminal status never changes; an event of another attempt than the current one is inert; progress only grows;
+a duplicate finds its change already made.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+
+from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput, Thumbnail
+from schemas.events import (
+    Event,
+    GenerationCanceled,
+    GenerationCancelRequested,
+    GenerationCompleted,
+    GenerationDeleted,
+    GenerationDispatched,
+    GenerationFailed,
+    GenerationHeartbeatReceived,
+    GenerationModerated,
+    GenerationProgressed,
+    GenerationRequested,
+    GenerationRetried,
+    GenerationStarted,
+    GenerationTimedOut,
+    ThumbnailCreated,
+    ThumbnailFailed,
+)
+
+
+class Ignored(StrEnum):
+    """Why an event changed nothing."""
+
+    NOT_REQUESTED = "not_requested"
+    ALREADY_REQUESTED = "already_requested"
+    ALREADY_DISPATCHED = "already_dispatched"
+    ALREADY_STARTED = "already_started"
+    ALREADY_CANCEL_REQUESTED = "already_cancel_requested"
+    ALREADY_DELETED = "already_deleted"
+    NOT_NEWER = "not_newer"
+    TERMINAL = "terminal"
+    STALE_ATTEMPT = "stale_attempt"
+    UNKNOWN_ATTEMPT = "unknown_attempt"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    NOT_COMPLETED = "not_completed"
+    UNKNOWN_OUTPUT = "unknown_output"
+    THUMBNAIL_EXISTS = "thumbnail_exists"
+    UNKNOWN_TYPE = "unknown_type"
+    IMPLAUSIBLE_TIME = "implausible_time"
+
+
+LiveEvent = (
+    GenerationDispatched
+    | GenerationStarted
+    | GenerationProgressed
+    | GenerationHeartbeatReceived
+    | GenerationCompleted
+    | GenerationFailed
+    | GenerationCancelRequested
+    | GenerationCanceled
+    | GenerationTimedOut
+    | GenerationModerated
+    | GenerationRetried
+)
+"""Events that only a generation that has not ended can take."""
+
+
+def evolve(state: Generation | None, event: Event) -> Generation | None:
+    """The state after the event: the same object when the event is ignored."""
+    judgement = judge(state, event)
+    return state if isinstance(judgement, Ignored) else judgement
+
+
+def judge(state: Generation | None, event: Event) -> Generation | Ignored:
+    """The changed state, or the reason why nothing changes."""
+    if state is None:
+        return _requested(event) if isinstance(event, GenerationRequested) else Ignored.NOT_REQUESTED
+    match event:
+        case GenerationRequested():
+            return Ignored.ALREADY_REQUESTED
+        case ThumbnailCreated() | ThumbnailFailed():
+            return _thumbnail(state, event)
+        case GenerationDeleted():
+            return _deleted(state, event)
+        case _:
+            return _live(state, event)
+
+
+def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
+    if state.terminal:
+        return Ignored.TERMINAL
+    if event.attempt is not None and event.attempt != state.attempt:
+        return Ignored.STALE_ATTEMPT if event.attempt < state.attempt else Ignored.UNKNOWN_ATTEMPT
+    match event:
+        case GenerationProgressed():
+            return _progressed(state, event)
+        case GenerationHeartbeatReceived():
+            return _heartbeat(state, event)
+        case GenerationDispatched():
+            return _dispatched(state, event)
+        case GenerationStarted():
+            return _started(state, event)
+        case GenerationRetried():
+            return _retried(state)
+        case GenerationCancelRequested():
+            return _cancel_requested(state, event)
+        case _:
+            return _ending(state, event)
+
+
+def _ending(
+    state: Generation,
+    event: GenerationCompleted | GenerationFailed | GenerationCanceled | GenerationTimedOut | GenerationModerated,
+) -> Generation:
+    match event:
+        case GenerationCompleted():
+            return _completed(state, event)
+        case GenerationFailed():
+            return _failed(state, event)
+        case GenerationCanceled():
+            return _ended(state, event, Status.CANCELED, None)
+        case GenerationTimedOut():
+            reason = event.reason or "the deadline passed before the generation ended"
+            return _ended(state, event, Status.TIMED_OUT, Problem("timed_out", reason, retryable=True))
+        case GenerationModerated():
+            return _ended(state, event, Status.MODERATED, Problem("moderated", event.reason, retryable=False))
+        case _:
+            assert_never(event)
+
+
+def _requested(event: GenerationRequested) -> Generation:
+    return Generation(
+        generation_id=event.generation_id,
+        owner_id=event.owner_id,
+        model=event.model,
+        provider=event.provider,
+        max_attempts=event.max_attempts,
+        deadline=event.deadline,
+        requested_at=event.occurred_at,
+    )
+
+
+def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | Ignored:
+    if state.status is not Status.QUEUED:
+        return Ignored.ALREADY_DISPATCHED
+    return replace(
+        state,
+        version=state.version + 1,
+        status=Status.DISPATCHED,
+        provider=event.provider,
+        dispatched_at=event.occurred_at,
+    )
+
+
+def _started(state: Generation, event: GenerationStarted) -> Generation | Ignored:
+    if state.status is Status.PROCESSING:
+        return Ignored.ALREADY_STARTED
+    return _running(state, event)
+
+
+def _running(state: Generation, event: Event) -> Generation:
+    """Processing from now on: a worker that reports on an attempt has started it, announced or not."""
+    return replace(
+        state,
+        version=state.version + 1,
+        status=Status.PROCESSING,
+        started_at=state.started_at or event.occurred_at,
+        heartbeat_at=_later(state, event),
+    )
+
+
+def _progressed(state: Generation, event: GenerationProgressed) -> Generation | Ignored:
+    if state.percent is not None and event.percent <= state.percent:
+        return Ignored.NOT_NEWER
+    return replace(
+        state,
+        version=state.version + 1,
+        status=Status.PROCESSING,
+        started_at=state.started_at or event.occurred_at,
+        heartbeat_at=_later(state, event),
+        percent=event.percent,
+        stage=event.stage if event.stage is not None else state.stage,
+    )
+
+
+def _heartbeat(state: Generation, event: GenerationHeartbeatReceived) -> Generation | Ignored:
+    if state.heartbeat_at is not None and event.occurred_at <= state.heartbeat_at:
+        return Ignored.NOT_NEWER
+    return _running(state, event)
+
+
+def _later(state: Generation, event: Event) -> datetime:
+    known = state.heartbeat_at
+    return event.occurred_at if known is None else max(known, event.occurred_at)
+
+
+def _completed(state: Generation, event: GenerationCompleted) -> Generation:
+    outputs = tuple(
+        StoredOutput(o.id, o.object_key, o.mime_type, o.width, o.height, o.bytes, o.sha256) for o in event.outputs
+    )
+    ended = _ended(state, event, Status.COMPLETED, None)
+    return replace(ended, outputs=outputs, percent=100.0, started_at=state.started_at or event.occurred_at)
+
+
+def _failed(state: Generation, event: GenerationFailed) -> Generation:
+    problem = Problem(event.error.code, event.error.message, event.error.retryable)
+    if state.cancel_requested:
+        return _ended(state, event, Status.CANCELED, None)
+    if problem.retryable and _may_try_again(state, event):
+        return replace(_next_attempt(state), error=problem)
+    return _ended(state, event, Status.FAILED, problem)
+
+
+def _may_try_again(state: Generation, event: Event) -> bool:
+    in_time = state.deadline is None or event.occurred_at < state.deadline
+    return in_time and state.attempt < state.max_attempts
+
+
+def _retried(state: Generation) -> Generation | Ignored:
+    if state.attempt >= state.max_attempts:
+        return Ignored.ATTEMPTS_EXHAUSTED
+    return _next_attempt(state)
+
+
+def _next_attempt(state: Generation) -> Generation:
+    return replace(
+        state,
+        version=state.version + 1,
+        status=Status.QUEUED,
+        attempt=state.attempt + 1,
+        percent=None,
+        stage=None,
+        dispatched_at=None,
+        started_at=None,
+        heartbeat_at=None,
+    )
+
+
+def _cancel_requested(state: Generation, event: GenerationCancelRequested) -> Generation | Ignored:
+    if state.status is Status.QUEUED:  # nobody runs it: there is nobody to wait for
+        return _ended(replace(state, cancel_requested=True), event, Status.CANCELED, None)
+    if state.cancel_requested:
+        return Ignored.ALREADY_CANCEL_REQUESTED
+    return replace(state, version=state.version + 1, cancel_requested=True)
+
+
+def _ended(state: Generation, event: Event, status: Status, problem: Problem | None) -> Generation:
+    return replace(state, version=state.version + 1, status=status, ended_at=event.occurred_at, error=problem)
+
+
+def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | Ignored:
+    if state.status is not Status.COMPLETED:
+        return Ignored.NOT_COMPLETED
+    output = next((o for o in state.outputs if o.id == event.output_id), None)
+    if output is None:
+        return Ignored.UNKNOWN_OUTPUT
+    already_refused = output.thumbnail_error is not None and isinstance(event, ThumbnailFailed)
+    if output.thumbnail is not None or already_refused:
+        return Ignored.THUMBNAIL_EXISTS
+    changed = _with_thumbnail(output, event)
+    outputs = tuple(changed if o.id == event.output_id else o for o in state.outputs)
+    return replace(state, version=state.version + 1, outputs=outputs)
+
+
+def _with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> StoredOutput:
+    match event:
+        case ThumbnailCreated():
+            made = Thumbnail(event.object_key, event.mime_type, event.width, event.height, event.bytes)
+            return replace(output, thumbnail=made, thumbnail_error=None)
+        case ThumbnailFailed():
+            return replace(output, thumbnail_error=event.reason)
+        case _:
+            assert_never(event)
+
+
+def _deleted(state: Generation, event: GenerationDeleted) -> Generation | Ignored:
+    if state.deleted_at is not None:
+        return Ignored.ALREADY_DELETED
+    return replace(state, version=state.version + 1, deleted_at=event.occurred_at)

@@ -1,0 +1,87 @@
+"""The state of one generation, as far as folding it needs to know."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class Status(StrEnum):
+    """Where a generation stands. The last five are terminal and never change again."""
+
+    QUEUED = "queued"
+    DISPATCHED = "dispatched"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    TIMED_OUT = "timed_out"
+    MODERATED = "moderated"
+
+
+TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.TIMED_OUT, Status.MODERATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A stored thumbnail: object key, true content type, pixels, bytes."""
+
+    object_key: str
+    mime_type: str
+    width: int
+    height: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutput:
+    """One result and what became of its thumbnail: made, refused with a reason, or still open (both None)."""
+
+    id: str
+    object_key: str
+    mime_type: str | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    thumbnail: Thumbnail | None = None
+    thumbnail_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why it did not end well."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """The folded state. `version` grows by one with every applied event; `attempt` is the current attempt."""
+
+    generation_id: UUID
+    owner_id: UUID
+    model: str
+    provider: str
+    max_attempts: int
+    deadline: datetime | None
+    requested_at: datetime
+    status: Status = Status.QUEUED
+    version: int = 1
+    attempt: int = 1
+    percent: float | None = None
+    stage: str | None = None
+    cancel_requested: bool = False
+    dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    deleted_at: datetime | None = None
+    outputs: tuple[StoredOutput, ...] = ()
+    error: Problem | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL

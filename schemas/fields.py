@@ -1,0 +1,58 @@
+"""Field types shared by events, requests and resources. Each bound is part of the published contract."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
+
+PROMPT_MAX_CHARACTERS = 10_000
+SEED_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact."""
+
+SIZE_MIN, SIZE_MAX, SIZE_STEP = 256, 2048, 64
+"""Pixels; the grid of the original service for local and RunPod providers."""
+
+
+def _iso_utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+# PostgreSQL text cannot hold U+0000, so no text of ours may: it is refused at the edge, not in a transaction.
+NO_NUL = r"^[^\x00]*$"
+
+Moment = Annotated[AwareDatetime, PlainSerializer(_iso_utc, return_type=str, when_used="json")]
+"""An instant with a zone; written as RFC 3339 in UTC with a `Z`."""
+
+Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_MAX_CHARACTERS, pattern=NO_NUL)]
+Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
+Pixels = Annotated[int, Field(ge=1, le=65_535)]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_NUL)]
+"""A model, a provider, a worker: short, for people and for labels."""
+Text = Annotated[str, Field(max_length=2_000, pattern=NO_NUL)]
+ObjectKey = Annotated[str, Field(min_length=1, max_length=1_024, pattern=NO_NUL)]
+OutputId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Attempt = Annotated[int, Field(ge=1, le=1_000)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ByteCount = Annotated[int, Field(ge=0, le=2**53 - 1)]
+ErrorCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+TraceParent = Annotated[str, Field(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
+TraceState = Annotated[str, Field(max_length=512, pattern=NO_NUL)]
+
+
+def _on_the_grid(pixels: int) -> int:
+    if pixels % SIZE_STEP:
+        nearest = min(max(round(pixels / SIZE_STEP) * SIZE_STEP, SIZE_MIN), SIZE_MAX)
+        raise ValueError(f"must be a multiple of {SIZE_STEP}; the nearest allowed size is {nearest}")
+    return pixels
+
+
+GridPixels = Annotated[
+    int,
+    Field(ge=SIZE_MIN, le=SIZE_MAX, json_schema_extra={"multipleOf": SIZE_STEP}),
+    AfterValidator(_on_the_grid),
+]
+"""A side a client may ask for."""
+
+Id = UUID

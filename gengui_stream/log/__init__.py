@@ -1,0 +1,1 @@
+"""The append-only log on Kafka: its topic, appending, reading, positions, and the bytes of a record."""

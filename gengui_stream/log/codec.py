@@ -1,0 +1,134 @@
+"""Bytes of a record <-> events. Pure, and total in the reading direction.
+
+The value of a record is the whole event as JSON and is the truth. The headers repeat the envelope in the binary
+mode of CloudEvents' Kafka binding (v1.0.2, section 3.2), so that routers and tools need not parse values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.events import AnyEvent, Event
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+VALUE_MAX_BYTES: Final = 1_000_000
+"""Kafka's own default limit of a record; a larger event could not have been appended by us."""
+
+EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+CLOCK_SKEW_MAX: Final = timedelta(days=1)
+"""How far a producer's clock may be from the log's time of the record before its event is not believed."""
+
+_adapter: Final[TypeAdapter[Event]] = TypeAdapter(AnyEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownType:
+    """A well-formed event of a type this version does not know: a newer producer's. Ignored on purpose."""
+
+    type: str
+    generation_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """No event can be read from the record. `generation_id` is the key's, when the key is one."""
+
+    reason: str
+    detail: str
+    generation_id: UUID | None
+
+
+Decoded: TypeAlias = Event | UnknownType | Undecodable
+
+
+def encode_key(event: Event) -> bytes:
+    return str(event.generation_id).encode("ascii")
+
+
+def encode_value(event: Event) -> bytes:
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+def encode_headers(event: Event) -> list[tuple[str, bytes]]:
+    """CloudEvents attributes with the `ce_` prefix; `content-type` stands for `datacontenttype`."""
+    attributes = {
+        "content-type": "application/json",
+        "ce_specversion": "1.0",
+        "ce_id": str(event.id),
+        "ce_source": f"gengui/{event.producer}",
+        "ce_type": event.type,
+        "ce_time": event.occurred_at.isoformat(),
+        "ce_subject": str(event.generation_id),
+        "ce_dataschema": f"{event.type}.v{event.schema_version}.json",
+        "ce_correlationid": event.correlation_id,
+        "ce_traceparent": event.traceparent,
+        "ce_tracestate": event.tracestate,
+    }
+    return [(name, value.encode()) for name, value in attributes.items() if value]
+
+
+def decode(key: bytes | None, value: bytes | None) -> Decoded:
+    """The event of a record, or why there is none. Never raises."""
+    generation_id = _key_id(key)
+    if not value:
+        return Undecodable("empty", "the record has no value", generation_id)
+    if len(value) > VALUE_MAX_BYTES:
+        return Undecodable("too_large", f"{len(value)} bytes; the limit is {VALUE_MAX_BYTES}", generation_id)
+    try:
+        event = _adapter.validate_json(value)
+    except ValidationError as error:
+        return _explain(value, error, generation_id)
+    return event if event.generation_id == generation_id else _bad_key(key)
+
+
+def _key_id(key: bytes | None) -> UUID | None:
+    """Only the canonical form counts: another spelling of the same id would hash to another partition."""
+    try:
+        generation_id = UUID(key.decode("ascii")) if key else None
+    except ValueError:
+        return None
+    return generation_id if str(generation_id).encode() == key else None
+
+
+def _bad_key(key: bytes | None) -> Undecodable:
+    """Neither id can be trusted, so no generation is named and none is held up."""
+    if not key:
+        return Undecodable("missing_key", "the key must be the generation id", None)
+    return Undecodable("mismatched_key", "the key is not the generation_id of the event", None)
+
+
+def _explain(value: bytes, error: ValidationError, generation_id: UUID | None) -> UnknownType | Undecodable:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    kind, place = first["type"], ".".join(str(part) for part in first["loc"])
+    if kind == "json_invalid":
+        return Undecodable("not_json", first["msg"], generation_id)
+    if kind == "union_tag_invalid":
+        return UnknownType(_type_of(value), generation_id)
+    if place.endswith("schema_version"):
+        return Undecodable("unsupported_version", first["msg"], generation_id)
+    return Undecodable("wrong_schema", f"{place}: {first['msg']}"[:500], generation_id)
+
+
+def _type_of(value: bytes) -> str:
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return "?"
+    return str(document.get("type", "?"))[:100].replace("\x00", "") if isinstance(document, dict) else "?"
+
+
+def plausible_time(occurred_at: datetime, appended_ms: int | None) -> bool:
+    """Whether an event's time may be believed, judged by nothing but what the log itself keeps, so that a replay
+    judges the same. `appended_ms`: the record's timestamp in Unix milliseconds, if it has one."""
+    if not EARLIEST <= occurred_at < LATEST:
+        return False
+    if appended_ms is None or appended_ms <= 0:
+        return True
+    return abs(occurred_at.timestamp() - appended_ms / 1000) <= CLOCK_SKEW_MAX.total_seconds()

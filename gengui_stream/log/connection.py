@@ -1,0 +1,35 @@
+"""How every Kafka client of ours connects: one place for addresses, SASL and TLS."""
+
+import ssl
+from typing import TypedDict
+
+from gengui_stream.settings import Settings
+
+
+class Connection(TypedDict):
+    """Keyword arguments that aiokafka's producer, consumer and admin client share."""
+
+    bootstrap_servers: list[str]
+    security_protocol: str
+    ssl_context: ssl.SSLContext | None
+    sasl_mechanism: str
+    sasl_plain_username: str | None
+    sasl_plain_password: str | None
+
+
+def connection(settings: Settings) -> Connection:
+    password = settings.kafka_sasl_password
+    return Connection(
+        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
+        security_protocol=settings.kafka_security_protocol,
+        ssl_context=_tls(settings),
+        sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
+        sasl_plain_username=settings.kafka_sasl_username,
+        sasl_plain_password=password.get_secret_value() if password else None,
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.kafka_security_protocol.endswith("SSL"):
+        return None
+    return ssl.create_default_context(cafile=settings.kafka_ca_file)

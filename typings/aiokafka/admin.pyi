@@ -1,0 +1,44 @@
+from collections.abc import Mapping, Sequence
+from ssl import SSLContext
+from typing import TypedDict
+
+class NewTopic:
+    def __init__(
+        self,
+        name: str,
+        num_partitions: int,
+        replication_factor: int,
+        replica_assignments: Mapping[int, Sequence[int]] | None = None,
+        topic_configs: Mapping[str, str] | None = None,
+    ) -> None: ...
+
+class CreateTopicsResponse:
+    topic_errors: Sequence[tuple[str, int] | tuple[str, int, str | None]]
+
+class DescribedPartition(TypedDict):
+    partition: int
+    leader: int
+
+class DescribedTopic(TypedDict):
+    topic: str
+    error_code: int
+    partitions: list[DescribedPartition]
+
+class AIOKafkaAdminClient:
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: Sequence[str],
+        client_id: str = ...,
+        request_timeout_ms: int = 40000,
+        security_protocol: str = "PLAINTEXT",
+        ssl_context: SSLContext | None = None,
+        sasl_mechanism: str = "PLAIN",
+        sasl_plain_username: str | None = None,
+        sasl_plain_password: str | None = None,
+    ) -> None: ...
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def create_topics(self, new_topics: Sequence[NewTopic]) -> CreateTopicsResponse: ...
+    async def delete_topics(self, topics: Sequence[str]) -> object: ...
+    async def describe_topics(self, topics: Sequence[str] | None = None) -> list[DescribedTopic]: ...

@@ -1,0 +1,71 @@
+"""Numbered `.sql` files, each applied once, in one transaction, by one process at a time.
+
+`_pre_` files run before new code starts (they must suit the old code too), `_post_` files after it runs everywhere.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+import asyncpg
+
+from gengui_stream.errors import ConfigurationError
+from gengui_stream.postgres.pool import transient_errors
+
+_LOCK = 0x67656E677569  # "gengui": whoever migrates holds this advisory lock
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def shipped_migrations() -> list[Migration]:
+    """In the order in which they apply."""
+    folder = files("gengui_stream.postgres") / "migrations"
+    found = [Migration(file.name, file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")]
+    return sorted(found, key=lambda migration: migration.name)
+
+
+async def migrate(database_url: str) -> list[str]:
+    """Applies what is missing and returns the names. Safe to run by many processes at once, and again.
+
+    Raises TransientError without a server, ConfigurationError when an applied file was changed afterwards.
+    """
+    with transient_errors():
+        connection = await asyncpg.connect(database_url)
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+                return await _apply_missing(connection)
+        finally:
+            await connection.close()
+
+
+async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    await connection.execute(_TABLE)
+    applied = {row["name"]: row["sha256"] for row in await connection.fetch("SELECT * FROM schema_migrations")}
+    missing = [m for m in shipped_migrations() if not _already(m, applied)]
+    for migration in missing:
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", migration.name, migration.sha256
+        )
+    return [migration.name for migration in missing]
+
+
+def _already(migration: Migration, applied: dict[str, str]) -> bool:
+    known = applied.get(migration.name)
+    if known is not None and known != migration.sha256:
+        raise ConfigurationError([f"{migration.name} was changed after it was applied: add a new migration instead"])
+    return known is not None

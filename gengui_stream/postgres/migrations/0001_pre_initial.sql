@@ -1,0 +1,177 @@
+-- Everything under "projections" is a fold of the log and can be thrown away and computed again.
+
+-- accounts ------------------------------------------------------------------------------------------------
+
+CREATE TABLE users (
+    user_id    uuid PRIMARY KEY,
+    email      text NOT NULL UNIQUE,
+    role       text NOT NULL CHECK (role IN ('user', 'worker', 'admin')),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE api_keys (
+    key_id      text PRIMARY KEY,
+    user_id     uuid NOT NULL REFERENCES users,
+    secret_hash bytea NOT NULL,                     -- SHA-256 of the whole key: 256 random bits need no slow hash
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    revoked_at  timestamptz
+);
+
+CREATE TABLE idempotency_keys (
+    owner_id      uuid NOT NULL,
+    key           text NOT NULL,
+    request_hash  bytea NOT NULL,
+    generation_id uuid NOT NULL,                    -- reserved before the append: a second try appends the same id
+    position      text,                             -- set once the log has it
+    response      text,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner_id, key)
+);
+
+-- projections ---------------------------------------------------------------------------------------------
+
+CREATE TABLE projection_positions (
+    projection    text NOT NULL,
+    topic         text NOT NULL,
+    partition     int NOT NULL,
+    start_offset  bigint NOT NULL,
+    next_offset   bigint NOT NULL,
+    owner_epoch   bigint NOT NULL,                  -- bumped by every claim: an older owner's batch finds no row
+    applied       bigint NOT NULL DEFAULT 0,
+    ignored       bigint NOT NULL DEFAULT 0,
+    dead_lettered bigint NOT NULL DEFAULT 0,
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (projection, topic, partition)
+) WITH (fillfactor = 20);
+
+-- What never changes of a generation: wide, written once.
+CREATE TABLE generation_requests (
+    generation_id  uuid PRIMARY KEY,
+    owner_id       uuid NOT NULL,
+    prompt         text NOT NULL,
+    seed           bigint NOT NULL,
+    width          int NOT NULL,
+    height         int NOT NULL,
+    model          text NOT NULL,
+    provider       text NOT NULL,
+    max_attempts   int NOT NULL,
+    deadline       timestamptz,
+    retried_from   uuid,
+    correlation_id text,
+    traceparent    text,
+    requested_at   timestamptz NOT NULL
+);
+CREATE INDEX generation_requests_by_owner ON generation_requests (owner_id, requested_at DESC, generation_id DESC);
+
+-- What changes: narrow, no index but the key, room in each page, so that updates stay heap-only.
+CREATE TABLE generation_states (
+    generation_id    uuid PRIMARY KEY,
+    partition        smallint NOT NULL,
+    log_offset       bigint NOT NULL,               -- of the last event applied
+    status           text NOT NULL,
+    version          int NOT NULL,
+    attempt          int NOT NULL,
+    provider         text NOT NULL,
+    percent          double precision,
+    stage            text,
+    cancel_requested boolean NOT NULL,
+    dispatched_at    timestamptz,
+    started_at       timestamptz,
+    ended_at         timestamptz,
+    heartbeat_at     timestamptz,
+    deleted_at       timestamptz,
+    outputs          text,                          -- JSON; null for none
+    error            text                           -- JSON; null for none
+) WITH (fillfactor = 70);
+
+-- The history as recorded: one row for every record of a generation, ignored ones with their reason.
+CREATE TABLE timeline (
+    generation_id uuid NOT NULL,
+    partition     smallint NOT NULL,
+    log_offset    bigint NOT NULL,
+    owner_id      uuid,                             -- null when the generation was not requested (yet)
+    event_id      uuid,
+    type          text NOT NULL,
+    attempt       int,
+    occurred_at   timestamptz,                      -- null when the event's own time is not to be believed
+    appended_at   timestamptz NOT NULL,
+    version       int,                              -- of the generation after this event
+    status        text,                             -- of the generation after this event
+    ignored       text,                             -- the reason; null: applied
+    payload       text NOT NULL,                    -- the record's value, JSON as received
+    PRIMARY KEY (generation_id, log_offset)
+);
+CREATE INDEX timeline_by_owner ON timeline (owner_id, partition, log_offset) WHERE owner_id IS NOT NULL;
+
+-- Each partition counts into rows of its own, so that no two projectors ever wait for one row; readers add up.
+CREATE TABLE daily_counts (
+    owner_id  uuid NOT NULL,
+    day       date NOT NULL,                        -- UTC
+    partition smallint NOT NULL,
+    requested bigint NOT NULL,
+    completed bigint NOT NULL,
+    failed    bigint NOT NULL,
+    canceled  bigint NOT NULL,
+    timed_out bigint NOT NULL,
+    moderated bigint NOT NULL,
+    PRIMARY KEY (owner_id, day, partition)
+) WITH (fillfactor = 70);
+
+CREATE TABLE provider_minutes (
+    provider   text NOT NULL,
+    model      text NOT NULL,
+    minute     timestamptz NOT NULL,
+    partition  smallint NOT NULL,
+    dispatched bigint NOT NULL,
+    completed  bigint NOT NULL,
+    failed     bigint NOT NULL,                     -- attempts, each counted: a retried failure is one
+    canceled   bigint NOT NULL,
+    timed_out  bigint NOT NULL,
+    moderated  bigint NOT NULL,
+    PRIMARY KEY (provider, model, minute, partition)
+) WITH (fillfactor = 70);
+
+CREATE TABLE provider_latencies (
+    provider    text NOT NULL,
+    model       text NOT NULL,
+    minute      timestamptz NOT NULL,
+    partition   smallint NOT NULL,
+    at_most_ms  int NOT NULL,                       -- the bucket's upper bound; 2147483647 is "more"
+    completions bigint NOT NULL,                    -- of this bucket alone, not cumulative
+    PRIMARY KEY (provider, model, minute, partition, at_most_ms)
+) WITH (fillfactor = 70);
+
+CREATE TABLE dead_letters (
+    topic         text NOT NULL,
+    partition     int NOT NULL,
+    log_offset    bigint NOT NULL,
+    generation_id uuid,                             -- null when the record names none that can be trusted
+    reason        text NOT NULL,                    -- 'parked' for an event that waits behind another dead letter
+    detail        text NOT NULL,
+    record_key    bytea,
+    record_value  bytea,
+    appended_at   timestamptz NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    resolution    text CHECK (resolution IN ('retried', 'discarded')),
+    resolved_at   timestamptz,
+    PRIMARY KEY (topic, partition, log_offset)
+);
+CREATE INDEX dead_letters_open ON dead_letters (topic, partition, generation_id) WHERE resolution IS NULL;
+
+-- reactions -----------------------------------------------------------------------------------------------
+
+CREATE TABLE jobs (
+    job_key       text PRIMARY KEY,                 -- deterministic: the same fact never makes two jobs
+    kind          text NOT NULL,
+    generation_id uuid NOT NULL,
+    attempt       int NOT NULL,
+    output_id     text,
+    available_at  timestamptz NOT NULL,             -- when it may be claimed; a lease moves it into the future
+    tries         int NOT NULL DEFAULT 0,
+    lease_owner   text,
+    last_error    text,
+    outcome       text,                             -- null: open
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    finished_at   timestamptz
+) WITH (fillfactor = 70);
+CREATE INDEX jobs_open ON jobs (kind, available_at) WHERE outcome IS NULL;

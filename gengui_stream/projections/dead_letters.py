@@ -1,0 +1,41 @@
+"""Records that could not be folded, kept whole, and the events parked behind them in order (law 4)."""
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+from gengui_stream.postgres.pool import Connection, Pool
+from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.folding import Dead, Entry, appended_at
+
+INSERT: Final = """
+INSERT INTO dead_letters (topic, partition, log_offset, generation_id, reason, detail, record_key, record_value,
+    appended_at)
+SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[],
+    $8::bytea[], $9::timestamptz[])
+"""
+
+OPEN: Final = """
+SELECT DISTINCT generation_id FROM dead_letters
+WHERE topic = $1 AND partition = $2 AND resolution IS NULL AND generation_id IS NOT NULL
+"""
+
+
+def rows_of(entries: Iterable[Entry], topic: str, partition: int) -> list[tuple[object, ...]]:
+    return [_row(entry, topic, partition) for entry in entries if isinstance(entry, Dead)]
+
+
+def _row(dead: Dead, topic: str, partition: int) -> tuple[object, ...]:
+    record = dead.record
+    detail = dead.detail.replace("\x00", "\\x00")
+    place = (topic, partition, record.offset, dead.generation_id)
+    return (*place, dead.reason, detail, record.key, record.value, appended_at(record))
+
+
+async def write(connection: Connection, rows: list[tuple[object, ...]]) -> None:
+    await execute_bulk(connection, INSERT, rows)
+
+
+async def parked_generations(pool: Pool, topic: str, partition: int) -> set[UUID]:
+    """The generations whose events wait."""
+    return {row["generation_id"] for row in await pool.fetch(OPEN, topic, partition)}

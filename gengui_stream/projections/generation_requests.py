@@ -1,0 +1,55 @@
+"""What was asked for: one wide row a generation, written once."""
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from gengui_stream.postgres.pool import Connection
+from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.folding import Applied, Entry
+from schemas.events import GenerationRequested
+
+Row: TypeAlias = tuple[object, ...]
+
+COLUMNS: Final = (
+    "generation_id, owner_id, prompt, seed, width, height, model, provider, max_attempts, deadline, retried_from, "
+    "correlation_id, traceparent, requested_at"
+)
+
+# No ON CONFLICT: a generation is requested once, so a second row would be a fault of the fold and must be seen.
+INSERT: Final = """
+INSERT INTO generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider,
+    max_attempts, deadline, retried_from, correlation_id, traceparent, requested_at)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[],
+    $9::int[], $10::timestamptz[], $11::uuid[], $12::text[], $13::text[], $14::timestamptz[])
+"""
+
+
+def rows_of(entries: Iterable[Entry]) -> list[Row]:
+    return [
+        _row(entry.event)
+        for entry in entries
+        if isinstance(entry, Applied) and isinstance(entry.event, GenerationRequested)
+    ]
+
+
+def _row(event: GenerationRequested) -> Row:
+    return (
+        event.generation_id,
+        event.owner_id,
+        event.prompt,
+        event.seed,
+        event.width,
+        event.height,
+        event.model,
+        event.provider,
+        event.max_attempts,
+        event.deadline,
+        event.retried_from,
+        event.correlation_id,
+        event.traceparent,
+        event.occurred_at,
+    )
+
+
+async def write(connection: Connection, rows: list[Row]) -> None:
+    await execute_bulk(connection, INSERT, rows)

@@ -1,0 +1,116 @@
+"""Where each generation stands: one narrow, often updated row, and its way back into the fold's state."""
+
+from collections.abc import Collection, Iterable
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+from pydantic import TypeAdapter
+
+from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput
+from gengui_stream.postgres.pool import Connection, Pool
+from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.folding import Applied, Entry
+
+_outputs: Final = TypeAdapter(tuple[StoredOutput, ...])
+_problem: Final = TypeAdapter(Problem)
+
+Row: TypeAlias = tuple[object, ...]
+
+COLUMNS: Final = (
+    "generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested, "
+    "dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error"
+)
+
+UPSERT: Final = """
+INSERT INTO generation_states AS s (generation_id, partition, log_offset, status, version, attempt, provider, percent,
+    stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error)
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::text[],
+    $8::float8[], $9::text[], $10::bool[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[],
+    $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[])
+ON CONFLICT (generation_id) DO UPDATE SET
+    log_offset = EXCLUDED.log_offset, status = EXCLUDED.status, version = EXCLUDED.version,
+    attempt = EXCLUDED.attempt, provider = EXCLUDED.provider, percent = EXCLUDED.percent, stage = EXCLUDED.stage,
+    cancel_requested = EXCLUDED.cancel_requested, dispatched_at = EXCLUDED.dispatched_at,
+    started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, heartbeat_at = EXCLUDED.heartbeat_at,
+    deleted_at = EXCLUDED.deleted_at, outputs = EXCLUDED.outputs, error = EXCLUDED.error
+"""
+
+SELECT: Final = """
+SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
+FROM generation_states s JOIN generation_requests r USING (generation_id) WHERE s.generation_id = ANY($1::uuid[])
+"""
+
+
+def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
+    """One row a generation: as the last applied event left it, whatever happened in between."""
+    latest = {entry.after.generation_id: entry for entry in entries if isinstance(entry, Applied)}
+    return [row_of(entry.after, partition, entry.record.offset) for entry in latest.values()]
+
+
+def row_of(state: Generation, partition: int, log_offset: int) -> Row:
+    return (
+        state.generation_id,
+        partition,
+        log_offset,
+        state.status.value,
+        state.version,
+        state.attempt,
+        state.provider,
+        state.percent,
+        state.stage,
+        state.cancel_requested,
+        state.dispatched_at,
+        state.started_at,
+        state.ended_at,
+        state.heartbeat_at,
+        state.deleted_at,
+        orjson.dumps(state.outputs).decode() if state.outputs else None,
+        orjson.dumps(state.error).decode() if state.error else None,
+    )
+
+
+async def write(connection: Connection, rows: list[Row]) -> None:
+    await execute_bulk(connection, UPSERT, rows)
+
+
+async def load(pool: Pool, generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
+    """The states of those generations that there are."""
+    rows = await pool.fetch(SELECT, list(generation_ids))
+    return {row["generation_id"]: _state(row) for row in rows}
+
+
+def _state(row: asyncpg.Record) -> Generation:
+    return Generation(
+        generation_id=row["generation_id"],
+        owner_id=row["owner_id"],
+        model=row["model"],
+        provider=row["provider"],
+        max_attempts=row["max_attempts"],
+        deadline=row["deadline"],
+        requested_at=row["requested_at"],
+        status=Status(row["status"]),
+        version=row["version"],
+        attempt=row["attempt"],
+        percent=row["percent"],
+        stage=row["stage"],
+        cancel_requested=row["cancel_requested"],
+        dispatched_at=row["dispatched_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        heartbeat_at=row["heartbeat_at"],
+        deleted_at=row["deleted_at"],
+        outputs=outputs_from(row["outputs"]),
+        error=problem_from(row["error"]),
+    )
+
+
+def outputs_from(document: str | None) -> tuple[StoredOutput, ...]:
+    """The opposite of the `outputs` column."""
+    return _outputs.validate_json(document) if document else ()
+
+
+def problem_from(document: str | None) -> Problem | None:
+    """The opposite of the `error` column."""
+    return _problem.validate_json(document) if document else None

@@ -1,0 +1,28 @@
+"""The jobs that a batch calls for, inserted with the projections and nowhere else (law 5)."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from gengui_stream.domain.reactions import Job, jobs_for
+from gengui_stream.postgres.pool import Connection
+from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.folding import Applied, Entry
+
+INSERT: Final = """
+INSERT INTO jobs (job_key, kind, generation_id, attempt, output_id, available_at)
+SELECT key, kind, generation_id, attempt, output_id, now() + make_interval(secs => delay)
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::float8[])
+    AS new (key, kind, generation_id, attempt, output_id, delay)
+ON CONFLICT (job_key) DO NOTHING
+"""
+
+
+def jobs_of(entries: Iterable[Entry]) -> list[Job]:
+    return [job for entry in entries if isinstance(entry, Applied) for job in jobs_for(entry.before, entry.after)]
+
+
+async def write(connection: Connection, jobs: Iterable[Job]) -> None:
+    rows: list[tuple[object, ...]] = [
+        (job.key, job.kind, job.generation_id, job.attempt, job.output_id, job.delay_seconds) for job in jobs
+    ]
+    await execute_bulk(connection, INSERT, rows)

@@ -1,0 +1,78 @@
+"""The history as recorded: a row for every record of a generation, in the order of the log."""
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias, assert_never
+
+from gengui_stream.domain.evolve import Ignored
+from gengui_stream.domain.generation import Generation
+from gengui_stream.log.codec import UnknownType
+from gengui_stream.postgres.pool import Connection
+from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.folding import Applied, Dead, Entry, Inert, Record, appended_at
+from schemas.events import Event
+
+Row: TypeAlias = tuple[object, ...]
+
+COLUMNS: Final = (
+    "generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version, "
+    "status, ignored, payload"
+)
+
+INSERT: Final = """
+INSERT INTO timeline (generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at,
+    version, status, ignored, payload)
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::int[],
+    $8::timestamptz[], $9::timestamptz[], $10::int[], $11::text[], $12::text[], $13::text[])
+"""
+
+
+def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
+    return [row for entry in entries if (row := _row(entry, partition)) is not None]
+
+
+def _row(entry: Entry, partition: int) -> Row | None:
+    match entry:
+        case Applied(record, event, _, after):
+            return _event_row(record, partition, event, after, None)
+        case Inert(record, event, state, reason):
+            if isinstance(event, UnknownType):
+                return _unknown_row(record, partition, event, state, reason)
+            return _event_row(record, partition, event, state, reason)
+        case Dead():
+            return None
+        case _:
+            assert_never(entry)
+
+
+def _event_row(record: Record, partition: int, event: Event, state: Generation | None, ignored: Ignored | None) -> Row:
+    return (
+        event.generation_id,
+        partition,
+        record.offset,
+        state.owner_id if state else None,
+        event.id,
+        event.type,
+        event.attempt,
+        None if ignored is Ignored.IMPLAUSIBLE_TIME else event.occurred_at,
+        appended_at(record),
+        state.version if state else None,
+        state.status.value if state else None,
+        ignored.value if ignored else None,
+        (record.value or b"").decode(),
+    )
+
+
+def _unknown_row(
+    record: Record, partition: int, unknown: UnknownType, state: Generation | None, reason: Ignored
+) -> Row | None:
+    if unknown.generation_id is None:
+        return None
+    owner, version, status = (state.owner_id, state.version, state.status.value) if state else (None, None, None)
+    text = (record.value or b"").decode()
+    moment = appended_at(record)
+    key = (unknown.generation_id, partition, record.offset, owner)
+    return (*key, None, unknown.type, None, None, moment, version, status, reason.value, text)
+
+
+async def write(connection: Connection, rows: list[Row]) -> None:
+    await execute_bulk(connection, INSERT, rows)

@@ -1,0 +1,95 @@
+"""Claiming job rows under a lease: what a dead process held, another one claims when the lease runs out."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from gengui_stream.domain.reactions import JobKind
+from gengui_stream.postgres.pool import Pool, transient_errors
+
+CLAIM: Final = """
+UPDATE jobs SET lease_owner = $2, available_at = now() + $3, tries = tries + 1
+WHERE job_key IN (
+    SELECT job_key FROM jobs WHERE kind = $1 AND outcome IS NULL AND available_at <= now()
+    ORDER BY available_at LIMIT $4 FOR UPDATE SKIP LOCKED)
+RETURNING job_key, kind, generation_id, attempt, output_id, tries
+"""
+
+RENEW: Final = """
+UPDATE jobs SET available_at = now() + $3 WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
+RETURNING job_key
+"""
+
+FINISH: Final = """
+UPDATE jobs SET outcome = $3, last_error = $4, finished_at = now(), lease_owner = NULL
+WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
+"""
+
+RELEASE: Final = """
+UPDATE jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL
+WHERE job_key = $1 AND lease_owner = $2 AND outcome IS NULL
+"""
+
+OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs WHERE outcome IS NULL GROUP BY kind"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that is ours until the lease runs out. `tries` counts this one."""
+
+    key: str
+    kind: JobKind
+    generation_id: UUID
+    attempt: int
+    output_id: str | None
+    tries: int
+
+
+class JobQueue:
+    """The jobs of one kind, for one process. `owner` tells the lease holder apart: unique a process start.
+
+    Every method raises TransientError while PostgreSQL is away; a lease that could not be renewed or finished
+    simply runs out, and the job is done again by whoever claims it: what a job does must bear that.
+    """
+
+    def __init__(self, pool: Pool, kind: JobKind, *, owner: str, lease_seconds: float) -> None:
+        self._pool = pool
+        self._kind = kind
+        self._owner = owner
+        self._lease = timedelta(seconds=lease_seconds)
+
+    async def claim(self, limit: int) -> list[ClaimedJob]:
+        """At most `limit` jobs that nobody holds, oldest first; empty when there are none."""
+        with transient_errors():
+            rows = await self._pool.fetch(CLAIM, self._kind, self._owner, self._lease, limit)
+        return [ClaimedJob(*row) for row in rows]
+
+    async def renew(self, keys: Collection[str]) -> set[str]:
+        """Begins the lease anew; returns the keys that are still ours."""
+        with transient_errors():
+            rows = await self._pool.fetch(RENEW, list(keys), self._owner, self._lease)
+        return {row["job_key"] for row in rows}
+
+    async def finish(self, keys: Collection[str]) -> None:
+        """Done, and its outcome is in the log."""
+        with transient_errors():
+            await self._pool.execute(FINISH, list(keys), self._owner, "done", None)
+
+    async def fail(self, key: str, error: str) -> None:
+        """Given up for good; the reason stays with the row."""
+        with transient_errors():
+            await self._pool.execute(FINISH, [key], self._owner, "failed", error[:2000])
+
+    async def retry_later(self, key: str, delay_seconds: float, error: str) -> None:
+        """Not now: anybody may claim it after the delay."""
+        with transient_errors():
+            delay = timedelta(seconds=delay_seconds)
+            await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])
+
+
+async def open_jobs(pool: Pool) -> dict[str, int]:
+    """How many jobs of each kind are not finished."""
+    with transient_errors():
+        return {row["kind"]: row["open"] for row in await pool.fetch(OPEN_COUNT)}

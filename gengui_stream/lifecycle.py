@@ -1,0 +1,45 @@
+"""How a role lives: it waits for servers that are not up yet, and ends when told to. Crash-only otherwise."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import structlog
+
+from gengui_stream.errors import TransientError
+
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the way out of a wait when the process is told to end
+    """The process was told to end while it waited."""
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> bool:
+    """Waits so long, or until told to stop; whether to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def persist(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, what: str) -> T:
+    """Calls `attempt` until it raises no TransientError, with growing, jittered pauses. Raises Stopped when told to
+    end meanwhile. `what` names the call in the log, where each refusal is said."""
+    seconds = FIRST_PAUSE_S
+    while True:
+        try:
+            return await attempt()
+        except TransientError as error:
+            _log.warning("waiting", what=what, error=str(error), retry_in_s=round(seconds, 2))
+        if await pause(stop, seconds * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
+            raise Stopped(what)
+        seconds = min(seconds * 2, LONGEST_PAUSE_S)

@@ -1,0 +1,218 @@
+"""Every setting of every process: one typed object, read from the environment and from env files.
+
+`.env.example` is generated from the descriptions here. Precedence: environment, `.env`, `.gengui/dev.env`, default.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import quote
+
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gengui_stream.errors import ConfigurationError
+
+DEV_ENV: Final = Path(".gengui/dev.env")
+"""Written by `gengui-stream dev`: what another terminal needs to reach the development stack."""
+
+ENV_FILES: Final = (DEV_ENV, Path(".env"))
+"""Read from the working directory; a later file wins, and the environment wins over both."""
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The name of a variable is the name of its field in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field("development", description="what the process is part of")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console in a terminal, else JSON")
+    shutdown_grace_s: Seconds = Field(10, description="seconds a process may take to end after SIGTERM")
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of brokers, comma separated")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how brokers are spoken to"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="with a SASL protocol"
+    )
+    kafka_sasl_username: str | None = Field(None, description="with a SASL protocol")
+    kafka_sasl_password: SecretStr | None = Field(None, description="with a SASL protocol")
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed the brokers' certificate"
+    )
+    kafka_session_timeout_s: Annotated[int, Field(ge=1, le=300)] = Field(
+        6, description="seconds after which a silent agents process loses its partitions"
+    )
+    events_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
+        "generation.events", description="the log"
+    )
+    events_partitions: Annotated[int, Field(ge=1, le=1_024)] = Field(
+        4, description="number of partitions; fixed once the topic is made"
+    )
+    events_replication_factor: Annotated[int, Field(ge=1, le=9)] = Field(1, description="3 in production")
+    consumer_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
+        "gengui-projector", description="consumer group of the projecting agents"
+    )
+    projector_batch_max: Annotated[int, Field(ge=1, le=20_000)] = Field(
+        2_000, description="most events in one transaction"
+    )
+    in_flight_window_s: Seconds = Field(60, description="window of the live tables' event counts")
+
+    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name; else DB_*")
+    db_host: str = Field("127.0.0.1", description="used without DATABASE_URL")
+    db_port: Port = Field(5432, description="used without DATABASE_URL")
+    db_name: str = Field("gengui", description="used without DATABASE_URL")
+    db_user: str = Field("gengui", description="used without DATABASE_URL")
+    db_password: SecretStr | None = Field(None, description="used without DATABASE_URL")
+    db_ssl: bool = Field(False, description="require TLS; used without DATABASE_URL")
+    db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(10, description="most connections a process opens")
+    db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed")
+    db_connect_timeout: Seconds = Field(10, description="seconds to wait for a connection")
+
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
+
+    s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store; unset: AWS")
+    s3_public_endpoint: str | None = Field(None, description="URL by which clients reach it, if another")
+    s3_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(
+        "gengui-media", description="bucket of images and thumbnails"
+    )
+    aws_region: str = Field("us-east-1", description="region of the bucket")
+    aws_access_key_id: str | None = Field(None, description="unset: the AWS client's own search")
+    aws_secret_access_key: SecretStr | None = Field(None, description="unset: the AWS client's own search")
+    presigned_url_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = Field(900, description="life of signed URLs")
+
+    host: str = Field("127.0.0.1", description="address the API listens on")
+    port: Port = Field(3000, description="port the API listens on; 0: any free one")
+    public_url: str | None = Field(None, description="URL by which clients reach the API; unset: from the request")
+    metrics_port: Port | None = Field(
+        None, description="port on HOST where the other roles serve /metrics; unset: none"
+    )
+
+    default_provider: str = Field("local", description="provider of a request that names none")
+    default_model: str = Field("local-sketch", description="model of a request that names none")
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(3, description="attempts a generation gets")
+    generation_deadline_s: Seconds = Field(600, description="seconds from request to deadline")
+
+    job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(30, description="a lost process's jobs wait so long")
+    thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(128, description="pixels of the longer side")
+    thumbnail_threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="images worked on at once")
+    thumbnail_max_pixels: Count = Field(64_000_000, description="larger images get no thumbnail")
+    thumbnail_max_bytes: Count = Field(50 * 1024 * 1024, description="larger files get no thumbnail")
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="images a worker draws at once")
+    worker_claim_idle_s: Seconds = Field(30, description="seconds of silence after which a worker's job is taken over")
+    worker_transport: Literal["kafka", "redis", "http"] = Field("kafka", description="how workers publish statuses")
+    worker_api_url: str | None = Field(None, description="base URL of the API, for WORKER_TRANSPORT=http")
+    worker_api_key: SecretStr | None = Field(None, description="a worker's key, for WORKER_TRANSPORT=http")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @property
+    def database_dsn(self) -> str:
+        """The DSN, password included: for connecting only, never for a log."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        password = f":{quote(self.db_password.get_secret_value(), safe='')}" if self.db_password else ""
+        address = (
+            f"{quote(self.db_user, safe='')}{password}@{self.db_host}:{self.db_port}/{quote(self.db_name, safe='')}"
+        )
+        return f"postgresql://{address}{'?sslmode=require' if self.db_ssl else ''}"
+
+    @property
+    def redis_dsn(self) -> str:
+        """The URL, password included: for connecting only, never for a log."""
+        return self.redis_url.get_secret_value()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        faults = [*self._kafka_faults(), *self._address_faults(), *self._worker_faults()]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _kafka_faults(self) -> list[str]:
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_mechanism and self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            return ["KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: needed with a SASL protocol"]
+        return []
+
+    def _address_faults(self) -> list[str]:
+        faults = [
+            f"KAFKA_BOOTSTRAP_SERVERS: {address[:80]!r} is not host:port"
+            for address in self.kafka_bootstrap_servers.split(",")
+            if not _is_host_port(address)
+        ]
+        if not self.database_dsn.startswith(("postgresql://", "postgres://")):
+            faults.append("DATABASE_URL: must begin with postgresql://")
+        if not self.redis_dsn.startswith(("redis://", "rediss://", "unix://")):
+            faults.append("REDIS_URL: must begin with redis://, rediss:// or unix://")
+        urls = ("s3_endpoint", "s3_public_endpoint", "public_url", "worker_api_url")
+        return faults + [f"{name.upper()}: must be an http or https URL" for name in urls if not _is_url(self, name)]
+
+    def _worker_faults(self) -> list[str]:
+        if self.worker_transport == "http" and not (self.worker_api_url and self.worker_api_key):
+            return ["WORKER_API_URL, WORKER_API_KEY: needed with WORKER_TRANSPORT=http"]
+        return []
+
+
+_url: Final = TypeAdapter(HttpUrl)
+
+
+def _is_url(settings: Settings, name: str) -> bool:
+    value = getattr(settings, name)
+    if value is None:
+        return True
+    try:
+        _url.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _is_host_port(address: str) -> bool:
+    host, _, port = address.strip().rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+
+
+def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Settings:
+    """The settings of this process. Raises ConfigurationError naming every fault, and no secret's value."""
+    values = _read(os.environ if environ is None else environ, env_files)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_faults(error)) from None
+
+
+def _read(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, str]:
+    """Values by field name; an empty value counts as unset."""
+    values: dict[str, str] = {}
+    for path in env_files:
+        source = DotEnvSettingsSource(Settings, env_file=path, env_file_encoding="utf-8")
+        values |= {name: value for name, value in source.env_vars.items() if value}
+    values |= {name.lower(): value for name, value in environ.items() if value}
+    return {name: value for name, value in values.items() if name in Settings.model_fields}
+
+
+def _faults(error: ValidationError) -> list[str]:
+    faults: list[str] = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in fault["loc"]).split(".")[0].upper()
+        message = fault["msg"].removeprefix("Value error, ")
+        faults += [f"{name}: {message}"] if name else message.splitlines()
+    return faults

@@ -1,0 +1,101 @@
+"""The shared client, and which of Redis' errors may pass by themselves.
+
+A shared client never runs a blocking command: one that waits for seconds would hold up everybody else's. Blocking
+reads belong to `streams.BlockingConsumer`, subscriptions to `hints.HintSubscriber`, each on a connection of its own.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gengui_stream.errors import TransientError
+from gengui_stream.settings import Settings
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 5.0
+SHARED_CONNECTIONS: Final = 16
+
+TRANSIENT: Final = (
+    OSError,
+    TimeoutError,
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.ClusterDownError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ReadOnlyError,
+    redis_errors.TryAgainError,
+)
+"""Gone when the server is back, has room again, or a fail-over is over."""
+
+TRANSIENT_REPLIES: Final = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ")
+"""Error replies that redis-py has no class for and that pass by themselves (a full disk, a slow script)."""
+
+
+def open_redis(settings: Settings) -> Redis:
+    """A client over a small pool, for everything that does not block. Connects when first used; texts are `str`,
+    and bytes that are not UTF-8 come and go unharmed as lone surrogates.
+
+    A failed command is not repeated here: the caller knows whether it may be. A connection that the server closed
+    meanwhile is found out and replaced before a command is sent.
+    """
+    return _client(settings, connections=SHARED_CONNECTIONS, answer_timeout=ANSWER_TIMEOUT_S)
+
+
+def open_dedicated(settings: Settings, *, answer_timeout: float | None) -> Redis:
+    """A client with one connection, for one user that blocks on it; `None` waits for an answer for ever."""
+    return _client(settings, connections=1, answer_timeout=answer_timeout)
+
+
+@asynccontextmanager
+async def opened_redis(settings: Settings) -> AsyncIterator[Redis]:
+    """`open_redis`, closed at the end."""
+    redis = open_redis(settings)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+def _client(settings: Settings, *, connections: int, answer_timeout: float | None) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_dsn,
+        max_connections=connections,
+        timeout=ANSWER_TIMEOUT_S,
+        protocol=2,
+        decode_responses=True,
+        encoding_errors="surrogateescape",
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=answer_timeout,
+        retry=Retry(NoBackoff(), 0),
+        **_keepalive(settings),
+    )
+    return Redis.from_pool(pool)
+
+
+def _keepalive(settings: Settings) -> dict[str, object]:
+    """A peer that vanished without a word is noticed within half a minute, even by a reader that only waits."""
+    if settings.redis_dsn.startswith("unix://"):
+        return {}
+    options = {socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        options[socket.TCP_KEEPIDLE] = 15
+    return {"socket_keepalive": True, "socket_keepalive_options": options}
+
+
+@contextmanager
+def transient_errors() -> Iterator[None]:
+    """Turns Redis' passing errors into TransientError; the others fly on."""
+    try:
+        yield
+    except TRANSIENT as error:
+        raise TransientError(f"Redis: {type(error).__name__}: {error}") from error
+    except redis_errors.ResponseError as error:
+        if not str(error).startswith(TRANSIENT_REPLIES):
+            raise
+        raise TransientError(f"Redis: {error}") from error

@@ -1,0 +1,210 @@
+"""Hints over pub/sub: "something changed, look". Never the change itself: the database is the answer (law 7)."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+from uuid import UUID
+
+import orjson
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from gengui_stream.errors import TransientError
+from gengui_stream.redis_io.clients import open_dedicated, transient_errors
+from gengui_stream.settings import Settings
+
+EVERYBODY: Final = "*"
+"""Stands for all channels: hints may have been missed on any of them."""
+
+PUBLISH_TIMEOUT_S: Final = 0.5
+PUBLISH_PAUSE_S: Final = 1.0
+"""How long publishing is given up after a failure: a hint that comes late is worth nothing, waiting costs."""
+
+FIRST_RETRY_S: Final = 0.05
+LONGEST_RETRY_S: Final = 2.0
+
+_OWNER_PREFIX: Final = "gengui:owner:"
+_ALL_CHANNEL: Final = "gengui:everybody"
+"""Every subscriber has it, so that the connection is never without a subscription."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A generation of this owner changed at this position of the log."""
+
+    owner_id: UUID
+    generation_id: UUID
+    partition: int
+    offset: int
+
+
+Notice: TypeAlias = tuple[str, Hint | None]
+"""A channel and what was said there; `None`: look for yourself."""
+
+
+def owner_channel(owner_id: UUID) -> str:
+    return f"{_OWNER_PREFIX}{owner_id}"
+
+
+def jobs_channel(kind: str) -> str:
+    return f"gengui:jobs:{kind}"
+
+
+class HintPublisher:
+    """Publishes after a commit; never raises and never holds the caller up for long."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._paused_until = 0.0
+        self._failing = False
+
+    async def publish(self, hints: Sequence[Hint], job_kinds: Collection[str]) -> None:
+        """One round trip; of several hints for one generation the last is said."""
+        if time.monotonic() < self._paused_until or not (hints or job_kinds):
+            return
+        latest = {hint.generation_id: hint for hint in hints}
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._send(latest, job_kinds)
+        except (TransientError, RedisError, TimeoutError) as error:
+            self._gave_up(error)
+        else:
+            self._failing = False
+
+    async def _send(self, hints: Mapping[UUID, Hint], job_kinds: Collection[str]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for hint in hints.values():
+            pipeline.publish(owner_channel(hint.owner_id), _payload(hint))
+        for kind in sorted(set(job_kinds)):
+            pipeline.publish(jobs_channel(kind), "")
+        with transient_errors():
+            await pipeline.execute()
+
+    def _gave_up(self, error: Exception) -> None:
+        self._paused_until = time.monotonic() + PUBLISH_PAUSE_S
+        if not self._failing:
+            _log.warning("hints_not_published", error=repr(error))
+        self._failing = True
+
+
+class HintSubscriber:
+    """Listens on a connection of its own and reconnects by itself. One task iterates `messages`; any may subscribe.
+
+    Nothing is missed in silence: a channel is announced with `None` once its subscription is in force (again), and
+    `EVERYBODY` after each reconnect. Who subscribes first and looks into the database when so told misses nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._channels = {_ALL_CHANNEL}
+        self._redis: Redis | None = None
+        self._session: PubSub | None = None
+
+    async def __aenter__(self) -> Self:
+        self._redis = open_dedicated(self._settings, answer_timeout=None)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end_session()
+        if self._redis is not None:
+            redis, self._redis = self._redis, None
+            await redis.aclose()
+
+    async def subscribe(self, channel: str) -> None:
+        """From now on, and again after every reconnect; returns before the server has confirmed it."""
+        self._channels.add(channel)
+        if self._session is not None:
+            with suppress(TransientError), transient_errors():  # the reader sees it as well, and reconnects
+                await self._session.subscribe(channel)
+
+    async def unsubscribe(self, channel: str) -> None:
+        self._channels.discard(channel)
+        if self._session is not None:
+            with suppress(TransientError), transient_errors():
+                await self._session.unsubscribe(channel)
+
+    async def messages(self) -> AsyncIterator[Notice]:
+        """For ever, until the subscriber is closed."""
+        retry_s, connected_before = FIRST_RETRY_S, False
+        while self._redis is not None:
+            try:
+                session = await self._begin_session(self._redis)
+                retry_s = FIRST_RETRY_S
+                if connected_before:
+                    yield EVERYBODY, None
+                connected_before = True
+                while True:
+                    if (notice := await _next(session)) is not None:
+                        yield notice
+            except TransientError as error:
+                _log.warning("hints_interrupted", error=str(error), retry_in_s=retry_s)
+            await self._end_session()
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _begin_session(self, redis: Redis) -> PubSub:
+        session = redis.pubsub()
+        with transient_errors():
+            await session.subscribe(*self._channels)
+        self._session = session
+        await self._subscribe_latecomers(session)
+        return session
+
+    async def _subscribe_latecomers(self, session: PubSub) -> None:
+        """Channels that were asked for while the first subscriptions were on their way."""
+        missing = self._channels - {str(channel) for channel in session.channels}
+        if missing:
+            with transient_errors():
+                await session.subscribe(*missing)
+
+    async def _end_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            close: Callable[[], Awaitable[None]] = session.aclose
+            with suppress(RedisError, OSError):
+                await close()
+
+
+async def _next(session: PubSub) -> Notice | None:
+    """The next thing said, `None` for what concerns nobody."""
+    with transient_errors():
+        message: Mapping[str, object] | None = await session.get_message(timeout=None)
+    if message is None:
+        return None
+    channel = str(message["channel"])
+    if channel == _ALL_CHANNEL:
+        return (EVERYBODY, None) if message["type"] == "message" else None
+    match message["type"]:
+        case "subscribe":
+            return channel, None
+        case "message":
+            return channel, _parse(channel, str(message["data"]))
+        case _:
+            return None
+
+
+def _payload(hint: Hint) -> bytes:
+    said = {"generation_id": str(hint.generation_id), "partition": hint.partition, "offset": hint.offset}
+    return orjson.dumps(said)
+
+
+def _parse(channel: str, payload: str) -> Hint | None:
+    """What a hint says, or `None` for one that says nothing readable: it still is a reason to look."""
+    if not payload:
+        return None
+    try:
+        said = orjson.loads(payload)
+        owner_id = UUID(channel.removeprefix(_OWNER_PREFIX))
+        return Hint(owner_id, UUID(said["generation_id"]), int(said["partition"]), int(said["offset"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

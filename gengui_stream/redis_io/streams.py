@@ -1,0 +1,175 @@
+"""Redis Streams by types, so that misuse does not type-check (law 9).
+
+ProducerStreams    adds, on the shared client; cannot read
+ConsumerStreams    a member of a consumer group, on the shared client; never blocks
+BlockingConsumer   the same and blocking reads; built from Settings alone, with a connection of its own
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, TypeAlias, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from redis.typing import EncodableT, FieldT
+
+from gengui_stream.redis_io.clients import ANSWER_TIMEOUT_S, open_dedicated, transient_errors
+from gengui_stream.settings import Settings
+
+BEGINNING: Final = "0-0"
+
+_RawEntry: TypeAlias = tuple[str | None, Mapping[str, str] | None]
+_ReadReply: TypeAlias = list[tuple[str, list[_RawEntry]]]
+_ClaimReply: TypeAlias = tuple[str, list[_RawEntry], list[str]] | tuple[str, list[_RawEntry]]  # the latter: Redis 6
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """One entry. `fields` is empty when the entry was deleted while it was pending. Bytes that are not UTF-8 are
+    lone surrogates in the texts."""
+
+    id: str
+    fields: Mapping[str, str]
+
+    @property
+    def unix_ms(self) -> int:
+        """When Redis took it, by Redis' clock."""
+        return int(self.id.partition("-")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Entries taken over from others, where to go on (`BEGINNING`: the pass is over), and the ids of entries that
+    were deleted before anybody acknowledged them: they are no longer pending, and lost."""
+
+    entries: Sequence[StreamEntry]
+    next_start: str
+    lost: Sequence[str]
+
+
+class ProducerStreams:
+    """Adds entries; texts only, as the wire has it. Raises TransientError while Redis is away: the entry may or may
+    not be there then."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def add(self, stream: str, fields: Mapping[str, str], *, max_length: int | None = None) -> str:
+        """The id of the new entry. `max_length` drops the oldest entries beyond about so many."""
+        with transient_errors():
+            return str(await self._redis.xadd(stream, _encodable(fields), maxlen=max_length))
+
+    async def add_many(self, stream: str, rows: Iterable[Mapping[str, str]]) -> list[str]:
+        """The ids, in the order given; one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for fields in rows:
+            pipeline.xadd(stream, _encodable(fields))
+        with transient_errors():
+            return [str(entry_id) for entry_id in await pipeline.execute()]
+
+
+class ConsumerStreams:
+    """One member of a consumer group of one stream. An entry read or claimed is this member's until acknowledged.
+
+    Every method raises TransientError while Redis is away. A group that is gone (Redis lost its data) is made again.
+    """
+
+    def __init__(self, redis: Redis, stream: str, group: str, consumer: str) -> None:
+        self._redis = redis
+        self._stream = stream
+        self._group = group
+        self._consumer = consumer
+
+    async def create_group(self) -> None:
+        """Makes the group, and the stream, where missing; a new group begins with the oldest entry."""
+        try:
+            with transient_errors():
+                await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def own_pending(self, count: int, *, after: str = BEGINNING) -> list[StreamEntry]:
+        """What this member read and did not acknowledge, oldest first: after a restart under the same name, say."""
+        return await self._read(after, count, None)
+
+    async def read_new(self, count: int) -> list[StreamEntry]:
+        """At most `count` entries that no member has read; at once, empty when there are none."""
+        return await self._read(">", count, None)
+
+    async def claim_abandoned(self, count: int, *, idle_ms: int, start: str = BEGINNING) -> Claimed:
+        """Takes over what any member has left lying for `idle_ms`."""
+        try:
+            with transient_errors():
+                reply = await self._redis.xautoclaim(
+                    self._stream, self._group, self._consumer, idle_ms, start_id=start, count=count
+                )
+        except ResponseError as error:
+            await self._heal(error)
+            return Claimed((), BEGINNING, ())
+        return _claimed(cast(_ClaimReply, reply))
+
+    async def ack(self, entry_ids: Collection[str]) -> None:
+        """Done with them; nobody gets them again."""
+        if entry_ids:
+            with transient_errors():
+                await self._redis.xack(self._stream, self._group, *entry_ids)
+
+    async def _read(self, after: str, count: int, block_ms: int | None) -> list[StreamEntry]:
+        try:
+            with transient_errors():
+                reply = await self._redis.xreadgroup(
+                    self._group, self._consumer, {self._stream: after}, count=count, block=block_ms
+                )
+        except ResponseError as error:
+            await self._heal(error)
+            return []
+        return [entry for _, entries in cast(_ReadReply, reply) for entry in _entries(entries)]
+
+    async def _heal(self, error: ResponseError) -> None:
+        if not str(error).startswith("NOGROUP"):
+            raise error
+        await self.create_group()
+
+
+class BlockingConsumer(ConsumerStreams):
+    """A member that may wait for entries, with a client and a connection that nobody else can get hold of.
+
+    One task at a time; what a second one asked would wait for the first one's blocking read.
+    """
+
+    def __init__(self, settings: Settings, stream: str, group: str, consumer: str, *, longest_wait_s: float) -> None:
+        self._dedicated = open_dedicated(settings, answer_timeout=longest_wait_s + ANSWER_TIMEOUT_S)
+        self._longest_wait_s = longest_wait_s
+        super().__init__(self._dedicated, stream, group, consumer)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._dedicated.aclose()
+
+    async def wait_for_new(self, count: int, wait_s: float | None = None) -> list[StreamEntry]:
+        """At most `count` new entries as soon as there is one; empty after `wait_s` (default, most: the longest
+        wait)."""
+        seconds = min(self._longest_wait_s if wait_s is None else wait_s, self._longest_wait_s)
+        return await self._read(">", count, max(1, int(seconds * 1000)))
+
+
+def _entries(raw: Iterable[_RawEntry]) -> list[StreamEntry]:
+    return [StreamEntry(entry_id, fields or {}) for entry_id, fields in raw if entry_id is not None]
+
+
+def _claimed(reply: _ClaimReply) -> Claimed:
+    lost = reply[2] if len(reply) == 3 else []
+    return Claimed(_entries(reply[1]), reply[0], lost)
+
+
+def _encodable(fields: Mapping[str, str]) -> dict[FieldT, EncodableT]:
+    return dict(fields.items())

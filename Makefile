@@ -1,0 +1,107 @@
+# Everything a newcomer needs is Python 3.11, make and the package registries. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+# The first of these that really is Python 3.11; `make PYTHON=/path/to/python3.11` overrides the search.
+IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3 python; do \
+	"$$python" -c '$(IS_311)' >/dev/null 2>&1 && echo "$$python" && break; done)
+
+PYTEST := $(BIN)/pytest
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv from the locked, hashed requirements (instant when nothing changed)
+
+$(UV): requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: none of python3.11, python3, python is it." \
+		"Install it, or say where it is: make PYTHON=/path/to/python3.11 setup" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python's venv module does not work here" \
+		"(on Debian and Ubuntu: apt-get install python3.11-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(STAMP): $(UV) requirements/dev.txt pyproject.toml
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP) ## the whole system once, end to end; ARGS="--count 200 --json"
+	@$(BIN)/gengui-stream demo $(ARGS)
+
+.PHONY: dev
+dev: $(STAMP) ## the stack and every role, kept in .gengui/, API on port 3000, until Ctrl-C
+	@$(BIN)/gengui-stream dev $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## format, lint, types, import contracts, stale generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m schemas.publish --check
+	$(BIN)/python -m gengui_stream.settings_example --check
+
+.PHONY: format
+format: $(STAMP) ## format, fix what can be fixed, write the generated files
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python -m schemas.publish
+	$(BIN)/python -m gengui_stream.settings_example
+
+.PHONY: test
+test: $(STAMP) chromium ## every test but the slow ones, on the embedded stack; ARGS="-k name"
+	$(PYTEST) -m "not faults" $(ARGS)
+
+.PHONY: test-kafka
+test-kafka: $(STAMP) ## the integration tests on Apache Kafka (Java 17; skipped where its jars cannot be fetched)
+	GENGUI_TEST_KAFKA=apache $(PYTEST) tests/integration -m "stack and not faults" $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(STAMP) ## processes and servers killed under load
+	$(PYTEST) -m faults $(ARGS)
+
+.PHONY: bench
+bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: chromium
+chromium: # for the browser tests, which are skipped without it
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing Chromium for the browser tests" >&2; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -y -qq --no-install-recommends chromium; } >/dev/null \
+				|| echo "Chromium could not be installed: the browser tests will be skipped" >&2; \
+		else \
+			echo "Chromium is missing: the browser tests will be skipped (install it with your system's packages)" >&2; \
+		fi; }
+
+.PHONY: lock
+lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
+	$(COMPILE) $(ARGS) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) $(ARGS) --all-extras -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## remove .venv, caches and the development stack's data (.gengui)
+	rm -rf $(VENV) .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -f gengui-demo-*.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""Where things lie in the bucket: the original service's paths, so that both can read one bucket."""
+
+from typing import Final
+from uuid import UUID
+
+FIRST_OUTPUT: Final = "0"
+
+_EXTENSIONS: Final = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+    "image/tiff": ".tiff",
+}
+
+
+def media_key(owner_id: UUID, generation_id: UUID, mime_type: str, output_id: str = FIRST_OUTPUT) -> str:
+    """The key of an image; only further outputs than the first carry their id."""
+    return f"users/{owner_id}/media/{_file(generation_id, mime_type, output_id)}"
+
+
+def thumbnail_key(owner_id: UUID, generation_id: UUID, mime_type: str, output_id: str = FIRST_OUTPUT) -> str:
+    """The key of that image's thumbnail."""
+    return f"users/{owner_id}/media/thumbs/{_file(generation_id, mime_type, output_id)}"
+
+
+def _file(generation_id: UUID, mime_type: str, output_id: str) -> str:
+    suffix = "" if output_id == FIRST_OUTPUT else f"-{output_id}"
+    return f"{generation_id}{suffix}{_EXTENSIONS.get(mime_type, '.bin')}"

@@ -1,0 +1,190 @@
+"""Images in an S3-compatible store: boto3 in threads of its own, errors told apart by whether to try again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.media.signed_urls import Place, SigningKey, UrlSigner
+from gengui_stream.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+THREADS: Final = 8
+CHUNK_BYTES: Final = 256 * 1024
+MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
+PASSING: Final = frozenset({"NoSuchBucket", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
+"""A missing bucket passes too: whoever starts the system makes it."""
+
+T = TypeVar("T")
+
+
+class ObjectMissing(PermanentError):  # noqa: N818 - says what is the case
+    """There is no object under that key."""
+
+
+class ObjectTooLarge(PermanentError):  # noqa: N818 - says what is the case
+    """The object has more bytes than the caller will take; the rest was not read."""
+
+
+class ObjectStore:
+    """One bucket. Methods raise TransientError while the store is away, else PermanentError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket = settings.s3_bucket
+        self._region = settings.aws_region
+        session = _session(settings)
+        self._client = _client(session, settings.s3_endpoint)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self._signer = UrlSigner(
+            Place.of(settings.s3_public_endpoint or settings.s3_endpoint, self._bucket, self._region),
+            lambda: _signing_key(session),
+            ttl_s=settings.presigned_url_ttl_s,
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def get(self, key: str, max_bytes: int) -> bytes:
+        """The whole object. Raises ObjectMissing, or ObjectTooLarge having read no more than `max_bytes`."""
+        return await self._in_thread(lambda: self._get(key, max_bytes))
+
+    async def put(self, key: str, body: bytes, content_type: str) -> None:
+        """Writes the object, over whatever was there."""
+        await self._in_thread(
+            lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
+        )
+
+    async def ensure_bucket(self) -> None:
+        """Makes the bucket unless it is there."""
+        await self._in_thread(self._ensure_bucket)
+
+    async def check(self) -> None:
+        """Raises unless the bucket is there and answers: for readiness."""
+        await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
+
+    def presigned_url(self, key: str) -> str:
+        """A GET URL for clients, with at least half of PRESIGNED_URL_TTL_S to live. Cheap: no input or output."""
+        return self._signer.url(key, time.time())
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        def guarded() -> T:
+            with _translated():
+                return call()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+
+    def _get(self, key: str, max_bytes: int) -> bytes:
+        answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        with answer["Body"] as body:
+            if answer["ContentLength"] > max_bytes:
+                raise ObjectTooLarge(f"{key}: {answer['ContentLength']} bytes; the limit is {max_bytes}")
+            parts = list(_limited(body.iter_chunks(CHUNK_BYTES), max_bytes))
+        return b"".join(parts)
+
+    def _ensure_bucket(self) -> None:
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            if _status(error) != 404:
+                raise
+            self._create_bucket()
+
+    def _create_bucket(self) -> None:
+        try:
+            if self._region == "us-east-1":  # the one region that S3 refuses to be told
+                self._client.create_bucket(Bucket=self._bucket)
+            else:
+                _create_in(self._client, self._bucket, self._region)
+        except ClientError as error:
+            if error.response["Error"].get("Code") not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                raise
+
+
+@asynccontextmanager
+async def open_object_store(settings: Settings) -> AsyncIterator[ObjectStore]:
+    """Speaks to nobody yet. Making the client reads boto3's service description: in a thread."""
+    store = await asyncio.to_thread(ObjectStore, settings)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _session(settings: Settings) -> boto3.session.Session:
+    secret = settings.aws_secret_access_key
+    return boto3.session.Session(
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        region_name=settings.aws_region,
+    )
+
+
+def _client(session: boto3.session.Session, endpoint: str | None) -> "S3Client":
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if endpoint else "virtual"},
+        connect_timeout=3,
+        read_timeout=20,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        max_pool_connections=THREADS,
+        request_checksum_calculation="when_required",  # the other stores do not all know AWS's newer checksums
+        response_checksum_validation="when_required",
+    )
+    return session.client("s3", endpoint_url=endpoint, config=config)
+
+
+def _create_in(client: "S3Client", bucket: str, region: str) -> None:
+    # Named by a plain string: the typed client lists only the regions of its own release.
+    create: Callable[..., object] = client.create_bucket
+    create(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+
+
+def _signing_key(session: boto3.session.Session) -> SigningKey:
+    found = session.get_credentials()
+    if found is None:
+        raise PermanentError("no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    frozen = found.get_frozen_credentials()
+    return SigningKey(str(frozen.access_key), str(frozen.secret_key), frozen.token)
+
+
+def _limited(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
+    """A store may say any length: what counts is what comes."""
+    read = 0
+    for chunk in chunks:
+        read += len(chunk)
+        if read > max_bytes:
+            raise ObjectTooLarge(f"more than {max_bytes} bytes")
+        yield chunk
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        raise _judged(error) from error
+    except (ParamValidationError, NoCredentialsError) as error:
+        raise PermanentError(f"object store: {error}") from error
+    except (BotoCoreError, OSError) as error:
+        raise TransientError(f"object store: {type(error).__name__}: {error}") from error
+
+
+def _judged(error: ClientError) -> TransientError | PermanentError:
+    code = error.response["Error"].get("Code", "")
+    if code in PASSING or _status(error) >= 500:
+        return TransientError(f"object store: {error}")
+    return ObjectMissing(str(error)) if code in MISSING else PermanentError(f"object store: {error}")
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -1,0 +1,98 @@
+"""Signed GET URLs: AWS Signature Version 4 in the query string, as the S3 reference describes it.
+
+Signing here instead of asking boto3 makes a URL some ten times cheaper, and lets the moment be rounded: within half
+a life every process gives the same URL for the same key, so that browsers and proxies keep what they fetched.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """Credentials as they are now; temporary ones carry a token."""
+
+    access_key_id: str
+    secret: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket as clients reach it. `base` has no trailing slash and includes the bucket where the path names it."""
+
+    base: str
+    region: str
+
+    @classmethod
+    def of(cls, endpoint: str | None, bucket: str, region: str) -> "Place":
+        """Own endpoints name the bucket in the path; AWS in the host."""
+        if endpoint:
+            return cls(f"{endpoint.rstrip('/')}/{bucket}", region)
+        return cls(f"https://{bucket}.s3.{region}.amazonaws.com", region)
+
+
+class UrlSigner:
+    """Signs for one bucket. A URL lives `ttl_s` from the start of the slot it was asked in, a slot being half a life:
+    whoever gets one has at least half of its life left."""
+
+    def __init__(self, place: Place, credentials: Callable[[], SigningKey], *, ttl_s: int) -> None:
+        parts = urlsplit(place.base)
+        self._place = place
+        self._host, self._path = parts.netloc, parts.path
+        self._credentials = credentials
+        self._ttl = ttl_s
+        self._slot_s = max(1, ttl_s // 2)
+        self._slot: _Slot | None = None
+
+    def url(self, key: str, now_s: float) -> str:
+        """The URL to give out at Unix time `now_s`."""
+        begins = int(now_s) // self._slot_s * self._slot_s
+        if self._slot is None or self._slot.begins != begins:
+            self._slot = self._open_slot(begins)
+        return self._signed(self._slot, quote(key, safe="/~"))
+
+    def _open_slot(self, begins: int) -> "_Slot":
+        credentials, moment = self._credentials(), datetime.fromtimestamp(begins, UTC)
+        stamp, scope = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}/{self._place.region}/s3/aws4_request"
+        query = {
+            "X-Amz-Algorithm": ALGORITHM,
+            "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
+            "X-Amz-Date": stamp,
+            "X-Amz-Expires": str(self._ttl),
+            "X-Amz-SignedHeaders": "host",
+        }
+        if credentials.token:
+            query["X-Amz-Security-Token"] = credentials.token
+        line = "&".join(f"{name}={quote(query[name], safe='~')}" for name in sorted(query))
+        return _Slot(begins, line, f"{ALGORITHM}\n{stamp}\n{scope}\n", _derived(credentials.secret, scope))
+
+    def _signed(self, slot: "_Slot", key: str) -> str:
+        request = f"GET\n{self._path}/{key}\n{slot.query}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        text = slot.preamble + hashlib.sha256(request.encode()).hexdigest()
+        signature = hmac.digest(slot.key, text.encode(), "sha256").hex()
+        return f"{self._place.base}/{key}?{slot.query}&X-Amz-Signature={signature}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """What every URL of one slot shares."""
+
+    begins: int
+    query: str
+    preamble: str
+    key: bytes
+
+
+def _derived(secret: str, scope: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key

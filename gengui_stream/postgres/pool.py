@@ -10,8 +10,9 @@ import asyncpg
 from gengui_stream.errors import TransientError
 from gengui_stream.settings import Settings
 
-Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
-Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+# Quoted: only the stubs are generic.
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 TRANSIENT = (
     OSError,

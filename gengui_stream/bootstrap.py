@@ -1,0 +1,122 @@
+"""The composition root: a role's name and the settings become a running process, which ends with an exit code.
+
+A role is imported only when it is the one to run: a thumbnail process holds no faust, an API no Pillow.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, TypeAlias, assert_never
+
+import structlog
+import uvloop
+
+from gengui_stream.errors import ConfigurationError, FencedError, TransientError
+from gengui_stream.exit_codes import ExitCode
+from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.settings import Settings
+from gengui_stream.telemetry import configure_logging
+
+
+Role: TypeAlias = Literal["api", "agents", "live-tables", "worker", "thumbnails", "dispatch", "bridge"]
+Entry: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+LAST_SECONDS: Final = 2.0
+"""What a role gets beyond its grace, and once more after being cancelled, before the process ends without it."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run_role(role: Role, settings: Settings) -> int:
+    """Runs the role until SIGTERM or SIGINT, and returns the exit code. Waits for servers that are not up yet."""
+    configure_logging(settings, role)
+    try:
+        code = uvloop.run(live(_entry(role), role, settings))
+    except ConfigurationError as error:
+        _log.error("misconfigured", role=role, faults=error.faults)
+        return ExitCode.CONFIGURATION
+    except FencedError as error:
+        _log.warning("fenced", role=role, error=str(error))
+        return ExitCode.BUG
+    except Exception:  # noqa: BLE001 - it ends the process, with its traceback logged
+        _log.exception("crashed", role=role)
+        return ExitCode.BUG
+    _log.info("ended", role=role, code=int(code))
+    return code
+
+
+async def live(entry: Entry, role: str, settings: Settings) -> ExitCode:
+    """The life of a role: until it is told to end, then at most its grace longer."""
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    _log.info("starting", role=role, pid=os.getpid())
+    running = asyncio.ensure_future(persist(lambda: _attempt(entry, settings, stop), stop, what=role))
+    told = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await _end(running, role, settings.shutdown_grace_s)
+    return _outcome(running, role, stop)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _attempt(entry: Entry, settings: Settings, stop: asyncio.Event) -> None:
+    """A task group that failed for passing reasons alone counts as one passing error."""
+    try:
+        await entry(settings, stop)
+    except ExceptionGroup as group:
+        passing, others = group.split((TransientError, Stopped))
+        if others is not None or passing is None:
+            raise
+        raise TransientError("; ".join(str(error) for error in passing.exceptions)) from group
+
+
+async def _end(running: "asyncio.Future[None]", role: str, grace_s: float) -> None:
+    """Waits for the role. One that does not end is cancelled; one that will not even be cancelled is left behind
+    with the process: nothing stays alive but dead."""
+    await asyncio.wait({running}, timeout=grace_s + LAST_SECONDS)
+    if running.done():
+        return
+    _log.error("stop_overdue", role=role, grace_s=grace_s)
+    running.cancel()
+    await asyncio.wait({running}, timeout=LAST_SECONDS)
+    if not running.done():
+        os._exit(ExitCode.BUG)
+
+
+def _outcome(running: "asyncio.Future[None]", role: str, stop: asyncio.Event) -> ExitCode:
+    if running.cancelled():
+        return ExitCode.BUG
+    error = running.exception()
+    if error is not None and not isinstance(error, Stopped):
+        raise error
+    if not stop.is_set():
+        _log.error("ended_by_itself", role=role)
+        return ExitCode.BUG
+    return ExitCode.OK
+
+
+def _entry(role: Role) -> Entry:
+    match role:
+        case "api":
+            from api.server import run_api as run
+        case "agents":
+            from agents.run import run_agents as run
+        case "live-tables":
+            from agents.run import run_live_tables as run
+        case "worker":
+            from gengui_stream.worker.run import run_worker as run
+        case "thumbnails":
+            from gengui_stream.reactions.thumbnails import run_thumbnails as run
+        case "dispatch":
+            from gengui_stream.reactions.dispatch import run_dispatch as run
+        case "bridge":
+            from gengui_stream.bridge.run import run_bridge as run
+        case _:
+            assert_never(role)
+    return run

@@ -1,0 +1,54 @@
+"""The long-running processes, one command each."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from gengui_stream.bootstrap import Role, run_role
+from gengui_stream.cli.perform import perform_plainly
+
+
+class AgentsApp(StrEnum):
+    """Which of the two faust applications."""
+
+    PROJECTOR = "projector"
+    LIVE_TABLES = "live-tables"
+
+
+def api() -> None:
+    """Serve the HTTP API."""
+    _run("api")
+
+
+def agents(
+    app: Annotated[AgentsApp, typer.Option(help="The fold into PostgreSQL, or the operators' live tables.")] = (
+        AgentsApp.PROJECTOR
+    ),
+) -> None:
+    """Run the faust agents."""
+    _run("agents" if app is AgentsApp.PROJECTOR else "live-tables")
+
+
+def worker() -> None:
+    """Draw images: the reference worker of the local provider."""
+    _run("worker")
+
+
+def thumbnails() -> None:
+    """Make thumbnails of completed images."""
+    _run("thumbnails")
+
+
+def dispatch() -> None:
+    """Hand queued generations to their providers."""
+    _run("dispatch")
+
+
+def bridge() -> None:
+    """Turn the Redis messages of existing workers into events."""
+    _run("bridge")
+
+
+def _run(role: Role) -> None:
+    perform_plainly(lambda settings: run_role(role, settings))

@@ -1,0 +1,71 @@
+"""Before the first process starts: tables, topic, bucket, users."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from gengui_stream.accounts.api_keys import Role, seed_user
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say, say_json
+from gengui_stream.cli.perform import perform
+from gengui_stream.lifecycle import persist
+from gengui_stream.log.topics import ensure_topic
+from gengui_stream.postgres.migrations import migrate as apply_migrations
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.settings import Settings
+
+T = TypeVar("T")
+
+
+def migrate(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for servers that are not up yet.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Bring the database's tables up to date; make sure of the topic and the bucket. Safe to repeat."""
+
+    async def work(settings: Settings) -> None:
+        applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn))
+        partitions = await _waiting(wait, lambda: ensure_topic(settings))
+        await _waiting(wait, lambda: _ensure_bucket(settings))
+        if json:
+            say_json({"applied": applied, "partitions": partitions, "bucket": settings.s3_bucket})
+        else:
+            say(f"migrations applied: {', '.join(applied) or 'none, all were there'}")
+            say(f"topic {settings.events_topic}: {partitions} partitions; bucket {settings.s3_bucket}")
+
+    perform(work)
+
+
+async def _ensure_bucket(settings: Settings) -> None:
+    from gengui_stream.media.object_store import open_object_store
+
+    async with open_object_store(settings) as store:
+        await store.ensure_bucket()
+
+
+async def _waiting(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
+    """The result of `attempt`, tried again for so many seconds while it fails for passing reasons."""
+    if not seconds:
+        return await attempt()
+    try:
+        async with asyncio.timeout(seconds):
+            return await persist(attempt, asyncio.Event(), what="migrate")
+    except TimeoutError:
+        return await attempt()
+
+
+def seed(
+    email: Annotated[str, typer.Option(help="The user, made if there is none.")] = "demo@example.com",
+    role: Annotated[Role, typer.Option(help="What the user's keys may do.")] = "user",
+    json: AsJson = False,
+) -> None:
+    """Make sure of a user and print a new API key. It is shown this once: only its hash is kept."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            key = await seed_user(pool, email, role)
+        say_json({"email": email, "role": role, "key": key}) if json else say(key)
+
+    perform(work)

@@ -1,0 +1,26 @@
+"""The embedded stack: everything on one machine, nothing to install."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gengui_stream.cli.options import AsJson
+
+
+def demo(
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Generations to submit.")] = 8,
+    output: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("demo-contact-sheet.png"),
+    json: AsJson = False,
+) -> None:
+    """Start everything, make images end to end, show them, stop everything."""
+    from gengui_stream.dev.demo_command import run_demo
+
+    raise typer.Exit(run_demo(count=count, as_json=json, output=output))
+
+
+def dev() -> None:
+    """Start everything and keep it running, with its state in .gengui/, until Ctrl-C."""
+    from gengui_stream.dev.dev_command import run_dev
+
+    raise typer.Exit(run_dev())

@@ -1,0 +1,169 @@
+"""Logging of every process: structlog and the libraries' own records on one path, one event a line, no secrets.
+
+An event has a stable snake_case name and ids as fields. It goes to standard error: standard output is for answers.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from gengui_stream.settings import Settings
+
+REDACTED: Final = "***"
+
+CHATTY: Final = (
+    "aiohttp.access",
+    "aiokafka",
+    "asyncio",
+    "boto3",
+    "botocore",
+    "faust",
+    "kafka",
+    "mode",
+    "PIL",
+    "s3transfer",
+    "urllib3",
+)
+"""Libraries whose ordinary life is not ours to report: heard from `warning` on, with LOG_LEVEL=debug from `info`."""
+
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|[_-])(?:password|passwd|secret|authorization|token|credentials?|cookie|signature|(?:api|access)[_-]?key)"
+    r"(?:$|[_-])",
+    re.IGNORECASE,
+)
+
+_SECRETS: Final = (
+    (re.compile(r"\b(gg_[0-9A-Za-z]+_)[A-Za-z0-9_-]{8,}"), rf"\1{REDACTED}"),
+    (re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)"), rf"\1{REDACTED}"),
+    (re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {REDACTED}"),
+    (
+        re.compile(
+            r"((?:password|secret|token|signature|credential|(?:api|access)[_-]?key)(?:=|['\"]\s*:\s*))('[^']*'|\"[^\"]*\"|[^\s&,;}]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{REDACTED}",
+    ),
+)
+"""API keys keep their public id, URLs their user; a presigned URL loses its signature."""
+
+_uncaught = structlog.get_logger("gengui_stream.uncaught")
+
+
+def configure_logging(settings: Settings, role: str, stream: TextIO | None = None) -> None:
+    """Sets up structlog and the standard library's root logger for this process; a second call replaces the first.
+
+    Also lets an error that ends the process be logged like everything else. `stream` is standard error.
+    """
+    target = sys.stderr if stream is None else stream
+    before = _before_rendering(role)
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    _route_standard_logging(settings, target, before)
+    sys.excepthook = _log_uncaught
+
+
+def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """A structlog processor: no value under a secret's name, and no secret inside any text."""
+    return {name: _redact_field(name, value) for name, value in event.items()}
+
+
+def redact_text(text: str) -> str:
+    """The text without API keys, passwords in URLs, authorization headers and signatures."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _redact_field(name: str, value: object) -> object:
+    if name in {"_record", "_from_structlog"}:
+        return value
+    return REDACTED if value is not None and _SECRET_NAME.search(name) else _redact_value(value)
+
+
+def _redact_value(value: object) -> object:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {str(name): _redact_field(str(name), inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redact_value(inner) for inner in value]
+        case BaseException():
+            return redact_text(repr(value))
+        case _:
+            return redact_text(str(value))
+
+
+def _before_rendering(role: str) -> list[Processor]:
+    """What every event goes through, ours or a library's. Tracebacks become text first, so that they are redacted."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _process_fields(role),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+
+
+def _process_fields(role: str) -> Processor:
+    def add(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        event.setdefault("role", role)
+        event.setdefault("pid", os.getpid())
+        return event
+
+    return add
+
+
+def _renderer(settings: Settings, target: TextIO) -> Processor:
+    production = settings.environment == "production"
+    if settings.log_format == "console" or (settings.log_format == "auto" and not production and target.isatty()):
+        # Not rich's tracebacks: they would print the values of local variables.
+        return structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=28
+        )
+    return structlog.processors.JSONRenderer()
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours on the root logger, so that configuring again replaces it and nobody else's."""
+
+
+def _route_standard_logging(settings: Settings, target: TextIO, before: list[Processor]) -> None:
+    handler = _Handler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(settings, target)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _Handler)] + [handler]
+    root.setLevel(_level(settings))
+    floor = logging.INFO if settings.log_level == "debug" else logging.WARNING
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(floor, _level(settings)))
+    logging.captureWarnings(capture=True)
+
+
+def _level(settings: Settings) -> int:
+    return logging.getLevelNamesMapping()[settings.log_level.upper()]
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, Exception):
+        _uncaught.critical("process_crashed", exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)

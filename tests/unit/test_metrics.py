@@ -1,0 +1,79 @@
+"""Metrics live in the registry they are given, under the names that dashboards know."""
+
+import asyncio
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from gengui_stream.errors import ConfigurationError
+from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
+from gengui_stream.settings import Settings
+
+
+def shown(metrics: Metrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+def _scrape(port: int | None) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        return str(response.read(), "utf-8")
+
+
+def test_two_sets_of_metrics_know_nothing_of_each_other() -> None:
+    one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.observe_job("thumbnail", "done", 0.2)
+    assert one.registry.get_sample_value("gengui_jobs_done_total", {"kind": "thumbnail", "outcome": "done"}) == 1
+    assert other.registry.get_sample_value("gengui_jobs_done_total", {"kind": "thumbnail", "outcome": "done"}) is None
+
+
+def test_a_batch_counts_each_outcome() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe_batch(applied=5, ignored=2, dead_lettered=1, seconds=0.01)
+    counts = {
+        outcome: metrics.registry.get_sample_value("gengui_events_projected_total", {"outcome": outcome})
+        for outcome in ("applied", "ignored", "dead_lettered")
+    }
+    assert counts == {"applied": 5, "ignored": 2, "dead_lettered": 1}
+    assert metrics.registry.get_sample_value("gengui_projector_batch_seconds_count") == 1
+
+
+def test_a_partition_that_moved_away_is_not_reported_any_more() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe_lag(3, events=7, oldest_seconds=1.5)
+    assert 'gengui_oldest_unprocessed_seconds{partition="3"} 1.5' in shown(metrics)
+    metrics.forget_lag(3)
+    assert 'partition="3"' not in shown(metrics)
+
+
+def test_requests_are_counted_by_route() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe_request(method="GET", route="/v1/generations/{id}", status=404, seconds=0.003)
+    labels = {"method": "GET", "route": "/v1/generations/{id}", "status": "404"}
+    assert metrics.registry.get_sample_value("gengui_http_requests_total", labels) == 1
+
+
+def test_a_process_reports_its_memory() -> None:
+    assert "process_resident_memory_bytes" in shown(new_metrics())
+
+
+async def test_metrics_are_served_until_the_role_ends() -> None:
+    metrics = Metrics(CollectorRegistry())
+    async with serve_metrics(Settings.model_validate({"metrics_port": 0}), metrics.registry) as port:
+        assert "gengui_streams_open" in await asyncio.to_thread(_scrape, port)
+    with pytest.raises(OSError, match="refused"):
+        await asyncio.to_thread(_scrape, port)
+
+
+async def test_nothing_is_served_without_a_port() -> None:
+    async with serve_metrics(Settings.model_validate({}), CollectorRegistry()) as port:
+        assert port is None
+
+
+async def test_a_port_in_use_is_a_configuration_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings.model_validate({"metrics_port": taken.getsockname()[1]})
+        with pytest.raises(ConfigurationError, match="METRICS_PORT: cannot listen on"):
+            async with serve_metrics(settings, CollectorRegistry()):
+                pass

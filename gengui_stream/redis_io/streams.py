@@ -116,6 +116,12 @@ class ConsumerStreams:
             with transient_errors():
                 await self._redis.xack(self._stream, self._group, *entry_ids)
 
+    async def leave(self) -> None:
+        """Takes this member's name off the group, unless something is still pending under it."""
+        if not await self.own_pending(1):
+            with transient_errors():
+                await self._redis.xgroup_delconsumer(self._stream, self._group, self._consumer)
+
     async def _read(self, after: str, count: int, block_ms: int | None) -> list[StreamEntry]:
         try:
             with transient_errors():

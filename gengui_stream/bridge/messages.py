@@ -1,0 +1,146 @@
+"""What the workers' status messages mean: pure, and total. An entry is an event, or nonsense with a reason.
+
+The entries know no attempt, so their events speak of the current one, and an entry may be read twice (its reader
+died between append and acknowledgement). Every event made here therefore bears being applied twice: a failure is
+final (`retryable=False`), as it is in the service these workers were made for, because a repeated retryable one
+would use up another attempt. Who wants another try asks for it with `POST /v1/generations/{id}/retry`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+from uuid import UUID, uuid5
+
+from pydantic import TypeAdapter, ValidationError
+
+from gengui_stream.redis_io.streams import StreamEntry
+from schemas.events import Failure, GenerationCompleted, GenerationFailed, GenerationStarted, Output
+from schemas.fields import ObjectKey
+
+STATUS_STREAM: Final = "job:status:stream"
+STATUS_GROUP: Final = "core-status-processors"
+DEAD_STREAM: Final = f"{STATUS_STREAM}:dead"
+
+ENTRY_MAX_CHARACTERS: Final = 256 * 1024
+ERROR_MAX_CHARACTERS: Final = 500
+BELIEVABLE_AGE: Final = timedelta(hours=12)
+"""An entry's own time is used within this distance of now; the fold takes no event that claims to be much older
+than its record, and a status that waited for days in Redis must count all the same."""
+
+_NAMESPACE: Final = UUID("5f3b9f0e-6c1d-5d0a-9f57-2b6b0f6a3c11")
+_object_key: Final[TypeAdapter[str]] = TypeAdapter(ObjectKey)
+
+
+@dataclass(frozen=True, slots=True)
+class Nonsense:
+    """An entry that says nothing: kept aside, with the reason (a stable code) and a sentence for people."""
+
+    reason: str
+    detail: str
+
+
+StatusEvent: TypeAlias = GenerationStarted | GenerationCompleted | GenerationFailed
+
+
+class _NonsenseFound(Exception):  # noqa: N818 - carries a value out of the parsing below, never leaves the module
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.nonsense = Nonsense(reason, detail)
+
+
+def translate(entry: StreamEntry, now: datetime) -> StatusEvent | Nonsense:
+    """The same entry always gives an event of the same id."""
+    try:
+        return _event(entry, now)
+    except _NonsenseFound as found:
+        return found.nonsense
+
+
+def dead_letter(entry: StreamEntry, nonsense: Nonsense) -> dict[str, str]:
+    """The entry for `DEAD_STREAM`: the original fields as they came, and ours beside them."""
+    ours = {"dead.reason": nonsense.reason, "dead.detail": nonsense.detail, "dead.entry_id": entry.id}
+    return {**entry.fields, **ours}
+
+
+def _event(entry: StreamEntry, now: datetime) -> StatusEvent:
+    fields = entry.fields
+    if not fields:
+        raise _NonsenseFound("deleted", "the entry was deleted before anybody acknowledged it")
+    if sum(len(name) + len(value) for name, value in fields.items()) > ENTRY_MAX_CHARACTERS:
+        raise _NonsenseFound("oversize", f"an entry holds at most {ENTRY_MAX_CHARACTERS} characters")
+    generation_id = _generation_id(fields)
+    event_id, moment = uuid5(_NAMESPACE, f"{STATUS_STREAM}/{entry.id}"), _occurred_at(entry, now)
+    match fields.get("status"):
+        case "processing":
+            return GenerationStarted(id=event_id, generation_id=generation_id, occurred_at=moment, producer="bridge")
+        case "completed":
+            return GenerationCompleted(
+                id=event_id,
+                generation_id=generation_id,
+                occurred_at=moment,
+                producer="bridge",
+                outputs=(Output(object_key=_s3_key(fields)),),
+            )
+        case "failed":
+            failure = Failure(code="worker_failed", message=_sentence(fields.get("error", "")), retryable=False)
+            return GenerationFailed(
+                id=event_id, generation_id=generation_id, occurred_at=moment, producer="bridge", error=failure
+            )
+        case None:
+            raise _NonsenseFound("no_status", "status is missing")
+        case other:
+            raise _NonsenseFound(
+                "unknown_status", f"status is {_shown(other)}, not one of processing, completed, failed"
+            )
+
+
+def _generation_id(fields: Mapping[str, str]) -> UUID:
+    text = fields.get("mediaId")
+    if not text:
+        raise _NonsenseFound("no_media_id", "mediaId is missing")
+    try:
+        generation_id = UUID(text)
+    except ValueError:
+        generation_id = None
+    if generation_id is None or str(generation_id) != text.lower():
+        raise _NonsenseFound("bad_media_id", f"mediaId is {_shown(text)}, not a UUID")
+    return generation_id
+
+
+def _s3_key(fields: Mapping[str, str]) -> str:
+    key = fields.get("s3Key")
+    if not key:
+        raise _NonsenseFound("no_s3_key", "s3Key is missing from a completed job")
+    if key != _readable(key):
+        raise _NonsenseFound("bad_s3_key", "s3Key holds a NUL or bytes that are not UTF-8")
+    try:
+        return _object_key.validate_python(key)
+    except ValidationError:
+        raise _NonsenseFound("bad_s3_key", f"s3Key has {len(key)} characters; the limit is 1024") from None
+
+
+def _occurred_at(entry: StreamEntry, now: datetime) -> datetime:
+    try:
+        stamped = datetime.fromtimestamp(entry.unix_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return now
+    return stamped if abs(stamped - now) <= BELIEVABLE_AGE else now
+
+
+def _sentence(error: str) -> str:
+    """What an error says, fit for people: of a traceback its last line, nothing unreadable, not too long."""
+    lines = [line.strip() for line in _readable(error).splitlines() if line.strip()]
+    if not lines:
+        return "the worker gave no reason"
+    text = lines[-1] if any(line.startswith("Traceback ") for line in lines) else " ".join(lines)
+    return text[:ERROR_MAX_CHARACTERS]
+
+
+def _readable(text: str) -> str:
+    """NUL and bytes that were not UTF-8 become U+FFFD."""
+    return text.replace("\x00", "\ufffd").encode(errors="surrogatepass").decode(errors="replace")
+
+
+def _shown(text: str) -> str:
+    return repr(_readable(text[:80]))

@@ -1,0 +1,117 @@
+"""From the workers' status stream to the log: acknowledged only once appended, and nothing is ever dropped."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gengui_stream.bridge.messages import (
+    DEAD_STREAM,
+    STATUS_GROUP,
+    STATUS_STREAM,
+    Nonsense,
+    StatusEvent,
+    dead_letter,
+    translate,
+)
+from gengui_stream.errors import TransientError
+from gengui_stream.identifiers import new_id
+from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.log.event_log import Appender, EventLog
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.streams import BEGINNING, BlockingConsumer, ProducerStreams, StreamEntry
+from gengui_stream.settings import Settings
+
+BATCH: Final = 500
+WAIT_S: Final = 1.0
+"""How long one blocking read waits: also how long the bridge takes to notice that it is told to end."""
+
+CLAIM_EVERY_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until told to stop; waits for Redis and the broker when they are away."""
+    consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
+    log = EventLog(settings)
+    try:
+        await persist(log.start, stop, what="broker")
+        async with (
+            opened_redis(settings) as redis,
+            BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
+        ):
+            bridge = Bridge(consumer, ProducerStreams(redis), log, claim_idle_s=settings.job_lease_s)
+            await _carry(bridge, consumer, stop)
+    except Stopped:
+        _log.info("bridge_stopped")
+    finally:
+        await log.stop()
+
+
+async def _carry(bridge: "Bridge", consumer: BlockingConsumer, stop: asyncio.Event) -> None:
+    await persist(consumer.create_group, stop, what="status stream")
+    _log.info("bridge_started", stream=STATUS_STREAM, group=STATUS_GROUP)
+    while not stop.is_set():
+        entries = await persist(bridge.next_entries, stop, what="status stream")
+        if entries:
+            await persist(partial(bridge.deliver, entries), stop, what="status delivery")
+    try:
+        await consumer.leave()
+    except TransientError as error:
+        _log.warning("consumer_not_removed", error=str(error))
+
+
+class Bridge:
+    """Entries in, events out. Each method may be called again after a TransientError."""
+
+    def __init__(
+        self, consumer: BlockingConsumer, producer: ProducerStreams, log: Appender, *, claim_idle_s: float
+    ) -> None:
+        self._consumer = consumer
+        self._producer = producer
+        self._log = log
+        self._claim_idle_ms = int(claim_idle_s * 1000)
+        self._claim_at = 0.0
+        self._claim_start = BEGINNING
+
+    async def next_entries(self) -> Sequence[StreamEntry]:
+        """What a dead process left pending, when it is time to look, else what is new; empty when nothing came."""
+        if time.monotonic() >= self._claim_at:
+            abandoned = await self._abandoned()
+            if abandoned:
+                return abandoned
+        return await self._consumer.wait_for_new(BATCH)
+
+    async def _abandoned(self) -> Sequence[StreamEntry]:
+        claimed = await self._consumer.claim_abandoned(BATCH, idle_ms=self._claim_idle_ms, start=self._claim_start)
+        self._claim_start = claimed.next_start
+        if claimed.next_start == BEGINNING:
+            self._claim_at = time.monotonic() + CLAIM_EVERY_S
+        if claimed.entries:
+            _log.info("statuses_claimed", count=len(claimed.entries))
+        return [*claimed.entries, *(StreamEntry(entry_id, {}) for entry_id in claimed.lost)]
+
+    async def deliver(self, entries: Sequence[StreamEntry]) -> None:
+        """Appends what makes sense, puts the rest aside, and only then acknowledges all of it."""
+        now = datetime.now(UTC)
+        translated = [(entry, translate(entry, now)) for entry in entries]
+        events: list[StatusEvent] = [said for _, said in translated if not isinstance(said, Nonsense)]
+        if events:
+            await self._log.append_many(events)
+        await self._put_aside([(entry, said) for entry, said in translated if isinstance(said, Nonsense)])
+        await self._consumer.ack([entry.id for entry in entries])
+        _log.debug("statuses_bridged", appended=len(events), dead=len(entries) - len(events))
+
+    async def _put_aside(self, dead: Sequence[tuple[StreamEntry, Nonsense]]) -> None:
+        if not dead:
+            return
+        await self._producer.add_many(DEAD_STREAM, [dead_letter(entry, nonsense) for entry, nonsense in dead])
+        for entry, nonsense in dead:
+            _log.warning("status_dead_lettered", entry_id=entry.id, reason=nonsense.reason, detail=nonsense.detail)

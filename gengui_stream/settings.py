@@ -30,7 +30,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
-    environment: Literal["development", "production"] = Field("development", description="what the process is part of")
+    environment: Literal["development", "production"] = Field(
+        "development", description="production: JSON logs even in a terminal"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console in a terminal, else JSON")
     shutdown_grace_s: Seconds = Field(10, description="seconds a process may take to end after SIGTERM")
@@ -40,10 +42,10 @@ class Settings(BaseSettings):
         "PLAINTEXT", description="how brokers are spoken to"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="with a SASL protocol"
+        None, description="needed with a SASL protocol"
     )
-    kafka_sasl_username: str | None = Field(None, description="with a SASL protocol")
-    kafka_sasl_password: SecretStr | None = Field(None, description="with a SASL protocol")
+    kafka_sasl_username: str | None = Field(None, description="needed with a SASL protocol")
+    kafka_sasl_password: SecretStr | None = Field(None, description="needed with a SASL protocol")
     kafka_ca_file: Path | None = Field(
         None, description="PEM file of the authority that signed the brokers' certificate"
     )
@@ -51,12 +53,14 @@ class Settings(BaseSettings):
         6, description="seconds after which a silent agents process loses its partitions"
     )
     events_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
-        "generation.events", description="the log"
+        "generation.events", description="the topic that is the log"
     )
     events_partitions: Annotated[int, Field(ge=1, le=1_024)] = Field(
         4, description="number of partitions; fixed once the topic is made"
     )
-    events_replication_factor: Annotated[int, Field(ge=1, le=9)] = Field(1, description="3 in production")
+    events_replication_factor: Annotated[int, Field(ge=1, le=9)] = Field(
+        1, description="copies of each record; 3 in production"
+    )
     consumer_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
         "gengui-projector", description="consumer group of the projecting agents"
     )
@@ -71,7 +75,7 @@ class Settings(BaseSettings):
     db_name: str = Field("gengui", description="used without DATABASE_URL")
     db_user: str = Field("gengui", description="used without DATABASE_URL")
     db_password: SecretStr | None = Field(None, description="used without DATABASE_URL")
-    db_ssl: bool = Field(False, description="require TLS; used without DATABASE_URL")
+    db_ssl: bool = Field(False, description="ask for TLS; used without DATABASE_URL")
     db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(10, description="most connections a process opens")
     db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed")
     db_connect_timeout: Seconds = Field(10, description="seconds to wait for a connection")
@@ -86,7 +90,9 @@ class Settings(BaseSettings):
     aws_region: str = Field("us-east-1", description="region of the bucket")
     aws_access_key_id: str | None = Field(None, description="unset: the AWS client's own search")
     aws_secret_access_key: SecretStr | None = Field(None, description="unset: the AWS client's own search")
-    presigned_url_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = Field(900, description="life of signed URLs")
+    presigned_url_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = Field(
+        900, description="seconds a signed URL is good for"
+    )
 
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: Port = Field(3000, description="port the API listens on; 0: any free one")
@@ -100,11 +106,15 @@ class Settings(BaseSettings):
     max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(3, description="attempts a generation gets")
     generation_deadline_s: Seconds = Field(600, description="seconds from request to deadline")
 
-    job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(30, description="a lost process's jobs wait so long")
-    thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(128, description="pixels of the longer side")
-    thumbnail_threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="images worked on at once")
-    thumbnail_max_pixels: Count = Field(64_000_000, description="larger images get no thumbnail")
-    thumbnail_max_bytes: Count = Field(50 * 1024 * 1024, description="larger files get no thumbnail")
+    job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
+        30, description="seconds until a lost process's jobs are claimed by another"
+    )
+    thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(
+        128, description="pixels of a thumbnail's longer side"
+    )
+    thumbnail_threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="thumbnails made at once")
+    thumbnail_max_pixels: Count = Field(64_000_000, description="pixels; larger images get no thumbnail")
+    thumbnail_max_bytes: Count = Field(50 * 1024 * 1024, description="bytes; larger files get no thumbnail")
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="images a worker draws at once")
     worker_claim_idle_s: Seconds = Field(30, description="seconds of silence after which a worker's job is taken over")
     worker_transport: Literal["kafka", "redis", "http"] = Field("kafka", description="how workers publish statuses")

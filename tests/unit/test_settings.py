@@ -1,0 +1,135 @@
+"""Settings: every fault at once, no secret in a message, a known precedence, and an example file that is true."""
+
+from pathlib import Path
+
+import pytest
+
+from gengui_stream import settings_example
+from gengui_stream.errors import ConfigurationError
+from gengui_stream.settings import Settings, load_settings
+
+
+def faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(environ, env_files=())
+    return refused.value.faults
+
+
+def test_nothing_needs_to_be_set_in_development() -> None:
+    settings = load_settings({}, env_files=())
+    assert settings.port == 3000
+    assert settings.events_topic == "generation.events"
+    assert settings.database_dsn == "postgresql://gengui@127.0.0.1:5432/gengui"
+    assert settings.s3_endpoint is None
+
+
+def test_every_fault_is_reported_at_once_by_the_name_of_its_variable() -> None:
+    found = faults({"PORT": "many", "EVENTS_PARTITIONS": "0", "LOG_LEVEL": "loud", "S3_BUCKET": "No_Such_Name"})
+    assert {fault.split(":")[0] for fault in found} == {"PORT", "EVENTS_PARTITIONS", "LOG_LEVEL", "S3_BUCKET"}
+
+
+def test_faults_between_settings_are_reported_at_once_too() -> None:
+    found = faults(
+        {
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_BOOTSTRAP_SERVERS": "broker",
+            "DATABASE_URL": "mysql://localhost/x",
+            "REDIS_URL": "localhost",
+            "S3_ENDPOINT": "127.0.0.1:8333",
+            "WORKER_TRANSPORT": "http",
+        }
+    )
+    named = "\n".join(found)
+    for name in ("KAFKA_SASL_PASSWORD", "KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "S3_ENDPOINT"):
+        assert name in named
+    assert "WORKER_API_KEY" in named
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"DATABASE_URL": "mysql://gengui:hunter2@db/x"},
+        {"REDIS_URL": "http://:hunter2@cache"},
+        {"KAFKA_SASL_PASSWORD": "hunter2", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+        {"WORKER_API_KEY": "hunter2", "WORKER_TRANSPORT": "http"},
+        {"AWS_SECRET_ACCESS_KEY": "hunter2", "PORT": "x"},
+    ],
+)
+def test_no_message_holds_a_secret(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(environ, env_files=())
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_no_settings_object_shows_a_secret() -> None:
+    settings = load_settings(
+        {"DATABASE_URL": "postgresql://gengui:hunter2@db/x", "REDIS_URL": "redis://:hunter2@cache"}, env_files=()
+    )
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" in settings.database_dsn
+    assert "hunter2" in settings.redis_dsn
+
+
+def test_the_environment_wins_over_later_files_and_those_over_earlier_ones(tmp_path: Path) -> None:
+    development, own = tmp_path / "dev.env", tmp_path / ".env"
+    development.write_text("PORT=1111\nS3_BUCKET=from-dev\nMAX_ATTEMPTS=1\n")
+    own.write_text("PORT=2222\nS3_BUCKET=from-own\n")
+    settings = load_settings({"PORT": "3333"}, env_files=(development, own))
+    assert (settings.port, settings.s3_bucket, settings.max_attempts) == (3333, "from-own", 1)
+
+
+def test_an_empty_value_counts_as_unset(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("PORT=4444\nS3_ENDPOINT=\n")
+    settings = load_settings({"PORT": "", "REDIS_URL": ""}, env_files=(file,))
+    assert (settings.port, settings.s3_endpoint) == (4444, None)
+    assert settings.redis_dsn == "redis://127.0.0.1:6379/0"
+
+
+def test_what_is_not_ours_is_left_alone() -> None:
+    load_settings({"PATH": "/bin", "PYTHONHASHSEED": "0"}, env_files=())
+
+
+def test_a_missing_file_is_no_fault(tmp_path: Path) -> None:
+    assert load_settings({}, env_files=(tmp_path / "none.env",)) == load_settings({}, env_files=())
+
+
+def test_the_parts_of_a_database_address_are_escaped() -> None:
+    environ = {"DB_HOST": "db", "DB_USER": "a@b", "DB_PASSWORD": "p/w:1", "DB_NAME": "x y", "DB_SSL": "true"}
+    dsn = load_settings(environ, env_files=()).database_dsn
+    assert dsn == "postgresql://a%40b:p%2Fw%3A1@db:5432/x%20y?sslmode=require"
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    settings = load_settings({}, env_files=())
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(settings, "port", 1)  # noqa: B010 - what the type checker would refuse
+
+
+def test_the_example_file_is_up_to_date() -> None:
+    assert settings_example.main(["--check"]) == 0
+
+
+def test_the_example_names_every_setting_and_a_copy_of_it_changes_nothing(tmp_path: Path) -> None:
+    copy = tmp_path / ".env"
+    copy.write_text(settings_example.render())
+    assert load_settings({}, env_files=(copy,)) == load_settings({}, env_files=())
+    assert all(f"\n#{name.upper()}=" in settings_example.render() for name in Settings.model_fields)
+
+
+def test_the_examples_defaults_are_valid_as_written(tmp_path: Path) -> None:
+    copy = tmp_path / ".env"
+    unmarked = [
+        line.removeprefix("#") for line in settings_example.render().splitlines() if line[:1] == "#" != line[1:2]
+    ]
+    copy.write_text("\n".join(line for line in unmarked if "=" in line and not line.startswith(" ")))
+    assert load_settings({}, env_files=(copy,)) == load_settings({}, env_files=())
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_group_of_the_example_begins_with_a_setting_there_is() -> None:
+    assert set(settings_example.GROUPS) <= set(Settings.model_fields)

@@ -1,0 +1,133 @@
+"""Bytes of an image -> bytes of its thumbnail. Pure; safe to run in threads (Pillow releases the GIL).
+
+An image that gets none is a value, not an exception: whatever bytes come in, the answer is one of the two.
+"""
+
+import io
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from gengui_stream.media.pixels import displayable, in_srgb, shrunk, upright
+
+MIME_TYPE: Final = "image/webp"
+QUALITY: Final = 80
+
+_DECODERS: Final = (
+    PngImagePlugin.PngImageFile,
+    JpegImagePlugin.JpegImageFile,
+    WebPImagePlugin.WebPImageFile,
+    GifImagePlugin.GifImageFile,
+    TiffImagePlugin.TiffImageFile,
+    BmpImagePlugin.BmpImageFile,
+    AvifImagePlugin.AvifImageFile,
+)
+FORMATS: Final = tuple(decoder.format for decoder in _DECODERS)
+"""Nothing else is tried: each further decoder is one more that hostile bytes can reach. Pillow knows a format once its
+module is imported, which is why they are imported by name."""
+
+_FOREIGN: Final = (b"%!PS", b"%PDF", b"<svg", b"<?xml", b"8BPS", b"\x00\x00\x01\x00", b"\x00\x00\x00\x0cjP", b"qoif")
+"""How files begin that are images (or documents), but of no format that is taken."""
+
+
+class Refusal(StrEnum):
+    """Why an image gets no thumbnail: codes for programs, as `thumbnail.failed` carries them."""
+
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    UNSUPPORTED = "unsupported"
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is worth a thumbnail, and how large it becomes: `side` is that of the box it fits into."""
+
+    side: int = 128
+    max_bytes: int = 50 * 1024 * 1024
+    max_pixels: int = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MadeThumbnail:
+    """An encoded thumbnail of `mime_type` MIME_TYPE."""
+
+    body: bytes
+    width: int
+    height: int
+    mime_type: str = MIME_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No thumbnail, and why; the message is for people."""
+
+    reason: Refusal
+    message: str
+
+
+def make_thumbnail(body: bytes, limits: Limits) -> MadeThumbnail | Refused:
+    """Fits the box, keeps the aspect, never enlarges, is at least one pixel wide and high. Shows the first frame."""
+    if len(body) > limits.max_bytes:
+        return Refused(Refusal.TOO_LARGE, f"{len(body)} bytes; the limit is {limits.max_bytes}")
+    try:
+        return _made(body, limits)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        return Refused(Refusal.TOO_MANY_PIXELS, str(error))
+    except UnidentifiedImageError:
+        return _unidentified(body)
+    except Exception as error:  # noqa: BLE001 - there is no list of what Pillow's decoders raise for hostile bytes
+        return _broken(error)
+
+
+def fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    """The size, scaled down where it must be to fit a square box."""
+    longest = max(width, height)
+    if longest <= side:
+        return width, height
+    return max(1, round(width * side / longest)), max(1, round(height * side / longest))
+
+
+def _made(body: bytes, limits: Limits) -> MadeThumbnail | Refused:
+    with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+        if image.width * image.height > limits.max_pixels:
+            size = f"{image.width} x {image.height}"
+            return Refused(Refusal.TOO_MANY_PIXELS, f"{size} pixels; the limit is {limits.max_pixels}")
+        small = _small(image, limits.side)
+    target = io.BytesIO()
+    small.save(target, "WEBP", quality=QUALITY)
+    return MadeThumbnail(target.getvalue(), small.width, small.height)
+
+
+def _small(image: Image.Image, side: int) -> Image.Image:
+    size = fitted(image.width, image.height, side)
+    image.draft(None, size)  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
+    image.load()
+    return upright(in_srgb(shrunk(displayable(image), size), image), image)
+
+
+def _unidentified(body: bytes) -> Refused:
+    if not body:
+        return Refused(Refusal.TRUNCATED, "the file is empty")
+    if body.lstrip()[:8].lower().startswith(_FOREIGN) or body.startswith(_FOREIGN):
+        return Refused(Refusal.UNSUPPORTED, f"none of {', '.join(FORMATS)}")
+    return Refused(Refusal.UNREADABLE, "no image can be found in the file")
+
+
+def _broken(error: Exception) -> Refused:
+    message = f"{type(error).__name__}: {error}"[:500].replace("\x00", "")
+    ended = isinstance(error, EOFError) or "truncated" in message.lower()
+    return Refused(Refusal.TRUNCATED if ended else Refusal.UNREADABLE, message)

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
         30, description="seconds until a lost process's jobs are claimed by another"
     )
+    attempt_silence_s: Seconds = Field(
+        120, description="seconds without a sign of life until a running attempt is given up"
+    )
+    cancel_grace_s: Seconds = Field(30, description="seconds a worker has to stop what was canceled")
     thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(
         128, description="pixels of a thumbnail's longer side"
     )

@@ -7,7 +7,8 @@ from uuid import UUID
 from gengui_stream.domain.generation import Generation, Status
 from gengui_stream.domain.retry import backoff_seconds
 
-JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail"]
+JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "watch"]
+"""A `watch` follows a dispatch: no transition makes it, but whoever did the dispatch, when it is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Claiming job rows under a lease: what a dead process held, another one claims when the lease runs out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -30,6 +30,25 @@ WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
 RELEASE: Final = """
 UPDATE jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL
 WHERE job_key = $1 AND lease_owner = $2 AND outcome IS NULL
+"""
+
+# The watch begins in the statement that ends the dispatch, so that no running attempt is ever without one.
+FINISH_AND_WATCH: Final = """
+WITH finished AS (
+    UPDATE jobs SET outcome = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL
+    FROM unnest($2::text[], $3::float8[]) AS given (key, delay)
+    WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
+    RETURNING generation_id, attempt, delay)
+INSERT INTO jobs (job_key, kind, generation_id, attempt, available_at)
+SELECT 'watch:' || generation_id || ':' || attempt, 'watch', generation_id, attempt,
+    now() + make_interval(secs => delay)
+FROM finished ON CONFLICT (job_key) DO NOTHING
+"""
+
+POSTPONE: Final = """
+UPDATE jobs SET available_at = now() + make_interval(secs => given.delay), lease_owner = NULL
+FROM unnest($2::text[], $3::float8[]) AS given (key, delay)
+WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
 """
 
 OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs WHERE outcome IS NULL GROUP BY kind"
@@ -76,6 +95,16 @@ class JobQueue:
         """Done, and its outcome is in the log."""
         with transient_errors():
             await self._pool.execute(FINISH, list(keys), self._owner, "done", None)
+
+    async def finish_and_watch(self, delays: Mapping[str, float]) -> None:
+        """Done, and a `watch` of the same attempt is due after so many seconds, by key."""
+        with transient_errors():
+            await self._pool.execute(FINISH_AND_WATCH, self._owner, list(delays), list(delays.values()))
+
+    async def postpone(self, delays: Mapping[str, float]) -> None:
+        """Nothing went wrong, but it is to be looked at again after so many seconds, by key."""
+        with transient_errors():
+            await self._pool.execute(POSTPONE, self._owner, list(delays), list(delays.values()))
 
     async def fail(self, key: str, error: str) -> None:
         """Given up for good; the reason stays with the row."""

@@ -1,0 +1,29 @@
+-- Puts an attempt on the queue and its state into the job's hash: both or neither, and once however often it is asked.
+-- KEYS: hash of the job, stream of the queue. ARGV: attempt, seconds to keep the hash, then names and values for the entry.
+-- Returns what was found or done, and the id of the entry.
+local attempt = tonumber(ARGV[1])
+local known = redis.call('HMGET', KEYS[1], 'attempt', 'status', 'entryId')
+local known_attempt, status, entry = tonumber(known[1] or ''), known[2], known[3]
+
+if known_attempt and known_attempt > attempt then
+  return {'superseded', ''}
+end
+if known_attempt == attempt then
+  if status == 'canceled' then
+    return {'canceled', entry or ''}
+  end
+  -- A queued entry that is gone was lost with the stream: only then is it added again.
+  if entry and (status ~= 'queued' or #redis.call('XRANGE', KEYS[2], entry, entry) == 1) then
+    return {'known', entry}
+  end
+end
+
+local fields = {}
+for index = 3, #ARGV do
+  fields[#fields + 1] = ARGV[index]
+end
+local added = redis.call('XADD', KEYS[2], '*', unpack(fields))
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'status', 'queued', 'attempt', ARGV[1], 'entryId', added)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return {'queued', added}

@@ -1,0 +1,76 @@
+"""The provider `local`: a queue on Redis that GPU workers poll, in the form the existing workers know.
+
+A job's hash `jobs:<id>` holds `status` (queued, then what the worker writes: processing, completed, failed; or
+canceled), `attempt`, and `entryId`. A worker looks at it before it draws and while it does: `canceled`, or another
+attempt than its own, means stop. A cancel also deletes the entry that nobody has taken yet.
+"""
+
+from importlib.resources import files
+from typing import Final, cast
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from gengui_stream.providers.interface import (
+    CancelOutcome,
+    Capabilities,
+    Dispatched,
+    DispatchOutcome,
+    DispatchRequest,
+    Superseded,
+)
+from gengui_stream.redis_io.clients import transient_errors
+from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
+
+QUEUE_STREAM: Final = "generation:stream"
+JOB_KEPT_S: Final = 7 * 24 * 3600
+"""Hashes go by themselves; long after any deadline."""
+
+
+def job_key(generation_id: UUID) -> str:
+    """The key of a job's hash."""
+    return f"jobs:{generation_id}"
+
+
+class LocalProvider:
+    """Puts attempts on the queue; once each, however often it is asked."""
+
+    name: Final = "local"
+    capabilities: Final = Capabilities(
+        size_min=SIZE_MIN, size_max=SIZE_MAX, size_step=SIZE_STEP, cancel=True, repeatable=True
+    )
+
+    def __init__(self, redis: Redis) -> None:
+        self._enqueue = redis.register_script(_script("enqueue.lua"))
+        self._cancel = redis.register_script(_script("cancel.lua"))
+
+    async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
+        fields = [text for field in _entry(request).items() for text in field]
+        with transient_errors():
+            reply = await self._enqueue(
+                keys=[job_key(request.generation_id), QUEUE_STREAM], args=[request.attempt, JOB_KEPT_S, *fields]
+            )
+        found, entry_id = cast(tuple[str, str], reply)
+        return Dispatched(entry_id) if found in {"queued", "known"} else Superseded()
+
+    async def cancel(self, generation_id: UUID, attempt: int) -> CancelOutcome:
+        with transient_errors():
+            answer = await self._cancel(keys=[job_key(generation_id), QUEUE_STREAM], args=[attempt, JOB_KEPT_S])
+        return CancelOutcome(str(answer))
+
+
+def _entry(request: DispatchRequest) -> dict[str, str]:
+    return {
+        "userId": str(request.owner_id),
+        "mediaId": str(request.generation_id),
+        "prompt": request.prompt,
+        "seed": str(request.seed),
+        "width": str(request.width),
+        "height": str(request.height),
+        "status": "queued",
+        "attempt": str(request.attempt),
+    }
+
+
+def _script(name: str) -> str:
+    return (files("gengui_stream.providers") / name).read_text()

@@ -1,0 +1,98 @@
+"""What the documents say is so: commands and targets exist, links lead somewhere, every dependency has its reason."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from gengui_stream.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def documents() -> list[object]:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in DOCUMENTS]
+
+
+def code(path: Path) -> str:
+    """What a reader would type: fenced blocks and words in backticks."""
+    text = path.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", text)])
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    for words in re.findall(r"gengui-stream((?: (?:--)?[a-z][a-z-]*)+)", text):
+        yield words.split()
+
+
+def unknown(words: list[str]) -> str | None:
+    """The first word that the command line does not know; an argument after a whole command is not looked at."""
+    command = typer.main.get_command(app)
+    for word in words:
+        if word.startswith("--"):
+            known = {name for option in command.params for name in option.opts} | {"--help"}
+            if word not in known:
+                return word
+        elif isinstance(command, TyperGroup):
+            if word not in command.commands:
+                return word
+            command = command.commands[word]
+    return None
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_command_named_exists(path: Path) -> None:
+    assert [words for words in commands_in(code(path)) if unknown(words)] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_make_target_named_exists(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code(path)))
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    links = re.findall(
+        r"\]\(([^)#\s]+)(?:#[^)]*)?\)|^\[[^\]]+\]: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    relative = [link for pair in links for link in pair if link and "://" not in link]
+    assert [link for link in relative if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_file_named_exists(path: Path) -> None:
+    """`gengui_stream/log/topics.py`, from the root; a name with a placeholder in it is none."""
+    named = re.findall(
+        r"(?<![\w/.])((?:gengui_stream|agents|api|schemas|tests|requirements|docs)/[\w./-]+)", code(path)
+    )
+    assert [name for name in named if not (ROOT / name.rstrip(".")).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_setting_or_constant_named_exists(path: Path) -> None:
+    named = set(re.findall(r"(?<![\w./-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", code(path)))
+    assert {name for name in named if not _in_sources(name)} == set()
+
+
+def _in_sources(name: str) -> bool:
+    """A setting, a constant, or what the Makefile and the tests read from the environment."""
+    sources = [ROOT / ".env.example", ROOT / "Makefile", *ROOT.glob("*/**/*.py")]
+    word = re.compile(rf"\b{name}\b")
+    return any(word.search(source.read_text(encoding="utf-8")) for source in sources if ".venv" not in source.parts)
+
+
+def test_every_dependency_has_its_line_and_every_line_its_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    direct = {re.split(r"[\[<>=~]", line)[0] for line in [*project["dependencies"], *extras]}
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == direct

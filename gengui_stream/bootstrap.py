@@ -18,7 +18,6 @@ from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.settings import Settings
 from gengui_stream.telemetry import configure_logging
 
-
 Role: TypeAlias = Literal["api", "agents", "live-tables", "worker", "thumbnails", "dispatch", "bridge"]
 Entry: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
 

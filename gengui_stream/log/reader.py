@@ -4,7 +4,7 @@ The end of a partition is taken from the high watermark of a fetch, never from L
 on the embedded broker after a batch of several records.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
@@ -54,8 +54,11 @@ class LogReader:
 
 
 @asynccontextmanager
-async def open_reader(settings: Settings, start: Mapping[int, int] | None = None) -> AsyncIterator[LogReader]:
-    """A reader of every partition, from `start` (missing partitions from 0). Raises TransientError without a broker."""
+async def open_reader(
+    settings: Settings, start: Mapping[int, int] | None = None, partitions: Collection[int] | None = None
+) -> AsyncIterator[LogReader]:
+    """A reader of `partitions` (None: of all), from `start` (missing ones from 0). Raises TransientError without a
+    broker."""
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
         **connection(settings),
         group_id=None,
@@ -70,10 +73,14 @@ async def open_reader(settings: Settings, start: Mapping[int, int] | None = None
         await consumer.stop()
         raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
     try:
-        offsets = {p: (start or {}).get(p, 0) for p in range(settings.events_partitions)}
+        offsets = {p: (start or {}).get(p, 0) for p in _all(settings, partitions)}
         consumer.assign([TopicPartition(settings.events_topic, p) for p in offsets])
         for partition, offset in offsets.items():
             consumer.seek(TopicPartition(settings.events_topic, partition), offset)
         yield LogReader(consumer, settings.events_topic, offsets)
     finally:
         await consumer.stop()
+
+
+def _all(settings: Settings, partitions: Collection[int] | None) -> Collection[int]:
+    return range(settings.events_partitions) if partitions is None else partitions

@@ -12,17 +12,8 @@ from gengui_stream.domain.generation import Generation
 from gengui_stream.domain.reactions import Job
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.codec import decode
-from gengui_stream.postgres.pool import Connection, Pool, transient_errors
-from gengui_stream.projections import (
-    daily_counts,
-    dead_letters,
-    generation_requests,
-    generation_states,
-    job_rows,
-    positions,
-    provider_statistics,
-    timeline,
-)
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections import dead_letters, generation_states, job_rows, positions
 from gengui_stream.projections.folding import (
     Applied,
     Dead,
@@ -34,6 +25,7 @@ from gengui_stream.projections.folding import (
     fold_records,
     generation_ids,
 )
+from gengui_stream.projections.writing import write_read_models
 
 CACHED_STATES: Final = 50_000
 """A partition's states kept in memory: about 1 KiB each. The owner alone changes them, so they are never stale."""
@@ -144,24 +136,12 @@ class Projector:
         with transient_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 await positions.advance(connection, self._topic, held.claim, next_offset, tally)
-                await self._write(connection, partition, entries, jobs)
+                await write_read_models(connection, self._topic, partition, entries, jobs)
         held.claim = positions.Claim(partition, next_offset, held.claim.epoch)
         held.certain = True
         held.parked = parked
         _remember(held.states, states)
         return ProjectedBatch(partition, next_offset, entries, jobs, tally)
-
-    async def _write(self, connection: Connection, partition: int, entries: list[Entry], jobs: Sequence[Job]) -> None:
-        await generation_requests.write(connection, generation_requests.rows_of(entries))
-        await generation_states.write(connection, generation_states.rows_of(entries, partition))
-        await timeline.write(connection, timeline.rows_of(entries, partition))
-        await daily_counts.write(connection, daily_counts.rows_of(daily_counts.count(entries), partition))
-        minutes = provider_statistics.rows_of(provider_statistics.count(entries), partition)
-        await provider_statistics.write(connection, minutes)
-        latencies = provider_statistics.count_latencies(entries)
-        await provider_statistics.write_latencies(connection, provider_statistics.latency_rows_of(latencies, partition))
-        await dead_letters.write(connection, dead_letters.rows_of(entries, self._topic, partition))
-        await job_rows.write(connection, jobs)
 
     async def _isolate(self, held: _Partition, records: Sequence[Record], error: Exception) -> ProjectedBatch:
         """PostgreSQL refuses a value of the batch: commit record by record, so that only its own is lost to it."""

@@ -1,0 +1,126 @@
+"""Comparing the read models that are one row a generation, a day or a minute: once a partition is folded."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from gengui_stream.postgres.pool import Connection
+from gengui_stream.projections import daily_counts, generation_states, provider_statistics
+from gengui_stream.recovery.oracle import PartitionFold
+from gengui_stream.recovery.report import Report
+
+STATE_COLUMNS: Final = generation_states.COLUMNS.split(", ")
+DAY_COLUMNS: Final = ("owner_id", "day", "partition", *daily_counts.MEASURES)
+MINUTE_COLUMNS: Final = ("provider", "model", "minute", "partition", *provider_statistics.MEASURES)
+LATENCY_COLUMNS: Final = ("provider", "model", "minute", "partition", "at_most_ms", "completions")
+JOB_COLUMNS: Final = ("job_key", "kind", "generation_id", "attempt", "output_id")
+
+JOBS: Final = """
+SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs j JOIN generation_states s USING (generation_id)
+WHERE s.partition = $1
+"""
+
+# Rows that belong to no partition that was folded, and so were compared with nothing.
+STRAYS: Final = {
+    "generation_states": "SELECT generation_id::text FROM generation_states WHERE partition <> ALL($1)",
+    "timeline": """
+        SELECT generation_id || ' ' || partition || ':' || log_offset FROM timeline
+        WHERE partition <> ALL($1)""",
+    "daily_counts": "SELECT owner_id || ' ' || day || ' ' || partition FROM daily_counts WHERE partition <> ALL($1)",
+    "provider_minutes": """
+        SELECT provider || ' ' || model || ' ' || minute || ' ' || partition FROM provider_minutes
+        WHERE partition <> ALL($1)""",
+    "provider_latencies": """
+        SELECT provider || ' ' || model || ' ' || minute || ' ' || partition FROM provider_latencies
+        WHERE partition <> ALL($1)""",
+    "generation_requests": """
+        SELECT generation_id::text FROM generation_requests r WHERE $1::int[] IS NOT NULL
+        AND NOT EXISTS (SELECT FROM generation_states s WHERE s.generation_id = r.generation_id)""",
+    "jobs": """
+        SELECT job_key FROM jobs j WHERE $1::int[] IS NOT NULL
+        AND NOT EXISTS (SELECT FROM generation_states s WHERE s.generation_id = j.generation_id)""",
+}
+
+
+async def compare(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
+    """All rows of the partition that only the whole fold can tell."""
+    await _compare_states(connection, report, partition, fold)
+    await _compare_jobs(connection, report, partition, fold)
+    counted = (
+        ("daily_counts", DAY_COLUMNS, 3, daily_counts.rows_of(fold.days, partition)),
+        ("provider_minutes", MINUTE_COLUMNS, 4, provider_statistics.rows_of(fold.minutes, partition)),
+        ("provider_latencies", LATENCY_COLUMNS, 5, provider_statistics.latency_rows_of(fold.latencies, partition)),
+    )
+    for table, columns, keys, rows in counted:
+        found = await connection.fetch(f"SELECT {', '.join(columns)} FROM {table} WHERE partition = $1", partition)  # noqa: S608
+        compare_rows(report, table, columns, key=range(keys), expected=rows, found=found)
+
+
+async def _compare_states(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
+    table, unseen = "generation_states", set(fold.states)
+    query = f"SELECT {generation_states.COLUMNS} FROM generation_states WHERE partition = $1"  # noqa: S608
+    async for row in _scan(connection, query, partition):
+        generation_id: UUID = row["generation_id"]
+        state = fold.states.get(generation_id)
+        if state is None:
+            report.unexpected(table, str(generation_id))
+            continue
+        unseen.discard(generation_id)
+        expected = generation_states.row_of(state, partition, fold.applied_at[generation_id])
+        report.compare(table, str(generation_id), STATE_COLUMNS, expected, tuple(row))
+    for generation_id in unseen:
+        report.missing(table, str(generation_id))
+
+
+async def _compare_jobs(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
+    """Their keys and what they are for: how far each has got is not a fold of the log."""
+    unseen = dict(fold.jobs)
+    async for row in _scan(connection, JOBS, partition):
+        job = unseen.pop(row["job_key"], None)
+        if job is None:
+            report.unexpected("jobs", row["job_key"])
+            continue
+        expected = (job.key, job.kind, job.generation_id, job.attempt, job.output_id)
+        report.compare("jobs", job.key, JOB_COLUMNS, expected, tuple(row))
+    for key in unseen:
+        report.missing("jobs", key)
+
+
+async def compare_strays(connection: Connection, report: Report, partitions: Sequence[int]) -> None:
+    for table, query in STRAYS.items():
+        async for row in _scan(connection, query, partitions):
+            report.unexpected(table, row[0])
+
+
+def compare_rows(
+    report: Report,
+    table: str,
+    columns: Sequence[str],
+    *,
+    key: Iterable[int],
+    expected: Iterable[Sequence[object]],
+    found: Iterable[Sequence[object]] | Sequence[asyncpg.Record],
+) -> None:
+    """Two sets of rows with the same columns, matched by the columns at the places in `key`."""
+    places = tuple(key)
+    unseen = {tuple(row[place] for place in places): row for row in expected}
+    for row in found:
+        name = tuple(row[place] for place in places)
+        due = unseen.pop(name, None)
+        if due is None:
+            report.unexpected(table, _named(columns, places, name))
+        else:
+            report.compare(table, _named(columns, places, name), columns, due, tuple(row))
+    for name in unseen:
+        report.missing(table, _named(columns, places, name))
+
+
+def _named(columns: Sequence[str], places: Sequence[int], values: Sequence[object]) -> str:
+    return " ".join(f"{columns[place]}={value}" for place, value in zip(places, values, strict=True))
+
+
+async def _scan(connection: Connection, query: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
+    async for row in connection.cursor(query, *arguments, prefetch=2_000):
+        yield row

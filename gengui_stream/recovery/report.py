@@ -1,0 +1,88 @@
+"""What a verification found: how much was compared, and where the database disagrees with the log."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+SAMPLES: Final = 20
+"""Differences of one table that are described; all are counted."""
+
+WIDEST: Final = 200
+"""Characters of a value that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row (or one count) that is not as the fold says. `what` names columns and both values."""
+
+    table: str
+    key: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCount:
+    """How the records of one partition fell, as the fold says."""
+
+    partition: int
+    start_offset: int
+    next_offset: int
+    applied: int
+    ignored: int
+    dead_lettered: int
+
+
+@dataclass(slots=True)
+class Report:
+    """Filled while verifying."""
+
+    partitions: list[PartitionCount] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    samples: list[Difference] = field(default_factory=list)
+    events: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def agrees(self) -> bool:
+        return not self.counts
+
+    def add(self, table: str, key: str, what: str) -> None:
+        self.counts[table] += 1
+        if self.counts[table] <= SAMPLES:
+            self.samples.append(Difference(table, key, what))
+
+    def missing(self, table: str, key: str) -> None:
+        self.add(table, key, "the row is missing")
+
+    def unexpected(self, table: str, key: str) -> None:
+        self.add(table, key, "the row should not be there")
+
+    def compare(
+        self, table: str, key: str, columns: Sequence[str], expected: Sequence[object], found: Sequence[object]
+    ) -> None:
+        """One row in both; both sequences in the order of `columns`."""
+        self.rows[table] += 1
+        if tuple(expected) == tuple(found):
+            return
+        wrong = [
+            f"{column} is {_shown(there)}, should be {_shown(due)}"
+            for column, due, there in zip(columns, expected, found, strict=True)
+            if due != there
+        ]
+        self.add(table, key, "; ".join(wrong))
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "agrees": self.agrees,
+            "events": self.events,
+            "rows": dict(self.rows),
+            "partitions": [asdict(partition) for partition in self.partitions],
+            "differences": dict(self.counts),
+            "samples": [asdict(difference) for difference in self.samples],
+        }
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str | bytes) or value is None else str(value)
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"

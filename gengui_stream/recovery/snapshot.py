@@ -1,0 +1,71 @@
+"""One moment of the database, read in order and in pieces: what a verification compares the log with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from gengui_stream.postgres.pool import Connection, transient_errors
+from gengui_stream.settings import Settings
+
+CHUNK: Final = 5_000
+
+# The digest instead of the payload keeps the sort narrow: OFFSET 0 makes PostgreSQL compute it before it sorts.
+TIMELINE: Final = """
+SELECT * FROM (
+    SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
+        status, ignored, md5(payload) FROM timeline WHERE partition = $1 OFFSET 0) AS narrow
+ORDER BY log_offset, generation_id
+"""
+
+
+@asynccontextmanager
+async def opened_snapshot(settings: Settings) -> AsyncIterator[Connection]:
+    """A connection of its own, without a time limit, that sees the database as it is now until it is closed."""
+    with transient_errors():
+        connection = await asyncpg.connect(
+            settings.database_dsn,
+            timeout=settings.db_connect_timeout,
+            server_settings={"application_name": "gengui-stream verify", "timezone": "UTC", "jit": "off"},
+        )
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute("SET LOCAL work_mem = '64MB'")
+                yield connection
+        finally:
+            connection.terminate()
+
+
+class OrderedRows:
+    """A server-side cursor over rows in the order of `log_offset`, taken piece by piece as the log is read."""
+
+    def __init__(self, cursor: "asyncpg.cursor.Cursor[asyncpg.Record]") -> None:
+        self._cursor = cursor
+        self._rows: list[asyncpg.Record] = []
+        self._exhausted = False
+
+    @classmethod
+    async def open(cls, connection: Connection, query: str, *arguments: object) -> "OrderedRows":
+        return cls(await connection.cursor(query, *arguments))
+
+    async def before(self, offset: int) -> list[asyncpg.Record]:
+        """The next rows with a `log_offset` below this one."""
+        while not self._exhausted and (not self._rows or self._rows[-1]["log_offset"] < offset):
+            await self._fetch()
+        split = next((i for i, row in enumerate(self._rows) if row["log_offset"] >= offset), len(self._rows))
+        taken, self._rows = self._rows[:split], self._rows[split:]
+        return taken
+
+    async def rest(self) -> AsyncIterator[asyncpg.Record]:
+        """What is left: rows at and after the position, which should not be there."""
+        while self._rows or not self._exhausted:
+            for row in self._rows:
+                yield row
+            self._rows = []
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        rows = await self._cursor.fetch(CHUNK)
+        self._exhausted = len(rows) < CHUNK
+        self._rows += rows

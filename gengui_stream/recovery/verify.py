@@ -1,0 +1,155 @@
+"""Folds the whole log again, plainly, and compares every row of every read model with what that gives.
+
+The positions and all rows are of one snapshot of the database; the log is read up to those positions. Partition
+after partition, so that no more than one partition's states are held in memory.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+import asyncpg
+
+from gengui_stream.errors import TransientError
+from gengui_stream.log.reader import LogReader, Record, open_reader
+from gengui_stream.postgres.pool import Connection
+from gengui_stream.projections import generation_requests, positions, timeline
+from gengui_stream.projections.folding import Entry
+from gengui_stream.recovery import letters, read_models
+from gengui_stream.recovery.oracle import PartitionFold
+from gengui_stream.recovery.report import PartitionCount, Report
+from gengui_stream.recovery.snapshot import TIMELINE, OrderedRows, opened_snapshot
+from gengui_stream.settings import Settings
+
+PATIENCE_S: Final = 30
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the events folded so far and the number of all."""
+
+TIMELINE_COLUMNS: Final = timeline.COLUMNS.split(", ")
+REQUEST_COLUMNS: Final = generation_requests.COLUMNS.split(", ")
+
+REQUESTS: Final = f"SELECT {generation_requests.COLUMNS} FROM generation_requests WHERE generation_id = ANY($1)"  # noqa: S608
+
+
+async def verify(settings: Settings, progress: Progress = lambda done, total: None) -> Report:
+    """Compares everything. Raises TransientError when a server is away, which says nothing about the rows."""
+    report = Report()
+    async with opened_snapshot(settings) as connection:
+        held = await connection.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
+        total = sum(row["next_offset"] - row["start_offset"] for row in held)
+        for position in held:
+            check = _PartitionCheck(settings, connection, report, position)
+            await check.run(lambda: progress(report.events, total))
+        await read_models.compare_strays(connection, report, [row["partition"] for row in held])
+    return report
+
+
+class _PartitionCheck:
+    """The comparison of one partition."""
+
+    def __init__(self, settings: Settings, connection: Connection, report: Report, position: asyncpg.Record) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._report = report
+        self._position = position
+        self._partition: int = position["partition"]
+        self._end: int = position["next_offset"]
+        self._fold = PartitionFold()
+
+    async def run(self, progress: Callable[[], None]) -> None:
+        topic = self._settings.events_topic
+        dead = await OrderedRows.open(self._connection, letters.SELECT, topic, self._partition)
+        history = await OrderedRows.open(self._connection, TIMELINE, self._partition)
+
+        async def compare(records: Sequence[Record]) -> None:
+            await self._compare_chunk(records, dead, history)
+            progress()
+
+        await self._read(compare)
+        await self._compare_rest(dead, history)
+        await read_models.compare(self._connection, self._report, self._partition, self._fold)
+        self._compare_counts()
+
+    async def _read(self, compare: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
+        """Hands the partition's records on, up to the position, and says so when some are gone."""
+        expected = self._position["start_offset"]
+        async with open_reader(self._settings, {self._partition: expected}, [self._partition]) as reader:
+            while expected < self._end and not reader.at_end():
+                records = [record for record in await _next(reader) if record.offset < self._end]
+                if not _gapless(expected, records):
+                    break
+                await compare(records)
+                expected += len(records)
+        if expected < self._end:
+            self._report.add("log", f"{self._partition}:{expected}", f"records are gone before {self._end}")
+
+    async def _compare_chunk(self, records: Sequence[Record], dead: OrderedRows, history: OrderedRows) -> None:
+        if not records:
+            return
+        bound = records[-1].offset + 1
+        letter_rows, history_rows = await dead.before(bound), await history.before(bound)
+        entries = self._fold.feed(records, letters.facts(letter_rows))
+        self._report.events += len(records)
+        self._compare_timeline(entries, history_rows)
+        self._compare_letters(entries, letter_rows)
+        await self._compare_requests(entries)
+
+    def _compare_timeline(self, entries: Sequence[Entry], found: Sequence[asyncpg.Record]) -> None:
+        rows = [(*row[:-1], _digest(row[-1])) for row in timeline.rows_of(entries, self._partition)]
+        read_models.compare_rows(self._report, "timeline", TIMELINE_COLUMNS, key=(2, 0), expected=rows, found=found)
+
+    def _compare_letters(self, entries: Sequence[Entry], found: Sequence[asyncpg.Record]) -> None:
+        topic, there = self._settings.events_topic, {row["log_offset"]: row for row in found}
+        expected = [
+            row
+            for entry in entries
+            if (row := letters.expected_row(entry, topic, self._partition, there.get(entry.record.offset))) is not None
+        ]
+        rows = [tuple(row)[: len(letters.COLUMNS)] for row in found]
+        read_models.compare_rows(self._report, "dead_letters", letters.COLUMNS, key=(2,), expected=expected, found=rows)
+
+    async def _compare_requests(self, entries: Sequence[Entry]) -> None:
+        rows = generation_requests.rows_of(entries)
+        if rows:
+            found = await self._connection.fetch(REQUESTS, [row[0] for row in rows])
+            read_models.compare_rows(
+                self._report, "generation_requests", REQUEST_COLUMNS, key=(0,), expected=rows, found=found
+            )
+
+    async def _compare_rest(self, dead: OrderedRows, history: OrderedRows) -> None:
+        async for row in dead.rest():
+            self._report.unexpected("dead_letters", f"{self._partition}:{row['log_offset']}")
+        async for row in history.rest():
+            self._report.unexpected("timeline", f"{row['generation_id']} {self._partition}:{row['log_offset']}")
+
+    def _compare_counts(self) -> None:
+        position, tally = self._position, self._fold.tally
+        start, end = position["start_offset"], self._end
+        columns = ("applied", "ignored", "dead_lettered", "applied + ignored + dead_lettered")
+        sums = (tally.applied, tally.ignored, tally.dead_lettered)
+        found = (position["applied"], position["ignored"], position["dead_lettered"])
+        key = f"partition {self._partition}"
+        expected, there = (*sums, end - start), (*found, sum(found))
+        self._report.compare("projection_positions", key, columns, expected, there)
+        self._report.partitions.append(PartitionCount(self._partition, start, end, *sums))
+
+
+async def _next(reader: LogReader) -> list[Record]:
+    """The next records; none at the end of the log. Raises TransientError when the broker is silent for too long."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not (records := await reader.read()) and not reader.at_end():
+                pass
+    except TimeoutError as error:
+        raise TransientError(f"the broker sent nothing for {PATIENCE_S} s") from error
+    return records
+
+
+def _gapless(expected: int, records: Sequence[Record]) -> bool:
+    return not records or (records[0].offset == expected and records[-1].offset == expected + len(records) - 1)
+
+
+def _digest(payload: object) -> str:
+    return hashlib.md5(str(payload).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,59 @@
+"""How our faust apps are made. Nothing happens at import; an app is made in the loop that runs it."""
+
+from pathlib import Path
+from typing import Final
+
+import faust
+from faust.contrib.asgi import bind_to_running_loop
+from faust.types import TopicT
+from mode.supervisors import CrashingSupervisor
+from yarl import URL
+
+from agents.batches import BatchSchema
+from agents.transport import BatchTransport, Positions
+from gengui_stream.settings import Settings
+
+QUEUED_BATCHES: Final = 8
+WAIT_MAX_S: Final = 24 * 3600
+"""faust goes on, claim or not, when taking over partitions takes longer than this: it never may."""
+
+
+def new_app(settings: Settings, app_id: str, datadir: Path, positions: Positions | None = None) -> faust.App:
+    """An app that consumes the log. A crash of any part is a crash of the whole, and ends the process."""
+    session_s = settings.kafka_session_timeout_s
+    brokers = [URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")]
+    app = faust.App(
+        app_id,
+        broker=brokers,
+        datadir=datadir,
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        agent_supervisor=CrashingSupervisor,
+        table_standby_replicas=0,
+        topic_partitions=settings.events_partitions,
+        topic_replication_factor=settings.events_replication_factor,
+        topic_allow_declare=positions is None,
+        topic_disable_leader=True,
+        stream_buffer_maxsize=QUEUED_BATCHES,
+        stream_wait_empty=True,
+        stream_recovery_delay=0.0,
+        stream_processing_timeout=60.0,
+        broker_commit_interval=1.0,
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 3,
+        broker_rebalance_timeout=session_s,
+        broker_request_timeout=WAIT_MAX_S,
+        consumer_auto_offset_reset="earliest",
+        producer_request_timeout=30.0,
+        producer_linger=0.005,
+    )
+    bind_to_running_loop(app)
+    app.transport = BatchTransport(brokers, app, settings, positions)
+    app.producer_transport = BatchTransport(brokers, app, settings, positions)
+    return app
+
+
+def log_topic(app: faust.App, settings: Settings) -> TopicT:
+    """The log as the agents see it: batches of raw records."""
+    return app.topic(settings.events_topic, schema=BatchSchema())

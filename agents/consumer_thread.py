@@ -1,0 +1,119 @@
+"""The thread in which faust lets aiokafka fetch: its own loop, so that heartbeats go on while the agents compute."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
+from faust.types import TP
+from mode.threads import ServiceThread, WorkerThread
+
+from gengui_stream.errors import TransientError
+from gengui_stream.log.connection import connection
+from gengui_stream.log.reader import Record
+from gengui_stream.settings import Settings
+
+POLL_S: Final = 1.0
+FETCH_MAX_WAIT_MS: Final = 20
+"""aiokafka asks a broker for one set of partitions at a time: while that waits, no other partition is fetched."""
+
+FETCH_MAX_BYTES: Final = 2 * 1024 * 1024
+MAX_POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
+"""A wait for PostgreSQL, however long, must not cost the membership: who is fenced is decided there, not by Kafka."""
+
+WATERMARK_S: Final = 30.0
+
+
+class DaemonThread(WorkerThread):
+    """A thread that hangs must neither keep a crashed process alive nor block the loop that wants to stop it."""
+
+    def __init__(self, service: ServiceThread) -> None:
+        super().__init__(service)
+        self.daemon = True
+
+    def stop(self) -> None:
+        self.is_stopped.wait(timeout=1.0)
+
+
+class BatchThread(AIOKafkaConsumerThread):
+    """Fetches whole batches and marks each with the epoch of the last seek: what was fetched before is told apart."""
+
+    settings: Settings
+    _epoch = 0
+
+    def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
+        """As faust does it, but for what faust leaves no setting: our connection, and `fetch_max_wait_ms` (1.5 s)."""
+        has_tables = bool(self.app.tables.changelog_topics)
+        self._assignor = self.app.assignor if has_tables else RoundRobinPartitionAssignor
+        session_ms = self.settings.kafka_session_timeout_s * 1000
+        return AIOKafkaConsumer(
+            **connection(self.settings),
+            client_id=self.app.conf.broker_client_id,
+            group_id=self.app.conf.id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            max_partition_fetch_bytes=FETCH_MAX_BYTES,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 3,
+            rebalance_timeout_ms=session_ms,
+        )
+
+    async def fetch(self, partitions: set[TP]) -> tuple[int, Mapping[TopicPartition, Sequence[Record]]]:
+        """Everything fetched of these partitions, and the epoch of its positions; nothing after `POLL_S`."""
+        answer: tuple[int, Mapping[TopicPartition, Sequence[Record]]]
+        answer = await self.call_thread(self._fetch, partitions)
+        return answer
+
+    async def _fetch(self, partitions: set[TP]) -> tuple[int, Mapping[TopicPartition, Sequence[Record]]]:
+        records = await self._fetch_records(self._ensure_consumer(), partitions, timeout=POLL_S)
+        return self._epoch, {TopicPartition(*tp): chunk for tp, chunk in records.items()}
+
+    async def seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
+        await self.call_thread(self._seek_to, offsets, epoch)
+
+    async def _seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
+        """Awaits nothing: no record is fetched between the new epoch and the new positions."""
+        self._epoch = epoch
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            consumer.seek(TopicPartition(*tp), offset)
+
+    async def committed(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """The group's committed offsets; 0 where there is none."""
+        answer: dict[TP, int] = await self.call_thread(self._committed, partitions)
+        return answer
+
+    async def _committed(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        consumer = self._ensure_consumer()
+        return {tp: max(0, await consumer.committed(TopicPartition(*tp)) or 0) for tp in partitions}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Never the end of the process, as with faust: a second later the same commit is tried again."""
+        consumer = self._ensure_consumer()
+        assigned = {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in self.assignment()}
+        try:
+            await consumer.commit(assigned)
+        except (KafkaError, OSError) as error:
+            structlog.get_logger(__name__).warning("offsets_not_committed", error=repr(error))
+            return False
+        return True
+
+    async def _highwaters(self, partitions: Sequence[TP]) -> Mapping[TP, int]:
+        """Watermarks as fetched: ListOffsets, which faust asks, is wrong on the embedded broker after a batch."""
+        consumer = self._ensure_consumer()
+        ends: dict[TP, int] = {}
+        deadline = asyncio.get_running_loop().time() + WATERMARK_S
+        while missing := [tp for tp in partitions if tp not in ends]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise TransientError(f"the broker tells no high watermark of {missing}")
+            known = {tp: consumer.highwater(TopicPartition(*tp)) for tp in missing}
+            ends |= {tp: end for tp, end in known.items() if end is not None}
+            await asyncio.sleep(0.01)
+        return ends

@@ -1,0 +1,63 @@
+"""Liveness is progress: how many records of each partition wait, and for how long the oldest has."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import faust
+from faust.types import TP
+
+from agents.lanes import Lanes
+from gengui_stream.metrics import Metrics
+
+INTERVAL_S: Final = 1.0
+
+
+class LagReport:
+    """Measures the partitions of this process; forgets those that another one has by now."""
+
+    def __init__(self, app: faust.App, topic: str, lanes: Lanes, metrics: Metrics) -> None:
+        self._app = app
+        self._topic = topic
+        self._lanes = lanes
+        self._metrics = metrics
+        self._even: dict[int, float] = {}
+
+    def measure(self) -> None:
+        partitions = set(self._lanes.partitions())
+        for gone in self._even.keys() - partitions:
+            del self._even[gone]
+            self._metrics.forget_lag(gone)
+        for partition in partitions:
+            self._measure(partition)
+
+    def _measure(self, partition: int) -> None:
+        now = time.time()
+        end = self._app.consumer.highwater(TP(self._topic, partition))
+        events = max(0, (end or 0) - (self._lanes.done(partition) or 0))
+        if not events:
+            self._even[partition] = now
+        since = self._even.setdefault(partition, now)
+        oldest = self._lanes.oldest(partition)
+        if oldest is not None and oldest.timestamp:
+            since = oldest.timestamp / 1000
+        self._metrics.observe_lag(partition, events=events, oldest_seconds=max(0.0, now - since) if events else 0.0)
+
+
+@asynccontextmanager
+async def reporting_lag(app: faust.App, topic: str, lanes: Lanes, metrics: Metrics) -> AsyncIterator[None]:
+    """Measures once a second meanwhile."""
+    report = LagReport(app, topic, lanes, metrics)
+    task = asyncio.ensure_future(_every_second(report))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _every_second(report: LagReport) -> None:
+    while True:
+        await asyncio.sleep(INTERVAL_S)
+        report.measure()

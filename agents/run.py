@@ -1,0 +1,39 @@
+"""The two faust roles: the projector, and the operators' live tables."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agents.app import log_topic, new_app
+from agents.lag import reporting_lag
+from agents.lanes import Lanes
+from agents.project_events import add_project_events, announcing
+from agents.running import run_app
+from gengui_stream.log.topics import ensure_topic
+from gengui_stream.metrics import new_metrics, serve_metrics
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.projections.projector import Projector
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hints import HintPublisher
+from gengui_stream.settings import Settings
+
+
+async def run_agents(settings: Settings, stop: asyncio.Event) -> None:
+    """Projects the partitions that the consumer group gives this process, until told to stop.
+
+    Raises TransientError while a server is not up yet, and whatever ends the app later: FencedError, BugError.
+    """
+    async with AsyncExitStack() as stack:
+        metrics = new_metrics()
+        await stack.enter_async_context(serve_metrics(settings, metrics.registry))
+        pool = await stack.enter_async_context(opened_pool(settings))
+        redis = await stack.enter_async_context(opened_redis(settings))
+        await ensure_topic(settings)
+        projector = Projector(pool, settings.events_topic)
+        lanes = Lanes(projector, announcing(HintPublisher(redis), metrics), settings.projector_batch_max, stop)
+        datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
+        app = new_app(settings, settings.consumer_group, datadir, lanes)
+        add_project_events(app, log_topic(app, settings), lanes)
+        await stack.enter_async_context(reporting_lag(app, settings.events_topic, lanes, metrics))
+        await run_app(app, stop, settings.shutdown_grace_s)

@@ -1,0 +1,186 @@
+"""faust's Kafka transport, corrected where this system depends on it. For faust-streaming 0.15.3 with aiokafka 0.14.
+
+1. Consuming starts where `Positions` says, whatever offsets the consumer group has committed.
+2. What is committed to Kafka never passes a record that is still being worked on, as faust's `_new_offset` and
+   `_add_gap` let it; with `Positions` it is what they say is done.
+3. The end of a changelog is the high watermark of a fetch (see consumer_thread.py).
+4. One message a fetched batch, no sleeping where records wait, short waits at the broker.
+
+tests/integration/test_agents_faults.py shows each fault of faust's and that it cannot bite here.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT, ConsumerMessage
+from mode.types import ServiceT
+from yarl import URL
+
+from agents.batches import BatchMessage, RecordBatch, sliced
+from agents.consumer_thread import BatchThread, DaemonThread
+from gengui_stream.errors import BugError
+from gengui_stream.log.connection import connection
+from gengui_stream.log.reader import Record
+from gengui_stream.settings import Settings
+
+IDLE_S: Final = 0.2
+
+
+class Positions(Protocol):
+    """Where consuming starts and how far it is done, in place of the consumer group's committed offsets."""
+
+    @property
+    def epoch(self) -> int:
+        """Changes with every claim: a batch of another epoch is not to be worked on."""
+
+    async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """Takes over exactly these partitions; the next offset to read of each."""
+
+    def release(self) -> None:
+        """Partitions are about to be taken away: start nothing new."""
+
+    def done(self, partition: int) -> int | None:
+        """The offset after the last record that is done for good; None for a partition of another."""
+
+
+class BatchConsumer(driver.Consumer):
+    """Delivers the log in batches (and changelogs, when tables recover, record by record)."""
+
+    transport: "BatchTransport"
+    _thread: BatchThread
+
+    def _new_consumer_thread(self) -> BatchThread:
+        self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
+        self._expected: dict[TP, int] = {}
+        self._epoch = 0
+        thread = BatchThread(self, loop=self.loop, beacon=self.beacon, Worker=DaemonThread)
+        thread.settings = self.transport.settings
+        return thread
+
+    # where consuming starts
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Called by faust once a rebalance is over, before anything flows again."""
+        partitions = [tp for tp in self.assignment() if tp.topic == self.transport.topic]
+        starts = await self._starts(partitions)
+        self._delivered.clear()
+        self._expected = dict(starts)
+        await self._thread.seek_to(starts, self._epoch)
+        return starts
+
+    async def _starts(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        positions = self.transport.positions
+        if positions is None:
+            self._epoch += 1
+            return await self._thread.committed(partitions)
+        offsets = await positions.claim({tp.partition for tp in partitions})
+        self._epoch = positions.epoch
+        return {tp: offsets[tp.partition] for tp in partitions}
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if self.transport.positions is not None:
+            self.transport.positions.release()
+        await super().on_partitions_revoked(revoked)
+
+    # what is committed
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """The offset up to which everything delivered is done. Kafka's number is a hint for lag tools alone."""
+        self._acked[tp].clear()
+        if self.transport.positions is not None:
+            self._acked_index[tp].clear()
+            return self.transport.positions.done(tp.partition)
+        delivered, acked = self._delivered[tp], self._acked_index[tp]
+        last: int | None = None
+        while delivered and delivered[0] in acked:
+            last = delivered.popleft()
+            acked.discard(last)
+        return None if last is None else last + 1
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: delivery waits for room in the agent's queue, which is all the back-pressure there is to be.
+        faust would stop fetching the partition and, with all stopped, sleep for a second."""
+
+    # delivery
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                for message in await self._next_messages():
+                    await self._deliver(message)
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+
+    async def _next_messages(self) -> Sequence[ConsumerMessage]:
+        if not self.flow_active:
+            await self._until_flowing()
+        partitions = set(self._get_active_partitions())
+        if not partitions:  # more processes than partitions
+            await self.sleep(IDLE_S)
+            return ()
+        epoch, fetched = await self._thread.fetch(partitions)
+        if not self.flow_active:
+            await self._until_flowing()
+        if epoch != self._epoch:  # fetched before the last seek: those records come again
+            return ()
+        return [message for tp, records in fetched.items() for message in self._messages(tp, records)]
+
+    async def _until_flowing(self) -> None:
+        while not (self.flow_active or self.should_stop):
+            await self.wait_first(self.can_resume_flow.wait(), timeout=IDLE_S)
+
+    def _messages(self, at: TopicPartition, records: Sequence[Record]) -> Iterator[ConsumerMessage]:
+        tp = TP(*at)
+        if tp.topic != self.transport.topic:
+            yield from (self._to_message(tp, record) for record in records)
+            return
+        self._check_whole(tp, records)
+        for part in self.transport.parts(records):
+            batch = RecordBatch(self._epoch, tp.partition, part)
+            yield BatchMessage.of(tp.topic, batch, self.app.consumer_generation_id)
+
+    def _check_whole(self, tp: TP, records: Sequence[Record]) -> None:
+        """aiokafka resets a position that the log does not have (any more) in silence: that must not pass."""
+        first, expected = records[0].offset, self._expected.get(tp, records[0].offset)
+        if first != expected and self.transport.positions is not None:
+            raise BugError(f"{tp.topic}/{tp.partition}: expected offset {expected}, the log went on at {first}")
+        self._expected[tp] = records[-1].offset + 1
+
+    async def _deliver(self, message: ConsumerMessage) -> None:
+        self._delivered[message.tp].append(message.offset)
+        self._acked_index[message.tp].discard(message.offset)
+        await self.callback(message)
+
+
+class BatchProducer(driver.Producer):
+    """Connects like every other Kafka client of ours."""
+
+    transport: "BatchTransport"
+
+    def _settings_auth(self) -> Mapping[str, object]:
+        return {
+            name: value for name, value in connection(self.transport.settings).items() if name != "bootstrap_servers"
+        }
+
+
+class BatchTransport(driver.Transport):
+    """The transport of an app that consumes the log. Without `positions`, Kafka's committed offsets count."""
+
+    Consumer = BatchConsumer
+    Producer = BatchProducer
+
+    def __init__(self, url: list[URL], app: AppT, settings: Settings, positions: Positions | None = None) -> None:
+        super().__init__(url, app)
+        self.settings = settings
+        self.topic = settings.events_topic
+        self.positions = positions
+
+    def parts(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+        """How a fetched batch is cut before it is delivered."""
+        return sliced(records, self.settings.projector_batch_max)

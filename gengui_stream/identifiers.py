@@ -1,6 +1,7 @@
 """New ids from the clock and the system's entropy; the pure part is `domain.identifiers`."""
 
 import os
+import socket
 import time
 from uuid import UUID
 
@@ -10,3 +11,13 @@ from gengui_stream.domain.identifiers import uuid7
 def new_id() -> UUID:
     """A UUIDv7 of now: ids of one process sort by creation to the millisecond."""
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def process_name(role: str) -> str:
+    """Who says so, as events name their producer: the role, the machine, the process."""
+    return f"{role}/{socket.gethostname()[:60]}-{os.getpid()}"
+
+
+def owner_name(role: str) -> str:
+    """Tells this start of the process apart from every other one: for leases and consumer groups."""
+    return f"{process_name(role)}-{os.urandom(4).hex()}"

@@ -1,5 +1,6 @@
 """Paths in the bucket, and URLs signed for them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID

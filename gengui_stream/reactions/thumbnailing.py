@@ -1,0 +1,132 @@
+"""What becomes of one output: a thumbnail in the store, or the reason why there is none."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeAlias, assert_never
+from uuid import UUID, uuid5
+
+from gengui_stream.domain.generation import Generation, StoredOutput
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.identifiers import process_name
+from gengui_stream.media.object_keys import thumbnail_key
+from gengui_stream.media.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
+from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
+from gengui_stream.metrics import Metrics
+from gengui_stream.reactions.jobs import ClaimedJob
+from schemas.events import ThumbnailCreated, ThumbnailFailed
+
+MISSING_TRIES: Final = 5
+"""For a key that was reported before its upload was visible: with the back-off, some 15 seconds."""
+
+STORE_TRIES: Final = 20
+"""For a store that is away: about a quarter of an hour. Also how often a job may take its process down with it."""
+
+_EVENT_IDS: Final = UUID("6d0b8a5e-2f6d-5d0c-9a57-0d5f5b1f7c11")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The thumbnail is in the store, under `key`."""
+
+    key: str
+    made: MadeThumbnail
+
+
+@dataclass(frozen=True, slots=True)
+class NoThumbnail:
+    """And there will be none. `reason` is for programs."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Another try may bring one."""
+
+    message: str
+
+
+Result: TypeAlias = Stored | NoThumbnail | NotYet
+
+
+class Thumbnailer:
+    """Fetches, shrinks, stores. Doing the same output twice writes the same object twice."""
+
+    def __init__(self, store: ObjectStore, threads: ThreadPoolExecutor, limits: Limits, metrics: Metrics) -> None:
+        self._store = store
+        self._threads = threads
+        self._limits = limits
+        self._metrics = metrics
+
+    async def result(self, job: ClaimedJob, state: Generation, output: StoredOutput) -> Result:
+        """Raises nothing that the store or the image may cause."""
+        if job.tries > STORE_TRIES:
+            return NoThumbnail("gave_up", f"no process came to an end with it in {STORE_TRIES} tries")
+        try:
+            return await self._stored(state, output)
+        except ObjectMissing as error:
+            return _bounded(job, MISSING_TRIES, "object_missing", error)
+        except TransientError as error:
+            return _bounded(job, STORE_TRIES, "store_unavailable", error)
+        except ObjectTooLarge as error:
+            return NoThumbnail(Refusal.TOO_LARGE, str(error))
+        except PermanentError as error:
+            return NoThumbnail("store_refused", str(error))
+
+    async def _stored(self, state: Generation, output: StoredOutput) -> Result:
+        body = await self._store.get(output.object_key, self._limits.max_bytes)
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, body)
+        match made:
+            case Refused():
+                return NoThumbnail(made.reason, made.message)
+            case MadeThumbnail():
+                key = thumbnail_key(state.owner_id, state.generation_id, made.mime_type, output.id)
+                await self._store.put(key, made.body, made.mime_type)
+                return Stored(key, made)
+            case _:
+                assert_never(made)
+
+    def _make(self, body: bytes) -> MadeThumbnail | Refused:
+        began = time.perf_counter()
+        made = make_thumbnail(body, self._limits)
+        self._metrics.thumbnail_seconds.observe(time.perf_counter() - began)
+        return made
+
+
+def _bounded(job: ClaimedJob, tries: int, reason: str, error: Exception) -> NoThumbnail | NotYet:
+    return NotYet(f"{reason}: {error}") if job.tries < tries else NoThumbnail(reason, str(error))
+
+
+def created(job: ClaimedJob, output_id: str, stored: Stored) -> ThumbnailCreated:
+    """The same job always gives an event of the same id."""
+    return ThumbnailCreated(
+        id=uuid5(_EVENT_IDS, f"created:{job.key}"),
+        generation_id=job.generation_id,
+        attempt=job.attempt,
+        occurred_at=datetime.now(UTC),
+        producer=process_name("thumbnails"),
+        output_id=output_id,
+        object_key=stored.key,
+        mime_type=stored.made.mime_type,
+        width=stored.made.width,
+        height=stored.made.height,
+        bytes=len(stored.made.body),
+    )
+
+
+def failed(job: ClaimedJob, output_id: str, failure: NoThumbnail) -> ThumbnailFailed:
+    """The same job always gives an event of the same id."""
+    return ThumbnailFailed(
+        id=uuid5(_EVENT_IDS, f"failed:{job.key}"),
+        generation_id=job.generation_id,
+        attempt=job.attempt,
+        occurred_at=datetime.now(UTC),
+        producer=process_name("thumbnails"),
+        output_id=output_id,
+        reason=str(failure.reason),
+        message=failure.message[:2000].replace("\x00", ""),
+    )

@@ -1,0 +1,165 @@
+"""The role `thumbnails`: an output's object -> a thumbnail beside it -> `thumbnail.created`, or `thumbnail.failed`.
+
+Done twice, a job writes the same object and appends an event of the same id, which the fold ignores. Whatever goes wrong
+with a thumbnail, its generation stays completed.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final, assert_never
+
+import structlog
+
+from gengui_stream.domain.generation import Generation, StoredOutput
+from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.identifiers import owner_name
+from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.log.event_log import Appender, EventLog
+from gengui_stream.media.object_store import open_object_store
+from gengui_stream.media.thumbnails import Limits
+from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
+from gengui_stream.postgres.pool import Pool, open_pool, transient_errors
+from gengui_stream.projections import generation_states
+from gengui_stream.reactions.claims import listen, work_through
+from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
+from gengui_stream.reactions.thumbnailing import NotYet, NoThumbnail, Result, Stored, Thumbnailer, created, failed
+from gengui_stream.settings import Settings
+from schemas.events import ThumbnailCreated, ThumbnailFailed
+
+CONNECTIONS: Final = 4
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_thumbnails(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until told to stop, and then finishes what it has begun; waits for servers that are away."""
+    async with AsyncExitStack() as stack:
+        try:
+            await _run(settings, stop, stack)
+        except Stopped:
+            _log.info("thumbnails_stopped_while_waiting")
+
+
+async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -> None:
+    pool = await persist(partial(open_pool, settings, size=CONNECTIONS), stop, what="database")
+    stack.push_async_callback(pool.close)
+    log = EventLog(settings)
+    stack.push_async_callback(log.stop)
+    await persist(log.start, stop, what="broker")
+    store = await stack.enter_async_context(open_object_store(settings))
+    threads = stack.enter_context(ThreadPoolExecutor(settings.thumbnail_threads, thread_name_prefix="thumbnail"))
+    metrics = new_metrics()
+    await stack.enter_async_context(serve_metrics(settings, metrics.registry))
+    queue = JobQueue(pool, "thumbnail", owner=owner_name("thumbnails"), lease_seconds=settings.job_lease_s)
+    thumbnailer = Thumbnailer(store, threads, limits_of(settings), metrics)
+    await _work(settings, ThumbnailJobs(queue, thumbnailer, pool, log, metrics, stop), queue, stop)
+
+
+async def _work(settings: Settings, jobs: "ThumbnailJobs", queue: JobQueue, stop: asyncio.Event) -> None:
+    ready = asyncio.Event()
+    listening = asyncio.ensure_future(listen(settings, {"thumbnail": ready}))
+    # Twice as many jobs as threads: one is fetched or stored while another is decoded.
+    slots = 2 * settings.thumbnail_threads
+    _log.info("thumbnails_started", threads=settings.thumbnail_threads)
+    try:
+        await work_through(
+            queue, jobs.work, stop, ready=ready, lease_s=settings.job_lease_s, batch=1, in_flight_max=slots
+        )
+    finally:
+        listening.cancel()
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.thumbnail_size, settings.thumbnail_max_bytes, settings.thumbnail_max_pixels)
+
+
+class ThumbnailJobs:
+    """Does claimed jobs to their end: finished, or put off. Raises Stopped when told to end while a server is away:
+    the leases run out then."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        thumbnailer: Thumbnailer,
+        pool: Pool,
+        log: Appender,
+        metrics: Metrics,
+        stop: asyncio.Event,
+    ) -> None:
+        self._queue = queue
+        self._thumbnailer = thumbnailer
+        self._pool = pool
+        self._log = log
+        self._metrics = metrics
+        self._stop = stop
+
+    async def work(self, jobs: Sequence[ClaimedJob]) -> None:
+        for job in jobs:
+            began = time.perf_counter()
+            outcome = await self._do(job)
+            self._metrics.observe_job(job.kind, outcome, time.perf_counter() - began)
+
+    async def _do(self, job: ClaimedJob) -> str:
+        state = await persist(partial(self._load, job), self._stop, what="generation")
+        output = _wanted(state, job)
+        if state is None or output is None:
+            await self._finish(job)
+            return "done"
+        return await self._settle(job, output, await self._thumbnailer.result(job, state, output))
+
+    async def _load(self, job: ClaimedJob) -> Generation | None:
+        with transient_errors():
+            return (await generation_states.load(self._pool, [job.generation_id])).get(job.generation_id)
+
+    async def _settle(self, job: ClaimedJob, output: StoredOutput, result: Result) -> str:
+        match result:
+            case NotYet():
+                await self._put_off(job, result)
+                return "retried"
+            case Stored():
+                await self._tell(job, created(job, output.id, result))
+                return "done"
+            case NoThumbnail():
+                await self._tell(job, failed(job, output.id, result))
+                return "failed"
+            case _:
+                assert_never(result)
+
+    async def _tell(self, job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
+        await persist(partial(self._log.append, event), self._stop, what="log")
+        self._metrics.events_appended.labels(event.type).inc()
+        await self._finish(job)
+        _report(job, event)
+
+    async def _finish(self, job: ClaimedJob) -> None:
+        await persist(partial(self._queue.finish, [job.key]), self._stop, what="jobs")
+
+    async def _put_off(self, job: ClaimedJob, result: NotYet) -> None:
+        delay = backoff_seconds(job.tries, salt=job.generation_id.int)
+        _log.warning(
+            "thumbnail_put_off", job_key=job.key, tries=job.tries, error=result.message, retry_in_s=round(delay, 2)
+        )
+        await persist(partial(self._queue.retry_later, job.key, delay, result.message), self._stop, what="jobs")
+
+
+def _wanted(state: Generation | None, job: ClaimedJob) -> StoredOutput | None:
+    """The output that needs one: none when the generation was deleted, or an earlier try made it."""
+    if state is None or state.deleted_at is not None:
+        return None
+    found = next((output for output in state.outputs if output.id == job.output_id), None)
+    return found if found is not None and found.thumbnail is None else None
+
+
+def _report(job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
+    ids = {"generation_id": str(job.generation_id), "output_id": event.output_id}
+    match event:
+        case ThumbnailCreated():
+            _log.info("thumbnail_created", **ids, bytes=event.bytes)
+        case ThumbnailFailed():
+            _log.warning("thumbnail_failed", **ids, reason=event.reason, message=event.message)
+        case _:
+            assert_never(event)

@@ -1,0 +1,112 @@
+"""What the loops know of the attempts they work on, and the events by which they report.
+
+The ids of these events are made from the job's key: who does a job again says the same again.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid5
+
+import asyncpg
+
+from gengui_stream.domain.generation import Generation
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections import generation_states
+from gengui_stream.providers.interface import DispatchRequest, Refused
+from gengui_stream.reactions.jobs import ClaimedJob
+from schemas.events import (
+    Failure,
+    GenerationCanceled,
+    GenerationDispatched,
+    GenerationFailed,
+    GenerationRetried,
+    GenerationTimedOut,
+)
+
+PRODUCER: Final = "dispatch"
+
+_NAMESPACE: Final = UUID("0f1d6a52-0f5e-5c43-8f3c-9d1c3a8f7b20")
+
+_REQUESTS: Final = """
+SELECT generation_id, owner_id, prompt, seed, width, height, model, deadline, correlation_id, traceparent
+FROM generation_requests WHERE generation_id = ANY($1::uuid[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claimed job, the generation as it stands, and what was asked for."""
+
+    job: ClaimedJob
+    state: Generation
+    request: DispatchRequest
+
+
+async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
+    """In the order of the jobs; a job whose generation is not there (any more) is left out."""
+    ids = {job.generation_id for job in jobs}
+    with transient_errors():
+        states = await generation_states.load(pool, ids)
+        requests = {row["generation_id"]: row for row in await pool.fetch(_REQUESTS, list(ids))}
+    return [
+        Attempt(job, states[job.generation_id], _request(requests[job.generation_id], job.attempt))
+        for job in jobs
+        if job.generation_id in states
+    ]
+
+
+def _request(row: asyncpg.Record, attempt: int) -> DispatchRequest:
+    return DispatchRequest(
+        generation_id=row["generation_id"],
+        owner_id=row["owner_id"],
+        attempt=attempt,
+        prompt=row["prompt"],
+        seed=row["seed"],
+        width=row["width"],
+        height=row["height"],
+        model=row["model"],
+        deadline=row["deadline"],
+        correlation_id=row["correlation_id"],
+        traceparent=row["traceparent"],
+    )
+
+
+def missing(jobs: Sequence[ClaimedJob], found: Collection[Attempt]) -> list[str]:
+    """The keys of the jobs that were left out."""
+    known = {attempt.job.key for attempt in found}
+    return [job.key for job in jobs if job.key not in known]
+
+
+def dispatched(attempt: Attempt) -> GenerationDispatched:
+    return GenerationDispatched.model_validate({**_common(attempt, "dispatched"), "provider": attempt.state.provider})
+
+
+def failed(attempt: Attempt, refusal: Refused) -> GenerationFailed:
+    error = Failure(code=refusal.code, message=refusal.message, retryable=refusal.retryable)
+    return GenerationFailed.model_validate({**_common(attempt, "failed"), "error": error})
+
+
+def canceled(attempt: Attempt) -> GenerationCanceled:
+    return GenerationCanceled.model_validate(_common(attempt, "canceled"))
+
+
+def timed_out(attempt: Attempt, reason: str) -> GenerationTimedOut:
+    return GenerationTimedOut.model_validate({**_common(attempt, "timed_out"), "reason": reason})
+
+
+def retried(attempt: Attempt, reason: str) -> GenerationRetried:
+    return GenerationRetried.model_validate({**_common(attempt, "retried"), "reason": reason})
+
+
+def _common(attempt: Attempt, what: str) -> Mapping[str, object]:
+    return {
+        "id": uuid5(_NAMESPACE, f"{attempt.job.key}/{what}"),
+        "generation_id": attempt.job.generation_id,
+        "attempt": attempt.job.attempt,
+        "occurred_at": datetime.now(UTC),
+        "producer": PRODUCER,
+        "correlation_id": attempt.request.correlation_id,
+        "traceparent": attempt.request.traceparent,
+    }

@@ -1,0 +1,78 @@
+"""`cancel` jobs: whoever runs the attempt is told; the generation ends as canceled, whether or not they listen."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+import structlog
+
+from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.errors import TransientError
+from gengui_stream.providers.interface import CancelOutcome
+from gengui_stream.reactions.attempts import Attempt, canceled, missing
+from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
+from gengui_stream.reactions.resources import Resources
+from schemas.events import GenerationCanceled
+
+TRIES_MAX: Final = 6
+
+_log = structlog.get_logger(__name__)
+
+
+class Canceler:
+    """Does batches of cancel jobs. A job whose worker was asked comes back after the grace, and then ends it."""
+
+    def __init__(self, queue: JobQueue, resources: Resources, *, grace_s: float) -> None:
+        self._queue = queue
+        self._resources = resources
+        self._grace_s = grace_s
+
+    async def work(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Raises Stopped when told to end while a server is away: the leases run out then."""
+        attempts = await self._resources.load(jobs)
+        due = [attempt for attempt in attempts if _is_due(attempt)]
+        answers = await asyncio.gather(*(self._cancel(attempt) for attempt in due))
+        ended, later = self._sort(list(zip(due, answers, strict=True)))
+        await self._resources.append(ended)
+        await self._resources.postpone(self._queue, later)
+        over = [attempt.job.key for attempt in attempts if attempt.job.key not in later]
+        await self._resources.finish(self._queue, [*over, *missing(jobs, attempts)])
+
+    async def _cancel(self, attempt: Attempt) -> CancelOutcome | TransientError:
+        provider = self._resources.providers.get(attempt.state.provider)
+        if provider is None or not provider.capabilities.cancel:
+            return CancelOutcome.STOPPED  # nobody to tell: what it still makes is kept and changes nothing
+        try:
+            return await provider.cancel(attempt.job.generation_id, attempt.job.attempt)
+        except TransientError as error:
+            return error
+
+    def _sort(
+        self, answered: Sequence[tuple[Attempt, CancelOutcome | TransientError]]
+    ) -> tuple[list[GenerationCanceled], dict[str, float]]:
+        """The events that end what can be ended now, and the delays of the jobs that must come back."""
+        ended: list[GenerationCanceled] = []
+        later: dict[str, float] = {}
+        for attempt, answer in answered:
+            delay = self._delay(attempt.job, answer)
+            if delay is None:
+                ended.append(canceled(attempt))
+            else:
+                later[attempt.job.key] = delay
+        return ended, later
+
+    def _delay(self, job: ClaimedJob, answer: CancelOutcome | TransientError) -> float | None:
+        match answer:
+            case CancelOutcome.STOPPED:
+                return None
+            case CancelOutcome.ASKED | CancelOutcome.OVER:
+                return self._grace_s if job.tries == 1 else None
+            case TransientError():
+                _log.warning("not_canceled", job_key=job.key, tries=job.tries, error=str(answer))
+                return backoff_seconds(job.tries, ceiling=15.0) if job.tries < TRIES_MAX else None
+            case _:
+                assert_never(answer)
+
+
+def _is_due(attempt: Attempt) -> bool:
+    return not attempt.state.terminal and attempt.state.attempt == attempt.job.attempt

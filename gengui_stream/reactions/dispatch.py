@@ -1,0 +1,77 @@
+"""The role `dispatch`: hands attempts to providers, cancels them, and watches that every one ends."""
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import structlog
+
+from gengui_stream.domain.patience import Patience
+from gengui_stream.domain.reactions import JobKind
+from gengui_stream.identifiers import new_id
+from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.providers.registry import providers
+from gengui_stream.reactions.canceling import Canceler
+from gengui_stream.reactions.claims import Work, listen, work_through
+from gengui_stream.reactions.dispatching import Dispatcher
+from gengui_stream.reactions.jobs import JobQueue
+from gengui_stream.reactions.resources import Resources
+from gengui_stream.reactions.watching import Watcher
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_dispatch(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until told to stop, and then finishes what it has begun; waits for servers that are away."""
+    async with AsyncExitStack() as stack:
+        try:
+            await _run(settings, stop, stack)
+        except Stopped:
+            _log.info("dispatch_stopped_while_waiting")
+
+
+async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -> None:
+    pool = await persist(lambda: stack.enter_async_context(opened_pool(settings)), stop, what="database")
+    log = EventLog(settings)
+    stack.push_async_callback(log.stop)
+    await persist(log.start, stop, what="broker")
+    known = providers(await stack.enter_async_context(opened_redis(settings)))
+    metrics = new_metrics()
+    await stack.enter_async_context(serve_metrics(settings, metrics.registry))
+    resources = Resources(pool=pool, log=log, providers=known, patience=_patience(settings), stop=stop)
+    await _loops(settings, resources, metrics)
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(timedelta(seconds=settings.attempt_silence_s), timedelta(seconds=settings.generation_deadline_s))
+
+
+async def _loops(settings: Settings, resources: Resources, metrics: Metrics) -> None:
+    owner = f"dispatch-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
+
+    def queue(kind: JobKind) -> JobQueue:
+        return JobQueue(resources.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
+
+    dispatches, cancels, watches = queue("dispatch"), queue("cancel"), queue("watch")
+    works: dict[JobKind, tuple[JobQueue, Work]] = {
+        "dispatch": (dispatches, Dispatcher(dispatches, resources, metrics).work),
+        "cancel": (cancels, Canceler(cancels, resources, grace_s=settings.cancel_grace_s).work),
+        "watch": (watches, Watcher(watches, resources).work),
+    }
+    ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in works}
+    _log.info("dispatch_started", owner=owner, providers=sorted(resources.providers))
+    async with asyncio.TaskGroup() as listeners:
+        listening = listeners.create_task(listen(settings, ready))
+        async with asyncio.TaskGroup() as group:
+            for kind, (jobs, work) in works.items():
+                group.create_task(
+                    work_through(jobs, work, resources.stop, ready=ready[kind], lease_s=settings.job_lease_s)
+                )
+        listening.cancel()

@@ -1,0 +1,45 @@
+"""What every loop over attempts needs: the servers it speaks to, and when to stop waiting for them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from gengui_stream.domain.patience import Patience
+from gengui_stream.lifecycle import persist
+from gengui_stream.log.event_log import Appender
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.providers.interface import Provider
+from gengui_stream.reactions.attempts import Attempt, load_attempts
+from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
+from schemas.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Each method waits for a server that is away, and raises Stopped when told to end meanwhile."""
+
+    pool: Pool
+    log: Appender
+    providers: Mapping[str, Provider]
+    patience: Patience
+    stop: asyncio.Event
+
+    async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
+        return await persist(partial(load_attempts, self.pool, jobs), self.stop, what="generations")
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if events:
+            await persist(partial(self.log.append_many, events), self.stop, what="log")
+
+    async def finish(self, queue: JobQueue, keys: Sequence[str]) -> None:
+        if keys:
+            await persist(partial(queue.finish, keys), self.stop, what="jobs")
+
+    async def postpone(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
+        if delays:
+            await persist(partial(queue.postpone, delays), self.stop, what="jobs")
+
+    async def finish_and_watch(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
+        if delays:
+            await persist(partial(queue.finish_and_watch, delays), self.stop, what="jobs")

@@ -6,6 +6,7 @@ final (`retryable=False`), as it is in the service these workers were made for, 
 would use up another attempt. Who wants another try asks for it with `POST /v1/generations/{id}/retry`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ BELIEVABLE_AGE: Final = timedelta(hours=12)
 than its record, and a status that waited for days in Redis must count all the same."""
 
 _NAMESPACE: Final = UUID("5f3b9f0e-6c1d-5d0a-9f57-2b6b0f6a3c11")
+_UNREADABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _object_key: Final[TypeAdapter[str]] = TypeAdapter(ObjectKey)
 
 
@@ -139,7 +141,7 @@ def _sentence(error: str) -> str:
 
 def _readable(text: str) -> str:
     """NUL and bytes that were not UTF-8 become U+FFFD."""
-    return text.replace("\x00", "\ufffd").encode(errors="surrogatepass").decode(errors="replace")
+    return _UNREADABLE.sub("\ufffd", text)
 
 
 def _shown(text: str) -> str:

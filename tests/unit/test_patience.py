@@ -1,0 +1,97 @@
+"""When to stop waiting for an attempt, and what a dispatch job is to do."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from gengui_stream.domain.generation import TERMINAL, Generation, Status
+from gengui_stream.domain.patience import (
+    GiveUp,
+    Over,
+    Patience,
+    Remind,
+    StopWaiting,
+    TryAgain,
+    Verdict,
+    Wait,
+    judge_attempt,
+)
+from gengui_stream.providers.interface import DispatchRequest
+from gengui_stream.reactions.attempts import Attempt
+from gengui_stream.reactions.dispatching import Step, next_step
+from gengui_stream.reactions.jobs import ClaimedJob
+from tests.events import GENERATION, NOON, OWNER
+
+PATIENCE = Patience(silence=timedelta(seconds=120), lifetime=timedelta(seconds=600))
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+DISPATCHED = Generation(
+    generation_id=GENERATION,
+    owner_id=OWNER,
+    model="m",
+    provider="local",
+    max_attempts=3,
+    deadline=at(500),
+    requested_at=at(0),
+    status=Status.DISPATCHED,
+    dispatched_at=at(1),
+)
+RUNNING = replace(DISPATCHED, status=Status.PROCESSING, started_at=at(10), heartbeat_at=at(60))
+
+
+@pytest.mark.parametrize(
+    ("state", "now", "verdict"),
+    [
+        (DISPATCHED, 5, Wait(at(121))),
+        (DISPATCHED, 121, Remind(at(241))),
+        (DISPATCHED, 450, Remind(at(500))),
+        (DISPATCHED, 500, GiveUp("the deadline passed before the generation ended")),
+        (replace(DISPATCHED, deadline=None), 500, Remind(at(600))),
+        (replace(DISPATCHED, deadline=None), 600, GiveUp("the deadline passed before the generation ended")),
+        (replace(DISPATCHED, status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
+        (RUNNING, 100, Wait(at(180))),
+        (replace(RUNNING, heartbeat_at=at(400)), 450, Wait(at(500))),
+        (RUNNING, 180, TryAgain("nothing was heard of attempt 1 for 120 s")),
+        (replace(RUNNING, cancel_requested=True), 180, StopWaiting()),
+        (replace(RUNNING, max_attempts=1), 180, GiveUp("nothing was heard of attempt 1 for 120 s")),
+        (replace(RUNNING, attempt=2), 10_000, Over()),
+        *((replace(RUNNING, status=status), 10_000, Over()) for status in sorted(TERMINAL)),
+    ],
+)
+def test_verdicts(state: Generation, now: float, verdict: Verdict) -> None:
+    assert judge_attempt(state, 1, at(now), PATIENCE) == verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "now", "step"),
+    [
+        (replace(DISPATCHED, status=Status.QUEUED), 5, Step.ANNOUNCE_AND_CALL),
+        (DISPATCHED, 5, Step.CALL),
+        (RUNNING, 5, Step.WATCH),
+        (replace(DISPATCHED, status=Status.QUEUED), 500, Step.EXPIRE),
+        (replace(DISPATCHED, cancel_requested=True), 5, Step.CANCEL),
+        (replace(DISPATCHED, attempt=2), 5, Step.SKIP),
+        (replace(DISPATCHED, status=Status.CANCELED), 5, Step.SKIP),
+    ],
+)
+def test_steps(state: Generation, now: float, step: Step) -> None:
+    job = ClaimedJob("dispatch:x:1", "dispatch", GENERATION, 1, None, 1)
+    request = DispatchRequest(
+        generation_id=GENERATION,
+        owner_id=OWNER,
+        attempt=1,
+        prompt="a lake",
+        seed=1,
+        width=512,
+        height=512,
+        model="m",
+        deadline=None,
+        correlation_id=None,
+        traceparent=None,
+    )
+    assert next_step(Attempt(job, state, request), at(now), PATIENCE) is step

@@ -1,7 +1,7 @@
 """The role `thumbnails`: an output's object -> a thumbnail beside it -> `thumbnail.created`, or `thumbnail.failed`.
 
-Done twice, a job writes the same object and appends an event of the same id, which the fold ignores. Whatever goes wrong
-with a thumbnail, its generation stays completed.
+Done twice, a job writes the same object and appends an event of the same id, which the fold ignores. Whatever goes
+wrong with a thumbnail, its generation stays completed.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from gengui_stream.postgres.pool import Pool, open_pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.reactions.claims import listen, work_through
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
-from gengui_stream.reactions.thumbnailing import NotYet, NoThumbnail, Result, Stored, Thumbnailer, created, failed
+from gengui_stream.reactions.thumbnailing import NoThumbnail, NotYet, Result, Stored, Thumbnailer, created, failed
 from gengui_stream.settings import Settings
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
@@ -56,7 +56,8 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
     await stack.enter_async_context(serve_metrics(settings, metrics.registry))
     queue = JobQueue(pool, "thumbnail", owner=owner_name("thumbnails"), lease_seconds=settings.job_lease_s)
     thumbnailer = Thumbnailer(store, threads, limits_of(settings), metrics)
-    await _work(settings, ThumbnailJobs(queue, thumbnailer, pool, log, metrics, stop), queue, stop)
+    jobs = ThumbnailJobs(queue, thumbnailer=thumbnailer, pool=pool, log=log, metrics=metrics, stop=stop)
+    await _work(settings, jobs, queue, stop)
 
 
 async def _work(settings: Settings, jobs: "ThumbnailJobs", queue: JobQueue, stop: asyncio.Event) -> None:
@@ -84,6 +85,7 @@ class ThumbnailJobs:
     def __init__(
         self,
         queue: JobQueue,
+        *,
         thumbnailer: Thumbnailer,
         pool: Pool,
         log: Appender,

@@ -1,0 +1,140 @@
+"""Three ways from a worker to the log. Each raises TransientError when the same events should be published again (the
+same ids: nothing counts twice), and PermanentError when they will never be taken."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Protocol, TypeAlias, assert_never
+
+import aiohttp
+from pydantic import ValidationError
+
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.log.event_log import Appender
+from gengui_stream.redis_io.streams import ProducerStreams
+from schemas.events import (
+    GenerationCanceled,
+    GenerationCompleted,
+    GenerationFailed,
+    GenerationHeartbeatReceived,
+    GenerationModerated,
+    GenerationProgressed,
+    GenerationStarted,
+)
+from schemas.worker import WORKER_BATCH_MAX, WorkerEventOutcomes
+
+STATUS_STREAM: Final = "job:status:stream"
+EVENTS_PATH: Final = "/v1/worker/events"
+HTTP_TIMEOUT_S: Final = 15.0
+
+ReportedEvent: TypeAlias = (
+    GenerationStarted
+    | GenerationProgressed
+    | GenerationHeartbeatReceived
+    | GenerationCompleted
+    | GenerationFailed
+    | GenerationModerated
+    | GenerationCanceled
+)
+"""What a worker may say."""
+
+
+class Transport(Protocol):
+    """Takes events, in order, and returns when they are safe."""
+
+    async def publish(self, events: Sequence[ReportedEvent]) -> None: ...
+
+
+class KafkaTransport:
+    """Straight to the log: for workers in the same network."""
+
+    def __init__(self, log: Appender) -> None:
+        self._log = log
+
+    async def publish(self, events: Sequence[ReportedEvent]) -> None:
+        await self._log.append_many(events)
+
+
+class RedisTransport:
+    """The status messages of the original service's workers, for the bridge to read.
+
+    That language is poorer: it knows no attempt, no progress and no heartbeat (not sent), of several outputs only the
+    first one's key, and no way to end but `completed` and `failed`.
+    """
+
+    def __init__(self, streams: ProducerStreams) -> None:
+        self._streams = streams
+
+    async def publish(self, events: Sequence[ReportedEvent]) -> None:
+        messages = [message for event in events if (message := status_message(event))]
+        if messages:
+            await self._streams.add_many(STATUS_STREAM, messages)
+
+
+def status_message(event: ReportedEvent) -> dict[str, str] | None:
+    """The event in the words of the status stream; `None` where it has none."""
+    said = {"mediaId": str(event.generation_id)}
+    match event:
+        case GenerationStarted():
+            return said | {"status": "processing"}
+        case GenerationCompleted():
+            return said | {"status": "completed", "s3Key": event.outputs[0].object_key}
+        case GenerationFailed():
+            return said | {"status": "failed", "error": f"{event.error.code}: {event.error.message}"}
+        case GenerationModerated():
+            return said | {"status": "failed", "error": f"moderated: {event.reason}"}
+        case GenerationCanceled():
+            return said | {"status": "failed", "error": "canceled"}
+        case GenerationProgressed() | GenerationHeartbeatReceived():
+            return None
+        case _:
+            assert_never(event)
+
+
+class HttpTransport:
+    """`POST /v1/worker/events` with a worker's key: for workers anywhere."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str) -> None:
+        self._session = session
+        self._url = base_url.rstrip("/") + EVENTS_PATH
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+
+    async def publish(self, events: Sequence[ReportedEvent]) -> None:
+        for start in range(0, len(events), WORKER_BATCH_MAX):
+            batch = events[start : start + WORKER_BATCH_MAX]
+            status, body = await self._post(_batch_body(batch))
+            _check(status, body)
+
+    async def _post(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            async with self._session.post(self._url, data=body, headers=self._headers) as answer:
+                return answer.status, await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise TransientError(f"{self._url}: {type(error).__name__}: {error}") from error
+
+
+@asynccontextmanager
+async def open_http_transport(base_url: str, key: str) -> AsyncIterator[HttpTransport]:
+    timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        yield HttpTransport(session, base_url, key)
+
+
+def _batch_body(events: Sequence[ReportedEvent]) -> bytes:
+    return b'{"events":[' + b",".join(event.model_dump_json(exclude_none=True).encode() for event in events) + b"]}"
+
+
+PASSING_STATUSES: Final = frozenset({408, 425, 429})
+
+
+def _check(status: int, body: bytes) -> None:
+    if status in PASSING_STATUSES or status >= 500:
+        raise TransientError(f"the API answered {status}: {body[:300].decode(errors='replace')}")
+    if status >= 300:
+        raise PermanentError(f"the API answered {status}: {body[:300].decode(errors='replace')}")
+    try:
+        outcomes = WorkerEventOutcomes.model_validate_json(body)
+    except ValidationError as error:
+        raise PermanentError(f"the API's answer cannot be read: {error.error_count()} faults") from error
+    refused = [f"{one.index}: {one.code}: {one.detail}" for one in outcomes.data if one.outcome == "refused"]
+    if refused:
+        raise PermanentError(f"refused: {'; '.join(refused)}"[:2000])

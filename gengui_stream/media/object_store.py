@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import boto3.session
@@ -85,7 +85,7 @@ class ObjectStore:
 
     def _get(self, key: str, max_bytes: int) -> bytes:
         answer = self._client.get_object(Bucket=self._bucket, Key=key)
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:  # entered itself, it would turn into the raw response
             if answer["ContentLength"] > max_bytes:
                 raise ObjectTooLarge(f"{key}: {answer['ContentLength']} bytes; the limit is {max_bytes}")
             parts = list(_limited(body.iter_chunks(CHUNK_BYTES), max_bytes))

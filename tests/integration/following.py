@@ -1,0 +1,66 @@
+"""The log projected beside a test, as an agents process would do it, and waiting for what comes of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from uuid import UUID
+
+from gengui_stream.domain.generation import Generation
+from gengui_stream.log.reader import open_reader
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections import generation_states
+from gengui_stream.projections.projector import Projector
+from gengui_stream.settings import Settings
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def projected(settings: Settings, pool: Pool) -> AsyncIterator[None]:
+    """Everything on the log is folded into the read models meanwhile, and its jobs are made."""
+    projector = Projector(pool, settings.events_topic)
+    start = await projector.claim(range(settings.events_partitions))
+
+    async def follow() -> None:
+        async with open_reader(settings, start) as reader:
+            while True:
+                records = await reader.read(timeout_ms=50)
+                for partition in sorted({record.partition for record in records}):
+                    await projector.project(partition, [r for r in records if r.partition == partition])
+
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def until(probe: Callable[[], Awaitable[T]], *, deadline_s: float = 20) -> T:
+    """The first answer that is true, asked for again and again."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            if answer := await probe():
+                return answer
+            await asyncio.sleep(0.02)
+
+
+async def state_of(pool: Pool, generation_id: UUID) -> Generation | None:
+    return (await generation_states.load(pool, [generation_id])).get(generation_id)
+
+
+@asynccontextmanager
+async def running(
+    role: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings
+) -> AsyncIterator[None]:
+    """The role runs meanwhile in this process, is told to stop at the end, and must then end well."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(role(settings, stop))
+    try:
+        yield
+        assert not task.done() or task.exception() is None, f"the role ended early: {task}"
+    finally:
+        stop.set()
+        async with asyncio.timeout(settings.shutdown_grace_s + 5):
+            await task

@@ -1,0 +1,67 @@
+"""The object store against a real one."""
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.media.object_store import ObjectMissing, ObjectTooLarge, open_object_store
+from gengui_stream.settings import Settings
+
+pytestmark = pytest.mark.stack
+
+
+async def test_what_was_put_is_got(settings: Settings) -> None:
+    async with open_object_store(settings) as store:
+        await store.put("users/a/media/ü 1.bin", b"x" * 300_000, "image/x-test")
+        assert await store.get("users/a/media/ü 1.bin", 300_000) == b"x" * 300_000
+
+
+async def test_an_object_over_the_limit_is_not_read(settings: Settings) -> None:
+    async with open_object_store(settings) as store:
+        await store.put("large", b"x" * 1001, "image/png")
+        with pytest.raises(ObjectTooLarge, match="1001 bytes"):
+            await store.get("large", 1000)
+
+
+async def test_a_missing_object_is_missing(settings: Settings) -> None:
+    async with open_object_store(settings) as store:
+        with pytest.raises(ObjectMissing):
+            await store.get("nothing/here", 10)
+
+
+async def test_a_signed_url_gives_the_object_with_its_type_and_another_nothing(settings: Settings) -> None:
+    async with open_object_store(settings) as store, aiohttp.ClientSession() as session:
+        await store.put("with space/ü~(1)+&=.webp", b"body", "image/webp")
+        await store.put("other", b"secret", "image/webp")
+        url = store.presigned_url("with space/ü~(1)+&=.webp")
+        async with session.get(_exactly(url)) as answer:
+            assert (answer.status, answer.content_type, await answer.read()) == (200, "image/webp", b"body")
+        forged = store.presigned_url("other").replace("X-Amz-Signature=", "X-Amz-Signature=0")
+        async with session.get(_exactly(forged)) as answer:
+            assert answer.status == 403
+
+
+async def test_the_bucket_is_made_once_and_waited_for(settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"s3_bucket": settings.s3_bucket + "-b"})
+    async with open_object_store(elsewhere) as store:
+        with pytest.raises(TransientError):
+            await store.get("key", 10)
+        await store.ensure_bucket()
+        await store.ensure_bucket()
+        await store.check()
+
+
+async def test_errors_say_whether_to_try_again(settings: Settings) -> None:
+    away = settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
+    async with open_object_store(away) as store:
+        with pytest.raises(TransientError):
+            await store.get("key", 10)
+    stranger = settings.model_copy(update={"aws_access_key_id": "stranger"})
+    async with open_object_store(stranger) as store:
+        with pytest.raises(PermanentError):
+            await store.put("key", b"", "image/png")
+
+
+def _exactly(url: str) -> URL:
+    return URL(url, encoded=True)

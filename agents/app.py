@@ -10,16 +10,21 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from agents.batches import BatchSchema
-from agents.transport import BatchTransport, Positions
+from agents.transport import BatchTransport, Cut, Positions
 from gengui_stream.settings import Settings
 
 QUEUED_BATCHES: Final = 8
 WAIT_MAX_S: Final = 24 * 3600
 """faust goes on, claim or not, when taking over partitions takes longer than this: it never may."""
 
+TABLES_WAIT_MAX_S: Final = 90.0
 
-def new_app(settings: Settings, app_id: str, datadir: Path, positions: Positions | None = None) -> faust.App:
-    """An app that consumes the log. A crash of any part is a crash of the whole, and ends the process."""
+
+def new_app(settings: Settings, app_id: str, datadir: Path, cut: Cut, positions: Positions | None = None) -> faust.App:
+    """An app that consumes the log. A crash of any part is a crash of the whole, and ends the process.
+
+    With `positions` it starts where they say, and has no tables.
+    """
     session_s = settings.kafka_session_timeout_s
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")]
     app = faust.App(
@@ -43,14 +48,14 @@ def new_app(settings: Settings, app_id: str, datadir: Path, positions: Positions
         broker_session_timeout=session_s,
         broker_heartbeat_interval=session_s / 3,
         broker_rebalance_timeout=session_s,
-        broker_request_timeout=WAIT_MAX_S,
+        broker_request_timeout=WAIT_MAX_S if positions else TABLES_WAIT_MAX_S,
         consumer_auto_offset_reset="earliest",
         producer_request_timeout=30.0,
         producer_linger=0.005,
     )
     bind_to_running_loop(app)
-    app.transport = BatchTransport(brokers, app, settings, positions)
-    app.producer_transport = BatchTransport(brokers, app, settings, positions)
+    app.transport = BatchTransport(brokers, app, settings, cut, positions)
+    app.producer_transport = BatchTransport(brokers, app, settings, cut, positions)
     return app
 
 

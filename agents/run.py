@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agents.app import log_topic, new_app
+from agents.batches import sliced
 from agents.lag import reporting_lag
 from agents.lanes import Lanes
+from agents.live_tables import add_live_tables, window_parts
 from agents.project_events import add_project_events, announcing
 from agents.running import run_app
 from gengui_stream.log.topics import ensure_topic
@@ -33,7 +36,18 @@ async def run_agents(settings: Settings, stop: asyncio.Event) -> None:
         projector = Projector(pool, settings.events_topic)
         lanes = Lanes(projector, announcing(HintPublisher(redis), metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
-        app = new_app(settings, settings.consumer_group, datadir, lanes)
+        cut = partial(sliced, size=settings.projector_batch_max)
+        app = new_app(settings, settings.consumer_group, datadir, cut, lanes)
         add_project_events(app, log_topic(app, settings), lanes)
         await stack.enter_async_context(reporting_lag(app, settings.events_topic, lanes, metrics))
+        await run_app(app, stop, settings.shutdown_grace_s)
+
+
+async def run_live_tables(settings: Settings, stop: asyncio.Event) -> None:
+    """Keeps the operators' live tables until told to stop; their changelogs are read by `gengui-stream tables`."""
+    await ensure_topic(settings)
+    with TemporaryDirectory(prefix="gengui-live-tables-") as datadir:
+        cut = partial(window_parts, window_s=settings.in_flight_window_s)
+        app = new_app(settings, settings.live_tables_group, Path(datadir), cut)
+        add_live_tables(app, log_topic(app, settings), settings)
         await run_app(app, stop, settings.shutdown_grace_s)

@@ -11,8 +11,8 @@ tests/integration/test_agents_faults.py shows each fault of faust's and that it 
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
 
 from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError
@@ -21,14 +21,17 @@ from faust.types import TP, AppT, ConsumerMessage
 from mode.types import ServiceT
 from yarl import URL
 
-from agents.batches import BatchMessage, RecordBatch, sliced
+from agents.batches import BatchMessage, RecordBatch
 from agents.consumer_thread import BatchThread, DaemonThread
 from gengui_stream.errors import BugError
 from gengui_stream.log.connection import connection
-from gengui_stream.log.reader import Record
+from gengui_stream.projections.folding import Record
 from gengui_stream.settings import Settings
 
 IDLE_S: Final = 0.2
+
+Cut: TypeAlias = Callable[[Sequence[Record]], Iterable[Sequence[Record]]]
+"""How what one fetch found in a partition is cut into batches."""
 
 
 class Positions(Protocol):
@@ -141,7 +144,7 @@ class BatchConsumer(driver.Consumer):
             yield from (self._to_message(tp, record) for record in records)
             return
         self._check_whole(tp, records)
-        for part in self.transport.parts(records):
+        for part in self.transport.cut(records):
             batch = RecordBatch(self._epoch, tp.partition, part)
             yield BatchMessage.of(tp.topic, batch, self.app.consumer_generation_id)
 
@@ -175,12 +178,11 @@ class BatchTransport(driver.Transport):
     Consumer = BatchConsumer
     Producer = BatchProducer
 
-    def __init__(self, url: list[URL], app: AppT, settings: Settings, positions: Positions | None = None) -> None:
+    def __init__(
+        self, url: list[URL], app: AppT, settings: Settings, cut: Cut, positions: Positions | None = None
+    ) -> None:
         super().__init__(url, app)
         self.settings = settings
         self.topic = settings.events_topic
+        self.cut = cut
         self.positions = positions
-
-    def parts(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-        """How a fetched batch is cut before it is delivered."""
-        return sliced(records, self.settings.projector_batch_max)

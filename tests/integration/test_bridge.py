@@ -1,0 +1,134 @@
+"""The workers' status stream, end to end and when things go wrong."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from gengui_stream.bridge.messages import DEAD_STREAM, STATUS_GROUP, STATUS_STREAM
+from gengui_stream.bridge.run import Bridge, run_bridge
+from gengui_stream.domain.generation import Status
+from gengui_stream.errors import TransientError
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.positions import Position
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.streams import BlockingConsumer, ConsumerStreams, ProducerStreams
+from gengui_stream.settings import Settings
+from schemas.events import Event, GenerationStarted
+from tests.integration.running import a_request, eventually, logged, private_redis, projecting, running, state_of
+
+pytestmark = pytest.mark.stack
+
+
+async def unacknowledged(redis: Redis) -> int:
+    summary = await redis.xpending(STATUS_STREAM, STATUS_GROUP)
+    return int(summary["pending"])
+
+
+async def read_so_far(redis: Redis) -> str:
+    [group] = await redis.xinfo_groups(STATUS_STREAM)
+    return str(group["last-delivered-id"])
+
+
+async def test_statuses_become_events_and_nonsense_is_kept(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    request = a_request()
+    await event_log.append(request)
+    media_id = str(request.generation_id)
+    async with projecting(settings, pool), opened_redis(settings) as redis, running(run_bridge, settings):
+        producer = ProducerStreams(redis)
+        await producer.add(STATUS_STREAM, {"mediaId": media_id, "status": "processing"})
+        odd = await producer.add(STATUS_STREAM, {"mediaId": "42", "status": "processing", "s3Key": "b\udcff"})
+        await producer.add(STATUS_STREAM, {"mediaId": media_id, "status": "completed", "s3Key": "users/u/media/a.png"})
+
+        async def is_completed() -> bool:
+            state = await state_of(pool, request.generation_id)
+            return state is not None and state.status is Status.COMPLETED
+
+        await eventually(is_completed)
+        dead = ConsumerStreams(redis, DEAD_STREAM, "readers", "test")
+        await dead.create_group()
+        [kept] = await dead.read_new(10)
+        said = {"mediaId": "42", "s3Key": "b\udcff", "dead.reason": "bad_media_id", "dead.entry_id": odd}
+        assert said.items() <= kept.fields.items()
+        assert await unacknowledged(redis) == 0
+    state = await state_of(pool, request.generation_id)
+    assert state is not None
+    assert [output.object_key for output in state.outputs] == ["users/u/media/a.png"]
+    async with opened_redis(settings) as redis:
+        assert await redis.xinfo_consumers(STATUS_STREAM, STATUS_GROUP) == []  # it took its name off the group
+
+
+async def test_what_a_dead_process_left_pending_is_claimed(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        dead = ConsumerStreams(redis, STATUS_STREAM, STATUS_GROUP, "dead")
+        await dead.create_group()
+        media_ids = {str(uuid4()) for _ in range(20)}
+        await ProducerStreams(redis).add_many(
+            STATUS_STREAM, [{"mediaId": media_id, "status": "processing"} for media_id in media_ids]
+        )
+        assert len(await dead.read_new(100)) == 20
+
+        async def all_done() -> bool:
+            return await unacknowledged(redis) == 0
+
+        async with running(run_bridge, settings.model_copy(update={"job_lease_s": 1.0})):
+            await eventually(all_done)
+    assert {str(event.generation_id) for event in await logged(settings)} == media_ids
+
+
+class FailingLog:
+    """A log that is away for some calls."""
+
+    def __init__(self, log: EventLog, failures: int) -> None:
+        self._log = log
+        self._failures = failures
+
+    async def append(self, event: Event) -> Position:
+        return (await self.append_many([event]))[0]
+
+    async def append_many(self, events: Sequence[Event]) -> list[Position]:
+        if self._failures:
+            self._failures -= 1
+            raise TransientError("no broker")
+        return await self._log.append_many(events)
+
+
+async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings, event_log: EventLog) -> None:
+    async with (
+        opened_redis(settings) as redis,
+        BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, "me", longest_wait_s=1) as consumer,
+    ):
+        await consumer.create_group()
+        producer = ProducerStreams(redis)
+        bridge = Bridge(consumer, producer, FailingLog(event_log, failures=1), claim_idle_s=60)
+        await producer.add_many(STATUS_STREAM, [{"mediaId": str(uuid4()), "status": "processing"}, {"nonsense": "1"}])
+        entries = await bridge.next_entries()
+        with pytest.raises(TransientError):
+            await bridge.deliver(entries)
+        assert (await unacknowledged(redis), await redis.xlen(DEAD_STREAM)) == (2, 0)
+        await bridge.deliver(entries)
+        assert (await unacknowledged(redis), await redis.xlen(DEAD_STREAM)) == (0, 1)
+    assert [type(event) for event in await logged(settings)] == [GenerationStarted]
+
+
+async def test_it_goes_on_when_redis_is_back(settings: Settings, tmp_path: Path) -> None:
+    async with private_redis(tmp_path) as server:
+        mine = server.settings(settings, job_lease_s=1.0)
+        async with running(run_bridge, mine), opened_redis(mine) as redis:  # Redis is not up yet
+            await server.start()
+            media_ids = [str(uuid4()) for _ in range(3)]
+
+            async def is_read(entry_id: str) -> bool:
+                return await read_so_far(redis) == entry_id and await unacknowledged(redis) == 0
+
+            for media_id in media_ids:
+                await eventually(lambda: redis.exists(STATUS_STREAM))  # the bridge has made the group
+                entry = await ProducerStreams(redis).add(STATUS_STREAM, {"mediaId": media_id, "status": "processing"})
+                await eventually(partial(is_read, entry))
+                await server.kill()
+                await server.start()
+    assert {str(event.generation_id) for event in await logged(settings)} == set(media_ids)

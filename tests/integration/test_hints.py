@@ -1,0 +1,102 @@
+"""Hints: heard, never in the way, and never missed in silence."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hints import (
+    EVERYBODY,
+    Hint,
+    HintPublisher,
+    HintSubscriber,
+    Notice,
+    jobs_channel,
+    owner_channel,
+)
+from gengui_stream.settings import Settings
+from tests.integration.running import eventually, private_redis
+
+pytestmark = pytest.mark.stack
+
+
+@asynccontextmanager
+async def hearing(subscriber: HintSubscriber) -> AsyncIterator[list[Notice]]:
+    heard: list[Notice] = []
+
+    async def listen() -> None:
+        async for notice in subscriber.messages():
+            heard.append(notice)  # noqa: PERF401 - read by the test meanwhile
+
+    task = asyncio.ensure_future(listen())
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def contains(heard: list[Notice], notice: Notice) -> bool:
+    return notice in heard
+
+
+async def test_only_what_was_subscribed_to_is_heard(settings: Settings) -> None:
+    mine, other = (Hint(uuid4(), uuid4(), 1, offset) for offset in (7, 8))
+    async with opened_redis(settings) as redis, HintSubscriber(settings) as subscriber, hearing(subscriber) as heard:
+        await subscriber.subscribe(owner_channel(mine.owner_id))
+        await subscriber.subscribe(jobs_channel("dispatch"))
+        await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))  # in force
+        heard.clear()
+        earlier = Hint(mine.owner_id, mine.generation_id, 1, 6)
+        await HintPublisher(redis).publish([earlier, mine, other], ["dispatch", "thumbnail"])
+        await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))
+        assert heard == [(owner_channel(mine.owner_id), mine), (jobs_channel("dispatch"), None)]
+
+        await subscriber.unsubscribe(owner_channel(mine.owner_id))
+        heard.clear()
+        await HintPublisher(redis).publish([mine], ["dispatch"])
+        await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))
+        assert heard == [(jobs_channel("dispatch"), None)]
+
+
+async def test_an_unreadable_hint_is_a_reason_to_look(settings: Settings) -> None:
+    channel = owner_channel(uuid4())
+    async with opened_redis(settings) as redis, HintSubscriber(settings) as subscriber, hearing(subscriber) as heard:
+        await subscriber.subscribe(channel)
+        await eventually(lambda: contains(heard, (channel, None)))
+        for payload in ("", "{}", "[]", "null", '{"generation_id": 1, "partition": 0, "offset": 0}', b"\xff"):
+            heard.clear()
+            await redis.publish(channel, payload)
+            await eventually(lambda: contains(heard, (channel, None)))
+
+
+async def test_a_restart_of_redis_wakes_everybody(settings: Settings, tmp_path: Path) -> None:
+    hint = Hint(uuid4(), uuid4(), 0, 1)
+    channel = owner_channel(hint.owner_id)
+    async with private_redis(tmp_path) as server:
+        alone = server.settings(settings)
+        async with HintSubscriber(alone) as subscriber, hearing(subscriber) as heard, opened_redis(alone) as redis:
+            await subscriber.subscribe(channel)  # before there is a server
+            await server.start()
+            await eventually(lambda: contains(heard, (channel, None)))
+            publisher = HintPublisher(redis)
+            for _ in range(2):
+                heard.clear()
+                await server.kill()
+                started = time.monotonic()
+                await publisher.publish([hint], [])
+                assert time.monotonic() - started < 1.0  # it neither raises nor waits
+                await server.start()
+                await eventually(lambda: contains(heard, (EVERYBODY, None)))
+                await eventually(lambda: contains(heard, (channel, None)))
+
+                async def said() -> bool:
+                    await publisher.publish([hint], [])
+                    return (channel, hint) in heard
+
+                await eventually(said)

@@ -1,0 +1,136 @@
+"""Agents inside a test and as processes of their own; what they have done so far."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import SecretStr
+
+from agents.app import log_topic, new_app
+from agents.batches import sliced
+from agents.lanes import Lanes
+from agents.project_events import add_project_events
+from agents.running import run_app
+from gengui_stream.log.connection import connection
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.settings import Settings
+
+
+async def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
+    """Hints are not what these tests are about."""
+
+
+async def run_projector(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> None:
+    """`run_agents` with a projector of the test's."""
+    lanes = Lanes(projector, _nobody_told, settings.projector_batch_max, stop)
+    app = new_app(settings, settings.consumer_group, datadir, partial(sliced, size=settings.projector_batch_max), lanes)
+    add_project_events(app, log_topic(app, settings), lanes)
+    await run_app(app, stop, settings.shutdown_grace_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The sums over all partitions."""
+
+    next_offset: int
+    applied: int
+    ignored: int
+    dead_lettered: int
+
+    @property
+    def consistent(self) -> bool:
+        return self.applied + self.ignored + self.dead_lettered == self.next_offset
+
+
+async def progress(pool: Pool, settings: Settings) -> Progress:
+    row = await pool.fetchrow(
+        """SELECT coalesce(sum(next_offset), 0)::bigint, coalesce(sum(applied), 0)::bigint,
+        coalesce(sum(ignored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint
+        FROM projection_positions WHERE topic = $1""",
+        settings.events_topic,
+    )
+    assert row is not None
+    return Progress(*row)
+
+
+async def committed(settings: Settings) -> dict[int, int]:
+    """What the consumer group has committed to Kafka."""
+    async with group_member(settings) as consumer:
+        offsets = {p: await consumer.committed(at(settings, p)) for p in range(settings.events_partitions)}
+    return {partition: offset or 0 for partition, offset in offsets.items()}
+
+
+async def commit(settings: Settings, offsets: dict[int, int]) -> None:
+    async with group_member(settings) as consumer:
+        consumer.assign([at(settings, partition) for partition in offsets])
+        await consumer.commit({at(settings, partition): offset for partition, offset in offsets.items()})
+
+
+@asynccontextmanager
+async def group_member(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(**connection(settings), group_id=settings.consumer_group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+def at(settings: Settings, partition: int) -> TopicPartition:
+    return TopicPartition(settings.events_topic, partition)
+
+
+async def send_raw(settings: Settings, records: Sequence[tuple[bytes | None, bytes | None, int | None]]) -> None:
+    """Key, value and timestamp as they are: nobody checks them on the way in."""
+    producer = AIOKafkaProducer(**connection(settings), max_request_size=4 * 1024 * 1024)
+    await producer.start()
+    try:
+        for key, value, timestamp_ms in records:
+            await producer.send_and_wait(settings.events_topic, value, key=key, timestamp_ms=timestamp_ms, partition=0)
+    finally:
+        await producer.stop()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """These settings for another process."""
+    values = {name: value for name, value in settings.model_dump().items() if value is not None}
+    plain = {
+        name.upper(): str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        for name, value in values.items()
+    }
+    return {**os.environ, **plain}
+
+
+class AgentsProcess:
+    """`gengui-stream agents` as a process; killed at the end if it still lives."""
+
+    def __init__(self, settings: Settings, *arguments: str) -> None:
+        self._settings = settings
+        self._arguments = arguments
+
+    async def __aenter__(self) -> Self:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gengui_stream.cli", "agents", *self._arguments, env=environment(self._settings)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, within_s: float = 20) -> int:
+        """Its exit code."""
+        return await asyncio.wait_for(self.process.wait(), within_s)

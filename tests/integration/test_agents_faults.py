@@ -1,0 +1,219 @@
+"""The faults of faust 0.15.3 that touch this system, each shown not to bite here."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
+
+from agents.app import new_app
+from agents.batches import sliced
+from agents.run import run_agents
+from agents.transport import BatchConsumer
+from gengui_stream.errors import BugError, TransientError
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections.folding import Record
+from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.settings import Settings
+from tests.integration.agents_runs import AgentsProcess, commit, committed, progress, run_projector
+from tests.integration.running import a_request, eventually, running
+
+pytestmark = pytest.mark.stack
+
+EVENTS = 40
+
+
+class Failing(Projector):
+    """Meets a batch that it cannot project, and says so in the worst way."""
+
+    async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
+        if records[-1].offset >= 5:
+            raise RuntimeError("a bug in our code")
+        return await super().project(partition, records)
+
+
+class Stuttering(Projector):
+    """PostgreSQL is away five times, before and after the commit in turn."""
+
+    failures = 0
+
+    async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
+        if self.failures < 5:
+            self.failures += 1
+            if self.failures % 2:
+                await super().project(partition, records)
+            raise TransientError("away")
+        return await super().project(partition, records)
+
+
+class Stuck(Projector):
+    """Does not come back from its first batch until it is let go."""
+
+    def __init__(self, pool: Pool, topic: str) -> None:
+        super().__init__(pool, topic)
+        self.entered = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
+        self.entered.set()
+        await self.go_on.wait()
+        return await super().project(partition, records)
+
+
+async def append(event_log: EventLog, number: int = EVENTS) -> None:
+    await event_log.append_many([a_request() for _ in range(number)])
+
+
+async def all_applied(settings: Settings, pool: Pool, number: int = EVENTS) -> bool:
+    done = await progress(pool, settings)
+    assert done.consistent
+    return done.applied == done.next_offset == number
+
+
+async def test_an_exception_in_the_agent_skips_nothing(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
+) -> None:
+    await append(event_log)
+    failing = Failing(pool, settings.events_topic)
+    small = settings.model_copy(update={"projector_batch_max": 3})
+    with pytest.raises(RuntimeError, match="a bug in our code"):
+        await run_projector(small, failing, asyncio.Event(), tmp_path)
+    done = await progress(pool, settings)
+    assert done.consistent
+    assert done.next_offset < EVENTS
+    assert all(offset <= 5 for offset in (await committed(settings)).values())
+    async with running(run_agents, settings):
+        await eventually(lambda: all_applied(settings, pool))
+
+
+async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    await append(event_log)
+    await pool.execute("ALTER TABLE timeline RENAME TO elsewhere")
+    async with AgentsProcess(settings) as agents:
+        assert await agents.ended(within_s=30) not in {0, None}
+    assert (await progress(pool, settings)).next_offset == 0
+    await pool.execute("ALTER TABLE elsewhere RENAME TO timeline")
+    async with AgentsProcess(settings):
+        await eventually(lambda: all_applied(settings, pool), within_s=30)
+
+
+async def test_what_may_pass_is_tried_again_in_place(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
+) -> None:
+    await append(event_log)
+    stop = asyncio.Event()
+    run = asyncio.ensure_future(run_projector(settings, Stuttering(pool, settings.events_topic), stop, tmp_path))
+    await eventually(lambda: all_applied(settings, pool), within_s=30)
+    stop.set()
+    await run
+
+
+async def test_a_commit_never_passes_what_is_in_flight(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
+) -> None:
+    await append(event_log)
+    stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic)
+    run = asyncio.ensure_future(run_projector(settings, stuck, stop, tmp_path))
+    await asyncio.wait_for(stuck.entered.wait(), 20)
+    await asyncio.sleep(2.5)  # two of faust's commits
+    assert set((await committed(settings)).values()) == {0}
+    stuck.go_on.set()
+    await eventually(lambda: all_applied(settings, pool))
+
+    async def all_committed() -> bool:
+        return sum((await committed(settings)).values()) == EVENTS
+
+    await eventually(all_committed)
+    stop.set()
+    await run
+
+
+async def test_it_stops_in_time_while_a_batch_hangs(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
+) -> None:
+    await append(event_log)
+    stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic)
+    run = asyncio.ensure_future(
+        run_projector(settings.model_copy(update={"shutdown_grace_s": 3}), stuck, stop, tmp_path)
+    )
+    await asyncio.wait_for(stuck.entered.wait(), 20)
+    began = time.monotonic()
+    stop.set()
+    await run
+    assert time.monotonic() - began < 5
+    async with running(run_agents, settings):
+        await eventually(lambda: all_applied(settings, pool), within_s=30)
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "behind"])
+async def test_it_starts_where_postgres_says(settings: Settings, pool: Pool, event_log: EventLog, ahead: bool) -> None:
+    await append(event_log)
+    if not ahead:
+        async with running(run_agents, settings):
+            await eventually(lambda: all_applied(settings, pool))
+    await commit(settings, dict.fromkeys(range(settings.events_partitions), 8 if ahead else 1))
+    await append(event_log)
+    async with running(run_agents, settings):
+        await eventually(lambda: all_applied(settings, pool, 2 * EVENTS))
+    assert await pool.fetchval("SELECT count(*) FROM timeline") == 2 * EVENTS
+
+
+async def test_a_log_that_was_replaced_is_not_read_in_silence(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    await pool.executemany(
+        """INSERT INTO projection_positions (projection, topic, partition, start_offset, next_offset, owner_epoch)
+        VALUES ('generations', $1, $2, 0, 1000, 1)""",
+        [(settings.events_topic, partition) for partition in range(settings.events_partitions)],
+    )
+    await append(event_log)
+    with pytest.raises(BugError, match="expected offset 1000"):
+        await asyncio.wait_for(run_agents(settings, asyncio.Event()), 30)
+
+
+AT = TP("log", 0)
+
+
+def delivered(consumer: Consumer, *, first: int, acked: Sequence[int]) -> Consumer:
+    """In the state after delivering four messages of which these were acked."""
+    if isinstance(consumer, BatchConsumer):
+        consumer._delivered[AT].extend(range(first, first + 5))
+    consumer._committed_offset[AT] = first
+    consumer._acked[AT] = list(acked)
+    consumer._acked_index[AT] = set(acked)
+    return consumer
+
+
+async def test_faust_alone_commits_past_what_is_in_flight_and_ours_does_not(settings: Settings, tmp_path: Path) -> None:
+    app = new_app(settings, "unused", tmp_path, partial(sliced, size=10))
+    listeners = {"on_partitions_revoked": _nothing, "on_partitions_assigned": _nothing}
+    ours = app.transport.create_consumer(app.topics.on_message, **listeners)
+    stock = Transport(app.transport.url, app).create_consumer(app.topics.on_message, **listeners)
+    assert isinstance(ours, BatchConsumer)
+    assert isinstance(stock, Consumer)
+    assert delivered(stock, first=100, acked=[101, 102])._new_offset(AT) == 103
+    assert delivered(ours, first=100, acked=[101, 102])._new_offset(AT) is None
+    ours._acked_index[AT].add(100)
+    assert ours._new_offset(AT) == 103
+    assert ours._new_offset(AT) is None
+    for never_started in (ours, stock):
+        never_started._thread.thread_loop.close()
+
+
+async def _nothing(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("package", "pinned"), [("faust-streaming", "0.15.3"), ("mode-streaming", "0.7.1"), ("aiokafka", "0.14.0")]
+)
+def test_the_versions_that_this_was_shown_for(package: str, pinned: str) -> None:
+    """Another version may bring other faults, or none: look through agents/ before it is taken."""
+    assert version(package) == pinned

@@ -1,0 +1,110 @@
+"""Several agents processes share the partitions; what one leaves behind, however it ends, another takes over."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from schemas.events import GenerationProgressed, GenerationRequested
+from tests.integration.agents_runs import AgentsProcess, progress
+from tests.integration.running import a_request, eventually
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+
+PROGRESS = 4
+
+
+def history() -> list[GenerationRequested | GenerationProgressed]:
+    request = a_request()
+    common = request.model_dump(include={"id", "generation_id", "attempt", "occurred_at", "producer"})
+    return [request, *(GenerationProgressed(**common, percent=10.0 * step) for step in range(1, PROGRESS + 1))]
+
+
+@asynccontextmanager
+async def load(event_log: EventLog) -> AsyncIterator[list[int]]:
+    """Histories appended meanwhile; how many events."""
+    appended = [0]
+    ending = asyncio.Event()
+
+    async def append() -> None:
+        while not ending.is_set():
+            events = [event for _ in range(40) for event in history()]
+            await event_log.append_many(events)
+            appended[0] += len(events)
+            await asyncio.sleep(0.02)
+
+    task = asyncio.ensure_future(append())
+    yield appended
+    ending.set()
+    await task
+
+
+async def settled(settings: Settings, pool: Pool, appended: int) -> None:
+    """Everything was applied, once: no event is missing, none counted twice."""
+
+    async def caught_up() -> bool:
+        done = await progress(pool, settings)
+        assert done.consistent
+        return done.next_offset == appended
+
+    await eventually(caught_up, within_s=60)
+    done = await progress(pool, settings)
+    assert (done.applied, done.ignored, done.dead_lettered) == (appended, 0, 0)
+    assert await pool.fetchval("SELECT count(*) FROM timeline") == appended
+    rows = await pool.fetch("SELECT version, percent, count(*) FROM generation_states GROUP BY 1, 2")
+    assert [(row[0], row[1]) for row in rows] == [(1 + PROGRESS, 10.0 * PROGRESS)]
+    assert await pool.fetchval("SELECT sum(requested) FROM daily_counts") == appended / (1 + PROGRESS)
+    assert await pool.fetchval("SELECT count(*) FROM jobs") == appended / (1 + PROGRESS)
+
+
+async def beyond(settings: Settings, pool: Pool, offset: int) -> None:
+    async def further() -> bool:
+        return (await progress(pool, settings)).next_offset > offset
+
+    await eventually(further, within_s=40)
+
+
+async def owners_changed(pool: Pool) -> int:
+    return int(await pool.fetchval("SELECT coalesce(sum(owner_epoch), 0) FROM projection_positions"))
+
+
+async def test_two_processes_share_and_one_is_killed(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    async with AgentsProcess(settings) as first, load(event_log) as appended:
+        await beyond(settings, pool, 0)
+        epochs = await owners_changed(pool)
+        async with AgentsProcess(settings) as second:
+
+            async def shared() -> bool:
+                return await owners_changed(pool) > epochs
+
+            await eventually(shared, within_s=40)
+            await beyond(settings, pool, appended[0])
+            first.send(signal.SIGKILL)
+            await first.ended()
+            await beyond(settings, pool, appended[0])
+            await asyncio.sleep(1)
+            second.send(signal.SIGTERM)
+            assert await second.ended() == 0
+        async with AgentsProcess(settings):
+            await beyond(settings, pool, appended[0])
+    async with AgentsProcess(settings):
+        await settled(settings, pool, appended[0])
+
+
+async def test_a_process_that_wakes_up_too_late_changes_nothing(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    async with AgentsProcess(settings) as zombie, load(event_log) as appended:
+        await beyond(settings, pool, 0)
+        zombie.send(signal.SIGSTOP)
+        async with AgentsProcess(settings):
+            await beyond(settings, pool, appended[0])
+            zombie.send(signal.SIGCONT)
+            await beyond(settings, pool, appended[0] + 500)
+    async with AgentsProcess(settings):
+        await settled(settings, pool, appended[0])

@@ -1,5 +1,115 @@
-"""To come."""
+"""`dead-letters`: events that could not be folded, and those that wait behind them."""
+
+from dataclasses import asdict
+from typing import Annotated, TypeAlias
 
 import typer
 
-app = typer.Typer()
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say, say_json, say_table
+from gengui_stream.cli.perform import perform
+from gengui_stream.log.positions import Position
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.recovery import dead_letters
+from gengui_stream.recovery.dead_letters import Letter, Resolution
+from gengui_stream.settings import Settings
+
+app = typer.Typer(help="Events that could not be folded.", no_args_is_help=True)
+
+
+def _position(text: str) -> Position:
+    try:
+        return Position.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+At: TypeAlias = Annotated[Position, typer.Argument(parser=_position, metavar="PARTITION:OFFSET")]
+
+
+@app.command("list")
+def list_letters(
+    resolved: Annotated[bool, typer.Option("--all", help="Also those retried and discarded.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Also those that wait behind another.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    json: AsJson = False,
+) -> None:
+    """List them in the order of the log."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            letters = await dead_letters.listed(
+                pool, settings.events_topic, resolved=resolved, parked=parked, limit=limit
+            )
+        if json:
+            say_json([_document(letter) for letter in letters])
+        else:
+            say_table(("position", "generation", "reason", "appended", "resolution", "detail"), map(_row, letters))
+
+    perform(work)
+
+
+def _row(letter: Letter) -> tuple[object, ...]:
+    moment = letter.appended_at.isoformat(timespec="milliseconds")
+    detail = letter.detail if len(letter.detail) <= 100 else f"{letter.detail[:100]}…"
+    return (letter.position, letter.generation_id, letter.reason, moment, letter.resolution or "open", detail)
+
+
+def _document(letter: Letter) -> dict[str, object]:
+    return (
+        {"position": str(letter.position)} | asdict(letter) | {"key": _text(letter.key), "value": _text(letter.value)}
+    )
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="backslashreplace")
+
+
+@app.command()
+def show(at: At, json: AsJson = False) -> None:
+    """Show one whole, its record included."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            letter = await dead_letters.find(pool, settings.events_topic, at)
+        document = _document(letter)
+        if json:
+            say_json(document)
+            return
+        for name, value in document.items():
+            say(f"{name:<14} {'' if value is None else value}")
+
+    perform(work)
+
+
+@app.command()
+def retry(at: At, json: AsJson = False) -> None:
+    """Fold it after all, and what waits behind it. Exit 1 when it still cannot be folded."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            _say_resolution(await dead_letters.retry(pool, settings.events_topic, at), json)
+
+    perform(work)
+
+
+@app.command()
+def discard(at: At, json: AsJson = False) -> None:
+    """Pass it over for good, and fold what waits behind it. The record stays in the log and in the list."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            _say_resolution(await dead_letters.discard(pool, settings.events_topic, at), json)
+
+    perform(work)
+
+
+def _say_resolution(done: Resolution, json: bool) -> None:
+    if json:
+        stays = None if done.stays is None else str(done.stays)
+        counts = {"applied": done.tally.applied, "ignored": done.tally.ignored}
+        say_json(counts | {"folded": [str(at) for at in done.folded], "stays": stays, "because": done.because})
+        return
+    say(f"folded {len(done.folded)}: {done.tally.applied} applied, {done.tally.ignored} ignored")
+    if done.stays is not None:
+        say(f"{done.stays} stays, with what waits behind it: {done.because}")

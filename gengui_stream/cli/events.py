@@ -1,5 +1,149 @@
-"""To come."""
+"""`events`: the log as it grows, and the history of one generation."""
 
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import orjson
 import typer
 
-app = typer.Typer()
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say, say_json, say_table
+from gengui_stream.cli.perform import perform
+from gengui_stream.log.codec import Undecodable, UnknownType, decode
+from gengui_stream.log.positions import parse_vector
+from gengui_stream.log.reader import Record, open_reader
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.recovery.history import Recorded, history
+from gengui_stream.recovery.lag import log_ends
+from gengui_stream.settings import Settings
+from schemas.events import EVENT_CLASSES
+
+app = typer.Typer(help="The log, and what became of it.", no_args_is_help=True)
+
+SHOWN_FIELDS = (
+    "attempt",
+    "percent",
+    "stage",
+    "provider",
+    "worker",
+    "reason",
+    "output_id",
+    "error",
+    "outputs",
+    "prompt",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records to show: all where nothing is named."""
+
+    types: Collection[str]
+    generation_id: UUID | None
+
+    def admits(self, record: Record, type_: str) -> bool:
+        mine = self.generation_id is None or record.key == str(self.generation_id).encode()
+        return mine and (not self.types or type_ in self.types)
+
+
+def _start(text: str) -> dict[int, int] | None:
+    """None is the end."""
+    if text == "end":
+        return None
+    try:
+        return {} if text == "start" else parse_vector(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; or start, or end", param_hint="--from") from None
+
+
+@app.command()
+def tail(
+    start: Annotated[
+        str, typer.Option("--from", metavar="WHERE", help="start, end, or next offsets such as 0:12,3:400.")
+    ] = "end",
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
+    generation: Annotated[UUID | None, typer.Option(help="Only this generation.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on when the end is reached.")] = True,
+    json: AsJson = False,
+) -> None:
+    """Print the events of the log as they come, until Ctrl-C."""
+    offsets, wanted = _start(start), Wanted(_checked(types or []), generation)
+
+    async def work(settings: Settings) -> None:
+        begin = await log_ends(settings) if offsets is None else offsets
+        async with open_reader(settings, begin) as reader:
+            while follow or not reader.at_end():
+                for record in await reader.read():
+                    _say_record(record, wanted, json)
+
+    perform(work)
+
+
+def _checked(types: list[str]) -> list[str]:
+    known = [cls.model_fields["type"].default for cls in EVENT_CLASSES]
+    unknown = [name for name in types if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}", param_hint="--type")
+    return types
+
+
+def _say_record(record: Record, wanted: Wanted, json: bool) -> None:
+    event = decode(record.key, record.value)
+    type_ = f"({event.reason})" if isinstance(event, Undecodable) else event.type
+    if not wanted.admits(record, type_):
+        return
+    fields = None if isinstance(event, Undecodable | UnknownType) else event.model_dump(mode="json", exclude_none=True)
+    moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    place = f"{record.partition}:{record.offset}"
+    if json:
+        key = record.key.decode(errors="backslashreplace") if record.key else None
+        say_json({"position": place, "appended_at": moment, "key": key, "type": type_, "event": fields})
+        return
+    detail = "  ".join(f"{name}={_brief(fields[name])}" for name in SHOWN_FIELDS if fields and name in fields)
+    owner = event.generation_id or "-"
+    say(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {place:>9}  {type_:<30}  {owner}  {detail}")
+
+
+def _brief(value: object) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+@app.command()
+def show(
+    generation: Annotated[UUID, typer.Argument(metavar="GENERATION-ID")],
+    json: AsJson = False,
+) -> None:
+    """Print everything recorded of one generation: what each event did, or why it did nothing."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            records = await history(pool, settings.events_topic, generation)
+        if json:
+            say_json({"generation_id": generation, "history": [_with_event(record) for record in records]})
+        else:
+            columns = ("position", "appended", "+ms", "type", "attempt", "version", "status", "outcome")
+            say_table(columns, [_row(record, records[0]) for record in records])
+
+    perform(work)
+
+
+def _with_event(record: Recorded) -> dict[str, object]:
+    event = None if record.payload is None else orjson.loads(record.payload)
+    return {name: value for name, value in asdict(record).items() if name != "payload"} | {"event": event}
+
+
+def _row(record: Recorded, first: Recorded) -> tuple[object, ...]:
+    place = f"{record.partition}:{record.log_offset}"
+    elapsed = round((record.appended_at - first.appended_at).total_seconds() * 1000)
+    moment = f"{record.appended_at:%Y-%m-%d %H:%M:%S}"
+    return (place, moment, elapsed, record.type, record.attempt, record.version, record.status, _outcome(record))
+
+
+def _outcome(record: Recorded) -> str:
+    if record.dead:
+        return f"dead: {record.dead}"
+    return f"ignored: {record.ignored}" if record.ignored else "applied"

@@ -1,18 +1,99 @@
-"""How the projections stand."""
+"""How the projections stand: behind the log, in agreement with it, with work left to do."""
+
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say, say_json, say_table
+from gengui_stream.cli.perform import perform
+from gengui_stream.exit_codes import ExitCode
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.reactions.jobs import open_jobs
+from gengui_stream.recovery.lag import PartitionLag, measure_lag
+from gengui_stream.recovery.report import Report
+from gengui_stream.recovery.verify import verify as compare_everything
+from gengui_stream.settings import Settings
 
 
-def lag() -> None:
-    """To come."""
-    raise typer.Exit(70)
+def lag(
+    most: Annotated[int | None, typer.Option("--max", min=0, help="Exit 1 with more events than this behind.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Show how far each partition's projections are behind the log."""
+
+    async def work(settings: Settings) -> ExitCode:
+        async with opened_pool(settings, size=1) as pool:
+            lags = await measure_lag(settings, pool)
+        say_json(_lag_document(lags)) if json else _say_lag(lags)
+        over = most is not None and sum(one.events for one in lags) > most
+        return ExitCode.FINDING if over else ExitCode.OK
+
+    perform(work)
 
 
-def verify() -> None:
-    """To come."""
-    raise typer.Exit(70)
+def _lag_document(lags: list[PartitionLag]) -> dict[str, object]:
+    return {
+        "events": sum(one.events for one in lags),
+        "seconds": max((one.seconds for one in lags), default=0.0),
+        "partitions": [asdict(one) for one in lags],
+    }
 
 
-def jobs() -> None:
-    """To come."""
-    raise typer.Exit(70)
+def _say_lag(lags: list[PartitionLag]) -> None:
+    rows = [(one.partition, one.end, one.next_offset, one.events, one.seconds) for one in lags]
+    say_table(("partition", "end of log", "next offset", "events behind", "seconds behind"), rows)
+
+
+def verify(json: AsJson = False) -> None:
+    """Fold the whole log again and compare every row. Exit 1, and the differences, if they disagree."""
+
+    async def work(settings: Settings) -> ExitCode:
+        began = time.monotonic()
+        with _progress() as shown:
+            task = shown.add_task("verifying", total=None)
+            report = await compare_everything(
+                settings, lambda done, total: shown.update(task, completed=done, total=total)
+            )
+        seconds = time.monotonic() - began
+        say_json(report.as_json() | {"seconds": round(seconds, 3)}) if json else _say_report(report, seconds)
+        return ExitCode.OK if report.agrees else ExitCode.FINDING
+
+    perform(work)
+
+
+def _progress() -> Progress:
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _say_report(report: Report, seconds: float) -> None:
+    rows = [
+        (p.partition, p.start_offset, p.next_offset, p.applied, p.ignored, p.dead_lettered) for p in report.partitions
+    ]
+    say_table(("partition", "start", "next offset", "applied", "ignored", "dead-lettered"), rows)
+    rate = f"{report.events:,} events, {report.rows.total():,} rows in {seconds:.1f} s"
+    if report.agrees:
+        say(f"agreed: {rate}")
+        return
+    for difference in report.samples:
+        say(f"{difference.table}  {difference.key}  {difference.what}")
+    counts = ", ".join(f"{table} {count}" for table, count in report.counts.most_common())
+    say(f"DISAGREED: {report.counts.total()} differences ({counts}): {rate}")
+
+
+def jobs(json: AsJson = False) -> None:
+    """Count the jobs that are not done, by kind."""
+
+    async def work(settings: Settings) -> None:
+        async with opened_pool(settings, size=1) as pool:
+            counts = await open_jobs(pool)
+        say_json(counts) if json else say_table(("kind", "open"), sorted(counts.items()))
+
+    perform(work)

@@ -75,7 +75,7 @@ async def write(connection: Connection, rows: list[Row]) -> None:
     await execute_bulk(connection, UPSERT, rows)
 
 
-async def load(pool: Pool, generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
+async def load(pool: "Pool | Connection", generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
     """The states of those generations that there are."""
     rows = await pool.fetch(SELECT, list(generation_ids))
     return {row["generation_id"]: _state(row) for row in rows}

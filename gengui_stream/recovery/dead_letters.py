@@ -1,0 +1,191 @@
+"""Looking at dead letters, and ending them: folded after all (`retry`) or passed over for good (`discard`).
+
+Either way the events that waited behind one are folded in the order of the log, in the same transaction, and the
+partition's owner is fenced: a projector at work aborts its batch, claims anew and learns what is no longer parked.
+An event that still cannot be folded stays, and so does everything behind it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from gengui_stream.errors import PermanentError
+from gengui_stream.log.positions import Position
+from gengui_stream.postgres.pool import Connection, Pool, transient_errors
+from gengui_stream.projections import generation_states, job_rows
+from gengui_stream.projections.folding import PARKED, Dead, Entry, Tally, decode_records, fold_records
+from gengui_stream.projections.positions import PROJECTION
+from gengui_stream.projections.writing import write_read_models
+
+COLUMNS: Final = (
+    "topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at, "
+    "resolution, resolved_at"
+)
+
+LIST: Final = f"""
+SELECT {COLUMNS} FROM dead_letters
+WHERE topic = $1 AND (resolution IS NULL OR $2) AND (reason <> 'parked' OR $3) ORDER BY partition, log_offset LIMIT $4
+"""  # noqa: S608 - constants only
+
+FIND: Final = f"""
+SELECT {COLUMNS} FROM dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
+"""  # noqa: S608
+
+WAITING: Final = f"""
+SELECT {COLUMNS} FROM dead_letters
+WHERE topic = $1 AND partition = $2 AND generation_id = $3 AND resolution IS NULL ORDER BY log_offset
+"""  # noqa: S608
+
+FENCE: Final = """
+UPDATE projection_positions SET owner_epoch = owner_epoch + 1, updated_at = now()
+WHERE projection = $1 AND topic = $2 AND partition = $3
+"""
+
+RECOUNT: Final = """
+UPDATE projection_positions SET applied = applied + $4, ignored = ignored + $5, dead_lettered = dead_lettered - $6
+WHERE projection = $1 AND topic = $2 AND partition = $3
+"""
+
+RESOLVE: Final = """
+UPDATE dead_letters SET resolution = $4, resolved_at = now()
+WHERE topic = $1 AND partition = $2 AND log_offset = ANY($3)
+"""
+
+BLAME: Final = """
+UPDATE dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
+"""
+
+REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, UnicodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter as kept. It offers what a record of the log offers, so it folds like one."""
+
+    topic: str
+    partition: int
+    offset: int
+    generation_id: UUID | None
+    reason: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
+    appended_at: datetime
+    created_at: datetime
+    resolution: str | None
+    resolved_at: datetime | None
+
+    @property
+    def position(self) -> Position:
+        return Position(self.partition, self.offset)
+
+    @property
+    def timestamp(self) -> int:
+        return round(self.appended_at.timestamp() * 1000)
+
+
+@dataclass(slots=True)
+class Resolution:
+    """What one retry or discard did. `stays` is the letter that holds the rest up now, if any."""
+
+    tally: Tally = field(default_factory=Tally)
+    folded: list[Position] = field(default_factory=list)
+    stays: Position | None = None
+    because: str | None = None
+
+
+async def listed(pool: Pool, topic: str, *, resolved: bool, parked: bool, limit: int) -> list[Letter]:
+    """In the order of the log: the open ones, or all; with what waits behind them, or without."""
+    with transient_errors():
+        return [Letter(*row) for row in await pool.fetch(LIST, topic, resolved, parked, limit)]
+
+
+async def find(pool: Pool | Connection, topic: str, position: Position) -> Letter:
+    """Raises PermanentError when there is no such letter."""
+    with transient_errors():
+        row = await pool.fetchrow(FIND, topic, position.partition, position.offset)
+    if row is None:
+        raise PermanentError(f"there is no dead letter at {position}")
+    return Letter(*row)
+
+
+async def retry(pool: Pool, topic: str, position: Position) -> Resolution:
+    """Folds the letter and what waits behind it. Raises PermanentError, and changes nothing, when it is not open,
+    waits behind another one itself, or still cannot be folded."""
+    with transient_errors():
+        async with pool.acquire() as connection, connection.transaction():
+            letters = await _opened(connection, topic, position)
+            resolution = await _fold(connection, letters)
+            if not resolution.folded:
+                raise PermanentError(f"{position} still cannot be folded: {resolution.because}")
+            await _settle(connection, letters[0], resolution)
+            return resolution
+
+
+async def discard(pool: Pool, topic: str, position: Position) -> Resolution:
+    """Passes the letter over for good and folds what waits behind it. Raises PermanentError, and changes nothing,
+    when it is not open or waits behind another one itself."""
+    with transient_errors():
+        async with pool.acquire() as connection, connection.transaction():
+            first, *letters = await _opened(connection, topic, position)
+            await connection.execute(RESOLVE, topic, position.partition, [position.offset], "discarded")
+            resolution = await _fold(connection, letters)
+            await _settle(connection, first, resolution)
+            return resolution
+
+
+async def _opened(connection: Connection, topic: str, position: Position) -> list[Letter]:
+    """The letter and those behind it; the partition is fenced first, so that no more can come meanwhile."""
+    await connection.execute(FENCE, PROJECTION, topic, position.partition)
+    letter = await find(connection, topic, position)
+    if letter.resolution is not None:
+        raise PermanentError(f"{position} was {letter.resolution} already")
+    if letter.generation_id is None:
+        return [letter]
+    letters = [Letter(*row) for row in await connection.fetch(WAITING, topic, position.partition, letter.generation_id)]
+    if letters[0].offset != position.offset:
+        raise PermanentError(f"{position} waits behind {letters[0].position}: retry or discard that one")
+    return letters
+
+
+async def _fold(connection: Connection, letters: Sequence[Letter]) -> Resolution:
+    """Each by itself, up to the first that cannot be folded or written."""
+    resolution = Resolution()
+    named = {letter.generation_id for letter in letters if letter.generation_id is not None}
+    states = await generation_states.load(connection, named)
+    for letter in letters:
+        [entry] = fold_records(decode_records([letter]), states, set())
+        refusal = await _refusal(connection, letter, entry)
+        if refusal is not None:
+            resolution.stays, resolution.because = letter.position, refusal
+            break
+        resolution.folded.append(letter.position)
+        resolution.tally.count([entry])
+    return resolution
+
+
+async def _refusal(connection: Connection, letter: Letter, entry: Entry) -> str | None:
+    """Writes what follows from the entry; or says why that cannot be, and then has written nothing."""
+    if isinstance(entry, Dead):
+        return f"{entry.reason}: {entry.detail}"
+    try:
+        async with connection.transaction():
+            await write_read_models(connection, letter.topic, letter.partition, [entry], job_rows.jobs_of([entry]))
+    except REFUSED as error:
+        detail = f"{type(error).__name__}: {error}"[:500]
+        if letter.reason == PARKED:  # nothing holds it up any more but itself
+            place = (letter.topic, letter.partition, letter.offset)
+            await connection.execute(BLAME, *place, "refused_by_database", detail.replace("\x00", "\\x00"))
+        return f"refused_by_database: {detail}"
+    return None
+
+
+async def _settle(connection: Connection, first: Letter, resolution: Resolution) -> None:
+    tally, offsets = resolution.tally, [position.offset for position in resolution.folded]
+    await connection.execute(RESOLVE, first.topic, first.partition, offsets, "retried")
+    counts = (tally.applied, tally.ignored, len(offsets))
+    await connection.execute(RECOUNT, PROJECTION, first.topic, first.partition, *counts)

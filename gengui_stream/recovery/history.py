@@ -1,0 +1,45 @@
+"""Everything that is recorded of one generation, ignored and dead events included."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from gengui_stream.errors import PermanentError
+from gengui_stream.postgres.pool import Pool, transient_errors
+
+HISTORY: Final = """
+SELECT partition, log_offset, type, attempt, occurred_at, appended_at, version, status, ignored, NULL AS dead, payload
+FROM timeline WHERE generation_id = $1
+UNION ALL
+SELECT partition, log_offset, NULL, NULL, NULL, appended_at, NULL, NULL, NULL,
+    reason || coalesce(' ' || resolution, ''), NULL
+FROM dead_letters WHERE generation_id = $1 AND resolution IS DISTINCT FROM 'retried' AND topic = $2
+ORDER BY partition, log_offset
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One record of the log. `ignored` and `dead` say why it changed nothing; neither: it was applied."""
+
+    partition: int
+    log_offset: int
+    type: str | None
+    attempt: int | None
+    occurred_at: datetime | None
+    appended_at: datetime
+    version: int | None
+    status: str | None
+    ignored: str | None
+    dead: str | None
+    payload: str | None
+
+
+async def history(pool: Pool, topic: str, generation_id: UUID) -> list[Recorded]:
+    """In the order of the log. Raises PermanentError when nothing is recorded under that id."""
+    with transient_errors():
+        rows = await pool.fetch(HISTORY, generation_id, topic)
+    if not rows:
+        raise PermanentError(f"nothing is recorded of generation {generation_id}")
+    return [Recorded(*row) for row in rows]

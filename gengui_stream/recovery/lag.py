@@ -1,0 +1,68 @@
+"""How far the projections are behind the log."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from gengui_stream.errors import TransientError
+from gengui_stream.log.reader import LogReader, open_reader
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections import positions
+from gengui_stream.settings import Settings
+
+PATIENCE_S: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """`end` is the log's next offset, `next_offset` the projections'. `seconds`: age of the oldest event between."""
+
+    partition: int
+    end: int
+    next_offset: int
+    events: int
+    seconds: float
+
+
+async def measure_lag(settings: Settings, pool: Pool) -> list[PartitionLag]:
+    """One a partition. Raises TransientError when a server is away or does not know a partition."""
+    with transient_errors():
+        rows = await pool.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
+    held = dict.fromkeys(range(settings.events_partitions), 0)
+    held |= {row["partition"]: row["next_offset"] for row in rows}
+    async with open_reader(settings, held, held) as reader:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                oldest = await _oldest(reader, held)
+        except TimeoutError as error:
+            raise TransientError(f"the broker did not answer for every partition of {settings.events_topic}") from error
+        ends = {partition: end or 0 for partition, end in reader.ends().items()}
+    return [_lag(partition, ends[partition], held[partition], oldest.get(partition)) for partition in sorted(held)]
+
+
+async def log_ends(settings: Settings) -> dict[int, int]:
+    """The next offset of each partition of the log. Raises TransientError when the broker does not answer."""
+    async with open_reader(settings) as reader:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while None in reader.ends().values():
+                    await reader.read()
+        except TimeoutError as error:
+            raise TransientError(f"the broker did not answer for every partition of {settings.events_topic}") from error
+        return {partition: end or 0 for partition, end in reader.ends().items()}
+
+
+async def _oldest(reader: LogReader, held: dict[int, int]) -> dict[int, int]:
+    """The time of the first record after each position, in Unix milliseconds, where there is one."""
+    oldest: dict[int, int] = {}
+    while not all(end is not None and (p in oldest or end <= held[p]) for p, end in reader.ends().items()):
+        for record in await reader.read():
+            oldest.setdefault(record.partition, record.timestamp)
+    return oldest
+
+
+def _lag(partition: int, end: int, next_offset: int, oldest_ms: int | None) -> PartitionLag:
+    events = max(0, end - next_offset)
+    seconds = max(0.0, time.time() - oldest_ms / 1000) if events and oldest_ms is not None else 0.0
+    return PartitionLag(partition, end, next_offset, events, round(seconds, 3))

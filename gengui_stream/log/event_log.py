@@ -13,6 +13,7 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.codec import VALUE_MAX_BYTES, encode_headers, encode_key, encode_value
 from gengui_stream.log.connection import connection
 from gengui_stream.log.positions import Position
+from gengui_stream.log.producer_ids import ask_for_producer_ids_anew
 from gengui_stream.settings import Settings
 from schemas.events import Event
 
@@ -53,6 +54,7 @@ class EventLog:
 
     async def start(self) -> None:
         """Connects; raises TransientError when no broker answers."""
+        ask_for_producer_ids_anew()
         producer = AIOKafkaProducer(
             **connection(self._settings),
             enable_idempotence=True,

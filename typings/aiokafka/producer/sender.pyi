@@ -1,0 +1,3 @@
+from aiokafka.protocol.api import Request, RequestStruct
+
+InitProducerIdRequest: type[Request[RequestStruct]]

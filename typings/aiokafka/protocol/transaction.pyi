@@ -1,0 +1,3 @@
+from aiokafka.protocol.api import RequestStruct
+
+class InitProducerIdRequest_v0(RequestStruct): ...

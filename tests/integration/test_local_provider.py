@@ -1,0 +1,91 @@
+"""The local queue's scripts: once, whatever the order of dispatch and cancel."""
+
+from uuid import UUID
+
+import pytest
+from redis.asyncio import Redis
+
+from gengui_stream.identifiers import new_id
+from gengui_stream.providers.interface import CancelOutcome, Dispatched, DispatchRequest, Superseded
+from gengui_stream.providers.local import QUEUE_STREAM, LocalProvider, job_key
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.settings import Settings
+
+pytestmark = pytest.mark.stack
+
+
+def request(generation_id: UUID, attempt: int = 1) -> DispatchRequest:
+    return DispatchRequest(
+        generation_id=generation_id,
+        owner_id=new_id(),
+        attempt=attempt,
+        prompt="a lake",
+        seed=1,
+        width=512,
+        height=512,
+        model="m",
+        deadline=None,
+        correlation_id=None,
+        traceparent=None,
+    )
+
+
+async def status(redis: Redis, generation_id: UUID, value: str) -> None:
+    await redis.hset(job_key(generation_id), "status", value)
+
+
+async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        local = LocalProvider(redis)
+
+        queued = new_id()
+        first = await local.dispatch(request(queued))
+        assert isinstance(first, Dispatched)
+        assert await local.dispatch(request(queued)) == first
+        assert await redis.xlen(QUEUE_STREAM) == 1
+        assert [await local.cancel(queued, 1) for _ in range(2)] == [CancelOutcome.STOPPED] * 2
+        assert await redis.xlen(QUEUE_STREAM) == 0
+        assert await local.dispatch(request(queued)) == Superseded()
+
+        never = new_id()
+        assert await local.cancel(never, 1) is CancelOutcome.STOPPED
+        assert await local.dispatch(request(never)) == Superseded()
+        assert isinstance(await local.dispatch(request(never, 2)), Dispatched)
+        assert await redis.xlen(QUEUE_STREAM) == 1
+
+
+async def test_what_is_being_drawn_is_asked_to_stop(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        local, drawn = LocalProvider(redis), new_id()
+        await local.dispatch(request(drawn))
+        await status(redis, drawn, "processing")
+        assert await local.cancel(drawn, 1) is CancelOutcome.ASKED
+        await status(redis, drawn, "processing")  # an old worker writes without looking
+        assert await local.cancel(drawn, 1) is CancelOutcome.ASKED
+        await status(redis, drawn, "completed")
+        assert await local.cancel(drawn, 1) is CancelOutcome.OVER
+
+
+async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        local, retried = LocalProvider(redis), new_id()
+        await local.dispatch(request(retried, 1))
+        await status(redis, retried, "processing")
+        second = await local.dispatch(request(retried, 2))
+        assert isinstance(second, Dispatched)
+        assert await redis.hgetall(job_key(retried)) == {
+            "status": "queued",
+            "attempt": "2",
+            "entryId": second.provider_job_id,
+        }
+        assert await local.dispatch(request(retried, 1)) == Superseded()
+        assert await local.cancel(retried, 1) is CancelOutcome.OVER
+        assert 0 < await redis.ttl(job_key(retried)) <= 7 * 24 * 3600
+
+
+async def test_the_scripts_come_back_after_redis_forgot_them(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        local = LocalProvider(redis)
+        await local.dispatch(request(new_id()))
+        await redis.script_flush()
+        assert isinstance(await local.dispatch(request(new_id())), Dispatched)

@@ -65,6 +65,14 @@ class BatchThread(AIOKafkaConsumerThread):
             rebalance_timeout_ms=session_ms,
         )
 
+    async def on_thread_stop(self) -> None:
+        """aiokafka leaves the group only from generation 1 on, and the embedded broker counts from 0: a member that
+        does not leave keeps its successor waiting for the session's end."""
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - there is no other way to leave
+        if coordinator is not None and coordinator.generation == 0:
+            coordinator.generation = 1
+        await super().on_thread_stop()
+
     async def fetch(self, partitions: set[TP]) -> tuple[int, Mapping[TopicPartition, Sequence[Record]]]:
         """Everything fetched of these partitions, and the epoch of its positions; nothing after `POLL_S`."""
         answer: tuple[int, Mapping[TopicPartition, Sequence[Record]]]

@@ -18,12 +18,14 @@ async def run_app(app: faust.App, stop: asyncio.Event, grace_s: float) -> None:
     app.finalize()
     running = asyncio.ensure_future(_until_over(app))
     told = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    crashed = running.done()
-    running.cancel()
-    await _stop(app, CRASH_STOP_S if crashed else grace_s)
-    if crashed and not stop.is_set():
+    try:
+        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        orderly = stop.is_set() and not running.done()
+        told.cancel()
+        running.cancel()
+        await _stop(app, grace_s if orderly else CRASH_STOP_S)
+    if not orderly:
         raise _reason(app, running)
 
 

@@ -132,6 +132,7 @@ class BatchConsumer(driver.Consumer):
             await self._until_flowing()
         if epoch != self._epoch:  # fetched before the last seek: those records come again
             return ()
+        self._check_ends(partitions)
         return [message for tp, records in fetched.items() for message in self._messages(tp, records)]
 
     async def _until_flowing(self) -> None:
@@ -147,6 +148,15 @@ class BatchConsumer(driver.Consumer):
         for part in self.transport.cut(records):
             batch = RecordBatch(self._epoch, tp.partition, part)
             yield BatchMessage.of(tp.topic, batch, self.app.consumer_generation_id)
+
+    def _check_ends(self, partitions: Iterable[TP]) -> None:
+        """A log that ends before what was read of it is another log: its records would be taken for old ones."""
+        for tp in partitions if self.transport.positions is not None else ():
+            end: int | None = self.highwater(tp)
+            if end is not None and end < self._expected.get(tp, 0):
+                raise BugError(
+                    f"{tp.topic}/{tp.partition}: expected offset {self._expected[tp]}, the log ends at {end}"
+                )
 
     def _check_whole(self, tp: TP, records: Sequence[Record]) -> None:
         """aiokafka resets a position that the log does not have (any more) in silence: that must not pass."""

@@ -104,7 +104,7 @@ async def listed(pool: Pool, topic: str, *, resolved: bool, parked: bool, limit:
         return [Letter(*row) for row in await pool.fetch(LIST, topic, resolved, parked, limit)]
 
 
-async def find(pool: Pool | Connection, topic: str, position: Position) -> Letter:
+async def find(pool: "Pool | Connection", topic: str, position: Position) -> Letter:
     """Raises PermanentError when there is no such letter."""
     with transient_errors():
         row = await pool.fetchrow(FIND, topic, position.partition, position.offset)

@@ -176,7 +176,7 @@ async def test_a_log_that_was_replaced_is_not_read_in_silence(
     )
     await append(event_log)
     with pytest.raises(BugError, match="expected offset 1000"):
-        await asyncio.wait_for(run_agents(settings, asyncio.Event()), 30)
+        await asyncio.wait_for(run_agents(settings, asyncio.Event()), 40)
 
 
 AT = TP("log", 0)

@@ -73,7 +73,11 @@ class AIOKafkaProducer:
     ) -> RecordMetadata: ...
     async def partitions_for(self, topic: str) -> set[int]: ...
 
+class _Coordinator:
+    generation: int
+
 class AIOKafkaConsumer:
+    _coordinator: _Coordinator | None
     def __init__(
         self,
         *topics: str,

@@ -152,9 +152,8 @@ async def test_a_job_done_twice_makes_one_entry(settings: Settings, pool: Pool, 
             await stage.queued(1)
 
             async def is_done() -> bool:
-                return (
-                    await pool.fetchval("SELECT count(*) FROM jobs WHERE kind = 'dispatch' AND outcome = 'done'") == 1
-                )
+                done = "SELECT count(*) FROM jobs WHERE kind = 'dispatch' AND outcome = 'done'"
+                return int(await pool.fetchval(done)) == 1
 
             await eventually(is_done)
             if again < 2:

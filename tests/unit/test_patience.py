@@ -1,7 +1,7 @@
 """When to stop waiting for an attempt, and what a dispatch job is to do."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -30,18 +30,30 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-DISPATCHED = Generation(
-    generation_id=GENERATION,
-    owner_id=OWNER,
-    model="m",
-    provider="local",
-    max_attempts=3,
-    deadline=at(500),
-    requested_at=at(0),
-    status=Status.DISPATCHED,
-    dispatched_at=at(1),
-)
-RUNNING = replace(DISPATCHED, status=Status.PROCESSING, started_at=at(10), heartbeat_at=at(60))
+def standing(**changes: Any) -> Generation:
+    """A generation that was handed over a second after it was requested, but for the changes."""
+    known: dict[str, Any] = {
+        "generation_id": GENERATION,
+        "owner_id": OWNER,
+        "model": "m",
+        "provider": "local",
+        "max_attempts": 3,
+        "deadline": at(500),
+        "requested_at": at(0),
+        "status": Status.DISPATCHED,
+        "dispatched_at": at(1),
+    }
+    return Generation(**known | changes)
+
+
+def running(**changes: Any) -> Generation:
+    """The same, being worked on."""
+    known = {"status": Status.PROCESSING, "started_at": at(10), "heartbeat_at": at(60)}
+    return standing(**known | changes)
+
+
+DISPATCHED = standing()
+RUNNING = running()
 
 
 @pytest.mark.parametrize(
@@ -51,16 +63,16 @@ RUNNING = replace(DISPATCHED, status=Status.PROCESSING, started_at=at(10), heart
         (DISPATCHED, 121, Remind(at(241))),
         (DISPATCHED, 450, Remind(at(500))),
         (DISPATCHED, 500, GiveUp("the deadline passed before the generation ended")),
-        (replace(DISPATCHED, deadline=None), 500, Remind(at(600))),
-        (replace(DISPATCHED, deadline=None), 600, GiveUp("the deadline passed before the generation ended")),
-        (replace(DISPATCHED, status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
+        (standing(deadline=None), 500, Remind(at(600))),
+        (standing(deadline=None), 600, GiveUp("the deadline passed before the generation ended")),
+        (standing(status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
         (RUNNING, 100, Wait(at(180))),
-        (replace(RUNNING, heartbeat_at=at(400)), 450, Wait(at(500))),
+        (running(heartbeat_at=at(400)), 450, Wait(at(500))),
         (RUNNING, 180, TryAgain("nothing was heard of attempt 1 for 120 s")),
-        (replace(RUNNING, cancel_requested=True), 180, StopWaiting()),
-        (replace(RUNNING, max_attempts=1), 180, GiveUp("nothing was heard of attempt 1 for 120 s")),
-        (replace(RUNNING, attempt=2), 10_000, Over()),
-        *((replace(RUNNING, status=status), 10_000, Over()) for status in sorted(TERMINAL)),
+        (running(cancel_requested=True), 180, StopWaiting()),
+        (running(max_attempts=1), 180, GiveUp("nothing was heard of attempt 1 for 120 s")),
+        (running(attempt=2), 10_000, Over()),
+        *((running(status=status), 10_000, Over()) for status in sorted(TERMINAL)),
     ],
 )
 def test_verdicts(state: Generation, now: float, verdict: Verdict) -> None:
@@ -70,13 +82,13 @@ def test_verdicts(state: Generation, now: float, verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("state", "now", "step"),
     [
-        (replace(DISPATCHED, status=Status.QUEUED), 5, Step.ANNOUNCE_AND_CALL),
+        (standing(status=Status.QUEUED), 5, Step.ANNOUNCE_AND_CALL),
         (DISPATCHED, 5, Step.CALL),
         (RUNNING, 5, Step.WATCH),
-        (replace(DISPATCHED, status=Status.QUEUED), 500, Step.EXPIRE),
-        (replace(DISPATCHED, cancel_requested=True), 5, Step.CANCEL),
-        (replace(DISPATCHED, attempt=2), 5, Step.SKIP),
-        (replace(DISPATCHED, status=Status.CANCELED), 5, Step.SKIP),
+        (standing(status=Status.QUEUED), 500, Step.EXPIRE),
+        (standing(cancel_requested=True), 5, Step.CANCEL),
+        (standing(attempt=2), 5, Step.SKIP),
+        (standing(status=Status.CANCELED), 5, Step.SKIP),
     ],
 )
 def test_steps(state: Generation, now: float, step: Step) -> None:

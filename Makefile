@@ -103,5 +103,5 @@ lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
 .PHONY: clean
 clean: ## remove .venv, caches and the development stack's data (.gengui)
 	rm -rf $(VENV) .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
-	rm -f gengui-demo-*.png
+	rm -f demo-contact-sheet.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

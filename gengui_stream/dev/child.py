@@ -1,0 +1,109 @@
+"""A child process that ends with its parent, even when the parent is killed."""
+
+import asyncio
+import ctypes
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from gengui_stream.errors import TransientError
+
+PR_SET_PDEATHSIG: Final = 1
+LOG_TAIL_LINES: Final = 15
+
+_libc: Final = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """Runs in the child before exec: the kernel kills it when the thread that started it is gone (Linux)."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    """One process with its log file. Start children from the main thread: they end with the thread."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs (or was never started); negative: the signal that ended it."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(
+        self,
+        command: Sequence[str | Path],
+        *,
+        environ: Mapping[str, str] | None = None,
+        user: int | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environ,
+                cwd=cwd,
+                user=user,
+                group=user,
+                extra_groups=[] if user is not None else None,
+                start_new_session=True,  # Ctrl-C is for the parent, which ends its children in order
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - the call is async-signal-safe, and we have no threads here
+            )
+
+    async def until_ready(self, ready: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        """Raises TransientError with the end of the log when it dies or is not ready in time."""
+        deadline = time.monotonic() + seconds
+        while not await ready():
+            if not self.alive:
+                raise TransientError(f"{self.name} ended with code {self.exit_code}:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise TransientError(f"{self.name} was not ready within {seconds} s:\n{self.log_tail()}")
+            await asyncio.sleep(0.03)
+
+    async def stop(self, *, grace_s: float = 10, how: signal.Signals = signal.SIGTERM) -> None:
+        """Asks, waits, then kills."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+            try:
+                await asyncio.to_thread(self._process.wait, grace_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Waits for its end."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.wait)
+
+    def log_tail(self) -> str:
+        if not self.log.exists():
+            return "(no output)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
+async def listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

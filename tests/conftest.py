@@ -1,0 +1,102 @@
+"""Fixtures on the real servers: one embedded stack a run, and a database, topic, bucket and Redis of its own a test."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from gengui_stream.dev.stack import EmbeddedStack
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.topics import ensure_topic
+from gengui_stream.media.object_store import open_object_store
+from gengui_stream.postgres.migrations import migrate
+from gengui_stream.postgres.pool import Pool, opened_pool
+from gengui_stream.settings import Settings, load_settings
+
+STACK_FIXTURES = {"stack", "settings", "pool", "event_log"}
+REDIS_DATABASES = 4_096
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("stack")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The environment of a running embedded stack. GENGUI_TEST_KAFKA=host:port uses that broker instead of its own."""
+    directory = tmp_path_factory.mktemp("stack")
+    for parent in (directory, *directory.parents):
+        if parent == Path(parent.anchor) or parent.owner() != Path(directory).owner():
+            break
+        with suppress(PermissionError):  # PostgreSQL runs as nobody when we are root: it has to get to its data
+            parent.chmod(parent.stat().st_mode | 0o055)
+    broker = os.environ.get("GENGUI_TEST_KAFKA")
+    embedded = EmbeddedStack(directory, given={"KAFKA_BOOTSTRAP_SERVERS": broker} if broker else {})
+    asyncio.run(_started(embedded))
+    yield {**({"KAFKA_BOOTSTRAP_SERVERS": broker} if broker else {}), **embedded.environ}
+    asyncio.run(embedded.stop())
+
+
+async def _started(embedded: EmbeddedStack) -> None:
+    try:
+        await embedded.start()
+        url = embedded.environ["DATABASE_URL"]
+        await migrate(url)
+    except BaseException:
+        await embedded.stop()
+        raise
+
+
+@pytest_asyncio.fixture
+async def settings(stack: Mapping[str, str]) -> AsyncIterator[Settings]:
+    """Settings of things nobody else uses: a migrated database, a topic, a bucket, a Redis database, a group."""
+    name = f"t{uuid.uuid4().hex[:16]}"
+    admin_url = stack["DATABASE_URL"].removesuffix("gengui") + "postgres"
+    await _execute(admin_url, f"CREATE DATABASE {name} TEMPLATE gengui STRATEGY FILE_COPY")
+    redis_base = stack["REDIS_URL"].rsplit("/", 1)[0]
+    own = {
+        **stack,
+        "DATABASE_URL": stack["DATABASE_URL"].removesuffix("gengui") + name,
+        "REDIS_URL": f"{redis_base}/{next(_redis_numbers)}",
+        "EVENTS_TOPIC": name,
+        "CONSUMER_GROUP": name,
+        "S3_BUCKET": name,
+        "PORT": "0",
+    }
+    made = load_settings(own, env_files=())
+    await ensure_topic(made)
+    async with open_object_store(made) as store:
+        await store.ensure_bucket()
+    yield made
+    await _execute(admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+_redis_numbers = iter(range(1, REDIS_DATABASES))
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest_asyncio.fixture
+async def pool(settings: Settings) -> AsyncIterator[Pool]:
+    async with opened_pool(settings) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def event_log(settings: Settings) -> AsyncIterator[EventLog]:
+    async with EventLog(settings) as started:
+        yield started

@@ -17,9 +17,10 @@ MINUTE_COLUMNS: Final = ("provider", "model", "minute", "partition", *provider_s
 LATENCY_COLUMNS: Final = ("provider", "model", "minute", "partition", "at_most_ms", "completions")
 JOB_COLUMNS: Final = ("job_key", "kind", "generation_id", "attempt", "output_id")
 
+# Without watches: they follow a dispatch that was done, not an event, so no fold of the log can tell them.
 JOBS: Final = """
 SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs j JOIN generation_states s USING (generation_id)
-WHERE s.partition = $1
+WHERE s.partition = $1 AND j.kind <> 'watch'
 """
 
 # Rows that belong to no partition that was folded, and so were compared with nothing.

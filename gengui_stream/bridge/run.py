@@ -24,6 +24,7 @@ from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import Appender, EventLog
+from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BEGINNING, BlockingConsumer, ProducerStreams, StreamEntry
 from gengui_stream.settings import Settings
@@ -40,14 +41,15 @@ _log = structlog.get_logger(__name__)
 async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until told to stop; waits for Redis and the broker when they are away."""
     consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
-    log = EventLog(settings)
+    log, metrics = EventLog(settings), new_metrics()
     try:
         await persist(log.start, stop, what="broker")
         async with (
+            serve_metrics(settings, metrics.registry),
             opened_redis(settings) as redis,
             BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
-            bridge = Bridge(consumer, ProducerStreams(redis), log, claim_idle_s=settings.job_lease_s)
+            bridge = Bridge(consumer, ProducerStreams(redis), log, metrics, claim_idle_s=settings.job_lease_s)
             await _carry(bridge, consumer, stop)
     except Stopped:
         _log.info("bridge_stopped")
@@ -72,11 +74,18 @@ class Bridge:
     """Entries in, events out. Each method may be called again after a TransientError."""
 
     def __init__(
-        self, consumer: BlockingConsumer, producer: ProducerStreams, log: Appender, *, claim_idle_s: float
+        self,
+        consumer: BlockingConsumer,
+        producer: ProducerStreams,
+        log: Appender,
+        metrics: Metrics,
+        *,
+        claim_idle_s: float,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
         self._log = log
+        self._metrics = metrics
         self._claim_idle_ms = int(claim_idle_s * 1000)
         self._claim_at = 0.0
         self._claim_start = BEGINNING
@@ -105,6 +114,8 @@ class Bridge:
         events: list[StatusEvent] = [said for _, said in translated if not isinstance(said, Nonsense)]
         if events:
             await self._log.append_many(events)
+            for event in events:
+                self._metrics.events_appended.labels(event.type).inc()
         await self._put_aside([(entry, said) for entry, said in translated if isinstance(said, Nonsense)])
         await self._consumer.ack([entry.id for entry in entries])
         _log.debug("statuses_bridged", appended=len(events), dead=len(entries) - len(events))

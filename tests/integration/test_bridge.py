@@ -14,6 +14,7 @@ from gengui_stream.domain.generation import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
+from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, ConsumerStreams, ProducerStreams
@@ -104,7 +105,7 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
     ):
         await consumer.create_group()
         producer = ProducerStreams(redis)
-        bridge = Bridge(consumer, producer, FailingLog(event_log, failures=1), claim_idle_s=60)
+        bridge = Bridge(consumer, producer, FailingLog(event_log, failures=1), new_metrics(), claim_idle_s=60)
         await producer.add_many(STATUS_STREAM, [{"mediaId": str(uuid4()), "status": "processing"}, {"nonsense": "1"}])
         entries = await bridge.next_entries()
         with pytest.raises(TransientError):

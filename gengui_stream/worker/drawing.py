@@ -14,6 +14,7 @@ from gengui_stream.lifecycle import persist
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.media.rendering import MIME_TYPE, Canvas, blank, encode_png, paint
+from gengui_stream.worker.beside import beside
 from gengui_stream.worker.client import WorkerClient
 from gengui_stream.worker.job import DrawingJob
 from gengui_stream.worker.queue import Standing, WorkQueue
@@ -80,7 +81,7 @@ class Drawing:
         sketch = job.sketch
         canvas = await self._in_thread(partial(blank, sketch))
         steps, reports = paint(sketch, canvas), Reports(self._queue, self._client, job)
-        async with reports:
+        async with beside(reports.run):
             while (share := await self._in_thread(partial(next, steps, None))) is not None:
                 reports.share = share
                 if reports.standing is not Standing.OURS:
@@ -117,7 +118,6 @@ class Reports:
         self._job = job
         self._share = 0.0
         self._moved = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self.standing = Standing.OURS
 
     @property
@@ -129,17 +129,9 @@ class Reports:
         self._share = share
         self._moved.set()
 
-    async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._report())
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _report(self) -> None:
+    async def run(self, over: asyncio.Event) -> None:
         said = 0.0
-        while True:
+        while not over.is_set():
             await self._moved.wait()
             self._moved.clear()
             if self._share < min(said + REPORT_EVERY, 1.0):

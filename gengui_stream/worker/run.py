@@ -1,9 +1,8 @@
 """The role `worker`: takes jobs off the queue, a few at once, and acknowledges each only once the log has its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -11,13 +10,14 @@ import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import owner_name
-from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.lifecycle import Stopped, pause, persist
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics, serve_metrics
 from gengui_stream.providers.local import QUEUE_STREAM
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
 from gengui_stream.settings import Settings
+from gengui_stream.worker.beside import beside
 from gengui_stream.worker.client import WorkerClient, open_worker_client
 from gengui_stream.worker.drawing import Drawing
 from gengui_stream.worker.job import DrawingJob, Nonsense, parse
@@ -120,7 +120,7 @@ class Worker:
             message = f"{deliveries - 1} workers were lost over it"
             await self._say_failed(Nonsense(message, job.generation_id, job.attempt), "worker_lost")
             return
-        async with self._kept(entry, job):
+        async with beside(partial(self._keep, entry, job)):
             await self._drawing.draw(job)
 
     async def _refuse(self, entry: StreamEntry, nonsense: Nonsense) -> None:
@@ -145,18 +145,9 @@ class Worker:
         except TransientError as error:
             _log.warning("job_not_handed_back", entry_id=entry.id, error=str(error))
 
-    @asynccontextmanager
-    async def _kept(self, entry: StreamEntry, job: DrawingJob) -> AsyncIterator[None]:
+    async def _keep(self, entry: StreamEntry, job: DrawingJob, over: asyncio.Event) -> None:
         """Signs of life meanwhile: to the other workers, and to the log."""
-        keeping = asyncio.create_task(self._keep(entry, job))
-        try:
-            yield
-        finally:
-            keeping.cancel()
-
-    async def _keep(self, entry: StreamEntry, job: DrawingJob) -> None:
-        while True:
-            await asyncio.sleep(self._keep_every_s)
+        while not await pause(over, self._keep_every_s):
             try:
                 await self._queue.keep(entry.id)
                 await self._client.heartbeat(job.generation_id, attempt=job.attempt)

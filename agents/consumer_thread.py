@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
@@ -121,7 +121,10 @@ class BatchThread(AIOKafkaConsumerThread):
         while missing := [tp for tp in partitions if tp not in ends]:
             if asyncio.get_running_loop().time() > deadline:
                 raise TransientError(f"the broker tells no high watermark of {missing}")
-            known = {tp: consumer.highwater(TopicPartition(*tp)) for tp in missing}
+            try:
+                known = {tp: consumer.highwater(TopicPartition(*tp)) for tp in missing}
+            except AssertionError as error:  # not assigned any more; faust begins again on IllegalStateError
+                raise IllegalStateError(str(error)) from error
             ends |= {tp: end for tp, end in known.items() if end is not None}
             await asyncio.sleep(0.01)
         return ends

@@ -10,6 +10,7 @@ import faust
 from faust.types import TP
 
 from agents.lanes import Lanes
+from agents.transport import BatchConsumer
 from gengui_stream.metrics import Metrics
 
 INTERVAL_S: Final = 1.0
@@ -35,7 +36,8 @@ class LagReport:
 
     def _measure(self, partition: int) -> None:
         now = time.time()
-        end = self._app.consumer.highwater(TP(self._topic, partition))
+        consumer = self._app.consumer
+        end = consumer.end_of(TP(self._topic, partition)) if isinstance(consumer, BatchConsumer) else None
         events = max(0, (end or 0) - (self._lanes.done(partition) or 0))
         if not events:
             self._even[partition] = now

@@ -39,9 +39,11 @@ async def load(event_log: EventLog) -> AsyncIterator[list[int]]:
             await asyncio.sleep(0.02)
 
     task = asyncio.ensure_future(append())
-    yield appended
-    ending.set()
-    await task
+    try:
+        yield appended
+    finally:
+        ending.set()
+        await task
 
 
 async def settled(settings: Settings, pool: Pool, appended: int) -> None:

@@ -1,0 +1,63 @@
+"""Refusals as RFC 9457 problem documents: a stable code for programs, a sentence that says what to do for people."""
+
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+from pydantic import ValidationError
+
+from schemas.http import FieldFault, Problem
+
+
+class Refusal(Exception):  # noqa: N818 - an expected refusal on its way to the middleware that answers it
+    """Ends a handler with a problem document."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[FieldFault] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.status, self.code, self.detail, self.errors, self.headers = status, code, detail, errors, headers
+        super().__init__(code)
+
+
+def problem_response(refusal: Refusal) -> web.Response:
+    problem = Problem(
+        type=f"urn:gengui:problem:{refusal.code}",
+        title=HTTPStatus(refusal.status).phrase,
+        status=refusal.status,
+        detail=refusal.detail,
+        code=refusal.code,
+        errors=refusal.errors,
+    )
+    body = orjson.dumps(problem.model_dump(mode="json", exclude_none=True))
+    return web.Response(
+        body=body, status=refusal.status, content_type="application/problem+json", headers=refusal.headers
+    )
+
+
+def invalid(errors: list[FieldFault], detail: str = "the request has faults; each is named in errors") -> Refusal:
+    return Refusal(422, "invalid_request", detail, errors=errors)
+
+
+def fault(field: str, message: str) -> FieldFault:
+    return FieldFault(field=field, message=message)
+
+
+def faults_of(error: ValidationError) -> list[FieldFault]:
+    """Each fault with the place it is at; a value is never repeated."""
+    found = error.errors(include_url=False, include_input=False)
+    return [fault(".".join(map(str, item["loc"])) or "body", _sentence(item["msg"])) for item in found]
+
+
+def _sentence(message: str) -> str:
+    plain = message.removeprefix("Value error, ")
+    return "unknown field: leave it out" if plain == "Extra inputs are not permitted" else plain
+
+
+def not_found() -> Refusal:
+    return Refusal(404, "not_found", "there is no such generation among yours")

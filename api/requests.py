@@ -1,0 +1,143 @@
+"""Reading requests strictly: bodies, queries, headers. Everything that is not right is refused by name."""
+
+from datetime import datetime
+from typing import Final, TypeVar
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+
+from api.problems import Refusal, fault, faults_of, invalid
+from gengui_stream.log.positions import Position
+
+WAIT_MAX_S: Final = 60
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_moment: Final = TypeAdapter(AwareDatetime)
+
+
+async def read_json(request: web.Request, max_bytes: int) -> object:
+    """The body as JSON. Refuses other types (415), too much (413) and what is not JSON (400)."""
+    if request.content_type != "application/json":
+        raise Refusal(415, "unsupported_media_type", "send application/json")
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(64 * 1024):
+        body += chunk
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    try:
+        return orjson.loads(bytes(body))
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, "malformed_json", f"the body is not JSON: {error}") from None
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(413, "body_too_large", f"the body may have {max_bytes} bytes", headers={"Connection": "close"})
+
+
+def parse(model: type[Model], document: object) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise invalid(faults_of(error)) from None
+
+
+def generation_id_of(request: web.Request) -> UUID:
+    """From the path; what is no id names no generation: 404."""
+    try:
+        return UUID(request.match_info["id"])
+    except ValueError:
+        raise Refusal(404, "not_found", "there is no such generation among yours") from None
+
+
+class Query:
+    """The query parameters of one request; faults gather until `check`."""
+
+    def __init__(self, request: web.Request, *known: str) -> None:
+        self._values = request.query
+        self._faults = [
+            fault(name[:80], f"unknown parameter; there are: {', '.join(known)}" if known else "takes no parameters")
+            for name in dict.fromkeys(self._values)
+            if name not in known
+        ]
+        self._faults += [
+            fault(name, "given more than once") for name in known if len(self._values.getall(name, [])) > 1
+        ]
+
+    def text(self, name: str, max_length: int) -> str | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not value or len(value) > max_length or "\x00" in value or not _encodable(value):
+            self._faults.append(fault(name, f"must have 1 to {max_length} characters of plain text"))
+        return value
+
+    def number(self, name: str, default: int, lowest: int, highest: int) -> int:
+        value = self._values.get(name)
+        if value is None:
+            return default
+        if not (value.isascii() and value.isdigit() and len(value) < 10 and lowest <= int(value) <= highest):
+            self._faults.append(fault(name, f"must be a whole number from {lowest} to {highest}"))
+            return default
+        return int(value)
+
+    def moment(self, name: str) -> datetime | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        try:
+            return _moment.validate_python(value.replace(" ", "+"))
+        except ValidationError:
+            self._faults.append(fault(name, "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"))
+            return None
+
+    def choices(self, name: str, allowed: tuple[str, ...]) -> tuple[str, ...] | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        chosen = tuple(value.split(","))
+        if not set(chosen) <= set(allowed):
+            self._faults.append(fault(name, f"must be among: {', '.join(allowed)}"))
+        return chosen
+
+    def refuse(self, name: str, message: str) -> None:
+        self._faults.append(fault(name, message))
+
+    def check(self) -> None:
+        if self._faults:
+            raise invalid(self._faults)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def min_position(request: web.Request, partitions: int) -> Position | None:
+    text = request.headers.get("Min-Position")
+    if text is None:
+        return None
+    try:
+        position = Position.parse(text)
+    except ValueError as error:
+        raise invalid([fault("Min-Position", str(error))]) from None
+    if position.partition >= partitions:
+        raise invalid([fault("Min-Position", f"there are partitions 0 to {partitions - 1}")])
+    return position
+
+
+def wait_seconds(request: web.Request) -> int:
+    """`Prefer: wait=n`, at most a minute; other preferences are ignored, as RFC 7240 has it."""
+    for header in request.headers.getall("Prefer", []):
+        for preference in header.split(","):
+            name, _, value = preference.strip().partition("=")
+            if name.lower() == "wait" and value.isascii() and value.isdigit() and len(value) < 6:
+                return min(int(value), WAIT_MAX_S)
+    return 0

@@ -1,0 +1,66 @@
+"""Generations as their owner sees them: one, or a page of them by keyset. Deleted ones are gone."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from gengui_stream.postgres.pool import Pool, transient_errors
+
+COLUMNS: Final = """
+r.generation_id, r.owner_id, r.prompt, r.seed, r.width, r.height, r.model, r.max_attempts, r.deadline, r.retried_from,
+r.requested_at, s.status, s.version, s.attempt, s.provider, s.percent, s.stage, s.cancel_requested, s.started_at,
+s.ended_at, s.outputs, s.error, s.partition, s.log_offset
+"""
+
+FIND: Final = f"""
+SELECT {COLUMNS} FROM generation_requests r JOIN generation_states s USING (generation_id)
+WHERE r.generation_id = $1 AND r.owner_id = $2 AND s.deleted_at IS NULL
+"""  # noqa: S608 - constants of this module
+
+PAGE: Final = f"""
+SELECT {COLUMNS} FROM generation_requests r JOIN generation_states s USING (generation_id)
+WHERE r.owner_id = $1 AND s.deleted_at IS NULL
+  AND ($2::timestamptz IS NULL OR (r.requested_at, r.generation_id) < ($2, $3::uuid))
+  AND ($4::text[] IS NULL OR s.status = ANY($4))
+  AND ($5::text IS NULL OR s.provider = $5)
+  AND ($6::text IS NULL OR r.prompt ILIKE $6)
+  AND ($7::timestamptz IS NULL OR r.requested_at >= $7)
+  AND ($8::timestamptz IS NULL OR r.requested_at < $8)
+ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
+"""  # noqa: S608 - constants of this module
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """None: not asked for. `text`: anywhere in the prompt, whatever the case. Times: after inclusive, before not."""
+
+    statuses: tuple[str, ...] | None = None
+    provider: str | None = None
+    text: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> asyncpg.Record | None:
+    """The row, or None when there is none, it is deleted, or somebody else's."""
+    with transient_errors():
+        return await pool.fetchrow(FIND, generation_id, owner_id)
+
+
+async def page(
+    pool: Pool, owner_id: UUID, filters: Filters, after: tuple[datetime, UUID] | None, limit: int
+) -> list[asyncpg.Record]:
+    """At most `limit` rows, newest first, that come after the place `after`."""
+    moment, generation_id = after or (None, None)
+    pattern = f"%{_literal(filters.text)}%" if filters.text is not None else None
+    statuses = list(filters.statuses) if filters.statuses is not None else None
+    chosen = (statuses, filters.provider, pattern, filters.created_after, filters.created_before)
+    with transient_errors():
+        return await pool.fetch(PAGE, owner_id, moment, generation_id, *chosen, limit)
+
+
+def _literal(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,50 @@
+"""The timeline: one generation's history, and what is new for an owner since a vector of offsets."""
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from gengui_stream.log.positions import Position
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections.positions import PROJECTION
+
+COLUMNS: Final = """generation_id, partition, log_offset, event_id, type, attempt, occurred_at, appended_at, version,
+status, ignored, payload"""
+
+OF_GENERATION: Final = f"""
+SELECT {COLUMNS} FROM timeline WHERE generation_id = $1 AND log_offset > $2 ORDER BY log_offset LIMIT $3
+"""  # noqa: S608 - constants of this module
+
+OF_OWNER: Final = f"""
+SELECT t.* FROM unnest($2::smallint[], $3::bigint[]) AS seen (partition, log_offset),
+LATERAL (SELECT {COLUMNS} FROM timeline
+    WHERE owner_id = $1 AND partition = seen.partition AND log_offset > seen.log_offset
+    ORDER BY log_offset LIMIT $4) t
+"""  # noqa: S608 - constants of this module
+
+POSITIONS: Final = "SELECT partition, next_offset FROM projection_positions WHERE projection = $1 AND topic = $2"
+
+
+async def of_generation(pool: Pool, generation_id: UUID, after: int, limit: int) -> list[asyncpg.Record]:
+    """Records with an offset over `after`, in the order of the log."""
+    with transient_errors():
+        return await pool.fetch(OF_GENERATION, generation_id, after, limit)
+
+
+async def of_owner(pool: Pool, owner_id: UUID, seen: Mapping[int, int], limit: int) -> list[asyncpg.Record]:
+    """At most `limit` records a partition past the last offset seen of it; in order within each partition."""
+    with transient_errors():
+        return await pool.fetch(OF_OWNER, owner_id, list(seen.keys()), list(seen.values()), limit)
+
+
+async def projected(pool: Pool, topic: str) -> dict[int, int]:
+    """The next offset to project of each partition."""
+    with transient_errors():
+        return {row["partition"]: row["next_offset"] for row in await pool.fetch(POSITIONS, PROJECTION, topic)}
+
+
+async def has_reached(pool: Pool, topic: str, position: Position) -> bool:
+    """Whether the event at that position is in the projections."""
+    return (await projected(pool, topic)).get(position.partition, 0) > position.offset

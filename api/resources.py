@@ -1,0 +1,120 @@
+"""Rows become the API's resources: plain dictionaries in the shape of `schemas.http`, written out by orjson."""
+
+from datetime import datetime
+from typing import TypedDict
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from gengui_stream.media.object_store import ObjectStore
+
+
+class StoredThumbnail(TypedDict):
+    object_key: str
+
+
+class Stored(TypedDict):
+    """An output as `generation_states.outputs` keeps it."""
+
+    id: str
+    object_key: str
+    mime_type: str | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    thumbnail: StoredThumbnail | None
+    thumbnail_error: str | None
+
+
+def dump(document: object) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z, default=str)
+
+
+def generation(row: asyncpg.Record, store: ObjectStore, base_url: str) -> dict[str, object]:
+    """`schemas.http.GenerationResource`."""
+    return {
+        "id": str(row["generation_id"]),
+        "status": row["status"],
+        "version": row["version"],
+        "model": row["model"],
+        "provider": row["provider"],
+        "attempt": row["attempt"],
+        "prompt": row["prompt"],
+        "seed": row["seed"],
+        "width": row["width"],
+        "height": row["height"],
+        "progress": {"percent": row["percent"], "stage": row["stage"]},
+        "outputs": [_output(stored, store) for stored in _stored(row)],
+        "error": orjson.loads(row["error"]) if row["error"] else None,
+        "metrics": _metrics(row["requested_at"], row["started_at"], row["ended_at"]),
+        "created_at": row["requested_at"],
+        "started_at": row["started_at"],
+        "ended_at": row["ended_at"],
+        "deadline": row["deadline"],
+        "retried_from": row["retried_from"],
+        "urls": urls(row["generation_id"], base_url),
+    }
+
+
+def urls(generation_id: UUID, base_url: str) -> dict[str, str]:
+    here = f"{base_url}/v1/generations/{generation_id}"
+    return {"self": here, "cancel": f"{here}/cancel", "events": f"{here}/events", "stream": f"{here}/stream"}
+
+
+def settled(row: asyncpg.Record) -> bool:
+    """Whether nothing more is to come: ended, and each output's thumbnail made or refused."""
+    if row["ended_at"] is None:
+        return False
+    return all(stored["thumbnail"] or stored["thumbnail_error"] for stored in _stored(row))
+
+
+def _stored(row: asyncpg.Record) -> list[Stored]:
+    stored: list[Stored] = orjson.loads(row["outputs"]) if row["outputs"] else []
+    return stored
+
+
+def _output(stored: Stored, store: ObjectStore) -> dict[str, object]:
+    thumbnail = stored["thumbnail"]
+    return {
+        "id": stored["id"],
+        "url": store.presigned_url(stored["object_key"]),
+        "thumbnail_url": store.presigned_url(thumbnail["object_key"]) if thumbnail else None,
+        "thumbnail_error": stored["thumbnail_error"],
+        "mime_type": stored["mime_type"],
+        "width": stored["width"],
+        "height": stored["height"],
+        "bytes": stored["bytes"],
+        "sha256": stored["sha256"],
+    }
+
+
+def _metrics(requested: datetime, started: datetime | None, ended: datetime | None) -> dict[str, int | None]:
+    return {
+        "queue_ms": _milliseconds(requested, started),
+        "run_ms": _milliseconds(started, ended),
+        "total_ms": _milliseconds(requested, ended),
+    }
+
+
+def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:
+    """Never negative: the two clocks may be two machines'."""
+    return None if start is None or end is None else max(0, round((end - start).total_seconds() * 1000))
+
+
+def event(row: asyncpg.Record) -> dict[str, object]:
+    """`schemas.http.EventResource`, and the generation it belongs to."""
+    return {
+        "position": f"{row['partition']}:{row['log_offset']}",
+        "generation_id": row["generation_id"],
+        "type": row["type"],
+        "event_id": row["event_id"],
+        "attempt": row["attempt"],
+        "occurred_at": row["occurred_at"],
+        "appended_at": row["appended_at"],
+        "version": row["version"],
+        "status": row["status"],
+        "ignored": row["ignored"],
+        "event": orjson.loads(row["payload"]),
+    }

@@ -1,6 +1,6 @@
 """Signed GET URLs: AWS Signature Version 4 in the query string, as the S3 reference describes it.
 
-Signing here instead of asking boto3 makes a URL some ten times cheaper, and lets the moment be rounded: within half
+Signing here instead of asking boto3 makes a URL some fifty times cheaper, and lets the moment be rounded: within half
 a life every process gives the same URL for the same key, so that browsers and proxies keep what they fetched.
 """
 

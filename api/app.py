@@ -1,0 +1,106 @@
+"""Every route on one screen, and what happens around each request."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from api import documentation, generations, health, history, worker_events
+from api.problems import Refusal, problem_response
+from api.services import HOLDER, Holder
+from gengui_stream.errors import TransientError
+from gengui_stream.identifiers import new_id
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
+_log = structlog.get_logger(__name__)
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.post("/v1/generations", generations.create),
+        web.get("/v1/generations", generations.page, allow_head=False),
+        web.get("/v1/generations/{id}", generations.get, allow_head=False),
+        web.delete("/v1/generations/{id}", generations.delete),
+        web.post("/v1/generations/{id}/cancel", generations.cancel),
+        web.post("/v1/generations/{id}/retry", generations.retry),
+        web.get("/v1/generations/{id}/events", history.history, allow_head=False),
+        web.get("/v1/generations/{id}/stream", history.stream_one, allow_head=False),
+        web.get("/v1/stream", history.stream_all, allow_head=False),
+        web.post("/v1/worker/events", worker_events.report),
+        web.get("/livez", health.livez),
+        web.get("/readyz", health.readyz),
+        web.get("/metrics", health.metrics),
+        web.get("/openapi.json", documentation.openapi),
+        web.get("/docs", documentation.docs),
+    ]
+
+
+def make_app(holder: Holder) -> web.Application:
+    app = web.Application(middlewares=[_observed, _answered], client_max_size=2 * 1024 * 1024)
+    app[HOLDER] = holder
+    app.add_routes(routes())
+    app.router.add_static("/docs/assets", documentation.ASSETS)
+    return app
+
+
+@web.middleware
+async def _observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Names the request, and logs and measures how it was answered."""
+    started = time.perf_counter()
+    asked = request.headers.get("X-Request-ID", "")
+    request["correlation_id"] = asked if REQUEST_ID.fullmatch(asked) else str(new_id())
+    trace = request.headers.get("traceparent", "")
+    request["traceparent"] = trace if TRACEPARENT.fullmatch(trace) else None
+    response = await handler(request)
+    seconds = time.perf_counter() - started
+    if not response.prepared:
+        response.headers["X-Request-ID"] = request["correlation_id"]
+    _measure(request, response.status, seconds)
+    return response
+
+
+def _measure(request: web.Request, status: int, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unmatched"
+    has = request.app[HOLDER].services
+    if has is not None:
+        has.metrics.observe_request(method=request.method, route=route, status=status, seconds=seconds)
+    _log.debug("request", method=request.method, route=route, status=status, ms=round(seconds * 1000, 2))
+
+
+@web.middleware
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal and every failure is a problem document; what went wrong inside stays inside."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return problem_response(refusal)
+    except TransientError as error:
+        _log.warning("unavailable", error=str(error), correlation_id=request["correlation_id"])
+        detail = "a server behind this one is away; nothing is lost: try again with the same Idempotency-Key"
+        return problem_response(Refusal(503, "unavailable", detail, headers={"Retry-After": "1"}))
+    except web.HTTPException as error:
+        return _http_problem(request, error)
+    except Exception:  # noqa: BLE001 - answered without a detail, and logged with all of them
+        _log.exception("request_failed", path=request.path, correlation_id=request["correlation_id"])
+        detail = f"something is wrong on our side; quote request {request['correlation_id']}"
+        return problem_response(Refusal(500, "internal", detail))
+
+
+def _http_problem(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        raise error
+    phrase = HTTPStatus(error.status).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    return problem_response(
+        Refusal(error.status, code, f"{request.method} {request.path[:200]}: {phrase}", headers=allow)
+    )

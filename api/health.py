@@ -1,0 +1,71 @@
+"""Whether the process lives, whether it can serve, and what it measured."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api.generations import json_response
+from api.services import HOLDER, Services
+from gengui_stream.errors import GenGuiError
+from gengui_stream.log.topics import ensure_topic
+from gengui_stream.postgres.pool import transient_errors
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import transient_errors as redis_errors
+
+CHECK_TIMEOUT_S: Final = 2.0
+
+
+async def livez(_: web.Request) -> web.Response:
+    """That this is answered is the progress of a process that does nothing but answer."""
+    return json_response({"status": "alive"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 when every server behind the API answers, else 503; each by name either way."""
+    holder = request.app[HOLDER]
+    if holder.services is None:
+        return json_response({"status": "not_ready", "checks": {"start": holder.waiting_for}}, 503)
+    has = holder.services
+    checks = {"postgres": _postgres(has), "redis": _redis(has), "objects": _objects(has), "log": _log(has)}
+    results = dict(zip(checks, await asyncio.gather(*map(_verdict, checks.values())), strict=True))
+    ready = all(result == "ok" for result in results.values()) and not has.hub.closing.is_set()
+    return json_response({"status": "ready" if ready else "not_ready", "checks": results}, 200 if ready else 503)
+
+
+async def _verdict(check: Awaitable[None]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            await check
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT_S} s"
+    except GenGuiError as error:
+        return type(error).__name__
+    return "ok"
+
+
+async def _postgres(has: Services) -> None:
+    with transient_errors():
+        await has.pool.fetchval("SELECT 1")
+
+
+async def _redis(has: Services) -> None:
+    async with opened_redis(has.settings) as redis:
+        with redis_errors():
+            await redis.ping()
+
+
+async def _objects(has: Services) -> None:
+    await has.store.check()
+
+
+async def _log(has: Services) -> None:
+    await ensure_topic(has.settings)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    has = request.app[HOLDER].services
+    body = generate_latest(has.metrics.registry) if has else b""
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

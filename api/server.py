@@ -1,0 +1,96 @@
+"""The API's process: listens at once, serves when everything behind it is reached, ends without cutting anybody off."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+
+import structlog
+from aiohttp import web
+
+from api.app import make_app
+from api.hub import Hub
+from api.services import Holder, KeyRing, Services
+from gengui_stream.errors import TransientError
+from gengui_stream.lifecycle import persist
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.topics import ensure_topic
+from gengui_stream.media.object_store import open_object_store
+from gengui_stream.metrics import new_metrics
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.providers.registry import providers
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hints import HintSubscriber
+from gengui_stream.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_api(settings: Settings, stop: asyncio.Event) -> None:
+    async with served_api(settings, stop) as port:
+        _log.info("listening", host=settings.host, port=port)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def served_api(settings: Settings, stop: asyncio.Event) -> AsyncIterator[int]:
+    """Serves on HOST:PORT meanwhile; yields the port. Requests get SHUTDOWN_GRACE_S to finish at the end."""
+    holder = Holder()
+    runner = web.AppRunner(
+        make_app(holder), access_log=None, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        async with asyncio.TaskGroup() as tasks:
+            living = tasks.create_task(_live(settings, holder, stop))
+            yield int(runner.addresses[0][1])
+            await _tell_streams(holder)
+            await runner.cleanup()
+            living.cancel()
+    finally:
+        await runner.cleanup()
+
+
+async def _tell_streams(holder: Holder) -> None:
+    if holder.services is not None:
+        holder.services.hub.close()
+
+
+async def _live(settings: Settings, holder: Holder, stop: asyncio.Event) -> None:
+    """Opens everything, retrying for as long as it takes, and keeps it open until cancelled."""
+    async with AsyncExitStack() as stack:
+
+        async def opened() -> Services:
+            try:
+                return await _open(settings, stack)
+            except TransientError as error:
+                holder.waiting_for = str(error)
+                await stack.aclose()
+                raise
+
+        holder.services = await persist(opened, stop, what="api")
+        try:
+            await holder.services.hub.run()
+        finally:
+            holder.services = None
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
+    pool = await stack.enter_async_context(opened_pool(settings))
+    await ensure_topic(settings)
+    log = await stack.enter_async_context(EventLog(settings))
+    store = await stack.enter_async_context(open_object_store(settings))
+    redis = await stack.enter_async_context(opened_redis(settings))
+    subscriber = await stack.enter_async_context(HintSubscriber(settings))
+    return Services(
+        settings=settings,
+        pool=pool,
+        log=log,
+        store=store,
+        hub=Hub(subscriber),
+        metrics=new_metrics(),
+        providers=dict(providers(redis)),
+        keys=KeyRing(pool),
+    )

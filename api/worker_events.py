@@ -1,0 +1,62 @@
+"""Workers report over HTTP: a batch of events, each accepted or refused by name."""
+
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from api.generations import json_response
+from api.problems import fault, faults_of, invalid
+from api.requests import Query, read_json
+from api.services import principal, services
+from gengui_stream.log.positions import Position
+from schemas.worker import WORKER_BATCH_MAX, WorkerEvent
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+
+_event: Final[TypeAdapter[WorkerEvent]] = TypeAdapter(WorkerEvent)
+
+
+async def report(request: web.Request) -> web.Response:
+    await principal(request, "worker", "admin")
+    Query(request).check()
+    items = _items(await read_json(request, BODY_MAX_BYTES))
+    judged = [_judge(item) for item in items]
+    accepted = [item for item in judged if not isinstance(item, str)]
+    positions = iter(await services(request).log.append_many(accepted) if accepted else [])
+    outcomes = [
+        _refused(index, items[index], item) if isinstance(item, str) else _accepted(index, item.id, next(positions))
+        for index, item in enumerate(judged)
+    ]
+    return json_response({"data": outcomes})
+
+
+def _items(document: object) -> list[object]:
+    items = document.get("events") if isinstance(document, dict) and set(document) == {"events"} else None
+    if not isinstance(items, list) or not 0 < len(items) <= WORKER_BATCH_MAX:
+        raise invalid([fault("events", f'send {{"events": [...]}} with 1 to {WORKER_BATCH_MAX} events')])
+    return items
+
+
+def _judge(item: object) -> WorkerEvent | str:
+    """The event, or why it is none that a worker may report."""
+    try:
+        return _event.validate_python(item)
+    except ValidationError as error:
+        return "; ".join(f"{each.field}: {each.message}" for each in faults_of(error))[:1000]
+
+
+def _accepted(index: int, event_id: UUID, position: Position) -> dict[str, object]:
+    return {"index": index, "id": event_id, "outcome": "accepted", "position": str(position)}
+
+
+def _refused(index: int, item: object, why: str) -> dict[str, object]:
+    claimed = item.get("id") if isinstance(item, dict) else None
+    return {
+        "index": index,
+        "id": claimed if isinstance(claimed, str) and len(claimed) == 36 else None,
+        "outcome": "refused",
+        "code": "invalid_event",
+        "detail": why,
+    }

@@ -1,0 +1,50 @@
+"""A projector beside a test: reads the log as it grows and projects it, with hints, until the test ends."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from gengui_stream.log.reader import Record, open_reader
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.projections.folding import Applied, Inert
+from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hints import Hint, HintPublisher
+from gengui_stream.settings import Settings
+
+
+@asynccontextmanager
+async def projecting(settings: Settings) -> AsyncIterator[None]:
+    """Projects every partition meanwhile."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(_project(settings, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _project(settings: Settings, stop: asyncio.Event) -> None:
+    async with opened_pool(settings) as pool, opened_redis(settings) as redis:
+        projector, hints = Projector(pool, settings.events_topic), HintPublisher(redis)
+        start = await projector.claim(range(settings.events_partitions))
+        async with open_reader(settings, start) as reader:
+            while not stop.is_set():
+                chunks: defaultdict[int, list[Record]] = defaultdict(list)
+                for record in await reader.read(timeout_ms=50):
+                    chunks[record.partition].append(record)
+                for partition, records in chunks.items():
+                    batch = await projector.project(partition, records)
+                    await hints.publish(_hints(batch), {job.kind for job in batch.jobs})
+
+
+def _hints(batch: ProjectedBatch) -> list[Hint]:
+    found: list[Hint] = []
+    for entry in batch.entries:
+        state = entry.after if isinstance(entry, Applied) else entry.state if isinstance(entry, Inert) else None
+        if state is not None:
+            found.append(Hint(state.owner_id, state.generation_id, batch.partition, entry.record.offset))
+    return found

@@ -114,8 +114,8 @@ class PostgresServer:
         except PermissionError as error:
             raise ConfigurationError(
                 [
-                    f"PostgreSQL cannot run as root from {self._data}: run as another user, or move the checkout out of "
-                    f"a directory that only root may enter ({error})"
+                    f"PostgreSQL cannot run as root from {self._data}: run as another user, or move the checkout out "
+                    f"of a directory that only root may enter ({error})"
                 ]
             ) from error
         await initdb.ended()

@@ -5,12 +5,12 @@ a terminal status never changes; an event of another attempt than the current on
 a duplicate finds its change already made.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
-from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput, Thumbnail
+from gengui_stream.domain.generation import Generation, Problem, Status
+from gengui_stream.domain.outputs import awaits, stored, with_thumbnail
 from schemas.events import (
     Event,
     GenerationCanceled,
@@ -94,6 +94,8 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
         return Ignored.TERMINAL
     if event.attempt is not None and event.attempt != state.attempt:
         return Ignored.STALE_ATTEMPT if event.attempt < state.attempt else Ignored.UNKNOWN_ATTEMPT
+    if _gives_up_the_attempt_before(state, event):
+        return Ignored.STALE_ATTEMPT
     match event:
         case GenerationProgressed():
             return _progressed(state, event)
@@ -104,11 +106,17 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
         case GenerationStarted():
             return _started(state, event)
         case GenerationRetried():
-            return _retried(state)
+            return _retried(state, event)
         case GenerationCancelRequested():
             return _cancel_requested(state, event)
         case _:
             return _ending(state, event)
+
+
+def _gives_up_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
+    """Told without an attempt while nobody has the new one yet: the end of the last attempt, told again."""
+    waiting = state.status is Status.QUEUED and state.attempt > 1 and event.attempt is None
+    return waiting and isinstance(event, GenerationFailed | GenerationRetried)
 
 
 def _ending(
@@ -146,8 +154,7 @@ def _requested(event: GenerationRequested) -> Generation:
 def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | Ignored:
     if state.status is not Status.QUEUED:
         return Ignored.ALREADY_DISPATCHED
-    return replace(
-        state,
+    return state._replace(
         version=state.version + 1,
         status=Status.DISPATCHED,
         provider=event.provider,
@@ -163,8 +170,7 @@ def _started(state: Generation, event: GenerationStarted) -> Generation | Ignore
 
 def _running(state: Generation, event: Event) -> Generation:
     """Processing from now on: a worker that reports on an attempt has started it, announced or not."""
-    return replace(
-        state,
+    return state._replace(
         version=state.version + 1,
         status=Status.PROCESSING,
         started_at=state.started_at or event.occurred_at,
@@ -175,8 +181,7 @@ def _running(state: Generation, event: Event) -> Generation:
 def _progressed(state: Generation, event: GenerationProgressed) -> Generation | Ignored:
     if state.percent is not None and event.percent <= state.percent:
         return Ignored.NOT_NEWER
-    return replace(
-        state,
+    return state._replace(
         version=state.version + 1,
         status=Status.PROCESSING,
         started_at=state.started_at or event.occurred_at,
@@ -198,11 +203,10 @@ def _later(state: Generation, event: Event) -> datetime:
 
 
 def _completed(state: Generation, event: GenerationCompleted) -> Generation:
-    outputs = tuple(
-        StoredOutput(o.id, o.object_key, o.mime_type, o.width, o.height, o.bytes, o.sha256) for o in event.outputs
-    )
     ended = _ended(state, event, Status.COMPLETED, None)
-    return replace(ended, outputs=outputs, percent=100.0, started_at=state.started_at or event.occurred_at)
+    return ended._replace(
+        outputs=stored(event.outputs), percent=100.0, started_at=state.started_at or event.occurred_at
+    )
 
 
 def _failed(state: Generation, event: GenerationFailed) -> Generation:
@@ -210,7 +214,7 @@ def _failed(state: Generation, event: GenerationFailed) -> Generation:
     if state.cancel_requested:
         return _ended(state, event, Status.CANCELED, None)
     if problem.retryable and _may_try_again(state, event):
-        return replace(_next_attempt(state), error=problem)
+        return _next_attempt(state)._replace(error=problem)
     return _ended(state, event, Status.FAILED, problem)
 
 
@@ -219,15 +223,16 @@ def _may_try_again(state: Generation, event: Event) -> bool:
     return in_time and state.attempt < state.max_attempts
 
 
-def _retried(state: Generation) -> Generation | Ignored:
+def _retried(state: Generation, event: GenerationRetried) -> Generation | Ignored:
+    if state.cancel_requested:
+        return _ended(state, event, Status.CANCELED, None)
     if state.attempt >= state.max_attempts:
         return Ignored.ATTEMPTS_EXHAUSTED
     return _next_attempt(state)
 
 
 def _next_attempt(state: Generation) -> Generation:
-    return replace(
-        state,
+    return state._replace(
         version=state.version + 1,
         status=Status.QUEUED,
         attempt=state.attempt + 1,
@@ -241,42 +246,30 @@ def _next_attempt(state: Generation) -> Generation:
 
 def _cancel_requested(state: Generation, event: GenerationCancelRequested) -> Generation | Ignored:
     if state.status is Status.QUEUED:  # nobody runs it: there is nobody to wait for
-        return _ended(replace(state, cancel_requested=True), event, Status.CANCELED, None)
+        return _ended(state._replace(cancel_requested=True), event, Status.CANCELED, None)
     if state.cancel_requested:
         return Ignored.ALREADY_CANCEL_REQUESTED
-    return replace(state, version=state.version + 1, cancel_requested=True)
+    return state._replace(version=state.version + 1, cancel_requested=True)
 
 
 def _ended(state: Generation, event: Event, status: Status, problem: Problem | None) -> Generation:
-    return replace(state, version=state.version + 1, status=status, ended_at=event.occurred_at, error=problem)
+    return state._replace(version=state.version + 1, status=status, ended_at=event.occurred_at, error=problem)
 
 
 def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | Ignored:
     if state.status is not Status.COMPLETED:
         return Ignored.NOT_COMPLETED
-    output = next((o for o in state.outputs if o.id == event.output_id), None)
+    output = next((output for output in state.outputs if output.id == event.output_id), None)
     if output is None:
         return Ignored.UNKNOWN_OUTPUT
-    already_refused = output.thumbnail_error is not None and isinstance(event, ThumbnailFailed)
-    if output.thumbnail is not None or already_refused:
+    if not awaits(output, event):
         return Ignored.THUMBNAIL_EXISTS
-    changed = _with_thumbnail(output, event)
-    outputs = tuple(changed if o.id == event.output_id else o for o in state.outputs)
-    return replace(state, version=state.version + 1, outputs=outputs)
-
-
-def _with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> StoredOutput:
-    match event:
-        case ThumbnailCreated():
-            made = Thumbnail(event.object_key, event.mime_type, event.width, event.height, event.bytes)
-            return replace(output, thumbnail=made, thumbnail_error=None)
-        case ThumbnailFailed():
-            return replace(output, thumbnail_error=event.reason)
-        case _:
-            assert_never(event)
+    changed = with_thumbnail(output, event)
+    outputs = tuple(changed if known is output else known for known in state.outputs)
+    return state._replace(version=state.version + 1, outputs=outputs)
 
 
 def _deleted(state: Generation, event: GenerationDeleted) -> Generation | Ignored:
     if state.deleted_at is not None:
         return Ignored.ALREADY_DELETED
-    return replace(state, version=state.version + 1, deleted_at=event.occurred_at)
+    return state._replace(version=state.version + 1, deleted_at=event.occurred_at)

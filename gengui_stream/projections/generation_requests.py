@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.bulk import insert_bulk
 from gengui_stream.projections.folding import Applied, Entry
 from schemas.events import GenerationRequested
 
@@ -52,4 +52,4 @@ def _row(event: GenerationRequested) -> Row:
 
 
 async def write(connection: Connection, rows: list[Row]) -> None:
-    await execute_bulk(connection, INSERT, rows)
+    await insert_bulk(connection, "generation_requests", COLUMNS, INSERT, rows)

@@ -7,7 +7,7 @@ from gengui_stream.domain.evolve import Ignored
 from gengui_stream.domain.generation import Generation
 from gengui_stream.log.codec import UnknownType
 from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.bulk import insert_bulk
 from gengui_stream.projections.folding import Applied, Dead, Entry, Inert, Record, appended_at
 from schemas.events import Event
 
@@ -75,4 +75,4 @@ def _unknown_row(
 
 
 async def write(connection: Connection, rows: list[Row]) -> None:
-    await execute_bulk(connection, INSERT, rows)
+    await insert_bulk(connection, "timeline", COLUMNS, INSERT, rows)

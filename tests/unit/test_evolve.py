@@ -1,0 +1,114 @@
+"""The fold over any history: random, duplicated, reordered."""
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gengui_stream.domain.evolve import Ignored, evolve, judge
+from gengui_stream.domain.generation import Generation, Status
+from schemas.events import Event
+from tests.events import histories
+
+HISTORIES = histories()
+
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("thorough")
+
+
+def fold(history: list[Event], state: Generation | None = None) -> Generation | None:
+    for event in history:
+        state = evolve(state, event)
+    return state
+
+
+def steps(history: list[Event]) -> list[tuple[Generation | None, Event, Generation | Ignored]]:
+    """Each event with the state before it and the judgement."""
+    state, taken = None, list[tuple[Generation | None, Event, Generation | Ignored]]()
+    for event in history:
+        judgement = judge(state, event)
+        taken.append((state, event, judgement))
+        state = state if isinstance(judgement, Ignored) else judgement
+    return taken
+
+
+@given(HISTORIES, st.randoms(use_true_random=False))
+def test_reordering_and_duplication_never_raise(history: list[Event], source: Random) -> None:
+    twice = [*history, *history]
+    source.shuffle(twice)
+    fold(twice)
+
+
+@given(HISTORIES)
+def test_a_terminal_status_never_changes(history: list[Event]) -> None:
+    for before, _, judgement in steps(history):
+        if before is not None and before.terminal and isinstance(judgement, Generation):
+            assert judgement.status is before.status
+
+
+@given(HISTORIES)
+def test_an_applied_event_raises_the_version_by_one_and_an_ignored_one_has_a_reason(history: list[Event]) -> None:
+    for before, _, judgement in steps(history):
+        match judgement:
+            case Generation():
+                assert judgement.version == (before.version if before else 0) + 1
+            case Ignored():
+                assert judgement.value
+
+
+@given(HISTORIES, st.integers(0, 30))
+def test_folding_in_pieces_is_folding_in_one_go(history: list[Event], cut: int) -> None:
+    assert fold(history[cut:], fold(history[:cut])) == fold(history)
+
+
+@given(HISTORIES)
+def test_an_event_delivered_twice_in_a_row_counts_once(history: list[Event]) -> None:
+    doubled = [event for event in history for _ in range(2)]
+    assert fold(doubled) == fold(history)
+
+
+@given(HISTORIES)
+def test_progress_only_grows_within_an_attempt(history: list[Event]) -> None:
+    for before, _, after in steps(history):
+        if before is None or isinstance(after, Ignored) or before.attempt != after.attempt:
+            continue
+        assert (after.percent or 0) >= (before.percent or 0)
+        assert before.percent is None or after.percent is not None
+
+
+@given(HISTORIES)
+def test_attempts_grow_by_one_and_never_exceed_the_maximum(history: list[Event]) -> None:
+    for before, _, after in steps(history):
+        if isinstance(after, Generation):
+            assert after.attempt - (before.attempt if before else 1) in {0, 1}
+            assert 1 <= after.attempt <= after.max_attempts
+
+
+@given(HISTORIES)
+def test_an_event_of_another_attempt_is_inert(history: list[Event]) -> None:
+    always = ("generation.requested", "thumbnail.created", "thumbnail.failed", "generation.deleted")
+    for before, event, judgement in steps(history):
+        if before is None or event.attempt in {None, before.attempt} or event.type in always:
+            continue
+        assert judgement in {Ignored.TERMINAL, Ignored.STALE_ATTEMPT, Ignored.UNKNOWN_ATTEMPT}
+
+
+@given(HISTORIES)
+def test_what_was_asked_for_never_changes(history: list[Event]) -> None:
+    for before, _, after in steps(history):
+        if before is not None and isinstance(after, Generation):
+            fixed = {"generation_id", "owner_id", "model", "max_attempts", "deadline", "requested_at"}
+            assert all(getattr(before, name) == getattr(after, name) for name in fixed)
+
+
+@given(HISTORIES)
+def test_a_canceled_wish_is_never_queued_again(history: list[Event]) -> None:
+    state = fold(history)
+    assert not (state and state.cancel_requested and state.status is Status.QUEUED)
+
+
+@given(HISTORIES)
+def test_output_ids_are_unique(history: list[Event]) -> None:
+    state = fold(history)
+    ids = [output.id for output in state.outputs] if state else []
+    assert len(ids) == len(set(ids))

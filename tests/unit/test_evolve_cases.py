@@ -1,0 +1,75 @@
+"""Single cases of the fold that are easy to get wrong."""
+
+from datetime import timedelta
+
+from gengui_stream.domain.evolve import Ignored, evolve, judge
+from gengui_stream.domain.generation import Generation, Status
+from schemas.events import (
+    Event,
+    Failure,
+    GenerationCancelRequested,
+    GenerationCompleted,
+    GenerationDispatched,
+    GenerationFailed,
+    GenerationRequested,
+    GenerationRetried,
+    Output,
+)
+from tests.events import GENERATION, NOON, OWNER
+
+
+def fold(history: list[Event]) -> Generation | None:
+    state = None
+    for event in history:
+        state = evolve(state, event)
+    return state
+
+
+def said(cls: type[Event], seconds: int = 0, **fields: object) -> Event:
+    """An event of the one generation, so many seconds after noon."""
+    moment = NOON + timedelta(seconds=seconds)
+    return cls.model_validate(
+        {"id": GENERATION, "generation_id": GENERATION, "occurred_at": moment, "producer": "t", **fields}
+    )
+
+
+REQUESTED = said(
+    GenerationRequested, owner_id=OWNER, prompt="p", seed=1, width=512, height=512, model="m", provider="local"
+)
+LOST = said(GenerationFailed, error=Failure(code="lost", message="gone", retryable=True))
+
+
+def test_a_failure_told_twice_without_an_attempt_takes_one_attempt() -> None:
+    state = fold([REQUESTED, said(GenerationDispatched, provider="local"), LOST])
+    assert state is not None
+    assert judge(state, LOST) is Ignored.STALE_ATTEMPT
+    assert judge(state, said(GenerationRetried, reason="lost")) is Ignored.STALE_ATTEMPT
+    assert state.attempt == 2
+
+
+def test_a_first_attempt_may_fail_before_anybody_said_it_was_dispatched() -> None:
+    state = fold([REQUESTED, LOST])
+    assert state is not None
+    assert (state.status, state.attempt) == (Status.QUEUED, 2)
+
+
+def test_a_retry_of_an_unwanted_generation_cancels_it() -> None:
+    started, unwanted = said(GenerationDispatched, provider="local"), said(GenerationCancelRequested)
+    state = fold([REQUESTED, started, unwanted, said(GenerationRetried, seconds=3, reason="worker lost")])
+    assert state is not None
+    assert (state.status, state.attempt, state.ended_at) == (Status.CANCELED, 1, NOON + timedelta(seconds=3))
+
+
+def test_outputs_with_the_same_id_are_numbered_by_their_place() -> None:
+    outputs = (Output(object_key="a"), Output(object_key="b"))
+    state = fold([REQUESTED, said(GenerationCompleted, outputs=outputs)])
+    assert state is not None
+    assert [(output.id, output.object_key) for output in state.outputs] == [("0", "a"), ("1", "b")]
+
+
+def test_no_retry_after_the_deadline() -> None:
+    requested = REQUESTED.model_copy(update={"deadline": NOON + timedelta(seconds=5)})
+    late = LOST.model_copy(update={"occurred_at": NOON + timedelta(seconds=5)})
+    state = fold([requested, late])
+    assert state is not None
+    assert (state.status, state.attempt) == (Status.FAILED, 1)

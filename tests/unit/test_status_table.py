@@ -1,0 +1,84 @@
+"""The fold's statuses against an independent oracle: a table written by hand from the language's description."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from hypothesis import given, settings
+
+from gengui_stream.domain.evolve import evolve
+from schemas.events import Event, GenerationFailed, GenerationRequested
+from tests.events import histories
+
+
+@dataclass(slots=True)
+class Oracle:
+    """Statuses by hand, written from the description of the language and not from the code."""
+
+    status: str | None = None
+    attempt: int = 1
+    most: int = 1
+    canceling: bool = False
+    deadline: datetime | None = None
+
+    ENDS: ClassVar = {
+        "generation.completed": "completed",
+        "generation.canceled": "canceled",
+        "generation.timed_out": "timed_out",
+        "generation.moderated": "moderated",
+    }
+    RUNS: ClassVar = ("generation.started", "generation.progressed", "generation.heartbeat_received")
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, GenerationRequested):
+            if self.status is None:
+                self.status, self.most, self.deadline = "queued", event.max_attempts, event.deadline
+        elif self.status in {"queued", "dispatched", "processing"} and self._speaks_of_this_attempt(event):
+            self._take(event)
+
+    def _speaks_of_this_attempt(self, event: Event) -> bool:
+        nobody_has_it_yet = self.status == "queued" and self.attempt > 1
+        gives_up = event.type in {"generation.failed", "generation.retried"}
+        return event.attempt == self.attempt or (event.attempt is None and not (nobody_has_it_yet and gives_up))
+
+    def _take(self, event: Event) -> None:
+        name = event.type
+        if name in self.ENDS:
+            self.status = self.ENDS[name]
+        elif isinstance(event, GenerationFailed):
+            self._fail(event)
+        elif name == "generation.cancel_requested":
+            self.status, self.canceling = ("canceled" if self.status == "queued" else self.status), True
+        elif name == "generation.retried" and self.canceling:
+            self.status = "canceled"
+        elif name == "generation.retried" and self.attempt < self.most:
+            self._again()
+        elif name == "generation.dispatched" and self.status == "queued":
+            self.status = "dispatched"
+        elif name in self.RUNS:
+            self.status = "processing"
+
+    def _fail(self, event: GenerationFailed) -> None:
+        in_time = self.deadline is None or event.occurred_at < self.deadline
+        if self.canceling:
+            self.status = "canceled"
+        elif event.error.retryable and self.attempt < self.most and in_time:
+            self._again()
+        else:
+            self.status = "failed"
+
+    def _again(self) -> None:
+        self.status = "queued"
+        self.attempt += 1
+
+
+@settings(max_examples=500, deadline=None)
+@given(histories())
+def test_statuses_agree_with_the_table_by_hand(history: list[Event]) -> None:
+    oracle, state = Oracle(), None
+    for event in history:
+        oracle.see(event)
+        state = evolve(state, event)
+        assert (state.status.value if state else None) == oracle.status
+        if state is not None and not state.terminal:
+            assert (state.attempt, state.cancel_requested) == (oracle.attempt, oracle.canceling)

@@ -1,0 +1,107 @@
+"""The embedded stack and roles as processes, for the time of a measurement; and what a process has used so far."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from gengui_stream.dev.child import Child
+from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.preparation import keys, prepare
+from gengui_stream.dev.stack import EmbeddedStack
+from gengui_stream.settings import Settings, load_settings
+
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running stack, migrated and seeded; roles are started on it by whoever measures."""
+
+    directory: Path
+    environ: dict[str, str]
+    settings: Settings
+    key: str
+    servers: dict[str, int]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    def child(self, name: str) -> Child:
+        return Child(name, self.directory / "logs" / f"{name}.log")
+
+
+@asynccontextmanager
+async def opened_system(**environ: str) -> AsyncIterator[System]:
+    """`environ` goes over the stack's own settings. Everything is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="gengui-bench-"))
+    directory.chmod(0o755)  # PostgreSQL runs as nobody when we are root: it has to get to its data
+    stack = EmbeddedStack(directory)
+    try:
+        await stack.start()
+        own = {**stack.environ, "PORT": str(free_port()), **environ}
+        settings = load_settings(own, env_files=())
+        await prepare(settings)
+        known = await keys(settings, directory / "keys.json")
+        pids = {server.child.name: server.child.pid or 0 for server in stack.servers}
+        yield System(directory, own, settings, known["demo"], pids)
+    finally:
+        await stack.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def started(system: System, name: str, command: Sequence[str]) -> AsyncIterator[Child]:
+    """`python -m …` meanwhile, with the stack's settings."""
+    child = system.child(name)
+    child.start([sys.executable, "-m", *command], environ={**os.environ, **system.environ})
+    try:
+        yield child
+    finally:
+        await child.stop(grace_s=15)
+
+
+async def until_served(child: Child, url: str) -> None:
+    """Until the address answers 200."""
+
+    async def answers() -> bool:
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    await child.until_ready(answers, 60)
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor seconds, user and system, of these processes so far."""
+    return sum(_cpu_s(pid) for pid in pids)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory as the kernel has it now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and all below it, such as the backends of PostgreSQL."""
+    found = [pid]
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in thread.read_text().split():
+            found += descendants(int(child))
+    return found

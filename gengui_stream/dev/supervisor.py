@@ -45,7 +45,8 @@ class Backoff:
 
 
 class Supervisor:
-    """Starts the roles with `environ`; `changed` is called after every start, when process ids are new."""
+    """Starts the roles with `environ`; `changed` is called after every start, when process ids are new. In `cwd` the
+    roles look for the env files; without it, in this process's directory."""
 
     def __init__(
         self,
@@ -55,12 +56,18 @@ class Supervisor:
         *,
         say: Callable[[str], None],
         changed: Callable[[], None] = lambda: None,
+        cwd: Path | None = None,
     ) -> None:
-        self._environ = environ
+        self._environ, self._cwd = environ, cwd
         self._servers = servers
         self._say, self._changed = say, changed
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in ROLES}
         self._backoff = {name: Backoff() for name in (*ROLES, *(server.child.name for server in servers))}
+
+    @property
+    def children(self) -> list[Child]:
+        """Roles and servers."""
+        return [*self.roles.values(), *(server.child for server in self._servers)]
 
     def start(self) -> None:
         for role in self.roles:
@@ -69,8 +76,7 @@ class Supervisor:
 
     def pids(self) -> dict[str, list[int]]:
         """Of everything that runs, by role or server."""
-        children = [*self.roles.values(), *(server.child for server in self._servers)]
-        return {child.name: [child.pid] if child.alive and child.pid else [] for child in children}
+        return {child.name: [child.pid] if child.alive and child.pid else [] for child in self.children}
 
     async def watch(self) -> None:
         """Until cancelled: starts again what died."""
@@ -86,7 +92,7 @@ class Supervisor:
 
     def _launch(self, role: str) -> None:
         command = [sys.executable, "-m", "gengui_stream.cli", *ROLES[role]]
-        self.roles[role].start(command, environ=self._environ)
+        self.roles[role].start(command, environ=self._environ, cwd=self._cwd)
         self._backoff[role].started()
 
     def _revive_role(self, role: str, child: Child) -> None:

@@ -1,0 +1,48 @@
+"""Live bars on stderr: one a generation while they are few, and how many are done."""
+
+import sys
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from gengui_stream.dev.demo_run import Tracked
+
+BARS_MAX: Final = 16
+
+
+class DemoProgress:
+    """Silent where stderr is no terminal."""
+
+    def __init__(self, count: int) -> None:
+        console = Console(file=sys.stderr)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+        self._bars = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
+        self._count = count
+        self._tasks: dict[UUID, TaskID] = {}
+        self._done: set[UUID] = set()
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        self._all = self._bars.add_task("all", total=self._count, state="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def show(self, generation_id: UUID, one: Tracked) -> None:
+        if one.settled:
+            self._done.add(generation_id)
+            self._bars.update(self._all, completed=len(self._done), state=f"{len(self._done)} of {self._count}")
+        if self._count <= BARS_MAX:
+            task = self._task(generation_id)
+            self._bars.update(task, completed=one.percent, state=one.thumbnail or one.status)
+
+    def _task(self, generation_id: UUID) -> TaskID:
+        if generation_id not in self._tasks:
+            self._tasks[generation_id] = self._bars.add_task(f"…{generation_id.hex[-8:]}", total=100, state="")
+        return self._tasks[generation_id]

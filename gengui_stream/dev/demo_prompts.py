@@ -1,0 +1,45 @@
+"""What the demo asks for: prompts that all differ, and sizes that take turns."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+SUBJECTS: Final = (
+    "a lighthouse",
+    "mountains",
+    "silk",
+    "a quiet harbour",
+    "rolling hills",
+    "flowing ribbons",
+    "a lonely island",
+    "high dunes",
+    "northern lights",
+    "a pine valley",
+    "cliffs by the sea",
+)
+MOODS: Final = (
+    "in a storm",
+    "at dawn",
+    "in the colours of autumn",
+    "at night",
+    "in a desert sunset",
+    "over the ocean",
+    "under ice",
+    "in a green forest",
+    "at sunset",
+    "in winter",
+    "in candy colours",
+    "on fire",
+    "in a dream",
+)
+SIZES: Final = ((768, 512), (512, 512), (512, 768), (832, 448), (640, 512), (448, 704), (576, 576))
+
+
+def wishes() -> Iterator[dict[str, object]]:
+    """Bodies of `POST /v1/generations`, without end."""
+    for number in count():
+        prompt = f"{SUBJECTS[number % len(SUBJECTS)]} {MOODS[number % len(MOODS)]}"
+        again = number // (len(SUBJECTS) * len(MOODS))
+        width, height = SIZES[number % len(SIZES)]
+        prompt = f"{prompt}, take {again + 1}" if again else prompt
+        yield {"prompt": prompt, "width": width, "height": height, "seed": number}

@@ -1,0 +1,130 @@
+"""The embedded stack and every role for the length of a demo: nothing of it is left afterwards."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from gengui_stream.dev.demo_client import open_client
+from gengui_stream.dev.demo_report import claimed_partitions
+from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.preparation import keys, prepare
+from gengui_stream.dev.stack import EmbeddedStack
+from gengui_stream.dev.supervisor import LOOK_EVERY_S, Supervisor
+from gengui_stream.errors import TransientError
+from gengui_stream.settings import Settings, load_settings
+
+READY_WITHIN_S: Final = 60.0
+PLACES: Final = (
+    "KAFKA_",
+    "DATABASE_",
+    "DB_",
+    "REDIS_",
+    "S3_",
+    "AWS_",
+    "PUBLIC_",
+    "METRICS_",
+    "WORKER_API_",
+    "WORKER_TRANSPORT",
+)
+"""Settings that say where things are: the demo has its own and touches nobody else's. The others count."""
+
+GENEROUS: Final = {
+    "GENERATION_DEADLINE_S": "86400",
+    "RATE_LIMIT_USER_DAILY": "1000000",
+    "RATE_LIMIT_ADMIN_DAILY": "1000000",
+}
+"""However many are asked for, none is refused and none waits too long for its turn."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSystem:
+    """What runs, and how to reach it."""
+
+    settings: Settings
+    key: str
+    supervisor: Supervisor
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.port}"
+
+    async def while_alive(self, work: Coroutine[None, None, T]) -> T:
+        """The work's result. Raises TransientError when a process ends meanwhile: a demo restarts nothing."""
+        working = asyncio.ensure_future(work)
+        try:
+            while not working.done():
+                self._check_processes()
+                await asyncio.wait({working}, timeout=LOOK_EVERY_S)
+            return working.result()
+        finally:
+            working.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await working
+
+    def _check_processes(self) -> None:
+        for child in self.supervisor.children:
+            if not child.alive:
+                raise TransientError(f"{child.name} ended with code {child.exit_code}")
+
+    async def until_ready(self) -> None:
+        async with open_client(self.url, self.key) as client:
+            try:
+                async with asyncio.timeout(READY_WITHIN_S):
+                    while not (await client.ready() and await self._agents_are_ready()):  # noqa: ASYNC110 - processes
+                        await asyncio.sleep(0.05)
+            except TimeoutError as error:
+                raise TransientError(f"the system was not ready within {READY_WITHIN_S:.0f} s") from error
+
+    async def _agents_are_ready(self) -> bool:
+        """Events that wait for the agents to start would say nothing about how long events take."""
+        return await claimed_partitions(self.settings) == self.settings.events_partitions
+
+    def ends_of_logs(self) -> str:
+        """Of the processes that ended if there are any, else of all roles."""
+        children = self.supervisor.children
+        shown = [child for child in children if not child.alive] or list(self.supervisor.roles.values())
+        return "\n".join(f"--- {child.name}\n{child.log_tail()}" for child in shown)
+
+
+@asynccontextmanager
+async def running_system(directory: Path, *, say: Callable[[str], None]) -> AsyncIterator[DemoSystem]:
+    """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
+    stack = EmbeddedStack(directory)
+    say("starting the servers ...")
+    try:
+        await stack.start()
+        environ = _environ(stack)
+        settings = load_settings(environ, env_files=())
+        await prepare(settings)
+        known = await keys(settings, directory / "keys.json")
+        supervisor = Supervisor(directory, environ, stack.servers, say=say, cwd=directory)
+        say("starting the roles ...")
+        try:
+            supervisor.start()
+            system = DemoSystem(settings, known["demo"], supervisor)
+            await _started(system)
+            yield system
+        finally:
+            await supervisor.stop(settings.shutdown_grace_s)
+    finally:
+        await stack.stop()
+
+
+async def _started(system: DemoSystem) -> None:
+    try:
+        await system.while_alive(system.until_ready())
+    except TransientError as error:
+        raise TransientError(f"{error}\n{system.ends_of_logs()}") from error
+
+
+def _environ(stack: EmbeddedStack) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PLACES)}
+    cores = str(os.cpu_count() or 1)
+    own = {"HOST": "127.0.0.1", "PORT": str(free_port())}
+    return {"WORKER_CONCURRENCY": cores, **GENEROUS, **ours, **stack.environ, **own}

@@ -1,6 +1,7 @@
 """Field types shared by events, requests and resources. Each bound is part of the published contract."""
 
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +16,8 @@ SIZE_MIN, SIZE_MAX, SIZE_STEP = 256, 2048, 64
 
 
 def _iso_utc(moment: datetime) -> str:
+    with suppress(OverflowError):  # hours from the end of the calendar: as it was given
+        moment = moment.astimezone(UTC)
     return moment.isoformat().replace("+00:00", "Z")
 
 

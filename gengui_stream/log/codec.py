@@ -106,7 +106,7 @@ def _bad_key(key: bytes | None) -> Undecodable:
 
 def _explain(value: bytes, error: ValidationError, generation_id: UUID | None) -> UnknownType | Undecodable:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    kind, place = first["type"], ".".join(str(part) for part in first["loc"])
+    kind, place = first["type"], ".".join(str(part) for part in first["loc"]) or "value"
     if kind == "json_invalid":
         return Undecodable("not_json", first["msg"], generation_id)
     if kind == "union_tag_invalid":

@@ -66,7 +66,7 @@ async def _demo(directory: Path, count: int, began: float) -> Outcome:
         counts = await count_events(system.settings)
         report = DemoReport(run, made, counts, time.monotonic() - began)
         if report.faults():
-            _say(system.ends_of_logs())
+            _say(system.ends_of_logs(report.suspects()))
         return report, history
 
 

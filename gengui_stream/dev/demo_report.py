@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import asyncpg
 import orjson
@@ -15,6 +16,9 @@ from gengui_stream.dev.demo_run import DemoRun
 from gengui_stream.projections import positions
 from gengui_stream.settings import Settings
 from schemas.http import EventResource, GenerationResource, OutputResource
+
+NARROWEST: Final = 120
+_WHOSE_TURN: Final = {"queued": "dispatch", "completed": "thumbnails"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class DemoReport:
         missing = [f"{made.resource.id} {fault}" for made in self.made if (fault := _fault(made))]
         return [*silent, *missing, *self._faults_of_counts()]
 
+    def suspects(self) -> set[str]:
+        """The roles whose turn it was where something is missing."""
+        return {_WHOSE_TURN.get(made.resource.status, "worker") for made in self.made if _fault(made)} or {"agents"}
+
     def _faults_of_counts(self) -> list[str]:
         counts, faults = self.counts, []
         if len(self.made) < self.run.count:
@@ -131,7 +139,9 @@ def print_json(report: DemoReport) -> None:
 
 
 def print_report(report: DemoReport, history: Sequence[EventResource]) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    """As wide as its cells where nobody sees it, and never so narrow that numbers are cut off."""
+    seen = sys.stdout.isatty()
+    console = Console(width=max(NARROWEST, Console().width) if seen else 1_000, highlight=False, markup=False)
     console.print(_generations(report.made))
     if report.made:
         console.print(f"history of {report.made[0].resource.id}")
@@ -142,8 +152,8 @@ def print_report(report: DemoReport, history: Sequence[EventResource]) -> None:
 
 def _generations(made: Sequence[Made]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("id", "status"):
-        table.add_column(column, no_wrap=True)
+    table.add_column("id", overflow="fold")
+    table.add_column("status", no_wrap=True)
     for column in ("attempt", "queue ms", "run ms", "total ms", "image", "thumbnail"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("URL", overflow="fold")
@@ -164,7 +174,7 @@ def _history(events: Sequence[EventResource]) -> Table:
     for column in ("position", "occurred at", "event", "attempt", "status", "percent", "ignored"):
         table.add_column(column, no_wrap=True)
     for one in events:
-        occurred = one.occurred_at.isoformat(timespec="milliseconds") if one.occurred_at else None
+        occurred = one.occurred_at.time().isoformat("milliseconds") if one.occurred_at else None
         cells = (one.position, occurred, one.type, one.attempt, one.status, one.event.get("percent"), one.ignored)
         table.add_row(*map(_text, cells))
     return table

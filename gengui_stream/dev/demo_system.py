@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,9 @@ class DemoSystem:
                 self._check_processes()
                 await asyncio.wait({working}, timeout=LOOK_EVERY_S)
             return working.result()
+        except TransientError:
+            self._check_processes()  # what ended is the better reason
+            raise
         finally:
             working.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -85,11 +88,11 @@ class DemoSystem:
         """Events that wait for the agents to start would say nothing about how long events take."""
         return await claimed_partitions(self.settings) == self.settings.events_partitions
 
-    def ends_of_logs(self) -> str:
-        """Of the processes that ended if there are any, else of all roles."""
-        children = self.supervisor.children
-        shown = [child for child in children if not child.alive] or list(self.supervisor.roles.values())
-        return "\n".join(f"--- {child.name}\n{child.log_tail()}" for child in shown)
+    def ends_of_logs(self, suspects: Collection[str] = ("api",)) -> str:
+        """Of the processes that ended, and of the roles that are suspected."""
+        roles = self.supervisor.roles
+        shown = [child for child in self.supervisor.children if not child.alive or child in map(roles.get, suspects)]
+        return "\n".join(f"--- the end of {child.name}'s log:\n{child.log_tail()}" for child in shown)
 
 
 @asynccontextmanager
@@ -120,7 +123,7 @@ async def _started(system: DemoSystem) -> None:
     try:
         await system.while_alive(system.until_ready())
     except TransientError as error:
-        raise TransientError(f"{error}\n{system.ends_of_logs()}") from error
+        raise TransientError(f"{error}\n{system.ends_of_logs(('api', 'agents'))}") from error
 
 
 def _environ(stack: EmbeddedStack) -> dict[str, str]:

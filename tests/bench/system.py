@@ -4,8 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,8 +42,7 @@ class System:
 @asynccontextmanager
 async def opened_system(**environ: str) -> AsyncIterator[System]:
     """`environ` goes over the stack's own settings. Everything is gone afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="gengui-bench-"))
-    directory.chmod(0o755)  # PostgreSQL runs as nobody when we are root: it has to get to its data
+    directory = _directory()
     stack = EmbeddedStack(directory)
     try:
         await stack.start()
@@ -56,6 +55,12 @@ async def opened_system(**environ: str) -> AsyncIterator[System]:
     finally:
         await stack.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directory() -> Path:
+    made = Path(tempfile.mkdtemp(prefix="gengui-bench-"))
+    made.chmod(0o755)  # PostgreSQL runs as nobody when we are root: it has to get to its data
+    return made
 
 
 @asynccontextmanager
@@ -82,14 +87,17 @@ async def until_served(child: Child, url: str) -> None:
     await child.until_ready(answers, 60)
 
 
-def cpu_s(pids: Iterable[int]) -> float:
-    """Processor seconds, user and system, of these processes so far."""
-    return sum(_cpu_s(pid) for pid in pids)
+def cpu_s(pid: int) -> float:
+    """Processor seconds, user and system, of the process and everything below it so far, what has ended included."""
+    return sum(_cpu_s(each) for each in descendants(pid))
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has just ended: its parent's sum has it
+    return sum(map(int, fields[11:15])) / TICKS_PER_S
 
 
 def rss_mib(pid: int) -> float:
@@ -102,6 +110,7 @@ def descendants(pid: int) -> list[int]:
     """The process and all below it, such as the backends of PostgreSQL."""
     found = [pid]
     for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in thread.read_text().split():
-            found += descendants(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in thread.read_text().split():
+                found += descendants(int(child))
     return found

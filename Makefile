@@ -71,8 +71,13 @@ test: $(STAMP) chromium ## every test but the slow ones, on the embedded stack; 
 	$(PYTEST) -m "not faults" $(ARGS)
 
 .PHONY: test-kafka
-test-kafka: $(STAMP) ## the integration tests on Apache Kafka (Java 17; skipped where its jars cannot be fetched)
-	GENGUI_TEST_KAFKA=apache $(PYTEST) tests/integration -m "stack and not faults" $(ARGS)
+test-kafka: $(STAMP) maven ## the integration tests on Apache Kafka (Java 17; skipped where its jars cannot be fetched)
+	@status=0; $(BIN)/python -m tests.apache_kafka.jars || status=$$?; \
+	case $$status in \
+		0) GENGUI_TEST_KAFKA=apache $(PYTEST) tests/integration -m "stack and not faults" $(ARGS) ;; \
+		75) ;; # it said why they are skipped \
+		*) exit $$status ;; \
+	esac
 
 .PHONY: test-faults
 test-faults: $(STAMP) ## processes and servers killed under load
@@ -84,15 +89,22 @@ bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
 
 .PHONY: chromium
 chromium: # for the browser tests, which are skipped without it
-	@command -v chromium chromium-browser google-chrome >/dev/null || { \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "installing Chromium for the browser tests" >&2; \
-			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-				apt-get install -y -qq --no-install-recommends chromium; } >/dev/null \
-				|| echo "Chromium could not be installed: the browser tests will be skipped" >&2; \
-		else \
-			echo "Chromium is missing: the browser tests will be skipped (install it with your system's packages)" >&2; \
-		fi; }
+	@command -v chromium chromium-browser google-chrome >/dev/null || { $(call install,chromium,the browser tests); }
+
+.PHONY: maven
+maven: # for Apache Kafka's jars; Java comes with it
+	@{ command -v mvn && command -v java; } >/dev/null || { $(call install,maven,the tests on Apache Kafka); }
+
+# $(1) from the system's packages, where that can be done; $(2) will be skipped otherwise.
+define install
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	echo "installing $(1) for $(2)" >&2; \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1); } >/dev/null \
+		|| echo "$(1) could not be installed: $(2) will be skipped" >&2; \
+else \
+	echo "$(1) is missing: $(2) will be skipped (install it with your system's packages)" >&2; \
+fi
+endef
 
 .PHONY: lock
 lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"

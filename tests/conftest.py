@@ -18,6 +18,7 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.settings import Settings, load_settings
+from tests.apache_kafka.broker import ApacheKafkaServer
 
 STACK_FIXTURES = {"stack", "settings", "pool", "event_log"}
 REDIS_DATABASES = 4_096
@@ -30,28 +31,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """The environment of a running embedded stack. GENGUI_TEST_KAFKA=host:port uses that broker instead of its own."""
+def given_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """What GENGUI_TEST_KAFKA asks for in place of the embedded broker: `apache` is Apache Kafka, started here from the
+    jars that `make test-kafka` fetches; `host:port` is a broker that runs already."""
+    wanted = os.environ.get("GENGUI_TEST_KAFKA", "")
+    if wanted != "apache":
+        yield {"KAFKA_BOOTSTRAP_SERVERS": wanted} if wanted else {}
+        return
+    directory = tmp_path_factory.mktemp("apache-kafka")
+    server = ApacheKafkaServer(directory, directory / "apache-kafka.log")
+    asyncio.run(_started(server))
+    yield {"KAFKA_BOOTSTRAP_SERVERS": server.address}
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, given_broker: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """The environment of a running embedded stack."""
     directory = tmp_path_factory.mktemp("stack")
     for parent in (directory, *directory.parents):
         if parent == Path(parent.anchor) or parent.owner() != Path(directory).owner():
             break
         with suppress(PermissionError):  # PostgreSQL runs as nobody when we are root: it has to get to its data
             parent.chmod(parent.stat().st_mode | 0o055)
-    broker = os.environ.get("GENGUI_TEST_KAFKA")
-    embedded = EmbeddedStack(directory, given={"KAFKA_BOOTSTRAP_SERVERS": broker} if broker else {})
+    embedded = EmbeddedStack(directory, given=given_broker)
     asyncio.run(_started(embedded))
-    yield {**({"KAFKA_BOOTSTRAP_SERVERS": broker} if broker else {}), **embedded.environ}
+    asyncio.run(migrate(embedded.environ["DATABASE_URL"]))
+    yield {**given_broker, **embedded.environ}
     asyncio.run(embedded.stop())
 
 
-async def _started(embedded: EmbeddedStack) -> None:
+async def _started(server: EmbeddedStack | ApacheKafkaServer) -> None:
     try:
-        await embedded.start()
-        url = embedded.environ["DATABASE_URL"]
-        await migrate(url)
+        await server.start()
     except BaseException:
-        await embedded.stop()
+        await server.stop()
         raise
 
 

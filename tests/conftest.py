@@ -20,7 +20,7 @@ from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.settings import Settings, load_settings
 from tests.apache_kafka.broker import ApacheKafkaServer
 
-STACK_FIXTURES = {"stack", "settings", "pool", "event_log"}
+STACK_FIXTURES = {"stack", "settings", "pool", "event_log", "database", "emptied"}
 REDIS_DATABASES = 4_096
 
 
@@ -107,6 +107,25 @@ async def _execute(url: str, statement: str) -> None:
 @pytest_asyncio.fixture
 async def pool(settings: Settings) -> AsyncIterator[Pool]:
     async with opened_pool(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def database(stack: Mapping[str, str]) -> Iterator[Settings]:
+    """A migrated database for the tests of one module, which need no topic and no bucket."""
+    name, base = f"m{uuid.uuid4().hex[:16]}", stack["DATABASE_URL"].removesuffix("gengui")
+    asyncio.run(_execute(f"{base}postgres", f"CREATE DATABASE {name} TEMPLATE gengui STRATEGY FILE_COPY"))
+    yield load_settings({**stack, "DATABASE_URL": base + name}, env_files=())
+    asyncio.run(_execute(f"{base}postgres", f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest_asyncio.fixture
+async def emptied(database: Settings) -> AsyncIterator[Pool]:
+    """The module's database without a row."""
+    async with opened_pool(database) as opened:
+        tables = "SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public'"
+        rest = " AND tablename <> 'schema_migrations'"
+        await opened.execute(f"TRUNCATE {await opened.fetchval(tables + rest)}")
         yield opened
 
 

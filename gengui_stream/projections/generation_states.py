@@ -39,7 +39,8 @@ ON CONFLICT (generation_id) DO UPDATE SET
 
 SELECT: Final = """
 SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
-FROM generation_states s JOIN generation_requests r USING (generation_id) WHERE s.generation_id = ANY($1::uuid[])
+FROM generation_states s JOIN generation_requests r USING (generation_id)
+WHERE s.generation_id = ANY($1::uuid[]) AND ($2::int IS NULL OR s.partition = $2)
 """
 
 
@@ -75,9 +76,12 @@ async def write(connection: Connection, rows: list[Row]) -> None:
     await execute_bulk(connection, UPSERT, rows)
 
 
-async def load(pool: "Pool | Connection", generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
-    """The states of those generations that there are."""
-    rows = await pool.fetch(SELECT, list(generation_ids))
+async def load(
+    pool: "Pool | Connection", generation_ids: Collection[UUID], *, partition: int | None = None
+) -> dict[UUID, Generation]:
+    """The states of those generations that there are: anywhere, or on this partition alone. A fold asks for its own:
+    an event that a foreign producer put on another partition must not depend on which of the two is faster."""
+    rows = await pool.fetch(SELECT, list(generation_ids), partition)
     return {row["generation_id"]: _state(row) for row in rows}
 
 

@@ -118,7 +118,7 @@ class Projector:
         missing = needed.difference(states)
         if missing:
             with transient_errors():
-                states.update(await generation_states.load(self._pool, missing))
+                states.update(await generation_states.load(self._pool, missing, partition=held.claim.partition))
         return states
 
     async def _commit(

@@ -156,7 +156,7 @@ async def _fold(connection: Connection, letters: Sequence[Letter]) -> Resolution
     """Each by itself, up to the first that cannot be folded or written."""
     resolution = Resolution()
     named = {letter.generation_id for letter in letters if letter.generation_id is not None}
-    states = await generation_states.load(connection, named)
+    states = await generation_states.load(connection, named, partition=letters[0].partition) if letters else {}
     for letter in letters:
         [entry] = fold_records(decode_records([letter]), states, set())
         refusal = await _refusal(connection, letter, entry)

@@ -25,6 +25,9 @@ SELECT: Final = f"""
 SELECT {", ".join(COLUMNS)}, detail FROM dead_letters WHERE topic = $1 AND partition = $2 ORDER BY log_offset
 """  # noqa: S608 - constants only
 
+STRAYS: Final = "SELECT partition, log_offset FROM dead_letters WHERE topic = $1 AND partition <> ALL($2)"
+"""Of partitions that were not folded, and so compared with nothing."""
+
 
 def facts(rows: Iterable[asyncpg.Record]) -> dict[int, Letter]:
     return {row["log_offset"]: Letter(row["reason"], row["detail"], row["resolution"]) for row in rows}

@@ -42,7 +42,10 @@ async def verify(settings: Settings, progress: Progress = lambda done, total: No
         for position in held:
             check = _PartitionCheck(settings, connection, report, position)
             await check.run(lambda: progress(report.events, total))
-        await read_models.compare_strays(connection, report, [row["partition"] for row in held])
+        partitions = [row["partition"] for row in held]
+        await read_models.compare_strays(connection, report, partitions)
+        for row in await connection.fetch(letters.STRAYS, settings.events_topic, partitions):
+            report.unexpected("dead_letters", f"{row['partition']}:{row['log_offset']}")
     return report
 
 

@@ -1,0 +1,57 @@
+"""Records given to a projector by hand, and everything that came of them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections.projector import Projector
+from schemas.events import Event
+from tests.events import FakeRecord, record_of, wide_history
+
+TOPIC: Final = "any.topic"
+
+TABLES: Final = (
+    "generation_requests",
+    "generation_states",
+    "timeline",
+    "daily_counts",
+    "provider_minutes",
+    "provider_latencies",
+    "dead_letters",
+)
+
+
+def a_log(*histories: Sequence[Event], first: int = 0) -> list[FakeRecord]:
+    """These events one after the other, from the offset `first` on."""
+    events = [event for history in histories for event in history]
+    return [record_of(event, first + place) for place, event in enumerate(events)]
+
+
+def three_generations() -> list[FakeRecord]:
+    """Their events take turns."""
+    histories = [wide_history(number) for number in range(3)]
+    return a_log([event for step in zip(*histories, strict=True) for event in step])
+
+
+async def contents(pool: Pool) -> dict[str, object]:
+    """Everything that a fold of the log may write, and what it was counted as."""
+    held = {table: sorted(map(str, await pool.fetch(f"SELECT * FROM {table}"))) for table in TABLES}
+    jobs = "SELECT job_key, kind, generation_id, attempt, output_id FROM jobs ORDER BY 1"
+    counts = "SELECT next_offset, applied, ignored, dead_lettered FROM projection_positions"
+    return {**held, "jobs": list(map(tuple, await pool.fetch(jobs))), "at": list(map(tuple, await pool.fetch(counts)))}
+
+
+async def a_projector(pool: Pool, *, react: bool = True) -> Projector:
+    started = Projector(pool, TOPIC, react=react)
+    await started.claim([0])
+    return started
+
+
+async def plainly(pool: Pool, records: Sequence[FakeRecord]) -> dict[str, object]:
+    """What the records give when nothing goes wrong: folded one at a time, then thrown away again."""
+    plain = await a_projector(pool)
+    for record in records:
+        await plain.project(0, [record])
+    expected = await contents(pool)
+    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs, projection_positions")
+    return expected

@@ -1,0 +1,200 @@
+"""The projector against PostgreSQL: batches, owners, gaps, and what cannot be folded."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from gengui_stream.errors import BugError, FencedError
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections import positions, projector
+from gengui_stream.projections.folding import PARKED, Applied, Dead, Inert, Tally
+from gengui_stream.projections.projector import Projector
+from tests.events import EVENTS_A_GENERATION, FakeRecord, record_of, wide_history
+from tests.integration.projections import TOPIC, a_log, a_projector, contents, plainly, three_generations
+from tests.integration.running import a_request, state_of
+
+pytestmark = pytest.mark.stack
+
+# batches
+
+
+@pytest.mark.parametrize("size", [7, 1_000])
+async def test_batches_of_any_size_give_the_same_rows(emptied: Pool, size: int) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    batched = await a_projector(emptied)
+    for start in range(0, len(records), size):
+        await batched.project(0, records[start : start + size])
+    assert await contents(emptied) == expected
+    assert expected["at"] == [(len(records), len(records), 0, 0)]
+
+
+async def test_records_that_come_again_are_left_out(emptied: Pool) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    again = await a_projector(emptied)
+    await again.project(0, records[:20])
+    assert (await again.project(0, records[:20])).entries == ()
+    overlapping = await again.project(0, records[10:])
+    assert [entry.record.offset for entry in overlapping.entries] == list(range(20, len(records)))
+    assert await contents(emptied) == expected
+
+
+async def test_nothing_is_forgotten_that_a_later_event_needs(emptied: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    monkeypatch.setattr(projector, "CACHED_STATES", 1)
+    forgetful = await a_projector(emptied)
+    for start in range(0, len(records), 4):
+        await forgetful.project(0, records[start : start + 4])
+    assert await contents(emptied) == expected
+
+
+async def test_a_rebuild_does_no_side_effect_again(emptied: Pool) -> None:
+    await (await a_projector(emptied, react=False)).project(0, three_generations())
+    assert await emptied.fetchval("SELECT count(*) FROM jobs") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 3 * EVENTS_A_GENERATION
+
+
+# owners
+
+
+async def test_a_new_owner_fences_the_old_one(emptied: Pool) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    old = await a_projector(emptied)
+    await old.project(0, records[:10])
+    new = Projector(emptied, TOPIC)
+    assert await new.claim([0]) == {0: 10}
+    with pytest.raises(FencedError):
+        await old.project(0, records[10:])
+    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 10
+    await new.project(0, records[10:])
+    with pytest.raises(FencedError):
+        await old.project(0, records[10:])
+    assert await contents(emptied) == expected
+
+
+async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None:
+    held = (await positions.claim(emptied, TOPIC, [0]))[0]
+
+    async def advance() -> None:
+        async with emptied.acquire() as connection, connection.transaction():
+            await positions.advance(connection, TOPIC, held, 5, Tally(applied=5))
+
+    outcomes = await asyncio.gather(*(advance() for _ in range(5)), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
+    assert await emptied.fetchval("SELECT applied FROM projection_positions") == 5
+
+
+async def test_what_is_not_claimed_is_not_projected(emptied: Pool) -> None:
+    with pytest.raises(FencedError, match="not claimed"):
+        await Projector(emptied, TOPIC).project(0, three_generations())
+
+
+# gaps
+
+
+@pytest.mark.parametrize(
+    "chosen", [slice(1, None), slice(0, None, 2)], ids=["the first is missing", "some in the middle are missing"]
+)
+async def test_missing_records_stop_it(emptied: Pool, chosen: slice) -> None:
+    stopped = await a_projector(emptied)
+    with pytest.raises(BugError, match="part of the log is gone"):
+        await stopped.project(0, three_generations()[chosen])
+    assert await emptied.fetchval("SELECT next_offset FROM projection_positions") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 0
+
+
+# what cannot be folded
+
+
+def raw(generation_id: UUID, offset: int, value: bytes) -> FakeRecord:
+    return FakeRecord(offset, 1_780_000_000_000, str(generation_id).encode(), value)
+
+
+async def test_events_behind_a_dead_letter_wait_and_others_do_not(emptied: Pool) -> None:
+    stuck, free = wide_history(0), wide_history(1)
+    events = [*stuck[:2], *free[:4], *stuck[2:4]]
+    records = a_log(events)
+    records.insert(2, raw(stuck[0].generation_id, 2, b"{nonsense"))
+    records = [FakeRecord(place, r.timestamp, r.key, r.value) for place, r in enumerate(records)]
+    first = await a_projector(emptied)
+    await first.project(0, records[:5])
+    batch = await first.project(0, records[5:])
+    assert [type(entry) for entry in batch.entries] == [Applied, Applied, Dead, Dead]
+    assert [entry.reason for entry in batch.entries if isinstance(entry, Dead)] == [PARKED, PARKED]
+    state = await state_of(emptied, stuck[0].generation_id)
+    assert state is not None
+    assert state.version == 2
+    [position] = await emptied.fetch("SELECT * FROM projection_positions")
+    assert (position["applied"], position["ignored"], position["dead_lettered"]) == (6, 0, 3)
+
+
+async def test_a_new_owner_knows_what_is_parked(emptied: Pool) -> None:
+    history = wide_history(0)
+    records = a_log(history[:1])
+    records.append(raw(history[0].generation_id, 1, b""))
+    await (await a_projector(emptied)).project(0, records)
+    batch = await (await a_projector(emptied)).project(0, [record_of(history[1], 2)])
+    [entry] = batch.entries
+    assert isinstance(entry, Dead)
+    assert entry.reason == PARKED
+
+
+@pytest_asyncio.fixture
+async def picky(emptied: Pool) -> AsyncIterator[Pool]:
+    """A constraint of the database stands for whatever it may refuse."""
+    await emptied.execute("ALTER TABLE generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')")
+    yield emptied
+    await emptied.execute("ALTER TABLE generation_requests DROP CONSTRAINT picky")
+
+
+async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(picky: Pool) -> None:
+    good, other, refused = a_request(), a_request(), a_request(prompt="refused")
+    behind = wide_history(0)[1].model_copy(
+        update={"generation_id": refused.generation_id, "occurred_at": refused.occurred_at}
+    )
+    records = a_log([good, refused, behind, other])
+    isolating = await a_projector(picky)
+    batch = await isolating.project(0, records)
+    assert [type(entry) for entry in batch.entries] == [Applied, Dead, Dead, Applied]
+    reasons = [(entry.reason, entry.generation_id) for entry in batch.entries if isinstance(entry, Dead)]
+    assert reasons == [("refused_by_database", refused.generation_id), (PARKED, refused.generation_id)]
+    assert (batch.next_offset, batch.tally.applied, batch.tally.dead_lettered) == (4, 2, 2)
+    [row] = await picky.fetch("SELECT * FROM projection_positions")
+    assert (row["next_offset"], row["applied"], row["dead_lettered"]) == (4, 2, 2)
+    assert await state_of(picky, refused.generation_id) is None
+    await isolating.project(0, [record_of(a_request(), 4)])
+    assert await picky.fetchval("SELECT next_offset FROM projection_positions") == 5
+
+
+async def test_an_event_on_another_partition_than_its_generation_changes_nothing(emptied: Pool) -> None:
+    """A producer with another partitioner than ours: what it says must not depend on which partition is faster."""
+    history = wide_history(0)
+    both = Projector(emptied, TOPIC)
+    await both.claim([0, 1])
+    await both.project(0, a_log(history[:1]))
+    [entry] = (await both.project(1, a_log(history[1:2]))).entries
+    assert isinstance(entry, Inert)
+    assert entry.reason == "not_requested"
+
+
+async def test_the_same_offset_on_another_partition_is_another_record(emptied: Pool) -> None:
+    history = wide_history(0)
+    both = Projector(emptied, TOPIC)
+    await both.claim([0, 1])
+    await both.project(1, a_log(history[1:2]))
+    [entry] = (await both.project(0, a_log(history[:1]))).entries
+    assert isinstance(entry, Applied)
+
+
+async def test_the_log_keeps_what_is_about_nobody(emptied: Pool) -> None:
+    """Of the future and without a key of ours: counted, and in no timeline."""
+    future = FakeRecord(0, 1_780_000_000_000, b"key", b'{"type": "future.thing"}')
+    batch = await (await a_projector(emptied)).project(0, [future])
+    assert (batch.tally.ignored, batch.next_offset) == (1, 1)
+    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 0

@@ -1,11 +1,12 @@
 """The embedded stack and roles as processes, for the time of a measurement; and what a process has used so far."""
 
+import asyncio
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,14 @@ from typing import Final
 import aiohttp
 
 from gengui_stream.dev.child import Child
+from gengui_stream.dev.demo_report import claimed_partitions
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
+from gengui_stream.dev.supervisor import ROLES
+from gengui_stream.log.positions import Position
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.queries import histories
 from gengui_stream.settings import Settings, load_settings
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -34,6 +40,11 @@ class System:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
+    def whole_environ(self) -> dict[str, str]:
+        """What a process on this stack is started with."""
+        return {**os.environ, **self.environ}
 
     def child(self, name: str) -> Child:
         return Child(name, self.directory / "logs" / f"{name}.log")
@@ -67,11 +78,43 @@ def _directory() -> Path:
 async def started(system: System, name: str, command: Sequence[str]) -> AsyncIterator[Child]:
     """`python -m …` meanwhile, with the stack's settings."""
     child = system.child(name)
-    child.start([sys.executable, "-m", *command], environ={**os.environ, **system.environ})
+    child.start([sys.executable, "-m", *command], environ=system.whole_environ)
     try:
         yield child
     finally:
         await child.stop(grace_s=15)
+
+
+@asynccontextmanager
+async def roles_started(system: System, roles: Iterable[str]) -> AsyncIterator[dict[str, int]]:
+    """Each as a process, by the names of `gengui-stream dev`. Yields process ids, once the API and the agents work."""
+    async with AsyncExitStack() as stack:
+        children = {
+            role: await stack.enter_async_context(started(system, role, ["gengui_stream.cli", *ROLES[role]]))
+            for role in roles
+        }
+        if "api" in children:
+            await until_served(children["api"], f"{system.url}/readyz")
+        if "agents" in children:
+            await children["agents"].until_ready(lambda: _all_claimed(system.settings), 60)
+        yield {role: child.pid or 0 for role, child in children.items()}
+
+
+async def _all_claimed(settings: Settings) -> bool:
+    return await claimed_partitions(settings) == settings.events_partitions
+
+
+async def projected(pool: Pool, settings: Settings, positions: Sequence[Position]) -> None:
+    """Until the projections have all of these."""
+    ends: dict[int, int] = {}
+    for position in positions:
+        ends[position.partition] = max(position.offset, ends.get(position.partition, -1))
+    async with asyncio.timeout(60):
+        while True:
+            found = await histories.projected(pool, settings.events_topic)
+            if all(found.get(partition, 0) > offset for partition, offset in ends.items()):
+                return
+            await asyncio.sleep(0.02)
 
 
 async def until_served(child: Child, url: str) -> None:

@@ -1,0 +1,127 @@
+"""What each role holds in memory: at rest, and for as long as it is used. The whole system as processes.
+
+python -m tests.bench.memory [--quick]
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import linear_regression, median
+from typing import Final
+
+from gengui_stream.dev.supervisor import ROLES
+from tests.bench.everyday_load import Served, everyday_load
+from tests.bench.system import descendants, opened_system, roles_started, rss_mib
+
+GROWS_MIB_A_MIN: Final = 0.5
+"""A steeper slope than this over the second half counts as growth: 30 MiB an hour."""
+
+JUDGED_FROM_S: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one role, in MiB: medians at rest, and of the second, the middle and the last tenth of the load."""
+
+    at_rest: float
+    early: float
+    middle: float
+    late: float
+    most: float
+    slope: float
+    """MiB a minute over the second half."""
+
+
+@dataclass(slots=True)
+class Samples:
+    """Moments, and what each role held then."""
+
+    seconds: list[float] = field(default_factory=list)
+    mib: dict[str, list[float]] = field(default_factory=dict)
+
+    def take(self, pids: Mapping[str, int]) -> None:
+        self.seconds.append(time.monotonic())
+        for role, pid in pids.items():
+            self.mib.setdefault(role, []).append(sum(map(rss_mib, descendants(pid))))
+
+
+def run(quick: bool) -> str:
+    load_s = 60 if quick else 600
+    found, served = asyncio.run(measure(rest_s=10 if quick else 30, load_s=load_s))
+    return section(found, served, load_s)
+
+
+async def measure(*, rest_s: float, load_s: float) -> tuple[Mapping[str, Sizes], Served]:
+    async with opened_system() as system, roles_started(system, ROLES) as pids:
+        await asyncio.sleep(5)  # until those are up that say nothing
+        rest = await _sampled(pids, rest_s)
+        async with everyday_load(system.url, system.key) as served:
+            loaded = await _sampled(pids, load_s)
+        return {role: sizes(rest.mib[role], loaded.seconds, loaded.mib[role]) for role in pids}, served
+
+
+async def _sampled(pids: Mapping[str, int], seconds: float) -> Samples:
+    """Some hundred times."""
+    samples, ends = Samples(), time.monotonic() + seconds
+    while time.monotonic() < ends:
+        samples.take(pids)
+        await asyncio.sleep(seconds / 200)
+    return samples
+
+
+def sizes(rest: Sequence[float], seconds: Sequence[float], mib: Sequence[float]) -> Sizes:
+    tenth, half = max(1, len(mib) // 10), len(mib) // 2
+    slope = linear_regression(seconds[half:], mib[half:]).slope * 60
+    return Sizes(
+        at_rest=median(rest),
+        early=median(mib[tenth : 2 * tenth]),
+        middle=median(mib[half - tenth // 2 : half + tenth // 2 + 1]),
+        late=median(mib[-tenth:]),
+        most=max(mib),
+        slope=slope,
+    )
+
+
+METHOD: Final = """\
+Every role of `make dev` as a process, with one worker that draws. Load: generations over HTTP, four under way at any
+time, each followed to its end; pages, single ones and histories read; one live stream open. Resident size as the kernel
+has it, in MiB, sampled throughout: medians at rest, then of the second, the middle and the last tenth of the time under
+load, and the slope over its second half."""
+
+
+def section(found: Mapping[str, Sizes], served: Served, load_s: float) -> str:
+    lines = [
+        METHOD,
+        "",
+        "| role | at rest | early | middle | late | most | slope, MiB/min |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(_row(role, of) for role, of in found.items()),
+        "",
+        f"In {load_s / 60:.0f} min of load: {served.generations:,} generations, {served.reads:,} reads, "
+        f"{served.streamed:,} events on the live stream.",
+        "",
+        _goal(found, load_s),
+    ]
+    return "\n".join(lines)
+
+
+def _row(role: str, of: Sizes) -> str:
+    figures = (of.at_rest, of.early, of.middle, of.late, of.most)
+    return f"| {role} | {' | '.join(f'{mib:.1f}' for mib in figures)} | {of.slope:+.2f} |"
+
+
+def _goal(found: Mapping[str, Sizes], load_s: float) -> str:
+    growing = [role for role, of in found.items() if of.slope > GROWS_MIB_A_MIN]
+    judgement = f"**missed** by {', '.join(growing)}" if growing else "met"
+    if load_s < JUDGED_FROM_S:
+        judgement = "not judged, this run is too short"
+    return (
+        f"Goal: nothing grows over 10 minutes, that is, by more than {GROWS_MIB_A_MIN} MiB/min over the second half: "
+        f"{judgement}. `agents` remembers states, about 1 KiB a generation and 50,000 a partition at most."
+    )
+
+
+if __name__ == "__main__":
+    print(run("--quick" in sys.argv))

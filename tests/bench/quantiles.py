@@ -1,0 +1,9 @@
+"""What a share of the values is below."""
+
+from collections.abc import Iterable
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least `share` of them do not exceed: a measured one, never one in between."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * share // 1) - 1))]

@@ -4,8 +4,8 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -46,19 +46,16 @@ def given_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[s
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, given_broker: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """The environment of a running embedded stack."""
-    directory = tmp_path_factory.mktemp("stack")
-    for parent in (directory, *directory.parents):
-        if parent == Path(parent.anchor) or parent.owner() != Path(directory).owner():
-            break
-        with suppress(PermissionError):  # PostgreSQL runs as nobody when we are root: it has to get to its data
-            parent.chmod(parent.stat().st_mode | 0o055)
-    embedded = EmbeddedStack(directory, given=given_broker)
-    asyncio.run(_started(embedded))
-    asyncio.run(migrate(embedded.environ["DATABASE_URL"]))
-    yield {**given_broker, **embedded.environ}
-    asyncio.run(embedded.stop())
+def stack(given_broker: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """The environment of a running embedded stack. Not below pytest's own directory, which every run of pytest on the
+    machine locks up for all other users when it starts: as root, PostgreSQL runs as one of them."""
+    with TemporaryDirectory(prefix="gengui-test-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        embedded = EmbeddedStack(Path(name), given=given_broker)
+        asyncio.run(_started(embedded))
+        asyncio.run(migrate(embedded.environ["DATABASE_URL"]))
+        yield {**given_broker, **embedded.environ}
+        asyncio.run(embedded.stop())
 
 
 async def _started(server: EmbeddedStack | ApacheKafkaServer) -> None:

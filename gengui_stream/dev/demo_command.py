@@ -32,6 +32,11 @@ def run_demo(count: int, as_json: bool, output: Path) -> int:
     """Returns the exit code."""
     began = time.monotonic()
     try:
+        _check_writable(output)
+    except OSError as error:
+        _say(f"the contact sheet cannot be written to {output}: {error.strerror}; choose another --output")
+        return ExitCode.USAGE
+    try:
         with tempfile.TemporaryDirectory(prefix="gengui-demo-") as name:
             Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`, who has to get to its data
             report, history = asyncio.run(_until_told(_demo(Path(name), count, began)))
@@ -47,10 +52,20 @@ def run_demo(count: int, as_json: bool, output: Path) -> int:
     return _finish(report, history, output, as_json=as_json)
 
 
+def _check_writable(output: Path) -> None:
+    """Raises OSError now and not when everything else is done. Leaves a file that exists as it is."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    existed = output.exists()
+    output.open("ab").close()
+    if not existed:
+        output.unlink()
+
+
 async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
-    """SIGTERM cancels the work, as Ctrl-C does by itself."""
+    """SIGTERM and a closed terminal cancel the work, as Ctrl-C does by itself."""
     task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
     return await task
 
 
@@ -95,10 +110,13 @@ async def _collect(client: DemoClient, run: DemoRun) -> list[Made]:
 
 def _finish(report: DemoReport, history: Sequence[EventResource], output: Path, *, as_json: bool) -> int:
     sheet = [(made.thumbnail, made.resource.prompt) for made in report.made if made.thumbnail]
-    if sheet:
-        write_contact_sheet(sheet, output)
-        _say(f"contact sheet of {len(sheet)} thumbnails: {output.resolve()}")
     faults = report.faults()
+    if sheet:
+        try:
+            write_contact_sheet(sheet, output)
+            _say(f"contact sheet of {len(sheet)} thumbnails: {output.resolve()}")
+        except OSError as error:
+            faults.append(f"the contact sheet: {error}")
     for fault in faults[:FAULTS_SHOWN]:
         _say(f"missing: {fault}")
     print_json(report) if as_json else print_report(report, history)

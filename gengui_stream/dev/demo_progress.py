@@ -1,4 +1,4 @@
-"""Live bars on stderr: one a generation while they are few, and how many are done."""
+"""Live bars on stderr: one a generation by its prompt while they are few, and how many are done."""
 
 import sys
 from types import TracebackType
@@ -40,9 +40,10 @@ class DemoProgress:
             self._bars.update(self._all, completed=len(self._done), state=f"{len(self._done)} of {self._count}")
         if self._count <= BARS_MAX:
             task = self._task(generation_id)
-            self._bars.update(task, completed=one.percent, state=one.thumbnail or one.status)
+            state = one.thumbnail or one.status
+            self._bars.update(task, description=one.prompt, completed=one.percent, state=state)
 
     def _task(self, generation_id: UUID) -> TaskID:
         if generation_id not in self._tasks:
-            self._tasks[generation_id] = self._bars.add_task(f"…{generation_id.hex[-8:]}", total=100, state="")
+            self._tasks[generation_id] = self._bars.add_task("", total=100, state="")
         return self._tasks[generation_id]

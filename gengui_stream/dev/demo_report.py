@@ -17,7 +17,9 @@ from gengui_stream.projections import positions
 from gengui_stream.settings import Settings
 from schemas.http import EventResource, GenerationResource, OutputResource
 
-NARROWEST: Final = 120
+WITHOUT_URL, WITH_URL = 112, 190
+"""Columns of a terminal that the table needs."""
+
 _WHOSE_TURN: Final = {"queued": "dispatch", "completed": "thumbnails"}
 
 
@@ -139,26 +141,31 @@ def print_json(report: DemoReport) -> None:
 
 
 def print_report(report: DemoReport, history: Sequence[EventResource]) -> None:
-    """As wide as its cells where nobody sees it, and never so narrow that numbers are cut off."""
+    """As wide as its cells where nobody sees it, and never so narrow that an id or a number is cut."""
     seen = sys.stdout.isatty()
-    console = Console(width=max(NARROWEST, Console().width) if seen else 1_000, highlight=False, markup=False)
-    console.print(_generations(report.made))
+    console = Console(width=max(WITHOUT_URL, Console().width) if seen else 1_000, highlight=False, markup=False)
+    has_room = console.width >= WITH_URL
+    console.print(_generations(report.made, with_url=has_room))
     if report.made:
+        if not has_room:
+            console.print(f"each was at {report.made[0].resource.urls.self.rpartition('/')[0]}/ID\n")
         console.print(f"history of {report.made[0].resource.id}")
         console.print(_history(history))
     for name, value in report.as_json().items():
         console.print(f"{name}: {value}")
 
 
-def _generations(made: Sequence[Made]) -> Table:
+def _generations(made: Sequence[Made], *, with_url: bool) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("id", overflow="fold")
+    table.add_column("id", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for column in ("attempt", "queue ms", "run ms", "total ms", "image", "thumbnail"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("URL", overflow="fold")
+    if with_url:
+        table.add_column("URL", no_wrap=True)
     for one in made:
-        table.add_row(*map(_text, _cells(one)))
+        cells = [*map(_text, _cells(one))]
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 

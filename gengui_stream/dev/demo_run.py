@@ -25,6 +25,7 @@ THUMBNAIL_OUTCOMES: Final = frozenset({"thumbnail.created", "thumbnail.failed"})
 class Tracked:
     """What is known here of one generation; moments are of the clock that never jumps."""
 
+    prompt: str = ""
     status: str = "queued"
     percent: float = 0.0
     submitted_at: float | None = None
@@ -61,8 +62,9 @@ class DemoRun:
         self.delays_ms.append((arrival.at - event.appended_at).total_seconds() * 1000)
         if event.ignored is None:
             one.status = event.status or one.status
-            percent = event.event.get("percent")
+            percent, prompt = event.event.get("percent"), event.event.get("prompt")
             one.percent = float(percent) if isinstance(percent, int | float) else one.percent
+            one.prompt = prompt if isinstance(prompt, str) else one.prompt
             if event.type == "generation.completed":
                 one.completed_at, one.percent = arrival.clock, 100.0
             if event.type in THUMBNAIL_OUTCOMES:

@@ -102,7 +102,7 @@ async def running_system(directory: Path, *, say: Callable[[str], None]) -> Asyn
     say("starting the servers ...")
     try:
         await stack.start()
-        environ = _environ(stack)
+        environ = _environ(stack, directory)
         settings = load_settings(environ, env_files=())
         await prepare(settings)
         known = await keys(settings, directory / "keys.json")
@@ -126,8 +126,8 @@ async def _started(system: DemoSystem) -> None:
         raise TransientError(f"{error}\n{system.ends_of_logs(('api', 'agents'))}") from error
 
 
-def _environ(stack: EmbeddedStack) -> dict[str, str]:
+def _environ(stack: EmbeddedStack, directory: Path) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PLACES)}
     cores = str(os.cpu_count() or 1)
-    own = {"HOST": "127.0.0.1", "PORT": str(free_port())}
+    own = {"HOST": "127.0.0.1", "PORT": str(free_port()), "TMPDIR": str(directory)}
     return {"WORKER_CONCURRENCY": cores, **GENEROUS, **ours, **stack.environ, **own}

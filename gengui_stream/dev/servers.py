@@ -222,6 +222,7 @@ class SeaweedServer:
         self.child.start(
             [
                 _script("weed"),
+                "-logtostderr=true",  # and not to files in the directory for temporary ones
                 "server",
                 f"-dir={self._directory / 'files'}",
                 "-ip=127.0.0.1",

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,8 @@ SKETCH_LEVEL: Final = 2
 
 WATER_PALETTES: Final = frozenset({"ocean", "storm"})
 LAND_PALETTES: Final = frozenset({"sunset", "dawn", "forest", "night", "ice", "desert", "autumn"})
+CLOTH: Final = re.compile(r"\b(silk|satin|velvet|cloth|fabric|ribbons?|abstract)\b", re.IGNORECASE)
+"""Words that ask for folds and no land."""
 
 Canvas: TypeAlias = NDArray[np.uint8]
 
@@ -71,6 +74,8 @@ def _scene(sketch: Sketch) -> Scene:
     named = palette_name(sketch.prompt)
     name = named or list(STOPS)[digest[16] % len(STOPS)]
     palette = Palette.of(STOPS[name], shift=float(random.uniform(-0.03, 0.03)))
+    if CLOTH.search(sketch.prompt):
+        return Silk(random, palette)
     if name in WATER_PALETTES and named:
         return Land(random, palette, water=True, night=False)
     if name in LAND_PALETTES and (named or digest[17] % 2):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gengui_stream.media.palettes import STOPS, palette_name
-from gengui_stream.media.rendering import Canvas, Sketch, blank, encode_png, paint, render
+from gengui_stream.media.rendering import Canvas, Sketch, _scene, blank, encode_png, paint, render
+from gengui_stream.media.scenes import Land, Silk
 
 PROMPTS = ["a sunset over mountains", "ocean", "starry night", "fire", "a cup of tea", "Ünïcödé 🐉", " "]
 
@@ -73,3 +74,8 @@ def test_words_choose_the_palette() -> None:
     assert palette_name("A quiet OCEAN at night") == "ocean"
     assert palette_name("xyzzy") is None
     assert {palette_name(name) for name in STOPS} == set(STOPS)
+
+
+def test_words_choose_between_land_and_cloth() -> None:
+    assert isinstance(_scene(Sketch("mountains at night", 1, 64, 64)), Land)
+    assert isinstance(_scene(Sketch("Silk at night", 1, 64, 64)), Silk)

@@ -1,0 +1,115 @@
+"""The demo as a process of its own: what it prints, how it ends, and that nothing of it is left."""
+
+import asyncio
+import json
+import os
+import signal
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+KEYS = [
+    "generations",
+    "completed",
+    "thumbnails",
+    "events",
+    "applied",
+    "ignored",
+    "dead_lettered",
+    "submit_to_completed_ms",
+    "publish_to_visible_ms",
+    "seconds",
+]
+
+
+class Demo:
+    """Everything that it starts inherits a variable by which it is found, and a directory for temporary files."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.sheet = directory.parent / "sheets" / "sheet.png"
+        self._mark = f"GENGUI_TEST_DEMO={uuid.uuid4()}"
+
+    @asynccontextmanager
+    async def started(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        name, _, value = self._mark.partition("=")
+        process = await asyncio.create_subprocess_exec(
+            *("gengui-stream", "demo", "--output", str(self.sheet), *arguments),
+            env={**os.environ, name: value, "TMPDIR": str(self.directory), "WORKER_CONCURRENCY": "2"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=2**20,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    def left(self) -> list[str]:
+        """Files, and command lines of processes."""
+        return [*map(str, self.directory.iterdir()), *self._processes()]
+
+    def _processes(self) -> Iterator[str]:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._mark.encode() in (process / "environ").read_bytes():
+                    yield (process / "cmdline").read_text()
+            except OSError:  # ended meanwhile, or not ours to read
+                continue
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    with tempfile.TemporaryDirectory() as name:
+        inner = Path(name) / "tmp"
+        for directory in (inner.parent, inner):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o755)  # as root, PostgreSQL runs as `nobody`, who has to get to its data
+        yield Demo(inner)
+
+
+async def test_it_makes_everything_and_says_so_in_one_line_of_json(demo: Demo) -> None:
+    async with demo.started("--count", "3", "--json") as process:
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    found = json.loads(out.decode().splitlines()[-1])
+    assert list(found) == KEYS
+    assert (found["generations"], found["completed"], found["thumbnails"]) == (3, 3, 3)
+    assert found["applied"] + found["ignored"] + found["dead_lettered"] == found["events"]
+    assert found["dead_lettered"] == 0
+    for name in ("submit_to_completed_ms", "publish_to_visible_ms"):
+        assert list(found[name]) == ["p50", "p99"]
+        assert 0 < found[name]["p50"] <= found[name]["p99"]
+    with Image.open(demo.sheet) as sheet:
+        assert sheet.width > 3 * 128
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGHUP])
+async def test_interrupted_it_leaves_nothing(demo: Demo, sign: signal.Signals) -> None:
+    async with demo.started("--count", "50") as process:
+        assert process.stderr is not None
+        while b"roles" not in (line := await process.stderr.readline()):
+            assert line
+        process.send_signal(sign)
+        rest = await process.stderr.read()
+        assert await process.wait() == 130, rest.decode()
+    assert b"interrupted" in rest
+    assert demo.left() == []
+
+
+async def test_a_place_where_nothing_can_be_written_is_refused_before_anything_starts(demo: Demo) -> None:
+    demo.sheet.mkdir(parents=True)
+    async with demo.started() as process:
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert str(demo.sheet) in err.decode()
+    assert "starting" not in err.decode()
+    assert "Traceback" not in err.decode()

@@ -13,6 +13,7 @@ from gengui_stream.errors import TransientError
 
 PR_SET_PDEATHSIG: Final = 1
 LOG_TAIL_LINES: Final = 15
+LOOK_EVERY_S: Final = 0.03
 
 _libc: Final = ctypes.CDLL(None)
 
@@ -75,24 +76,24 @@ class Child:
                 raise TransientError(f"{self.name} ended with code {self.exit_code}:\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise TransientError(f"{self.name} was not ready within {seconds} s:\n{self.log_tail()}")
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def stop(self, *, grace_s: float = 10, how: signal.Signals = signal.SIGTERM) -> None:
         """Asks, waits, then kills."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            self._process.send_signal(how)
-            try:
-                await asyncio.to_thread(self._process.wait, grace_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        await self.ended()
+        self._process.send_signal(how)
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.ended()
+        except TimeoutError:
+            self._process.kill()
+            await self.ended()
 
     async def ended(self) -> None:
         """Waits for its end."""
-        if self._process is not None:
-            await asyncio.to_thread(self._process.wait)
+        while self.alive:  # noqa: ASYNC110 - a process; a thread that waits would be in the way of the next fork
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def log_tail(self) -> str:
         if not self.log.exists():

@@ -2,26 +2,25 @@
 
 import asyncio
 import fcntl
-import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from dotenv import dotenv_values
-
+from gengui_stream.dev.demo_client import open_client
+from gengui_stream.dev.dev_files import DIRECTORY, given_environ, url_of, write_env, write_stack
 from gengui_stream.dev.ports import free_port, is_free
-from gengui_stream.dev.preparation import keys, prepare, write_private
+from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import Supervisor
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
-from gengui_stream.settings import DEV_ENV, Settings, load_settings
+from gengui_stream.settings import Settings, load_settings
 
-DIRECTORY: Final = DEV_ENV.parent
+READY_WITHIN_S: Final = 60.0
+INTERRUPTED: Final = 130
 
 
 def run_dev() -> int:
@@ -33,11 +32,18 @@ def run_dev() -> int:
         except OSError:
             _say(f"another `dev` runs in {DIRECTORY.resolve()}: stop it first")
             return ExitCode.UNAVAILABLE
-        try:
-            asyncio.run(_dev())
-        except (TransientError, ConfigurationError) as error:
-            _say(str(error))
-            return ExitCode.UNAVAILABLE
+        return _guarded()
+
+
+def _guarded() -> int:
+    try:
+        asyncio.run(_until_told())
+    except ConfigurationError as error:
+        _say(str(error))
+        return ExitCode.CONFIGURATION
+    except TransientError as error:
+        _say(str(error))
+        return ExitCode.UNAVAILABLE
     return ExitCode.OK
 
 
@@ -45,87 +51,97 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def given_environ() -> dict[str, str]:
-    """What the user set: `.env` and, over it, the environment."""
-    file = {name: value for name, value in dotenv_values(".env").items() if value}
-    return {**file, **{name: value for name, value in os.environ.items() if value}}
+async def _until_told() -> None:
+    """A signal ends the work in good order, whatever it is at; a second one ends it at once, the children with us."""
+    working = asyncio.ensure_future(_dev())
+
+    def told() -> None:
+        if working.cancelling():
+            os._exit(INTERRUPTED)
+        _say("stopping ...")
+        working.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    with suppress(asyncio.CancelledError):
+        await working
 
 
 async def _dev() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     given = given_environ()
+    wanted = load_settings(given, env_files=()).port
     stack = EmbeddedStack(DIRECTORY, given=given, durable=True)
     _say("starting the servers ...")
     try:
         await stack.start()
-        await _run_roles(stack, {**given, **stack.environ}, stop)
+        environ = {**given, **stack.environ, "PORT": str(_port(wanted))}
+        write_env(stack.environ, environ)
+        settings = load_settings(environ, env_files=())
+        await prepare(settings)
+        await _run(settings, environ, stack)
     finally:
         await stack.stop()
 
 
-async def _run_roles(stack: EmbeddedStack, environ: dict[str, str], stop: asyncio.Event) -> None:
-    environ["PORT"] = str(_port(int(environ.get("PORT", "3000"))))
-    settings = load_settings(environ, env_files=())
-    write_private(DEV_ENV, "".join(f"{name}={value}\n" for name, value in _dev_env(stack, environ).items()))
-    await prepare(settings)
+async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack) -> None:
     known = await keys(settings, DIRECTORY / "keys.json")
     supervisor = Supervisor(
         DIRECTORY,
         environ,
         stack.servers,
         say=_say,
-        changed=lambda: _write_stack(settings, known, supervisor.pids()),
+        changed=lambda: write_stack(settings, known, supervisor.pids()),
     )
-    supervisor.start()
+    _say("starting the roles ...")
+    try:
+        supervisor.start()
+        async with _watched(supervisor) as watching:
+            await _until_ready(settings, known["demo"])
+            _welcome(settings, known["demo"])
+            await watching
+    finally:
+        await supervisor.stop(settings.shutdown_grace_s)
+
+
+@asynccontextmanager
+async def _watched(supervisor: Supervisor) -> AsyncIterator["asyncio.Future[None]"]:
+    """What dies meanwhile is started again."""
     watching = asyncio.ensure_future(supervisor.watch())
-    _welcome(settings, known["demo"])
-    await asyncio.wait({watching, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    watching.cancel()
-    _say("stopping ...")
-    await supervisor.stop(settings.shutdown_grace_s)
-    with suppress(asyncio.CancelledError):
-        await watching
+    try:
+        yield watching
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def _until_ready(settings: Settings, key: str) -> None:
+    """What is printed afterwards works as printed; what is not ready after a minute is for the logs to explain."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_WITHIN_S), open_client(url_of(settings), key) as client:
+            while not await client.ready():  # noqa: ASYNC110 - a server, not a task
+                await asyncio.sleep(0.1)
+            return
+    _say(f"not ready within {READY_WITHIN_S:.0f} s: {url_of(settings)}/readyz and the logs say why")
 
 
 def _port(wanted: int) -> int:
-    if is_free(wanted):
+    if wanted and is_free(wanted):
         return wanted
-    found = next((port for port in range(wanted + 1, wanted + 100) if is_free(port)), None) or free_port()
-    _say(f"port {wanted} is taken: the API listens on {found}")
+    found = next((port for port in range(wanted + 1, wanted + 100) if is_free(port)), None) if wanted else None
+    found = found or free_port()
+    _say(f"port {wanted} is taken: the API listens on {found}" if wanted else f"the API listens on port {found}")
     return found
 
 
-def _dev_env(stack: EmbeddedStack, environ: Mapping[str, str]) -> dict[str, str]:
-    return {**stack.environ, "PORT": environ["PORT"]}
-
-
-def _url(settings: Settings) -> str:
-    return f"http://{settings.host}:{settings.port}"
-
-
-def _write_stack(settings: Settings, known: Mapping[str, str], pids: Mapping[str, list[int]]) -> None:
-    document = {
-        "api": _url(settings),
-        "kafka": settings.kafka_bootstrap_servers,
-        "postgres": settings.database_dsn,
-        "redis": settings.redis_dsn,
-        "s3": settings.s3_endpoint,
-        "keys": dict(known),
-        "pids": dict(pids),
-    }
-    write_private(DIRECTORY / "stack.json", json.dumps(document, indent=2) + "\n")
-
-
 def _welcome(settings: Settings, key: str) -> None:
-    url, header = _url(settings), f"-H 'Authorization: Bearer {key}'"
+    url, header = url_of(settings), f"-H 'Authorization: Bearer {key}'"
     sys.stdout.write(
         f"API {url}  docs {url}/docs  demo key {key}\n\n"
         f"curl {header} -H 'Content-Type: application/json' -H 'Prefer: wait=30' "
         f'-d \'{{"prompt": "a lighthouse in a storm"}}\' {url}/v1/generations\n'
         f"curl {header} {url}/v1/generations\n"
         f"curl -N {header} {url}/v1/stream\n\n"
-        f"logs in {Path(DIRECTORY, 'logs')}; Ctrl-C stops everything\n"
+        f"logs in {DIRECTORY / 'logs'}; Ctrl-C stops everything\n"
     )
     sys.stdout.flush()

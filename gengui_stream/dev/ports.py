@@ -12,7 +12,9 @@ GRPC_DISTANCE: Final = 10_000
 
 
 def is_free(port: int) -> bool:
+    """Whether a server could listen there: connections that only linger from before are in nobody's way."""
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

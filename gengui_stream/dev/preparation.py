@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import asyncpg
 
 from gengui_stream.accounts.api_keys import Role, authenticate, seed_user
+from gengui_stream.dev.private_files import write_private
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.topics import ensure_topic
@@ -64,13 +64,3 @@ async def keys(settings: Settings, kept: Path) -> dict[str, str]:
 def _known(kept: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
     return found
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replaces the file at once, readable by its owner alone."""
-    fresh = path.with_suffix(path.suffix + ".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    fresh.replace(path)

@@ -16,6 +16,7 @@ import redis.asyncio
 
 from gengui_stream.dev.child import Child, listens
 from gengui_stream.dev.ports import free_port, is_free
+from gengui_stream.dev.private_files import write_private
 from gengui_stream.errors import ConfigurationError, TransientError
 
 NOBODY: Final = 65_534
@@ -95,13 +96,20 @@ class PostgresServer:
         self.child.start([self._binaries / "postgres", "-D", self._data, *arguments], user=self._user, cwd=self._data)
 
     async def _initialize(self) -> None:
-        self._data.mkdir(parents=True, exist_ok=True)
+        """Aside, and moved into its place when it is whole: half a database directory could never be started."""
+        fresh = self._data.with_name(f"{self._data.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
         if self._user is not None:
-            os.chown(self._data, self._user, self._user)
+            os.chown(fresh, self._user, self._user)
+        await self._run_initdb(fresh)
+        fresh.replace(self._data)
+
+    async def _run_initdb(self, directory: Path) -> None:
         initdb = Child("initdb", self.child.log)
         command: list[str | Path] = [
             "-D",
-            self._data,
+            directory,
             "-U",
             "gengui",
             "--auth=trust",
@@ -110,11 +118,11 @@ class PostgresServer:
             "--no-sync",
         ]
         try:
-            initdb.start([self._binaries / "initdb", *command], user=self._user, cwd=self._data)
+            initdb.start([self._binaries / "initdb", *command], user=self._user, cwd=directory)
         except PermissionError as error:
             raise ConfigurationError(
                 [
-                    f"PostgreSQL cannot run as root from {self._data}: run as another user, or move the checkout out "
+                    f"PostgreSQL cannot run as root from {directory}: run as another user, or move the checkout out "
                     f"of a directory that only root may enter ({error})"
                 ]
             ) from error
@@ -210,8 +218,7 @@ class SeaweedServer:
                 "credentials": [keys],
                 "actions": ["Admin", "Read", "Write", "List", "Tagging"],
             }
-            path.touch(mode=0o600)
-            path.write_text(json.dumps({"identities": [identity]}))
+            write_private(path, json.dumps({"identities": [identity]}))
         [identity] = json.loads(path.read_text())["identities"]
         [keys] = identity["credentials"]
         return keys["accessKey"], keys["secretKey"]

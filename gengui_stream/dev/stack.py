@@ -3,15 +3,20 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import boto3
 
+from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.servers import PostgresServer, SeaweedServer, Server, TansuServer, ValkeyServer
+from gengui_stream.errors import TransientError
 
 LOG_BUCKET: Final = "gengui-log"
 REGION: Final = "us-east-1"
+BUCKET_WITHIN_S: Final = 60.0
+PLACES_OF_A_DATABASE: Final = ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
 
 
 class EmbeddedStack:
@@ -30,24 +35,27 @@ class EmbeddedStack:
     async def start(self) -> None:
         """Returns when every part can be used. Raises TransientError with the end of the log of the one that cannot."""
         kept = self._kept_ports()
-        broker_wanted = "KAFKA_BOOTSTRAP_SERVERS" not in self._given
         starting = [self._postgres(kept), self._valkey(kept), self._seaweed(kept)]
         await asyncio.gather(*(server.start() for server in starting if server is not None))
-        if "S3_ENDPOINT" not in self._given:
+        broker_given = bool(self._given.get("KAFKA_BOOTSTRAP_SERVERS"))
+        if "S3_ENDPOINT" in self.environ or (self._durable and not broker_given):
             await self._ensure_bucket(LOG_BUCKET)
-        if broker_wanted:
+        if not broker_given:
             await self._tansu(kept).start()
         self._keep_ports()
 
     async def stop(self) -> None:
-        for server in reversed(self.servers):
-            await server.stop()
+        """The broker first: it writes into the store."""
+        brokers = [server for server in self.servers if isinstance(server, TansuServer)]
+        others = [server for server in self.servers if server not in brokers]
+        for group in (brokers, others):
+            await asyncio.gather(*(server.stop() for server in group))
 
     def _log(self, name: str) -> Path:
         return self._directory / "logs" / f"{name}.log"
 
     def _postgres(self, kept: Mapping[str, int]) -> Server | None:
-        if self._given.get("DATABASE_URL") or self._given.get("DB_HOST"):
+        if any(self._given.get(name) for name in PLACES_OF_A_DATABASE):
             return None
         server = PostgresServer(self._directory / "postgres", self._log("postgres"), kept.get("postgres"))
         self.environ["DATABASE_URL"] = server.url
@@ -74,18 +82,17 @@ class EmbeddedStack:
         return self._started_with(server)
 
     def _tansu(self, kept: Mapping[str, int]) -> Server:
-        store = {**self._given, **self.environ}
-        storage = f"s3://{LOG_BUCKET}/" if self._durable and "S3_ENDPOINT" in self.environ else "memory://tansu/"
-        environ = {
-            "AWS_ENDPOINT": store["S3_ENDPOINT"],
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": store.get("AWS_ACCESS_KEY_ID", ""),
-            "AWS_SECRET_ACCESS_KEY": store.get("AWS_SECRET_ACCESS_KEY", ""),
-        }
+        storage = f"s3://{LOG_BUCKET}/" if self._durable else "memory://tansu/"
+        environ = {"AWS_ENDPOINT": self._store["S3_ENDPOINT"], "AWS_ALLOW_HTTP": "true", "AWS_REGION": REGION}
+        environ |= {name: value for name, value in self._store.items() if name.startswith("AWS_")}
         server = TansuServer(self._log("tansu"), storage, environ, kept.get("tansu"))
         self.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.address
         return self._started_with(server)
+
+    @property
+    def _store(self) -> Mapping[str, str]:
+        """Where the object store is and how to get in, given or started."""
+        return {**self._given, **self.environ}
 
     def _started_with(self, server: Server) -> Server:
         self.servers.append(server)
@@ -99,29 +106,33 @@ class EmbeddedStack:
 
     def _keep_ports(self) -> None:
         ports = {server.child.name: server.port for server in self.servers}
-        (self._directory / "ports.json").write_text(json.dumps(ports))
+        write_private(self._directory / "ports.json", json.dumps(ports))
 
     async def _ensure_bucket(self, name: str) -> None:
         """Retries for a while: the store listens some seconds before it can make a bucket."""
-        async with asyncio.timeout(60):
-            while not await asyncio.to_thread(self._make_bucket, name):  # noqa: ASYNC110 - a server, not a task
-                await asyncio.sleep(0.2)
+        failure: Exception | None = None
+        try:
+            async with asyncio.timeout(BUCKET_WITHIN_S):
+                while failure := await asyncio.to_thread(self._make_bucket, name):  # noqa: ASYNC110 - a server
+                    await asyncio.sleep(0.2)
+        except TimeoutError as error:
+            raise TransientError(f"the log's bucket {name} cannot be made: {failure}") from error
 
-    def _make_bucket(self, name: str) -> bool:
+    def _make_bucket(self, name: str) -> Exception | None:
+        """Why it cannot be made (yet)."""
         client = boto3.client(
             "s3",
-            endpoint_url=self.environ["S3_ENDPOINT"],
-            region_name=REGION,
-            aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=self._store["S3_ENDPOINT"],
+            region_name=self._store.get("AWS_REGION", REGION),
+            aws_access_key_id=self._store.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=self._store.get("AWS_SECRET_ACCESS_KEY"),
         )
         try:
-            client.create_bucket(Bucket=name)
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket=name)
             client.put_object(Bucket=name, Key=".ready", Body=b"")
-        except client.exceptions.BucketAlreadyOwnedByYou:
-            return True
         except Exception as error:  # noqa: BLE001 - whatever it says while starting, the deadline decides
-            return "BucketAlreadyExists" in repr(error)
+            return error
         finally:
             client.close()
-        return True
+        return None

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,29 +25,30 @@ ROLES: Final[Mapping[str, Sequence[str]]] = {
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 10.0, 30.0
 LOOK_EVERY_S: Final = 0.2
+OWN_END_S: Final = 5.0
+"""What a role takes at most, beyond its grace, to end itself when it hangs (bootstrap.LAST_SECONDS, twice)."""
 
 
 class Backoff:
     """How long to wait before a process is started again: doubling, and forgotten once it ran steadily."""
 
     def __init__(self) -> None:
-        self._pause, self._started_at, self.due_at = FIRST_PAUSE_S, time.monotonic(), 0.0
+        self._pause, self._started_at = FIRST_PAUSE_S, time.monotonic()
 
     def died(self) -> float:
         """Seconds until it may be started again."""
         steady = time.monotonic() - self._started_at > STEADY_S
         pause = FIRST_PAUSE_S if steady else self._pause
         self._pause = min(pause * 2, LONGEST_PAUSE_S)
-        self.due_at = time.monotonic() + pause
         return pause
 
     def started(self) -> None:
-        self._started_at, self.due_at = time.monotonic(), 0.0
+        self._started_at = time.monotonic()
 
 
 class Supervisor:
-    """Starts the roles with `environ`; `changed` is called after every start, when process ids are new. In `cwd` the
-    roles look for the env files; without it, in this process's directory."""
+    """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
+    look for the env files; without it, in this process's directory."""
 
     def __init__(
         self,
@@ -62,7 +64,6 @@ class Supervisor:
         self._servers = servers
         self._say, self._changed = say, changed
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in ROLES}
-        self._backoff = {name: Backoff() for name in (*ROLES, *(server.child.name for server in servers))}
 
     @property
     def children(self) -> list[Child]:
@@ -79,47 +80,40 @@ class Supervisor:
         return {child.name: [child.pid] if child.alive and child.pid else [] for child in self.children}
 
     async def watch(self) -> None:
-        """Until cancelled: starts again what died."""
-        while True:
+        """Until cancelled: starts again what died. Each on its own: a server that takes long keeps no role waiting."""
+        async with asyncio.TaskGroup() as group:
             for server in self._servers:
-                await self._revive_server(server)
+                group.create_task(self._keep(server.child, server.start))
             for role, child in self.roles.items():
-                self._revive_role(role, child)
-            await asyncio.sleep(LOOK_EVERY_S)
+                group.create_task(self._keep(child, partial(self._relaunch, role)))
 
     async def stop(self, grace_s: float) -> None:
-        await asyncio.gather(*(child.stop(grace_s=grace_s) for child in self.roles.values()))
+        await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
 
     def _launch(self, role: str) -> None:
         command = [sys.executable, "-m", "gengui_stream.cli", *ROLES[role]]
         self.roles[role].start(command, environ=self._environ, cwd=self._cwd)
-        self._backoff[role].started()
 
-    def _revive_role(self, role: str, child: Child) -> None:
-        if child.alive or not self._is_due(child):
-            return
+    async def _relaunch(self, role: str) -> None:
         self._launch(role)
-        self._say(f"{role} runs again, process {child.pid}")
-        self._changed()
 
-    async def _revive_server(self, server: Server) -> None:
-        if server.child.alive or not self._is_due(server.child):
-            return
+    async def _keep(self, child: Child, start: Callable[[], Awaitable[None]]) -> None:
+        backoff = Backoff()
+        while True:
+            if not child.alive:
+                await self._revive(child, start, backoff)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _revive(self, child: Child, start: Callable[[], Awaitable[None]], backoff: Backoff) -> None:
+        pause = backoff.died()
+        self._say(f"{child.name} ended ({child.exit_code}); starting it again in {pause:.1f} s; its log: {child.log}")
+        self._changed()
+        await asyncio.sleep(pause)
         try:
-            await server.start()
-        except TransientError as error:
-            self._say(str(error))
-            return
-        self._backoff[server.child.name].started()
-        self._say(f"{server.child.name} runs again, process {server.child.pid}")
+            await start()
+        except (TransientError, OSError) as error:
+            self._say(f"{child.name} does not start: {error}")
+        else:
+            self._say(f"{child.name} runs again, process {child.pid}")
+        backoff.started()
         self._changed()
-
-    def _is_due(self, child: Child) -> bool:
-        backoff = self._backoff[child.name]
-        if not backoff.due_at:
-            self._say(f"{child.name} ended ({child.exit_code}); starting it again in {backoff.died():.1f} s")
-            return False
-        if time.monotonic() < backoff.due_at:
-            return False
-        backoff.due_at = 0.0
-        return True

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.connection import connection
+from gengui_stream.log.reader import stop_consumer
 from gengui_stream.settings import Settings
 
 TABLES: Final = {
@@ -73,7 +74,7 @@ async def _opened(settings: Settings, table: str) -> AsyncIterator[AIOKafkaConsu
     except (KafkaError, OSError) as error:
         raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _at_end(consumer: AIOKafkaConsumer) -> bool:

@@ -4,6 +4,7 @@ The end of a partition is taken from the high watermark of a fetch, never from L
 on the embedded broker after a batch of several records.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
@@ -70,7 +71,7 @@ async def open_reader(
     try:
         await consumer.start()
     except (KafkaError, OSError) as error:
-        await consumer.stop()
+        await stop_consumer(consumer)
         raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
     try:
         offsets = {p: (start or {}).get(p, 0) for p in _all(settings, partitions)}
@@ -79,7 +80,13 @@ async def open_reader(
             consumer.seek(TopicPartition(settings.events_topic, partition), offset)
         yield LogReader(consumer, settings.events_topic, offsets)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """aiokafka cancels a task of its own and awaits it: one that has not had its first turn takes us with it."""
+    await asyncio.sleep(0)
+    await consumer.stop()
 
 
 def _all(settings: Settings, partitions: Collection[int] | None) -> Collection[int]:

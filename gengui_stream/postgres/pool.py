@@ -18,6 +18,7 @@ TRANSIENT = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
@@ -25,7 +26,8 @@ TRANSIENT = (
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
 )
-"""Gone when the server is back, or when the other transaction is over. InterfaceError: the connection was closed."""
+"""Gone when the server is back, or when the other transaction is over. InterfaceError: the connection was closed;
+InternalClientError: it was closed between the parts of one command."""
 
 
 async def _no_reset(_: object) -> None:

@@ -1,0 +1,53 @@
+"""What `gengui-stream dev` reads of the user's settings, and what it leaves for other terminals and programs."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+from gengui_stream.dev.private_files import write_private
+from gengui_stream.settings import DEV_ENV, Settings
+
+DIRECTORY: Final = DEV_ENV.parent
+
+
+def given_environ() -> dict[str, str]:
+    """What the user set: `.env` and, over it, the environment."""
+    file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
+    return {**file, **{name: value for name, value in os.environ.items() if value}}
+
+
+def write_env(started: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Every setting that another terminal needs and does not find in `.env` or among the defaults: where the started
+    servers are, and what this process was given in its environment."""
+    ours = {name: value for name, value in environ.items() if name.lower() in Settings.model_fields}
+    in_environment = {name: value for name, value in ours.items() if name in os.environ}
+    settings = {**in_environment, **started, "PORT": environ["PORT"]}
+    write_private(DEV_ENV, "".join(f"{name}={_quoted(value)}\n" for name, value in settings.items()))
+
+
+def _quoted(value: str) -> str:
+    """As python-dotenv reads it, without expanding anything."""
+    if value.isascii() and all(character.isalnum() or character in "-._:/@,+" for character in value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def url_of(settings: Settings) -> str:
+    return f"http://{settings.host}:{settings.port}"
+
+
+def write_stack(settings: Settings, known: Mapping[str, str], pids: Mapping[str, list[int]]) -> None:
+    document = {
+        "api": url_of(settings),
+        "kafka": settings.kafka_bootstrap_servers,
+        "postgres": settings.database_dsn,
+        "redis": settings.redis_dsn,
+        "s3": settings.s3_endpoint,
+        "keys": dict(known),
+        "pids": dict(pids),
+    }
+    write_private(Path(DIRECTORY, "stack.json"), json.dumps(document, indent=2) + "\n")

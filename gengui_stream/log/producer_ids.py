@@ -1,8 +1,14 @@
-"""Teaches aiokafka 0.14 a newer request for the id that makes a producer idempotent.
+"""What aiokafka 0.14's idempotent producer lacks.
 
-aiokafka knows version 0 alone (Kafka 0.11), to which the embedded broker answers with an error: it wants the
-producer's id and epoch in the request (version 3, Kafka 2.5), where -1 asks for new ones. Brokers that know no
-version 3 are asked as before. Drop this module when aiokafka sends a newer version by itself.
+1. A newer request for the id that makes it idempotent. aiokafka knows version 0 alone (Kafka 0.11), to which the
+embedded broker answers with an error: it wants the producer's id and epoch in the request (version 3, Kafka 2.5), where
+-1 asks for new ones. Brokers that know no version 3 are asked as before.
+
+2. Doubt. What the broker takes for a repetition, but cannot say where the first one is, aiokafka calls a success, at
+offset -1. A broker that counts a batch before it writes it, and is killed in between, has counted what it never wrote:
+a sent record would be lost though it was confirmed.
+
+Drop each when aiokafka does it by itself.
 """
 
 from aiokafka.producer import sender
@@ -58,3 +64,12 @@ class InitProducerId(Request[InitProducerIdRequest_v0 | InitProducerIdRequest_v3
 def ask_for_producer_ids_anew() -> None:
     """From now on, aiokafka's producers of this process use the newer request. To be called before they start."""
     sender.InitProducerIdRequest = InitProducerId
+
+
+class _Nothing(Exception):  # noqa: N818 - never raised
+    """What no broker answers."""
+
+
+def distrust_repetitions() -> None:
+    """From now on, a batch without a known place is a failed one: sent again, it is a duplicate at worst."""
+    sender.DuplicateSequenceNumber = _Nothing

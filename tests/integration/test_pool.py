@@ -42,4 +42,3 @@ async def test_sessions_that_end_in_the_middle_are_passing_errors(settings: Sett
     finally:
         await killer.close()
     assert failures >= ROUNDS / 2
-

@@ -30,7 +30,11 @@ class ConsumerRecord(Generic[K, V]):
     value: V
     headers: Sequence[tuple[str, bytes]]
 
+class _TransactionManager:
+    _sequence_numbers: dict[TopicPartition, int]
+
 class AIOKafkaProducer:
+    _txn_manager: _TransactionManager
     def __init__(
         self,
         *,

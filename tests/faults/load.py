@@ -1,0 +1,89 @@
+"""Clients that go on asking whatever happens: each request until it is accepted, always under the same key."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+
+from tests.faults.system import DevSystem
+from tests.integration.running import eventually
+
+CLIENTS: Final = 3
+PAUSE_S: Final = 0.6
+"""Between two requests of a client: about what one worker on a small machine draws."""
+
+
+class Load:
+    """What was accepted (by key), and what was answered that never may be."""
+
+    def __init__(self, system: DevSystem) -> None:
+        self.accepted: dict[str, UUID] = {}
+        self.faults: list[str] = []
+        self.unsure = 0
+        self._url, self._key = system.url, system.key()
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until told to end; then what was begun is still brought to its end."""
+        timeout = aiohttp.ClientTimeout(total=20)
+        async with aiohttp.ClientSession(timeout=timeout) as http, asyncio.TaskGroup() as group:
+            for _ in range(CLIENTS):
+                group.create_task(self._ask_on(http))
+
+    def end(self) -> None:
+        self._over.set()
+
+    async def more(self, count: int, *, within_s: float = 60) -> None:
+        """Until so many more are accepted: the system works."""
+        wanted = len(self.accepted) + count
+
+        async def enough() -> bool:
+            return len(self.accepted) >= wanted
+
+        await eventually(enough, within_s=within_s)
+
+    async def _ask_on(self, http: aiohttp.ClientSession) -> None:
+        while not self._over.is_set():
+            key = str(uuid.uuid4())
+            body = {"prompt": f"a lighthouse, {key}", "width": 256, "height": 256, "seed": random.randrange(2**32)}
+            while not await self._ask(http, key, body):  # noqa: ASYNC110 - a server, not a task
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
+
+    async def _ask(self, http: aiohttp.ClientSession, key: str, body: dict[str, object]) -> bool:
+        headers = {"Authorization": f"Bearer {self._key}", "Idempotency-Key": key}
+        try:
+            async with http.post(f"{self._url}/v1/generations", json=body, headers=headers) as response:
+                answer = await response.read()
+                if response.status == 202:
+                    self.accepted[key] = UUID((await response.json())["id"])
+                    return True
+        except (aiohttp.ClientError, TimeoutError):
+            self.unsure += 1  # nobody knows whether it was accepted: asked again under the same key
+            return False
+        if response.status != 503:
+            self.faults.append(f"{response.status} {answer.decode(errors='replace')[:300]}")
+            return True
+        return False
+
+
+@asynccontextmanager
+async def load(system: DevSystem) -> AsyncIterator[Load]:
+    """Requests go in meanwhile. A failure marks the system as broken, so that nobody uses it again."""
+    asking = Load(system)
+    running = asyncio.ensure_future(asking.run())
+    try:
+        yield asking
+        asking.end()
+        await asyncio.wait_for(running, 90)
+    except BaseException:
+        system.broken = True
+        raise
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

@@ -1,0 +1,64 @@
+"""SIGKILL to any process of `make dev` under load: it is started again, and nothing is lost or done twice."""
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import load
+from tests.faults.oracle import settled
+from tests.faults.system import ROLES, SERVERS, DevSystem
+from tests.integration.running import eventually
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_is_killed(system: DevSystem, role: str, chance: random.Random) -> None:
+    async with load(system) as asked:
+        await asked.more(chance.randint(5, 20))
+        killed = system.signal(role, signal.SIGKILL)
+        await system.revived(role, killed)
+        await system.ready()
+        await asked.more(5)
+    assert f"{role} ended (-9)" in system.said()
+    await settled(system, asked)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_server_is_killed(system: DevSystem, server: str, chance: random.Random) -> None:
+    async with load(system) as asked:
+        await asked.more(chance.randint(5, 20))
+        killed = system.signal(server, signal.SIGKILL)
+        await system.revived(server, killed)
+        await system.ready()
+        await asked.more(5)
+    await settled(system, asked)
+
+
+async def test_dev_itself_is_killed_and_started_again(system: DevSystem, chance: random.Random) -> None:
+    """All its processes go with it; the next one finds everything where it was."""
+    async with load(system) as asked:
+        await asked.more(chance.randint(5, 20))
+        before = system.document()
+        await system.kill()
+        await eventually(lambda: _gone(before), within_s=10)
+        await system.start()
+        after = system.document()
+        assert {name: after[name] for name in ("api", "kafka", "postgres", "redis", "s3", "keys")} == {
+            name: before[name] for name in ("api", "kafka", "postgres", "redis", "s3", "keys")
+        }
+        await asked.more(5)
+    await settled(system, asked)
+
+
+async def _gone(document: dict[str, object]) -> bool:
+    pids = document["pids"]
+    assert isinstance(pids, dict)
+    return not [pid for found in pids.values() for pid in found if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False

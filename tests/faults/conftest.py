@@ -4,11 +4,13 @@ import asyncio
 import os
 import random
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.faults.system import DevSystem
-from tests.reachable import make_reachable
 
 SEED_NAME = "GENGUI_FAULTS_SEED"
 
@@ -31,15 +33,17 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 class Systems:
     """Starts one when there is none, or when the last one was broken."""
 
-    def __init__(self, factory: pytest.TempPathFactory) -> None:
-        self._factory = factory
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._numbers = directory, count()
         self._running: DevSystem | None = None
 
     def whole(self) -> DevSystem:
         if self._running is not None and (self._running.broken or not self._running.alive):
             self.close()
         if self._running is None:
-            self._running = DevSystem(make_reachable(self._factory.mktemp("dev")))
+            own = self._directory / str(next(self._numbers))
+            own.mkdir()
+            self._running = DevSystem(own)
             asyncio.run(self._running.start())
         return self._running
 
@@ -50,12 +54,14 @@ class Systems:
 
 
 @pytest.fixture(scope="session")
-def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
-    made = Systems(tmp_path_factory)
-    try:
-        yield made
-    finally:
-        made.close()
+def systems() -> Iterator[Systems]:
+    with TemporaryDirectory(prefix="gengui-faults-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`
+        made = Systems(Path(name))
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import asyncpg
 
@@ -25,9 +25,18 @@ TRANSIENT = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """Gone when the server is back, or when the other transaction is over. InterfaceError: the connection was closed;
 InternalClientError: it was closed between the parts of one command."""
+
+SERVER_SETTINGS: Final = {
+    "application_name": "gengui-stream",
+    "timezone": "UTC",
+    "jit": "off",
+    # A paused process would keep the rows of its partitions locked from their next owner for as long as it lives.
+    "idle_in_transaction_session_timeout": "5s",
+}
 
 
 async def _no_reset(_: object) -> None:
@@ -46,7 +55,7 @@ async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:
             timeout=settings.db_connect_timeout,
             command_timeout=60,
             reset=_no_reset,
-            server_settings={"application_name": "gengui-stream", "timezone": "UTC", "jit": "off"},
+            server_settings=SERVER_SETTINGS,
         )
         return await pool
 

@@ -4,10 +4,13 @@ import asyncio
 import itertools
 
 import asyncpg
+import pytest
 
 from gengui_stream.errors import TransientError
-from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.postgres.pool import Pool, opened_pool, transient_errors
+from gengui_stream.projections import positions
 from gengui_stream.settings import Settings
+from tests.integration.running import PATIENCE_S
 
 TERMINATE_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -42,3 +45,14 @@ async def test_sessions_that_end_in_the_middle_are_passing_errors(settings: Sett
     finally:
         await killer.close()
     assert failures >= ROUNDS / 2
+
+
+async def test_a_process_that_is_paused_in_a_transaction_locks_nobody_out(settings: Settings, pool: Pool) -> None:
+    await positions.claim(pool, settings.events_topic, [0])
+    async with opened_pool(settings) as paused, paused.acquire() as connection:
+        await connection.execute("BEGIN")
+        await connection.execute("UPDATE projection_positions SET updated_at = now()")
+        claims = await asyncio.wait_for(positions.claim(pool, settings.events_topic, [0]), PATIENCE_S)
+        assert claims[0].epoch == 2
+        with pytest.raises(TransientError), transient_errors():
+            await connection.execute("COMMIT")

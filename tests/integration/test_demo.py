@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +40,7 @@ class Demo:
     async def started(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         name, _, value = self._mark.partition("=")
         process = await asyncio.create_subprocess_exec(
-            *("gengui-stream", "demo", "--output", str(self.sheet), *arguments),
+            *(sys.executable, "-m", "gengui_stream.cli", "demo", "--output", str(self.sheet), *arguments),
             env={**os.environ, name: value, "TMPDIR": str(self.directory), "WORKER_CONCURRENCY": "2"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

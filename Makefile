@@ -75,7 +75,7 @@ test-kafka: $(STAMP) maven ## the integration tests on Apache Kafka (Java 17; sk
 	@status=0; $(BIN)/python -m tests.apache_kafka.jars || status=$$?; \
 	case $$status in \
 		0) GENGUI_TEST_KAFKA=apache $(PYTEST) tests/integration -m "stack and not faults" $(ARGS) ;; \
-		75) ;; # it said why they are skipped \
+		75) ;; \
 		*) exit $$status ;; \
 	esac
 

@@ -23,6 +23,7 @@ from gengui_stream.log.connection import connection
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
+from tests.integration.running import PATIENCE_S
 
 
 async def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
@@ -131,6 +132,6 @@ class AgentsProcess:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    async def ended(self, within_s: float = 20) -> int:
+    async def ended(self, within_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         return await asyncio.wait_for(self.process.wait(), within_s)

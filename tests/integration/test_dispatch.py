@@ -106,8 +106,14 @@ async def scene(settings: Settings, pool: Pool, log: EventLog, *, dispatchers: i
 
 @pytest.fixture
 def hasty(settings: Settings) -> Settings:
-    """Settings of a system that loses its patience within a test."""
-    return settings.model_copy(update={"attempt_silence_s": 1.0, "cancel_grace_s": 1.0, "job_lease_s": 1.0})
+    """Settings of a system that soon misses a worker."""
+    return settings.model_copy(update={"attempt_silence_s": 1.0})
+
+
+@pytest.fixture
+def waiting(settings: Settings) -> Settings:
+    """Settings of a system that loses its patience within a test, but not before the test has said what it has to."""
+    return settings.model_copy(update={"attempt_silence_s": 4.0, "cancel_grace_s": 4.0})
 
 
 async def test_a_request_reaches_the_queue_as_workers_know_it(
@@ -164,12 +170,12 @@ async def test_a_job_done_twice_makes_one_entry(settings: Settings, pool: Pool, 
     assert await stage.types(request) == ["generation.requested", "generation.dispatched"]
 
 
-async def test_a_lost_dispatchers_jobs_are_taken_over(hasty: Settings, pool: Pool, event_log: EventLog) -> None:
-    async with scene(hasty, pool, event_log, dispatchers=0) as stage:
+async def test_a_lost_dispatchers_jobs_are_taken_over(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    async with scene(settings, pool, event_log, dispatchers=0) as stage:
         request = await stage.request()
         lost = JobQueue(pool, "dispatch", owner="lost", lease_seconds=1)
         [job] = await eventually(partial(lost.claim, 10))
-        async with running(run_dispatch, hasty):
+        async with running(run_dispatch, settings):
             await stage.reaches(request, Status.DISPATCHED)
             await stage.queued(1)
         assert await lost.renew([job.key]) == set()
@@ -202,9 +208,9 @@ async def test_cancel_before_anybody_took_it(settings: Settings, pool: Pool, eve
 
 
 async def test_cancel_while_it_is_drawn_ends_it_though_the_worker_is_deaf(
-    hasty: Settings, pool: Pool, event_log: EventLog
+    waiting: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    async with scene(hasty, pool, event_log) as stage:
+    async with scene(waiting, pool, event_log) as stage:
         request = await stage.request()
         await stage.queued(1)
         await stage.redis.hset(job_key(request.generation_id), "status", "processing")
@@ -223,9 +229,9 @@ async def test_cancel_while_it_is_drawn_ends_it_though_the_worker_is_deaf(
 
 
 async def test_a_result_before_the_cancels_grace_is_over_stands(
-    hasty: Settings, pool: Pool, event_log: EventLog
+    waiting: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    async with scene(hasty, pool, event_log) as stage:
+    async with scene(waiting, pool, event_log) as stage:
         request = await stage.request()
         await stage.queued(1)
         await stage.redis.hset(job_key(request.generation_id), "status", "processing")
@@ -259,7 +265,7 @@ async def test_past_its_deadline_it_ends_though_nobody_took_it(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     async with scene(settings, pool, event_log) as stage:
-        request = await stage.request(deadline=datetime.now(UTC) + timedelta(seconds=2))
+        request = await stage.request(deadline=datetime.now(UTC) + timedelta(seconds=5))
         await stage.reaches(request, Status.DISPATCHED)
         await stage.reaches(request, Status.TIMED_OUT)
         late = await stage.request(deadline=datetime.now(UTC) - timedelta(seconds=1))

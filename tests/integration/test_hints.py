@@ -1,7 +1,6 @@
 """Hints: heard, never in the way, and never missed in silence."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,9 +87,8 @@ async def test_a_restart_of_redis_wakes_everybody(settings: Settings, tmp_path: 
             for _ in range(2):
                 heard.clear()
                 await server.kill()
-                started = time.monotonic()
-                await publisher.publish([hint], [])
-                assert time.monotonic() - started < 1.0  # it neither raises nor waits
+                async with asyncio.timeout(10):  # it neither raises nor waits until there is a server again
+                    await publisher.publish([hint], [])
                 await server.start()
                 await eventually(lambda: contains(heard, (EVERYBODY, None)))
                 await eventually(lambda: contains(heard, (channel, None)))

@@ -106,10 +106,11 @@ async def test_a_lease_that_ran_out_is_taken_over_and_the_late_one_does_no_harm(
     async with open_object_store(settings) as store, projected(settings, pool):
         await store.put("one.png", encode_png(render(Sketch("fire", 1, 256, 256))), "image/png")
         generation_id = await completed(event_log, "one.png")
-        lost = JobQueue(pool, "thumbnail", owner="lost", lease_seconds=0.3)
+        lost = JobQueue(pool, "thumbnail", owner="lost", lease_seconds=30)
         other = JobQueue(pool, "thumbnail", owner="other", lease_seconds=30)
         [held] = await until(lambda: lost.claim(1))
         assert await other.claim(1) == [], "somebody holds it"
+        await pool.execute("UPDATE jobs SET available_at = now()")  # the lease ran out
         [taken] = await until(lambda: other.claim(1))
         assert (taken.key, taken.tries) == (held.key, 2)
         await jobs_of(settings, pool, event_log, store, other).work([taken])

@@ -209,8 +209,9 @@ async def test_a_worker_that_is_told_to_end_hands_back_what_it_cannot_finish(
                 return "progressed" in await types_of(pool, generation_id)
 
             await until(begun)
-        async with running(run_worker, settings):  # whose patience with abandoned entries is half a minute
-            state = await until(partial(ended, pool, generation_id), deadline_s=15)
+        patient = settings.model_copy(update={"worker_claim_idle_s": 600.0})  # it waits for no abandoned entry
+        async with running(run_worker, patient):
+            state = await until(partial(ended, pool, generation_id))
         assert state is not None
         assert state.status is Status.COMPLETED
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -69,13 +70,16 @@ async def _started(server: EmbeddedStack | ApacheKafkaServer) -> None:
 @pytest_asyncio.fixture
 async def settings(stack: Mapping[str, str]) -> AsyncIterator[Settings]:
     """Settings of things nobody else uses: a migrated database, a topic, a bucket, a Redis database, a group."""
-    name = f"t{uuid.uuid4().hex[:16]}"
-    admin_url = stack["DATABASE_URL"].removesuffix("gengui") + "postgres"
-    await _execute(admin_url, f"CREATE DATABASE {name} TEMPLATE gengui STRATEGY FILE_COPY")
+    async with new_database(stack) as url:
+        yield await _own(stack, url)
+
+
+async def _own(stack: Mapping[str, str], database_url: str) -> Settings:
+    name = database_url.rsplit("/", 1)[1]
     redis_base = stack["REDIS_URL"].rsplit("/", 1)[0]
     own = {
         **stack,
-        "DATABASE_URL": stack["DATABASE_URL"].removesuffix("gengui") + name,
+        "DATABASE_URL": database_url,
         "REDIS_URL": f"{redis_base}/{next(_redis_numbers)}",
         "EVENTS_TOPIC": name,
         "CONSUMER_GROUP": name,
@@ -86,8 +90,16 @@ async def settings(stack: Mapping[str, str]) -> AsyncIterator[Settings]:
     await ensure_topic(made)
     async with open_object_store(made) as store:
         await store.ensure_bucket()
-    yield made
-    await _execute(admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+    return made
+
+
+@asynccontextmanager
+async def new_database(stack: Mapping[str, str], template: str = "gengui") -> AsyncIterator[str]:
+    """The URL of a database of a name of its own, dropped at the end."""
+    name, base = f"t{uuid.uuid4().hex[:16]}", stack["DATABASE_URL"].removesuffix("gengui")
+    await _execute(f"{base}postgres", f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    yield base + name
+    await _execute(f"{base}postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
 
 _redis_numbers = iter(range(1, REDIS_DATABASES))
@@ -110,10 +122,10 @@ async def pool(settings: Settings) -> AsyncIterator[Pool]:
 @pytest.fixture(scope="module")
 def database(stack: Mapping[str, str]) -> Iterator[Settings]:
     """A migrated database for the tests of one module, which need no topic and no bucket."""
-    name, base = f"m{uuid.uuid4().hex[:16]}", stack["DATABASE_URL"].removesuffix("gengui")
-    asyncio.run(_execute(f"{base}postgres", f"CREATE DATABASE {name} TEMPLATE gengui STRATEGY FILE_COPY"))
-    yield load_settings({**stack, "DATABASE_URL": base + name}, env_files=())
-    asyncio.run(_execute(f"{base}postgres", f"DROP DATABASE {name} WITH (FORCE)"))
+    with asyncio.Runner() as runner:
+        made = new_database(stack)
+        yield load_settings({**stack, "DATABASE_URL": runner.run(made.__aenter__())}, env_files=())
+        runner.run(made.__aexit__(None, None, None))
 
 
 @pytest_asyncio.fixture

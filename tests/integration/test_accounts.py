@@ -1,0 +1,100 @@
+"""API keys and idempotency keys against PostgreSQL."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key, seed_user
+from gengui_stream.accounts.idempotency import Reservation, answer, reserve
+from gengui_stream.errors import TransientError
+from gengui_stream.identifiers import new_id
+from gengui_stream.postgres.pool import Pool
+
+pytestmark = pytest.mark.stack
+
+
+async def everything(pool: Pool) -> str:
+    """Whatever the tables of accounts hold, as text."""
+    rows = [row for table in ("users", "api_keys", "idempotency_keys") for row in await pool.fetch(f"TABLE {table}")]
+    return "\n".join(map(str, rows))
+
+
+async def test_a_key_says_whose_it_is(emptied: Pool) -> None:
+    key = await seed_user(emptied, "one@example.com", "worker")
+    principal = await authenticate(emptied, key)
+    [user] = await emptied.fetch("SELECT user_id FROM users")
+    assert principal == Principal(user["user_id"], "worker")
+
+
+async def test_only_its_hash_is_kept(emptied: Pool) -> None:
+    key = await seed_user(emptied, "one@example.com", "user")
+    public, secret = key.removeprefix("gg_").split("_", 1)
+    kept = await everything(emptied)
+    assert public in kept
+    assert secret not in kept
+    assert await emptied.fetchval("SELECT secret_hash FROM api_keys") == hash_key(key)
+
+
+async def test_a_second_key_leaves_the_first_good_and_the_user_one(emptied: Pool) -> None:
+    first = await seed_user(emptied, "one@example.com", "user")
+    second = await seed_user(emptied, "one@example.com", "admin")
+    assert first != second
+    assert await emptied.fetchval("SELECT count(*) FROM users") == 1
+    assert await authenticate(emptied, first) == await authenticate(emptied, second)
+    assert await emptied.fetchval("SELECT role FROM users") == "admin"
+
+
+async def test_a_revoked_key_is_nobodys(emptied: Pool) -> None:
+    key, other = [await seed_user(emptied, "one@example.com", "user") for _ in range(2)]
+    await emptied.execute("UPDATE api_keys SET revoked_at = now() WHERE secret_hash = $1", hash_key(key))
+    assert await authenticate(emptied, key) is None
+    assert await authenticate(emptied, other) is not None
+
+
+@pytest.mark.parametrize("change", ["last", "id", "case", "longer", "shorter", "blank", "nul", "nothing", "other"])
+async def test_a_key_that_is_not_exactly_one_is_nobodys(emptied: Pool, change: str) -> None:
+    key = await seed_user(emptied, "one@example.com", "user")
+    last = "A" if key[-1] != "A" else "B"
+    changed = {
+        "last": key[:-1] + last,
+        "id": "gg_00000000" + key[11:],
+        "case": key.upper(),
+        "longer": key + last,
+        "shorter": key[:-1],
+        "blank": key + "\n",
+        "nul": key[:-1] + "\x00",
+        "nothing": "",
+        "other": "gg_%_" + key[12:],
+    }
+    assert await authenticate(emptied, changed[change]) is None
+
+
+async def test_of_many_tries_under_one_key_one_reservation_holds(emptied: Pool) -> None:
+    owner, ids = new_id(), [new_id() for _ in range(8)]
+    held = await asyncio.gather(*(reserve(emptied, owner, "k", b"hash", each) for each in ids))
+    [reservation] = set(held)
+    assert reservation.generation_id in ids
+    assert reservation.response is None
+
+
+async def test_a_reservation_is_kept_with_its_answer(emptied: Pool) -> None:
+    owner, mine = new_id(), new_id()
+    await reserve(emptied, owner, "k", b"hash", mine)
+    await answer(emptied, owner, "k", "2:41", "{}")
+    assert await reserve(emptied, owner, "k", b"other", new_id()) == Reservation(b"hash", mine, "2:41", "{}")
+
+
+async def test_another_owners_key_is_another_key(emptied: Pool) -> None:
+    mine, yours = new_id(), new_id()
+    first = await reserve(emptied, UUID(int=1), "k", b"hash", mine)
+    second = await reserve(emptied, UUID(int=2), "k", b"hash", yours)
+    assert (first.generation_id, second.generation_id) == (mine, yours)
+
+
+async def test_away_is_not_refused(emptied: Pool) -> None:
+    """Nobody may be told that a key is wrong because the database could not be asked."""
+    key = await seed_user(emptied, "one@example.com", "user")
+    await emptied.close()
+    with pytest.raises(TransientError):
+        await authenticate(emptied, key)

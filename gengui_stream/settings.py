@@ -6,12 +6,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
-from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gengui_stream.addresses import Brokers, DatabaseUrl, HttpAddress, RedisUrl
 from gengui_stream.errors import ConfigurationError
 
 DEV_ENV: Final = Path(".gengui/dev.env")
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console in a terminal, else JSON")
     shutdown_grace_s: Seconds = Field(10, description="seconds a process may take to end after SIGTERM")
 
-    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port of brokers, comma separated")
+    kafka_bootstrap_servers: Brokers = Field("127.0.0.1:9092", description="host:port of brokers, comma separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how brokers are spoken to"
     )
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str | None = Field(None, description="needed with a SASL protocol")
     kafka_sasl_password: SecretStr | None = Field(None, description="needed with a SASL protocol")
-    kafka_ca_file: Path | None = Field(
+    kafka_ca_file: FilePath | None = Field(
         None, description="PEM file of the authority that signed the brokers' certificate"
     )
     kafka_session_timeout_s: Annotated[int, Field(ge=1, le=300)] = Field(
@@ -72,7 +73,7 @@ class Settings(BaseSettings):
     )
     in_flight_window_s: Seconds = Field(60, description="window of the live tables' event counts")
 
-    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name; else DB_*")
+    database_url: DatabaseUrl | None = Field(None, description="postgresql://user:password@host:port/name; else DB_*")
     db_host: str = Field("127.0.0.1", description="used without DATABASE_URL")
     db_port: Port = Field(5432, description="used without DATABASE_URL")
     db_name: str = Field("gengui", description="used without DATABASE_URL")
@@ -83,10 +84,10 @@ class Settings(BaseSettings):
     db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed")
     db_connect_timeout: Seconds = Field(10, description="seconds to wait for a connection")
 
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
+    redis_url: RedisUrl = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
 
-    s3_endpoint: str | None = Field(None, description="URL of an S3-compatible store; unset: AWS")
-    s3_public_endpoint: str | None = Field(None, description="URL by which clients reach it, if another")
+    s3_endpoint: HttpAddress | None = Field(None, description="URL of an S3-compatible store; unset: AWS")
+    s3_public_endpoint: HttpAddress | None = Field(None, description="URL by which clients reach it, if another")
     s3_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(
         "gengui-media", description="bucket of images and thumbnails"
     )
@@ -99,7 +100,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: Port = Field(3000, description="port the API listens on; 0: any free one")
-    public_url: str | None = Field(None, description="URL by which clients reach the API; unset: from the request")
+    public_url: HttpAddress | None = Field(
+        None, description="URL by which clients reach the API; unset: from the request"
+    )
     metrics_port: Port | None = Field(
         None, description="port on HOST where the other roles serve /metrics; unset: none"
     )
@@ -125,7 +128,7 @@ class Settings(BaseSettings):
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="images a worker draws at once")
     worker_claim_idle_s: Seconds = Field(30, description="seconds of silence after which a worker's job is taken over")
     worker_transport: Literal["kafka", "redis", "http"] = Field("kafka", description="how workers publish statuses")
-    worker_api_url: str | None = Field(None, description="base URL of the API, for WORKER_TRANSPORT=http")
+    worker_api_url: HttpAddress | None = Field(None, description="base URL of the API, for WORKER_TRANSPORT=http")
     worker_api_key: SecretStr | None = Field(None, description="a worker's key, for WORKER_TRANSPORT=http")
 
     @classmethod
@@ -155,65 +158,19 @@ class Settings(BaseSettings):
         """The URL, password included: for connecting only, never for a log."""
         return self.redis_url.get_secret_value()
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        faults = [*self._kafka_faults(), *self._address_faults(), *self._worker_faults()]
-        if faults:
-            raise ValueError("\n".join(faults))
-        return self
-
-    def _kafka_faults(self) -> list[str]:
-        if self.kafka_security_protocol.startswith("SASL") and not (
-            self.kafka_sasl_mechanism and self.kafka_sasl_username and self.kafka_sasl_password
-        ):
-            return ["KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: needed with a SASL protocol"]
-        return []
-
-    def _address_faults(self) -> list[str]:
-        faults = [
-            f"KAFKA_BOOTSTRAP_SERVERS: {address[:80]!r} is not host:port"
-            for address in self.kafka_bootstrap_servers.split(",")
-            if not _is_host_port(address)
-        ]
-        if not self.database_dsn.startswith(("postgresql://", "postgres://")):
-            faults.append("DATABASE_URL: must begin with postgresql://")
-        if not self.redis_dsn.startswith(("redis://", "rediss://", "unix://")):
-            faults.append("REDIS_URL: must begin with redis://, rediss:// or unix://")
-        urls = ("s3_endpoint", "s3_public_endpoint", "public_url", "worker_api_url")
-        return faults + [f"{name.upper()}: must be an http or https URL" for name in urls if not _is_url(self, name)]
-
-    def _worker_faults(self) -> list[str]:
-        if self.worker_transport == "http" and not (self.worker_api_url and self.worker_api_key):
-            return ["WORKER_API_URL, WORKER_API_KEY: needed with WORKER_TRANSPORT=http"]
-        return []
-
-
-_url: Final = TypeAdapter(HttpUrl)
-
-
-def _is_url(settings: Settings, name: str) -> bool:
-    value = getattr(settings, name)
-    if value is None:
-        return True
-    try:
-        _url.validate_python(value)
-    except ValidationError:
-        return False
-    return True
-
-
-def _is_host_port(address: str) -> bool:
-    host, _, port = address.strip().rpartition(":")
-    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65_536
-
 
 def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Settings:
     """The settings of this process. Raises ConfigurationError naming every fault, and no secret's value."""
     values = _read(os.environ if environ is None else environ, env_files)
+    faults = _faults_together(values)
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(_faults(error)) from None
+        faults = [*_faults(error), *faults]
+    else:
+        if not faults:
+            return settings
+    raise ConfigurationError(faults)
 
 
 def _read(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, str]:
@@ -227,9 +184,17 @@ def _read(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, st
 
 
 def _faults(error: ValidationError) -> list[str]:
+    faults = error.errors(include_url=False, include_input=False)
+    return [f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
+
+
+def _faults_together(values: Mapping[str, str]) -> list[str]:
+    """Of settings that need one another: found whether or not each is well by itself."""
     faults: list[str] = []
-    for fault in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in fault["loc"]).split(".")[0].upper()
-        message = fault["msg"].removeprefix("Value error, ")
-        faults += [f"{name}: {message}"] if name else message.splitlines()
+    sasl = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+    if values.get("kafka_security_protocol", "").startswith("SASL") and not all(map(values.get, sasl)):
+        faults.append(f"{', '.join(sasl).upper()}: needed with a SASL protocol")
+    http = ("worker_api_url", "worker_api_key")
+    if values.get("worker_transport") == "http" and not all(map(values.get, http)):
+        faults.append(f"{', '.join(http).upper()}: needed with WORKER_TRANSPORT=http")
     return faults

@@ -3,6 +3,7 @@
 import ssl
 from typing import TypedDict
 
+from gengui_stream.errors import ConfigurationError
 from gengui_stream.settings import Settings
 
 
@@ -18,6 +19,7 @@ class Connection(TypedDict):
 
 
 def connection(settings: Settings) -> Connection:
+    """Raises ConfigurationError when KAFKA_CA_FILE holds no certificates."""
     password = settings.kafka_sasl_password
     return Connection(
         bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
@@ -32,4 +34,7 @@ def connection(settings: Settings) -> Connection:
 def _tls(settings: Settings) -> ssl.SSLContext | None:
     if not settings.kafka_security_protocol.endswith("SSL"):
         return None
-    return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError([f"KAFKA_CA_FILE: no certificates can be read from it: {error}"]) from error

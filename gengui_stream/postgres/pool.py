@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeAlias
 
 import asyncpg
+from asyncpg.exceptions import ClientConfigurationError
 
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.settings import Settings
 
 # Quoted: only the stubs are generic.
@@ -80,10 +81,13 @@ async def _close(pool: Pool) -> None:
 
 @contextmanager
 def transient_errors() -> Iterator[None]:
-    """Turns PostgreSQL's passing errors into TransientError; the others fly on."""
+    """Turns PostgreSQL's passing errors into TransientError, and a URL that asyncpg does not take into
+    ConfigurationError; the others fly on."""
     try:
         yield
     except TRANSIENT as error:
+        if isinstance(error, ClientConfigurationError):
+            raise ConfigurationError([f"DATABASE_URL: {error}"]) from error
         if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
             raise  # asyncpg's own DataError: an argument that no server would ever take
         raise TransientError(f"PostgreSQL: {type(error).__name__}: {error}") from error

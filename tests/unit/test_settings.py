@@ -45,9 +45,16 @@ def test_faults_between_settings_are_reported_at_once_too() -> None:
     assert "WORKER_API_KEY" in named
 
 
+def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> None:
+    found = faults({"LOG_LEVEL": "loud", "DATABASE_URL": "mysql://localhost/x", "REDIS_URL": "redis://h:port"})
+    assert {fault.split(":")[0] for fault in found} == {"LOG_LEVEL", "DATABASE_URL", "REDIS_URL"}
+
+
 @pytest.mark.parametrize(
     "environ",
     [
+        {"DATABASE_URL": "postgresql://gengui:hunter2@db:port/x"},
+        {"REDIS_URL": "redis://:hunter2@cache:99999"},
         {"DATABASE_URL": "mysql://gengui:hunter2@db/x"},
         {"REDIS_URL": "http://:hunter2@cache"},
         {"KAFKA_SASL_PASSWORD": "hunter2", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},

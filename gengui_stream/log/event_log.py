@@ -9,7 +9,7 @@ import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.log.codec import encode_headers, encode_key, encode_value
+from gengui_stream.log.codec import VALUE_MAX_BYTES, encode_headers, encode_key, encode_value
 from gengui_stream.log.positions import Position
 from gengui_stream.log.renewed_producer import REQUEST_TIMEOUT_MS, RenewedProducer
 from gengui_stream.settings import Settings
@@ -58,19 +58,26 @@ class EventLog:
         return (await self.append_many([event]))[0]
 
     async def append_many(self, events: Sequence[Event]) -> list[Position]:
-        """The positions, in the order given. Events of one generation keep their order."""
+        """The positions, in the order given. Events of one generation keep their order. Raises PermanentError, and
+        sends none, when one of them is larger than readers take."""
+        values = [_fitting(event) for event in events]
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000 + 5), self._producer.sending() as producer:
                 sent = [
-                    await producer.send(
-                        self._topic, encode_value(event), key=encode_key(event), headers=encode_headers(event)
-                    )
-                    for event in events
+                    await producer.send(self._topic, value, key=encode_key(event), headers=encode_headers(event))
+                    for event, value in zip(events, values, strict=True)
                 ]
                 records = await asyncio.gather(*sent)
         except MessageSizeTooLargeError as error:
-            raise PermanentError(f"an event is larger than the log takes: {error}") from error
+            raise PermanentError(f"an event is larger than the broker takes: {error}") from error
         except (KafkaError, TimeoutError) as error:
             _log.warning("append_failed", events=len(events), error=repr(error))
             raise TransientError(f"the log did not confirm the append: {error!r}") from error
         return [Position(record.partition, record.offset) for record in records]
+
+
+def _fitting(event: Event) -> bytes:
+    value = encode_value(event)
+    if len(value) > VALUE_MAX_BYTES:
+        raise PermanentError(f"an event of {len(value)} bytes is larger than the log takes: {VALUE_MAX_BYTES}")
+    return value

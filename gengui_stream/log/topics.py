@@ -1,8 +1,11 @@
 """The one topic, created with the settings the laws ask for; an existing one is checked, never changed."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from gengui_stream.errors import ConfigurationError, TransientError
@@ -21,16 +24,33 @@ TOPIC_CONFIGURATION: Final = {
 async def ensure_topic(settings: Settings) -> int:
     """Creates the topic where it is missing and returns its number of partitions.
 
-    Raises ConfigurationError when a topic of that name has another number of partitions: changing it would send
-    later events of a generation to another partition. Raises TransientError when no broker answers.
+    Raises ConfigurationError when a topic of that name has another number of partitions (changing it would send
+    later events of a generation to another partition) or is compacted. Raises TransientError when no broker answers.
     """
+    async with _administering(settings) as admin:
+        await _create(admin, settings)
+        await _refuse_compaction(admin, settings.events_topic)
+        return await _checked_partitions(admin, settings) or settings.events_partitions
+
+
+async def check_topic(settings: Settings) -> None:
+    """Raises ConfigurationError when there is no such topic, or it has another number of partitions. It is asked for
+    in a way that makes no broker create it."""
+    async with _administering(settings) as admin:
+        if not await _checked_partitions(admin, settings):
+            raise ConfigurationError(
+                [f"EVENTS_TOPIC: there is no topic {settings.events_topic}: run `gengui-stream migrate`"]
+            )
+
+
+@asynccontextmanager
+async def _administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
-        await _create(admin, settings)
-        return await _checked_partitions(admin, settings)
+        yield admin
     except (KafkaError, OSError) as error:
-        raise TransientError(f"the topic could not be ensured: {error!r}") from error
+        raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error!r}") from error
     finally:
         await admin.close()
 
@@ -52,9 +72,19 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> None:
             raise failure(settings.events_topic)
 
 
+async def _refuse_compaction(admin: AIOKafkaAdminClient, topic: str) -> None:
+    [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    for *_, entries in response.resources:
+        found = {name: value for name, value, *_ in entries}
+        if "compact" in (found.get("cleanup.policy") or ""):
+            fault = f"EVENTS_TOPIC: {topic} is compacted, which destroys history: set its cleanup.policy to delete"
+            raise ConfigurationError([fault])
+
+
 async def _checked_partitions(admin: AIOKafkaAdminClient, settings: Settings) -> int:
-    [described] = await admin.describe_topics([settings.events_topic])
-    found = len(described["partitions"])
+    """None (0) where there is no such topic, or the broker that answers has not heard of it yet."""
+    topics = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+    found = len(topics.get(settings.events_topic, ()))
     if found and found != settings.events_partitions:
         fault = (
             f"EVENTS_PARTITIONS: is {settings.events_partitions}, but the topic {settings.events_topic} has {found}; "

@@ -2,6 +2,8 @@ from collections.abc import Mapping, Sequence
 from ssl import SSLContext
 from typing import TypedDict
 
+from aiokafka.admin.config_resource import ConfigResource
+
 class NewTopic:
     def __init__(
         self,
@@ -24,6 +26,9 @@ class DescribedTopic(TypedDict):
     error_code: int
     partitions: list[DescribedPartition]
 
+class DescribeConfigsResponse:
+    resources: Sequence[tuple[int, str | None, int, str, Sequence[tuple[str, str | None, bool, bool, bool]]]]
+
 class AIOKafkaAdminClient:
     def __init__(
         self,
@@ -42,3 +47,4 @@ class AIOKafkaAdminClient:
     async def create_topics(self, new_topics: Sequence[NewTopic]) -> CreateTopicsResponse: ...
     async def delete_topics(self, topics: Sequence[str]) -> object: ...
     async def describe_topics(self, topics: Sequence[str] | None = None) -> list[DescribedTopic]: ...
+    async def describe_configs(self, config_resources: Sequence[ConfigResource]) -> list[DescribeConfigsResponse]: ...

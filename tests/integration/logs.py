@@ -1,0 +1,42 @@
+"""Putting things on a real log and projecting what is there, once."""
+
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaProducer
+
+from gengui_stream.log.connection import connection
+from gengui_stream.log.positions import Position
+from gengui_stream.log.reader import Record, open_reader
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections.projector import Projector
+from gengui_stream.settings import Settings
+
+
+async def send_by_key(settings: Settings, key: bytes, value: bytes) -> Position:
+    """Anything at all, where our own producer would put it."""
+    producer = AIOKafkaProducer(**connection(settings))
+    await producer.start()
+    try:
+        sent = await producer.send_and_wait(settings.events_topic, value, key=key)
+    finally:
+        await producer.stop()
+    return Position(sent.partition, sent.offset)
+
+
+async def project_everything(settings: Settings, pool: Pool, *, but_last: int = 0) -> None:
+    """As an agents process that starts, reads to the end (or to so many records before it), and is gone."""
+    projector = Projector(pool, settings.events_topic)
+    start = await projector.claim(range(settings.events_partitions))
+    records = await everything(settings, start)
+    for partition in start:
+        mine = [record for record in records if record.partition == partition]
+        await projector.project(partition, mine[: len(mine) - but_last])
+
+
+async def everything(settings: Settings, start: Mapping[int, int] | None = None) -> list[Record]:
+    """Every record of the log from there on, each partition in order."""
+    found: list[Record] = []
+    async with open_reader(settings, start) as reader:
+        async for records in reader.until_end():
+            found += records
+    return found

@@ -12,9 +12,11 @@ import typer
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json, say_table
 from gengui_stream.cli.perform import perform
+from gengui_stream.errors import PermanentError
 from gengui_stream.log.codec import Undecodable, UnknownType, decode
 from gengui_stream.log.positions import parse_vector
 from gengui_stream.log.reader import Record, open_reader
+from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.recovery.history import Recorded, history
 from gengui_stream.recovery.lag import log_ends
@@ -59,6 +61,12 @@ def _start(text: str) -> dict[int, int] | None:
         raise typer.BadParameter(f"{error}; or start, or end", param_hint="--from") from None
 
 
+def _there(offsets: dict[int, int], settings: Settings) -> dict[int, int]:
+    if strange := sorted(set(offsets) - set(range(settings.events_partitions))):
+        raise PermanentError(f"{settings.events_topic} has no partition {strange[0]}")
+    return offsets
+
+
 @app.command()
 def tail(
     start: Annotated[
@@ -73,7 +81,8 @@ def tail(
     offsets, wanted = _start(start), Wanted(_checked(types or []), generation)
 
     async def work(settings: Settings) -> None:
-        begin = await log_ends(settings) if offsets is None else offsets
+        await check_topic(settings)
+        begin = await log_ends(settings) if offsets is None else _there(offsets, settings)
         async with open_reader(settings, begin) as reader:
             while follow or not reader.at_end():
                 for record in await reader.read():

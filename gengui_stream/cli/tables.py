@@ -1,5 +1,69 @@
-"""To come."""
+"""`tables`: the agents' live tables. For eyes: nothing authoritative is in them."""
+
+from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say, say_json, say_table
+from gengui_stream.cli.perform import perform
+from gengui_stream.errors import PermanentError
+from gengui_stream.log.changelogs import TABLES, read_changelog, tail_changelog
+from gengui_stream.settings import Settings
+
+app = typer.Typer(help="The agents' live tables.", no_args_is_help=True)
+
+
+def _known(name: str) -> str:
+    if name not in TABLES:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(TABLES)}")
+    return name
+
+
+@app.command("list")
+def list_tables(json: AsJson = False) -> None:
+    """List them, with how many rows each holds; none where the live tables' agents never ran."""
+
+    async def work(settings: Settings) -> None:
+        rows = {name: await _rows(settings, name) for name in TABLES}
+        if json:
+            say_json([{"table": name, "rows": rows[name], "shows": shows} for name, shows in TABLES.items()])
+        else:
+            say_table(("table", "rows", "shows"), [(name, rows[name], shows) for name, shows in TABLES.items()])
+
+    perform(work)
+
+
+async def _rows(settings: Settings, name: str) -> int | None:
+    try:
+        return len(await read_changelog(settings, name))
+    except PermanentError:
+        return None
+
+
+@app.command()
+def tail(
+    name: Annotated[str, typer.Argument(metavar="TABLE", callback=_known, help=", ".join(TABLES))],
+    follow: Annotated[bool, typer.Option(help="Print changes as they come, not the table as it stands.")] = True,
+    json: AsJson = False,
+) -> None:
+    """Print the changes of one as they come, until Ctrl-C. A key that is gone has no value."""
+
+    async def work(settings: Settings) -> None:
+        if not follow:
+            for key, value in (await read_changelog(settings, name)).items():
+                _say_row(key, value, json)
+            return
+        async for key, value in tail_changelog(settings, name):
+            _say_row(key, value, json)
+
+    perform(work)
+
+
+def _say_row(key: str, value: object, json: bool) -> None:
+    if json:
+        say_json({"key": key, "value": value})
+    elif isinstance(value, dict):
+        say(f"{key}  " + "  ".join(f"{field}={part}" for field, part in value.items()))
+    else:
+        say(f"{key}  {'(gone)' if value is None else value}")

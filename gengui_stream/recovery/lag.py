@@ -7,6 +7,7 @@ from typing import Final
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.reader import LogReader, open_reader
+from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import positions
 from gengui_stream.settings import Settings
@@ -26,7 +27,8 @@ class PartitionLag:
 
 
 async def measure_lag(settings: Settings, pool: Pool) -> list[PartitionLag]:
-    """One a partition. Raises TransientError when a server is away or does not know a partition."""
+    """One a partition. Raises TransientError when a server is away, ConfigurationError when the topic is another."""
+    await check_topic(settings)
     with transient_errors():
         rows = await pool.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
     held = dict.fromkeys(range(settings.events_partitions), 0)

@@ -13,6 +13,7 @@ import asyncpg
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.reader import LogReader, Record, open_reader
+from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projections import generation_requests, positions, timeline
 from gengui_stream.projections.folding import Entry
@@ -34,10 +35,13 @@ REQUESTS: Final = f"SELECT {generation_requests.COLUMNS} FROM generation_request
 
 
 async def verify(settings: Settings, progress: Progress = lambda done, total: None) -> Report:
-    """Compares everything. Raises TransientError when a server is away, which says nothing about the rows."""
+    """Compares everything. Raises TransientError when a server is away, and ConfigurationError when
+    the topic is another: neither says anything about the rows."""
     report = Report()
     async with opened_snapshot(settings) as connection:
         held = await connection.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
+        if held:
+            await check_topic(settings)
         total = sum(row["next_offset"] - row["start_offset"] for row in held)
         for position in held:
             check = _PartitionCheck(settings, connection, report, position)

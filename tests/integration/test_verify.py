@@ -5,34 +5,22 @@ from datetime import UTC, datetime
 from typing import Final
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
-from gengui_stream.log.connection import connection
 from gengui_stream.log.event_log import EventLog
-from gengui_stream.log.reader import open_reader
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.projector import Projector
 from gengui_stream.recovery.report import Report
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import wide_history
+from tests.integration.logs import project_everything, send_by_key
 from tests.integration.projections import TABLES
 
 pytestmark = pytest.mark.stack
 
 NOW: Final = datetime.now(UTC)
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
-
-
-async def project_everything(settings: Settings, pool: Pool) -> None:
-    projector = Projector(pool, settings.events_topic)
-    start = await projector.claim(range(settings.events_partitions))
-    async with open_reader(settings, start) as reader:
-        async for records in reader.until_end():
-            for partition in {record.partition for record in records}:
-                await projector.project(partition, [r for r in records if r.partition == partition])
 
 
 def recent(number: int) -> Sequence[Event]:
@@ -50,16 +38,6 @@ async def a_good_database(settings: Settings, pool: Pool, event_log: EventLog) -
     await send_by_key(settings, str(stuck[0].generation_id).encode(), b"{")
     await event_log.append_many(stuck[:2])
     await project_everything(settings, pool)
-
-
-async def send_by_key(settings: Settings, key: bytes, value: bytes) -> None:
-    """Anything at all, where our own producer would put it."""
-    producer = AIOKafkaProducer(**connection(settings))
-    await producer.start()
-    try:
-        await producer.send_and_wait(settings.events_topic, value, key=key)
-    finally:
-        await producer.stop()
 
 
 TAMPERING: Final = {

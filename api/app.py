@@ -9,31 +9,32 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from api import documentation, generations, health, history, worker_events
+from api import changing, creating, documentation, health, reading, streams, worker_events
 from api.problems import Refusal, problem_response
+from api.requests import CORRELATION_ID, TRACEPARENT
 from api.services import HOLDER, Holder
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+VALID_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+VALID_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 _log = structlog.get_logger(__name__)
 
 
 def routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/generations", generations.create),
-        web.get("/v1/generations", generations.page, allow_head=False),
-        web.get("/v1/generations/{id}", generations.get, allow_head=False),
-        web.delete("/v1/generations/{id}", generations.delete),
-        web.post("/v1/generations/{id}/cancel", generations.cancel),
-        web.post("/v1/generations/{id}/retry", generations.retry),
-        web.get("/v1/generations/{id}/events", history.history, allow_head=False),
-        web.get("/v1/generations/{id}/stream", history.stream_one, allow_head=False),
-        web.get("/v1/stream", history.stream_all, allow_head=False),
+        web.post("/v1/generations", creating.create),
+        web.get("/v1/generations", reading.page),
+        web.get("/v1/generations/{id}", reading.get),
+        web.delete("/v1/generations/{id}", changing.delete),
+        web.post("/v1/generations/{id}/cancel", changing.cancel),
+        web.post("/v1/generations/{id}/retry", creating.retry),
+        web.get("/v1/generations/{id}/events", reading.history),
+        web.get("/v1/generations/{id}/stream", streams.stream_one, allow_head=False),
+        web.get("/v1/stream", streams.stream_all, allow_head=False),
         web.post("/v1/worker/events", worker_events.report),
         web.get("/livez", health.livez),
         web.get("/readyz", health.readyz),
@@ -56,13 +57,14 @@ async def _observed(request: web.Request, handler: Handler) -> web.StreamRespons
     """Names the request, and logs and measures how it was answered."""
     started = time.perf_counter()
     asked = request.headers.get("X-Request-ID", "")
-    request["correlation_id"] = asked if REQUEST_ID.fullmatch(asked) else str(new_id())
+    request[CORRELATION_ID] = asked if VALID_REQUEST_ID.fullmatch(asked) else str(new_id())
     trace = request.headers.get("traceparent", "")
-    request["traceparent"] = trace if TRACEPARENT.fullmatch(trace) else None
+    if VALID_TRACEPARENT.fullmatch(trace):
+        request[TRACEPARENT] = trace
     response = await handler(request)
     seconds = time.perf_counter() - started
     if not response.prepared:
-        response.headers["X-Request-ID"] = request["correlation_id"]
+        response.headers["X-Request-ID"] = request[CORRELATION_ID]
     _measure(request, response.status, seconds)
     return response
 
@@ -84,14 +86,16 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except Refusal as refusal:
         return problem_response(refusal)
     except TransientError as error:
-        _log.warning("unavailable", error=str(error), correlation_id=request["correlation_id"])
+        _log.warning("unavailable", error=str(error), correlation_id=request[CORRELATION_ID])
         detail = "a server behind this one is away; nothing is lost: try again with the same Idempotency-Key"
         return problem_response(Refusal(503, "unavailable", detail, headers={"Retry-After": "1"}))
     except web.HTTPException as error:
         return _http_problem(request, error)
-    except Exception:  # noqa: BLE001 - answered without a detail, and logged with all of them
-        _log.exception("request_failed", path=request.path, correlation_id=request["correlation_id"])
-        detail = f"something is wrong on our side; quote request {request['correlation_id']}"
+    except Exception:
+        _log.exception("request_failed", path=request.path, correlation_id=request[CORRELATION_ID])
+        if request.get(streams.STREAMING):  # an answer has begun: all that can be said is that it is over
+            raise
+        detail = f"something is wrong on our side; quote request {request[CORRELATION_ID]}"
         return problem_response(Refusal(500, "internal", detail))
 
 

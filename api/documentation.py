@@ -6,7 +6,7 @@ from typing import Final
 import swagger_ui_bundle
 from aiohttp import web
 
-from api.generations import json_response
+from api.answers import json_response
 from schemas.openapi import openapi_document
 
 ASSETS: Final = Path(swagger_ui_bundle.swagger_ui_path)

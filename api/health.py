@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.generations import json_response
+from api.answers import json_response
 from api.services import HOLDER, Services
 from gengui_stream.errors import GenGuiError
 from gengui_stream.log.topics import ensure_topic

@@ -1,6 +1,6 @@
 """Reading requests strictly: bodies, queries, headers. Everything that is not right is refused by name."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -13,6 +13,10 @@ from gengui_stream.log.positions import Position
 
 WAIT_MAX_S: Final = 60
 
+CORRELATION_ID: Final = web.RequestKey("correlation_id", str)
+TRACEPARENT: Final = web.RequestKey("traceparent", str)
+"""There when the client sent a valid one."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _moment: Final = TypeAdapter(AwareDatetime)
@@ -24,15 +28,25 @@ async def read_json(request: web.Request, max_bytes: int) -> object:
         raise Refusal(415, "unsupported_media_type", "send application/json")
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
-    body = bytearray()
-    async for chunk in request.content.iter_chunked(64 * 1024):
-        body += chunk
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+    body = await _body(request, max_bytes)
     try:
-        return orjson.loads(bytes(body))
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "malformed_json", f"the body is not JSON: {error}") from None
+
+
+async def _body(request: web.Request, max_bytes: int) -> bytes:
+    """Unpacked where it is packed: the limit is for what comes out."""
+    body = bytearray()
+    try:
+        async for chunk in request.content.iter_chunked(64 * 1024):
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+    except web.RequestPayloadError as error:
+        detail = f"the body is not as its headers say: {type(error).__name__}"
+        raise Refusal(400, "malformed_body", detail, headers={"Connection": "close"}) from None
+    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> Refusal:
@@ -74,6 +88,7 @@ class Query:
             return None
         if not value or len(value) > max_length or "\x00" in value or not _encodable(value):
             self._faults.append(fault(name, f"must have 1 to {max_length} characters of plain text"))
+            return None
         return value
 
     def number(self, name: str, default: int, lowest: int, highest: int) -> int:
@@ -90,10 +105,20 @@ class Query:
         if value is None:
             return None
         try:
-            return _moment.validate_python(value.replace(" ", "+"))
-        except ValidationError:
+            return self.placed(_moment.validate_python(value.replace(" ", "+")))
+        except ValueError:
             self._faults.append(fault(name, "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"))
             return None
+
+    @staticmethod
+    def placed(moment: datetime) -> datetime:
+        """In UTC. Raises ValueError for what has no place there: no zone, or beyond the ends of the calendar."""
+        if moment.tzinfo is None:
+            raise ValueError("no zone")
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(str(error)) from error
 
     def choices(self, name: str, allowed: tuple[str, ...]) -> tuple[str, ...] | None:
         value = self._values.get(name)
@@ -137,7 +162,7 @@ def wait_seconds(request: web.Request) -> int:
     """`Prefer: wait=n`, at most a minute; other preferences are ignored, as RFC 7240 has it."""
     for header in request.headers.getall("Prefer", []):
         for preference in header.split(","):
-            name, _, value = preference.strip().partition("=")
+            name, _, value = (part.strip() for part in preference.partition(";")[0].partition("="))
             if name.lower() == "wait" and value.isascii() and value.isdigit() and len(value) < 6:
                 return min(int(value), WAIT_MAX_S)
     return 0

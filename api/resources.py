@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 
 from gengui_stream.media.object_store import ObjectStore
+from schemas.events import GenerationRequested
 
 
 class StoredThumbnail(TypedDict):
@@ -55,6 +56,32 @@ def generation(row: asyncpg.Record, store: ObjectStore, base_url: str) -> dict[s
         "deadline": row["deadline"],
         "retried_from": row["retried_from"],
         "urls": urls(row["generation_id"], base_url),
+    }
+
+
+def requested(event: GenerationRequested, base_url: str) -> dict[str, object]:
+    """The resource as the fold of this one event has it: nothing needs to be read."""
+    return {
+        "id": event.generation_id,
+        "status": "queued",
+        "version": 1,
+        "model": event.model,
+        "provider": event.provider,
+        "attempt": 1,
+        "prompt": event.prompt,
+        "seed": event.seed,
+        "width": event.width,
+        "height": event.height,
+        "progress": {"percent": None, "stage": None},
+        "outputs": [],
+        "error": None,
+        "metrics": _metrics(event.occurred_at, None, None),
+        "created_at": event.occurred_at,
+        "started_at": None,
+        "ended_at": None,
+        "deadline": event.deadline,
+        "retried_from": event.retried_from,
+        "urls": urls(event.generation_id, base_url),
     }
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from api.generations import json_response
+from api.answers import json_response
 from api.problems import fault, faults_of, invalid
 from api.requests import Query, read_json
 from api.services import principal, services
@@ -52,11 +52,17 @@ def _accepted(index: int, event_id: UUID, position: Position) -> dict[str, objec
 
 
 def _refused(index: int, item: object, why: str) -> dict[str, object]:
-    claimed = item.get("id") if isinstance(item, dict) else None
     return {
         "index": index,
-        "id": claimed if isinstance(claimed, str) and len(claimed) == 36 else None,
+        "id": _claimed_id(item),
         "outcome": "refused",
         "code": "invalid_event",
         "detail": why,
     }
+
+
+def _claimed_id(item: object) -> UUID | None:
+    try:
+        return UUID(item["id"]) if isinstance(item, dict) else None
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None

@@ -1,6 +1,6 @@
 """Requests, resources and problems of the HTTP API, version 1. Requests refuse unknown fields; responses may grow."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -123,6 +123,7 @@ class EventResource(Resource):
     """One record of the history. `ignored` says why it changed nothing; null: it was applied."""
 
     position: str = Field(description="partition:offset in the log")
+    generation_id: UUID
     type: str
     event_id: UUID | None
     attempt: int | None
@@ -159,4 +160,14 @@ class Problem(Resource):
     errors: list[FieldFault] | None = None
 
 
-PageLimit = Annotated[int, Field(ge=1, le=100)]
+class Liveness(Resource):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Readiness(Resource):
+    """Each server behind the API by name: `ok`, or what is wrong with it."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str]

@@ -14,7 +14,7 @@ from schemas.events import (
     GenerationProgressed,
     GenerationStarted,
 )
-from schemas.http import Resource
+from schemas.http import Request, Resource
 
 WORKER_BATCH_MAX = 500
 
@@ -31,6 +31,12 @@ WorkerEvent: TypeAlias = Annotated[
 """The events that a worker may report; everything else is not a worker's to say."""
 
 
+class WorkerEvents(Request):
+    """What a worker sends. A fault in one event refuses that event, and not the others."""
+
+    events: list[WorkerEvent] = Field(min_length=1, max_length=WORKER_BATCH_MAX)
+
+
 class WorkerEventOutcome(Resource):
     """What became of one event of the batch, by its place in it."""
 
@@ -43,6 +49,6 @@ class WorkerEventOutcome(Resource):
 
 
 class WorkerEventOutcomes(Resource):
-    """One outcome an event, in the order sent. `events` of the request is a list of WorkerEvent."""
+    """One outcome an event, in the order sent."""
 
     data: list[WorkerEventOutcome]

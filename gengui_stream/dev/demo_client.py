@@ -16,17 +16,11 @@ from schemas.http import EventPage, EventResource, GenerationResource
 TIMEOUT_S: Final = 30
 
 
-class OwnedEvent(EventResource):
-    """One event of an owner's live stream."""
-
-    generation_id: UUID
-
-
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """An event, and when the whole of it was here: by the wall clock, and by the one that never jumps."""
 
-    event: OwnedEvent
+    event: EventResource
     at: datetime
     clock: float
 
@@ -85,7 +79,7 @@ async def _arrivals(content: aiohttp.StreamReader) -> AsyncIterator[Arrival]:
     while line := await content.readline():
         if line.startswith(b"data: "):
             at, clock = datetime.now(UTC), time.monotonic()
-            yield Arrival(OwnedEvent.model_validate_json(line[len(b"data: ") :]), at, clock)
+            yield Arrival(EventResource.model_validate_json(line[len(b"data: ") :]), at, clock)
     raise TransientError("the live stream ended")
 
 

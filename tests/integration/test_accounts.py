@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 
 from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key, seed_user
-from gengui_stream.accounts.idempotency import Reservation, answer, reserve
+from gengui_stream.accounts.idempotency import Reservation, reserve, settle
 from gengui_stream.errors import TransientError
-from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import Pool
+from tests.integration.running import a_request
 
 pytestmark = pytest.mark.stack
 
@@ -70,26 +70,25 @@ async def test_a_key_that_is_not_exactly_one_is_nobodys(emptied: Pool, change: s
     assert await authenticate(emptied, changed[change]) is None
 
 
-async def test_of_many_tries_under_one_key_one_reservation_holds(emptied: Pool) -> None:
-    owner, ids = new_id(), [new_id() for _ in range(8)]
-    held = await asyncio.gather(*(reserve(emptied, owner, "k", b"hash", each) for each in ids))
+async def test_of_many_tries_under_one_key_one_event_holds(emptied: Pool) -> None:
+    tries = [a_request(owner_id=UUID(int=1)) for _ in range(8)]
+    held = await asyncio.gather(*(reserve(emptied, "k", b"hash", each) for each in tries))
     [reservation] = set(held)
-    assert reservation.generation_id in ids
-    assert reservation.response is None
+    assert reservation.event in tries
+    assert reservation.position is None
 
 
-async def test_a_reservation_is_kept_with_its_answer(emptied: Pool) -> None:
-    owner, mine = new_id(), new_id()
-    await reserve(emptied, owner, "k", b"hash", mine)
-    await answer(emptied, owner, "k", "2:41", "{}")
-    assert await reserve(emptied, owner, "k", b"other", new_id()) == Reservation(b"hash", mine, "2:41", "{}")
+async def test_a_reservation_keeps_the_first_position(emptied: Pool) -> None:
+    mine = a_request(owner_id=UUID(int=1))
+    await reserve(emptied, "k", b"hash", mine)
+    assert [await settle(emptied, UUID(int=1), "k", position) for position in ("2:41", "2:42")] == ["2:41", "2:41"]
+    later = a_request(owner_id=UUID(int=1))
+    assert await reserve(emptied, "k", b"other", later) == Reservation(b"hash", mine, "2:41")
 
 
 async def test_another_owners_key_is_another_key(emptied: Pool) -> None:
-    mine, yours = new_id(), new_id()
-    first = await reserve(emptied, UUID(int=1), "k", b"hash", mine)
-    second = await reserve(emptied, UUID(int=2), "k", b"hash", yours)
-    assert (first.generation_id, second.generation_id) == (mine, yours)
+    both = [a_request(owner_id=UUID(int=number)) for number in (1, 2)]
+    assert [(await reserve(emptied, "k", b"hash", each)).event for each in both] == both
 
 
 async def test_away_is_not_refused(emptied: Pool) -> None:

@@ -1,43 +1,35 @@
-"""One generation's history as recorded, and live streams of it and of all an owner has."""
+"""Live streams: one generation's history as it grows, and everything that an owner has."""
 
 import time
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import structlog
 from aiohttp import web
 
 from api import resources
-from api.generations import json_response, own_row, reach
 from api.problems import fault, invalid
-from api.requests import Query, generation_id_of
+from api.reading import own_row, reach
+from api.requests import CORRELATION_ID, Query, generation_id_of
 from api.services import Services, principal, services
-from gengui_stream.log.positions import Position, format_vector, parse_vector
+from gengui_stream.errors import TransientError
+from gengui_stream.log.positions import format_vector, parse_vector
 from gengui_stream.queries import generations, histories
 
-HISTORY_DEFAULT, HISTORY_MAX = 500, 1_000
-CHUNK: Final = 500
-COMMENT_EVERY_S: Final = 15.0
+CHUNK: Final = 200
+"""Events of a partition that are read at once, and held for a client that takes them slowly."""
 
+COMMENT_EVERY_S = 15.0
 
-async def history(request: web.Request) -> web.Response:
-    who, has = await principal(request), services(request)
-    await reach(request, has, who.user_id)
-    query = Query(request, "limit", "cursor")
-    limit = query.number("limit", HISTORY_DEFAULT, 1, HISTORY_MAX)
-    cursor = query.text("cursor", 40)
-    after = -1
-    if cursor is not None:
-        try:
-            after = Position.parse(cursor).offset
-        except ValueError:
-            query.refuse("cursor", "is not one that this API gave: use next_cursor of the page before, unchanged")
-    query.check()
-    generation_id = generation_id_of(request)
-    await own_row(has, generation_id, who.user_id)
-    rows = await histories.of_generation(has.pool, generation_id, after, limit + 1)
-    found = [resources.event(row) for row in rows[:limit]]
-    return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
+BEGINNING: Final = "beginning"
+"""The place before the first event. An empty one would be forgotten by browsers."""
+
+STREAMING: Final = web.RequestKey("streaming", bool)
+"""Set when an answer has begun that cannot be replaced by a problem document any more."""
+
+_log = structlog.get_logger(__name__)
 
 
 async def stream_all(request: web.Request) -> web.StreamResponse:
@@ -65,15 +57,29 @@ async def _start(request: web.Request, has: Services, *, from_beginning: bool) -
     partitions = range(has.settings.events_partitions)
     last_id = request.headers.get("Last-Event-ID")
     if last_id:
-        try:
-            vector = parse_vector(last_id)
-        except ValueError as error:
-            raise invalid([fault("Last-Event-ID", str(error))]) from None
-        return {partition: vector.get(partition, -1) for partition in partitions}
+        seen = _vector(last_id, len(partitions))
+        return {partition: seen.get(partition, -1) for partition in partitions}
     if from_beginning:
         return dict.fromkeys(partitions, -1)
     projected = await histories.projected(has.pool, has.settings.events_topic)
     return {partition: projected.get(partition, 0) - 1 for partition in partitions}
+
+
+def _place(seen: dict[int, int]) -> str:
+    return format_vector({partition: offset for partition, offset in seen.items() if offset >= 0}) or BEGINNING
+
+
+def _vector(text: str, partitions: int) -> dict[int, int]:
+    """The opposite of `_place`."""
+    if text == BEGINNING:
+        return {}
+    try:
+        vector = parse_vector(text)
+    except ValueError as error:
+        raise invalid([fault("Last-Event-ID", str(error))]) from None
+    if max(vector) >= partitions:
+        raise invalid([fault("Last-Event-ID", f"there are partitions 0 to {partitions - 1}")])
+    return vector
 
 
 class _Stream:
@@ -90,20 +96,27 @@ class _Stream:
 
     async def serve(self) -> web.StreamResponse:
         with self._has.hub.listening(self._owner_id) as bell:
+            self._request[STREAMING] = True
             await self._response.prepare(self._request)
-            await self._write(f"retry: 1000\nid: {format_vector(self._seen)}\n\n")
-            try:
+            with suppress(ConnectionResetError):
+                await self._write(f"retry: 1000\nid: {_place(self._seen)}\n\n")
                 while not self._has.hub.closing.is_set():
-                    if not await self._send_new():
-                        if await self._finished():
-                            await self._write("event: end\ndata: {}\n\n")
-                            return self._response
-                        await self._keep_alive()
-                        await bell.ring()
+                    if await self._has_ended():
+                        await self._write("event: end\ndata: {}\n\n")
+                        return self._response
+                    await bell.ring(await self._keep_alive())
                 await self._write(": the server is going away; come back with Last-Event-ID\n\n")
-            except ConnectionResetError:
-                pass
         return self._response
+
+    async def _has_ended(self) -> bool:
+        """Sends everything new; whether that was all for ever. While the database is away nothing is new."""
+        try:
+            while await self._send_new() and not self._has.hub.closing.is_set():
+                pass
+            return await self._finished()
+        except TransientError as error:
+            _log.warning("stream_interrupted", error=str(error), correlation_id=self._request[CORRELATION_ID])
+            return False
 
     async def _send_new(self) -> bool:
         rows = await self._read()
@@ -111,7 +124,7 @@ class _Stream:
         for row in rows:
             self._seen[row["partition"]] = row["log_offset"]
             body = resources.dump(resources.event(row)).decode()
-            lines.append(f"id: {format_vector(self._seen)}\nevent: {row['type']}\ndata: {body}\n\n")
+            lines.append(f"id: {_place(self._seen)}\nevent: {row['type']}\ndata: {body}\n\n")
         if lines:
             await self._write("".join(lines))
         return bool(lines)
@@ -128,9 +141,11 @@ class _Stream:
         row = await generations.find(self._has.pool, self._only, self._owner_id)
         return row is None or (resources.settled(row) and row["log_offset"] <= self._seen[row["partition"]])
 
-    async def _keep_alive(self) -> None:
+    async def _keep_alive(self) -> float:
+        """Says something where nothing was said for long; seconds until that is due again."""
         if time.monotonic() - self._written_at >= COMMENT_EVERY_S:
             await self._write(": still here\n\n")
+        return max(0.0, self._written_at + COMMENT_EVERY_S - time.monotonic())
 
     async def _write(self, text: str) -> None:
         await self._response.write(text.encode())

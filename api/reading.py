@@ -1,0 +1,126 @@
+"""One generation, a page of them, one's history; each as of a position when asked for it."""
+
+import base64
+import time
+from datetime import datetime
+from typing import Final, get_args
+from uuid import UUID
+
+import asyncpg
+from aiohttp import web
+
+from api import resources
+from api.answers import json_response
+from api.problems import Refusal, not_found
+from api.requests import Query, generation_id_of, min_position
+from api.services import Services, base_url, principal, services
+from gengui_stream.log.positions import Position
+from gengui_stream.queries import generations, histories
+from schemas.http import StatusName
+
+POSITION_WAIT_S: Final = 5.0
+LOOK_EVERY_S: Final = 0.25
+PAGE_DEFAULT, PAGE_MAX = 50, 100
+HISTORY_DEFAULT, HISTORY_MAX = 500, 1_000
+STATUSES: Final = get_args(StatusName)
+NO_CURSOR: Final = "is not one that this API gave: use next_cursor of the page before, unchanged"
+
+
+async def get(request: web.Request) -> web.Response:
+    who, has = await principal(request), services(request)
+    Query(request).check()
+    await reach(request, has, who.user_id)
+    row = await own_row(has, generation_id_of(request), who.user_id)
+    return json_response(resources.generation(row, has.store, base_url(request)))
+
+
+async def page(request: web.Request) -> web.Response:
+    who, has = await principal(request), services(request)
+    query = Query(request, "status", "provider", "q", "created_after", "created_before", "limit", "cursor")
+    filters = generations.Filters(
+        statuses=query.choices("status", STATUSES),
+        provider=query.text("provider", 100),
+        text=query.text("q", 200),
+        created_after=query.moment("created_after"),
+        created_before=query.moment("created_before"),
+    )
+    limit = query.number("limit", PAGE_DEFAULT, 1, PAGE_MAX)
+    after = _cursor(query)
+    query.check()
+    await reach(request, has, who.user_id)
+    rows = await generations.page(has.pool, who.user_id, filters, after, limit + 1)
+    base = base_url(request)
+    found = [resources.generation(row, has.store, base) for row in rows[:limit]]
+    return json_response({"data": found, "next_cursor": _next(rows, limit)})
+
+
+async def history(request: web.Request) -> web.Response:
+    who, has = await principal(request), services(request)
+    query = Query(request, "limit", "cursor")
+    limit = query.number("limit", HISTORY_DEFAULT, 1, HISTORY_MAX)
+    after = _offset(query)
+    query.check()
+    await reach(request, has, who.user_id)
+    generation_id = generation_id_of(request)
+    await own_row(has, generation_id, who.user_id)
+    rows = await histories.of_generation(has.pool, generation_id, after, limit + 1)
+    found = [resources.event(row) for row in rows[:limit]]
+    return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
+
+
+async def own_row(has: Services, generation_id: UUID, owner_id: UUID) -> asyncpg.Record:
+    row = await generations.find(has.pool, generation_id, owner_id)
+    if row is None:
+        raise not_found()
+    return row
+
+
+async def reach(request: web.Request, has: Services, owner_id: UUID) -> None:
+    """Waits, bounded, until the projections have what `Min-Position` names."""
+    position = min_position(request, has.settings.events_partitions)
+    if position is not None and not await reached(has, owner_id, position):
+        detail = f"the projections have not reached {position} yet; try again"
+        raise Refusal(504, "projection_behind", detail, headers={"Retry-After": "1"})
+
+
+async def reached(has: Services, owner_id: UUID, position: Position) -> bool:
+    """Whether the projections have it, after waiting for so long as a client can be kept."""
+    deadline = time.monotonic() + POSITION_WAIT_S
+    with has.hub.listening(owner_id) as bell:
+        while not await histories.has_reached(has.pool, has.settings.events_topic, position):
+            left = deadline - time.monotonic()
+            if left <= 0 or has.hub.closing.is_set():
+                return False
+            await bell.ring(min(left, LOOK_EVERY_S))
+    return True
+
+
+def _next(rows: list[asyncpg.Record], limit: int) -> str | None:
+    if len(rows) <= limit:
+        return None
+    last = rows[limit - 1]
+    return base64.urlsafe_b64encode(f"{last['requested_at'].isoformat()} {last['generation_id']}".encode()).decode()
+
+
+def _cursor(query: Query) -> tuple[datetime, UUID] | None:
+    text = query.text("cursor", 200)
+    if text is None:
+        return None
+    try:
+        moment, generation_id = base64.urlsafe_b64decode(text.encode()).decode().split(" ")
+        return query.placed(datetime.fromisoformat(moment)), UUID(generation_id)
+    except ValueError:
+        query.refuse("cursor", NO_CURSOR)
+        return None
+
+
+def _offset(query: Query) -> int:
+    """Where a history goes on: the last offset that was seen."""
+    cursor = query.text("cursor", 40)
+    if cursor is None:
+        return -1
+    try:
+        return Position.parse(cursor).offset
+    except ValueError:
+        query.refuse("cursor", NO_CURSOR)
+        return -1

@@ -1,0 +1,119 @@
+"""Bad input: a problem document that names what is wrong, and never a 500."""
+
+import gzip
+import uuid
+from collections.abc import Mapping
+
+from schemas.http import Problem
+from tests.integration.api.client import Client
+
+CREATE = "/v1/generations"
+JSON = {"Content-Type": "application/json"}
+
+FIELDS = [
+    ({"prompt": 5}, "prompt"),
+    ({"prompt": None}, "prompt"),
+    ({"prompt": ""}, "prompt"),
+    ({"prompt": "x" * 10_001}, "prompt"),
+    ({"prompt": "x\x00"}, "prompt"),
+    ({"prompt": {"a": []}}, "prompt"),
+    ({}, "prompt"),
+    ({"prompt": "x", "width": 1000}, "width"),
+    ({"prompt": "x", "width": "512"}, "width"),
+    ({"prompt": "x", "width": 512.0}, "width"),
+    ({"prompt": "x", "height": 4096}, "height"),
+    ({"prompt": "x", "seed": -1}, "seed"),
+    ({"prompt": "x", "seed": 2**53}, "seed"),
+    ({"prompt": "x", "seed": True}, "seed"),
+    ({"prompt": "x", "colour": "red"}, "colour"),
+    ({"prompt": "x", "provider": "nobody"}, "provider"),
+    ({"prompt": "x", "model": ""}, "model"),
+    ([], "body"),
+    (7, "body"),
+    ("x", "body"),
+]
+
+
+async def test_bad_bodies_are_refused_by_the_name_of_the_field(user: Client) -> None:
+    for body, field in FIELDS:
+        status, _, found = await user.call("POST", CREATE, json=body)
+        assert (status, found["code"]) == (422, "invalid_request"), body
+        problem = Problem.model_validate(found)
+        assert [each.field for each in problem.errors or ()] == [field]
+
+
+BODIES: list[tuple[bytes, Mapping[str, str], int, str]] = [
+    (b"", JSON, 400, "malformed_json"),
+    (b"{", JSON, 400, "malformed_json"),
+    (b"\xff\xfe", JSON, 400, "malformed_json"),
+    (b'{"prompt": "\\ud800"}', JSON, 400, "malformed_json"),
+    (b'{"prompt": NaN}', JSON, 400, "malformed_json"),
+    (b"[" * 30_000 + b"]" * 30_000, JSON, 400, "malformed_json"),
+    (b'{"prompt": "x", "seed": ' + b"9" * 5_000 + b"}", JSON, 400, "malformed_json"),
+    (b'{"prompt": "x"}', {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
+    (b'{"prompt": "x"}', {"Content-Type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+    (b" " * 70_000, JSON, 413, "body_too_large"),
+    (gzip.compress(b" " * 10_000_000), {**JSON, "Content-Encoding": "gzip"}, 413, "body_too_large"),
+    (b"not gzip", {**JSON, "Content-Encoding": "gzip"}, 400, "malformed_body"),
+    (b'{"prompt": "x"}', {**JSON, "Idempotency-Key": ""}, 422, "invalid_request"),
+    (b'{"prompt": "x"}', {**JSON, "Idempotency-Key": "k" * 256}, 422, "invalid_request"),
+    (b'{"prompt": "x"}', {**JSON, "Idempotency-Key": "clé"}, 422, "invalid_request"),
+]
+
+
+async def test_bodies_that_are_none(user: Client) -> None:
+    for body, headers, status, code in BODIES:
+        answered, _, found = await user.call("POST", CREATE, data=body, headers=headers)
+        assert (answered, found["code"]) == (status, code), (body[:80], headers)
+
+
+async def test_of_a_name_that_comes_twice_the_last_counts(user: Client) -> None:
+    status, _, found = await user.call("POST", CREATE, data=b'{"prompt": "a", "prompt": "b"}', headers=JSON)
+    assert (status, found["prompt"]) == (202, "b")
+
+
+QUERIES = [
+    ("cursor=bm9uc2Vuc2U=", "cursor"),
+    ("cursor=%C3%A9", "cursor"),
+    ("cursor=MDAwMS0wMS0wMVQwMDowMDowMCsyMzo1OSAwMTk1YjdhMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDA=", "cursor"),
+    ("cursor=", "cursor"),
+    ("limit=0", "limit"),
+    ("limit=101", "limit"),
+    ("limit=ten", "limit"),
+    ("limit=%D9%A1", "limit"),
+    ("colour=red", "colour"),
+    ("status=sleeping", "status"),
+    ("status=", "status"),
+    ("status=queued&status=failed", "status"),
+    ("q=", "q"),
+    ("q=%00", "q"),
+    ("q=" + "x" * 201, "q"),
+    ("provider=" + "x" * 101, "provider"),
+    ("created_after=yesterday", "created_after"),
+    ("created_after=2026-01-31T12:00:00", "created_after"),
+    ("created_after=0001-01-01T00:00:00%2B23:59", "created_after"),
+    ("created_before=9999-12-31T23:59:59-23:59", "created_before"),
+]
+
+
+async def test_bad_queries_are_refused_by_the_name_of_the_parameter(user: Client) -> None:
+    for query, field in QUERIES:
+        status, _, found = await user.call("GET", f"{CREATE}?{query}")
+        assert (status, found["code"]) == (422, "invalid_request"), query
+        assert [each["field"] for each in found["errors"]] == [field], query
+
+
+async def test_keys_ids_positions_and_places_that_are_none(user: Client) -> None:
+    generation_id = await user.created()
+    for key in ("Bearer nonsense", "Bearer", "", "Basic eDp5", "Bearer gg_" + "x" * 5_000, "Bearer clé"):
+        status, headers, found = await user.call("GET", CREATE, headers={"Authorization": key})
+        assert (status, found["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", "Bearer")
+    for path in (f"{CREATE}/not-an-id", f"{CREATE}/{uuid.uuid4()}", f"{CREATE}/%00", "/nowhere", "/v1", f"{CREATE}/"):
+        status, _, found = await user.call("GET", path)
+        assert (status, found["code"]) == (404, "not_found"), path
+    for position in ("soon", "0", "0:", "99:1", "-1:0", "0:1,1:1", "0:" + "9" * 30):
+        status, _, found = await user.call("GET", f"{CREATE}/{generation_id}", headers={"Min-Position": position})
+        assert (status, found["errors"][0]["field"]) == (422, "Min-Position"), position
+    for cursor in ("x", "0:99999999999999999999", ""):
+        status, _, found = await user.call("GET", f"{CREATE}/{generation_id}/events?cursor={cursor}")
+        assert (status, found["errors"][0]["field"]) == (422, "cursor"), cursor

@@ -1,0 +1,97 @@
+"""GET: one, pages of many, and histories."""
+
+import uuid
+
+from gengui_stream.log.event_log import EventLog
+from tests.integration.api.client import Client, completed, failed
+from tests.integration.running import eventually
+
+LIST = "/v1/generations"
+
+
+async def test_what_belongs_to_another_is_not_there(user: Client, other: Client) -> None:
+    generation_id = await user.created()
+    paths = [
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/stream"),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+        ("DELETE", ""),
+    ]
+    for method, path in paths:
+        theirs = await other.call(method, f"{LIST}/{generation_id}{path}")
+        nobodys = await other.call(method, f"{LIST}/{uuid.uuid4()}{path}")
+        assert (theirs[0], theirs[2]) == (nobodys[0], nobodys[2])
+        assert (theirs[0], theirs[2]["code"]) == (404, "not_found"), (method, path)
+    assert (await other.get(LIST))["data"] == []
+    assert (await user.get(f"{LIST}/{generation_id}"))["status"] == "queued"
+
+
+async def test_pages_go_through_everything_once_newest_first_while_more_is_added(user: Client) -> None:
+    made = [await user.created(prompt=f"number {number}") for number in range(7)]
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = await user.get(f"{LIST}?limit=3{cursor}")
+        seen += [item["id"] for item in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+        await user.created(prompt="added meanwhile")
+    assert seen == made[::-1]
+    assert (await user.get(f"{LIST}?limit=9"))["next_cursor"] is None, "exactly as many as there are"
+
+
+async def test_filters_narrow_a_list_and_go_together(user: Client, event_log: EventLog) -> None:
+    made = [await user.created(prompt=prompt) for prompt in ("100% red", "a RED_fox", "blue \\ green")]
+    await event_log.append_many([failed(made[0])])
+
+    async def found(query: str) -> list[str]:
+        return [item["id"] for item in (await user.get(f"{LIST}?{query}"))["data"]]
+
+    await eventually(lambda: found("status=failed"))
+    assert await found("q=red") == [made[1], made[0]]
+    assert await found("q=100%25") == [made[0]]
+    assert await found("q=d_f") == [made[1]]
+    assert await found("q=%25") == [made[0]]
+    assert await found("q=%5C") == [made[2]]
+    assert await found("q=red&status=failed,completed") == [made[0]]
+    assert await found("provider=local&limit=1") == [made[2]]
+    assert await found("provider=nobody") == []
+    moment = (await user.get(f"{LIST}/{made[1]}"))["created_at"]
+    assert await found(f"created_after={moment}") == [made[2], made[1]]
+    assert await found(f"created_before={moment}") == [made[0]]
+
+
+async def test_a_position_that_is_not_reached_is_said_to_be_behind(user: Client) -> None:
+    generation_id = await user.created()
+    status, headers, found = await user.call("GET", f"{LIST}/{generation_id}", headers={"Min-Position": "0:99999"})
+    assert (status, found["code"], headers["Retry-After"]) == (504, "projection_behind", "1")
+
+
+async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(
+    user: Client, event_log: EventLog
+) -> None:
+    generation_id = await user.created()
+    await event_log.append_many([completed(generation_id), failed(generation_id), completed(generation_id)])
+    path = f"{LIST}/{generation_id}/events"
+
+    async def whole() -> bool:
+        return len((await user.get(path))["data"]) == 4
+
+    await eventually(whole)
+    everything = (await user.get(path))["data"]
+    assert [item["type"] for item in everything] == [
+        "generation.requested",
+        "generation.completed",
+        "generation.failed",
+        "generation.completed",
+    ]
+    assert [item["ignored"] is None for item in everything] == [True, True, False, False]
+    assert [item["status"] for item in everything[:2]] == ["queued", "completed"]
+    assert everything[1]["event"]["outputs"][0]["object_key"] == "users/a/media/b.png"
+    first = await user.get(f"{path}?limit=3")
+    second = await user.get(f"{path}?limit=3&cursor={first['next_cursor']}")
+    assert first["data"] + second["data"] == everything
+    assert second["next_cursor"] is None

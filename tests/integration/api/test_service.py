@@ -1,0 +1,116 @@
+"""What is there beside generations: health, metrics, the documents; methods; and an orderly end."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import aiohttp
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from api.app import routes
+from api.server import served_api
+from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from schemas.operations import OPERATIONS
+from tests.integration.api.client import DOCUMENT, Client
+from tests.integration.api.conftest import serving
+from tests.integration.projecting import projecting
+from tests.integration.running import PATIENCE_S
+
+
+async def test_the_document_is_openapi_and_names_every_route_and_no_other(user: Client) -> None:
+    served = {(route.method.lower(), route.path) for route in routes()}
+    assert {(operation.method, operation.path) for operation in OPERATIONS} == served
+    document = await user.get("/openapi.json")
+    OpenAPIV31SpecValidator(document).validate()
+    assert document == DOCUMENT
+
+
+async def test_the_page_fetches_nothing_from_elsewhere(user: Client) -> None:
+    async with user.session.get(f"{user.base}/docs") as answer:
+        page = await answer.text()
+    assert "SwaggerUIBundle" in page
+    assert "//" not in page.replace("<!doctype html>", "")
+
+
+async def test_health_and_metrics_need_no_key(user: Client) -> None:
+    await user.created()
+    for path in ("/livez", "/readyz", "/metrics", "/openapi.json"):
+        async with user.session.get(user.base + path) as answer:
+            assert answer.status == 200
+            text = await answer.text()
+    async with user.session.get(f"{user.base}/metrics") as answer:
+        text = await answer.text()
+    assert 'route="/v1/generations/{id}"' in text
+    ready = await user.get("/readyz")
+    assert ready == {"status": "ready", "checks": dict.fromkeys(("postgres", "redis", "objects", "log"), "ok")}
+
+
+async def test_until_everything_is_reached_it_lives_and_is_not_ready(settings: Settings) -> None:
+    away = settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
+    async with aiohttp.ClientSession() as session, served_api(away, asyncio.Event()) as port:
+        client = Client(session, f"http://127.0.0.1:{port}", "gg_x")
+        assert await client.get("/livez") == {"status": "alive"}
+        status, _, found = await client.call("GET", "/readyz")
+        assert (status, found["status"]) == (503, "not_ready")
+        status, headers, found = await client.call("GET", "/v1/generations")
+        assert (status, found["code"], headers["Retry-After"]) == (503, "starting", "1")
+
+
+async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(user: Client) -> None:
+    cases = [
+        ("PUT", "/v1/generations", "GET,HEAD,POST"),
+        ("OPTIONS", "/v1/generations/x", "DELETE,GET,HEAD"),
+        ("GET", "/v1/generations/x/cancel", "POST"),
+        ("HEAD", "/v1/stream", "GET"),
+        ("PATCH", "/livez", "GET,HEAD"),
+    ]
+    for method, path, allowed in cases:
+        async with user.session.request(method, user.base + path) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+            assert answer.content_type == "application/problem+json"
+
+
+async def test_head_answers_as_get_without_a_body(user: Client) -> None:
+    generation_id = await user.created()
+    for path in ("/v1/generations", f"/v1/generations/{generation_id}", f"/v1/generations/{generation_id}/events"):
+        status, headers, found = await user.call("HEAD", path)
+        assert (status, found) == (200, {})
+        assert int(headers["Content-Length"]) > 0
+
+
+async def test_urls_are_those_by_which_clients_reach_it(
+    settings: Settings, pool: Pool, session: aiohttp.ClientSession
+) -> None:
+    """As PUBLIC_URL says, else as the request does; a header that anybody can send does not count."""
+    key = await seed_user(pool, "user@example.com", "user")
+    lies = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example"}
+    public = settings.model_copy(update={"public_url": "https://images.example/core/"})
+    async with serving(settings, session) as base, serving(public, session) as hidden:
+        for address, expected in ((base, base), (hidden, "https://images.example/core")):
+            status, headers, found = await Client(session, address, key).call(
+                "POST", "/v1/generations", json={"prompt": "x"}, headers=lies
+            )
+            assert status == 202
+            assert headers["Location"] == found["urls"]["self"] == f"{expected}/v1/generations/{found['id']}"
+
+
+async def test_a_request_is_finished_before_the_end_and_streams_are_told(settings: Settings, pool: Pool) -> None:
+    key = await seed_user(pool, "user@example.com", "user")
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aiohttp.ClientSession() as session,
+        projecting(settings),
+        AsyncExitStack() as streams_open,
+    ):
+        async with serving(settings, session) as base:
+            user = Client(session, base, key)
+            stream = await streams_open.enter_async_context(user.stream("/v1/stream"))
+            await stream.next()
+            waits = {"Prefer": "wait=60"}
+            waiting = asyncio.ensure_future(user.call("POST", "/v1/generations", json={"prompt": "x"}, headers=waits))
+            await stream.events(1)
+        status, _, found = await waiting
+        assert (status, found["status"]) == (202, "queued")
+        assert await stream.rest() == []
+        assert "Last-Event-ID" in stream.seen[-1].comment

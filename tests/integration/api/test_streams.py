@@ -1,0 +1,144 @@
+"""Server-sent events: whole, live, resumable without gap or repeat, and ended in an orderly way."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from itertools import product
+
+import aiohttp
+import pytest
+
+from api import streams
+from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.identifiers import new_id
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from schemas.events import GenerationFailed
+from tests.integration.api.client import Client, completed, failed, thumbnail
+from tests.integration.api.conftest import serving
+from tests.integration.projecting import projecting
+
+ALL = "/v1/stream"
+
+
+async def test_a_stream_ends_when_everything_is_settled_and_resumes_without_gap_or_repeat(
+    user: Client, event_log: EventLog
+) -> None:
+    generation_id = await user.created()
+    path = f"/v1/generations/{generation_id}/stream"
+    async with user.stream(path) as live:
+        await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
+        whole = await live.rest()
+    kinds = ["generation.requested", "generation.completed", "thumbnail.created", "end"]
+    assert [message.event for message in whole] == kinds
+    for seen in range(1, 4):
+        async with user.stream(path, last_event_id=whole[seen - 1].id) as rest:
+            assert await rest.rest() == whole[seen:]
+
+
+async def test_a_stream_of_everything_has_each_event_once_over_many_connections(
+    user: Client, other: Client, event_log: EventLog
+) -> None:
+    """Events are made all the while; each connection reads a few and is cut, the next says where the last one was."""
+    async with user.stream(ALL) as beginning:
+        await beginning.next()
+        last_id = beginning.seen[0].id
+        making = asyncio.ensure_future(_make(user, other, event_log))
+        found: list[str] = []
+        while len(found) < 60:
+            async with user.stream(ALL, last_event_id=last_id) as stream:
+                messages = await stream.events(6)
+            found += [message.position for message in messages]
+            last_id = messages[-1].id
+        made = await making
+        once = [message.position for message in await beginning.events(60)]
+    assert Counter(found) == Counter(once) == Counter(dict.fromkeys(found, 1))
+    positions = {item["position"] for one in made for item in (await user.get(f"/v1/generations/{one}/events"))["data"]}
+    assert set(found[:60]) == positions
+
+
+async def _make(user: Client, other: Client, event_log: EventLog) -> list[str]:
+    """20 generations of three events each, and what is another's."""
+    made = []
+    for _ in range(20):
+        generation_id, _ = await user.create()
+        await other.create()
+        await event_log.append_many([completed(generation_id), failed(generation_id)])
+        made.append(generation_id)
+    return made
+
+
+async def test_a_stream_is_resumed_at_another_process(
+    settings: Settings, pool: Pool, session: aiohttp.ClientSession, event_log: EventLog
+) -> None:
+    key = await seed_user(pool, "user@example.com", "user")
+    async with projecting(settings), AsyncExitStack() as streams_open:
+        async with serving(settings, session) as base:
+            user = Client(session, base, key)
+            stream = await streams_open.enter_async_context(user.stream(ALL))
+            generation_id, _ = await user.create()
+            [requested] = await stream.events(1)
+        rest = await stream.rest()
+        assert rest == []
+        assert "Last-Event-ID" in stream.seen[-1].comment
+        await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
+        async with (
+            serving(settings, session) as base,
+            Client(session, base, key).stream(ALL, last_event_id=requested.id) as resumed,
+        ):
+            assert [message.event for message in await resumed.events(2)] == [
+                "generation.completed",
+                "thumbnail.created",
+            ]
+
+
+async def test_a_quiet_stream_says_that_it_is_there(user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "COMMENT_EVERY_S", 0.2)
+    async with user.stream(ALL) as stream:
+        await stream.next()
+        for _ in range(3):
+            message = await stream.next(within_s=1.5)
+            assert message is not None
+            assert message.comment
+
+
+async def test_a_stream_outlives_the_database(
+    user: Client, pool: Pool, settings: Settings, event_log: EventLog
+) -> None:
+    """Its connections are cut as a restart of the server would: the stream goes on with what happened."""
+    async with user.stream(ALL) as stream:
+        await stream.next()
+        generation_id, _ = await user.create()
+        await stream.events(1)
+        for _ in range(3):
+            await pool.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid() AND application_name = 'gengui-stream'"
+            )
+            await event_log.append(completed(generation_id))
+        assert [message.event for message in await stream.events(1)] == ["generation.completed"]
+
+
+async def test_a_place_that_is_none_is_refused_by_name(user: Client) -> None:
+    generation_id = await user.created()
+    bad_ids = ["0:1,0:2", "nonsense", "0", "0:x", "-1:1", "0:1,", "999:1", "0:999999999999999999999"]
+    for path, bad in product((ALL, f"/v1/generations/{generation_id}/stream"), bad_ids):
+        status, _, found = await user.call("GET", path, headers={"Last-Event-ID": bad})
+        assert (status, found["code"]) == (422, "invalid_request")
+        assert found["errors"][0]["field"] == "Last-Event-ID"
+
+
+async def test_a_reader_that_stops_for_a_while_misses_nothing_and_holds_nobody_up(
+    user: Client, event_log: EventLog
+) -> None:
+    """More than the buffers on the way can hold: the server has to wait for it."""
+    generation_id = await user.created()
+    long = failed(generation_id).model_dump() | {"error": {"code": "x", "message": "m" * 2_000, "retryable": False}}
+    late = [GenerationFailed.model_validate(long | {"id": new_id()}) for _ in range(3_000)]
+    await event_log.append_many([completed(generation_id), *late])
+    async with user.stream(f"/v1/generations/{generation_id}/stream") as stream:
+        first = await stream.events(1)
+        await user.get("/v1/generations")
+        rest = await stream.events(3_001)
+    assert len({message.position for message in first + rest}) == 3_002

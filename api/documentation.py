@@ -1,17 +1,27 @@
 """The OpenAPI document and a page to try it; everything is served from here, nothing is fetched from elsewhere."""
 
+import importlib.util
 from pathlib import Path
 from typing import Final
 
-import swagger_ui_bundle
 from aiohttp import web
 
 from api.answers import json_response
 from schemas.openapi import openapi_document
 
-ASSETS: Final = Path(swagger_ui_bundle.swagger_ui_path)
+
+def _assets() -> Path:
+    """The files of Swagger UI. The package around them is not imported: it is for other frameworks."""
+    spec = importlib.util.find_spec("swagger_ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("swagger-ui-py is not installed")
+    return Path(spec.submodule_search_locations[0]) / "static"
+
+
+ASSETS: Final = _assets()
 
 PAGE: Final = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>GenGui Stream API</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head><body><div id="docs"></div>
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
 <script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", persistAuthorization: true})</script>

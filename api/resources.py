@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from gengui_stream.log.codec import as_document
 from gengui_stream.media.object_store import ObjectStore
 from schemas.events import GenerationRequested
 
@@ -143,5 +144,5 @@ def event(row: asyncpg.Record) -> dict[str, object]:
         "version": row["version"],
         "status": row["status"],
         "ignored": row["ignored"],
-        "event": orjson.loads(row["payload"]),
+        "event": as_document(row["payload"]),
     }

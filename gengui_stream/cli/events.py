@@ -13,7 +13,7 @@ from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json, say_table
 from gengui_stream.cli.perform import perform
 from gengui_stream.errors import PermanentError
-from gengui_stream.log.codec import Undecodable, UnknownType, decode
+from gengui_stream.log.codec import Undecodable, UnknownType, as_document, decode
 from gengui_stream.log.positions import parse_vector
 from gengui_stream.log.reader import Record, open_reader
 from gengui_stream.log.topics import check_topic
@@ -141,7 +141,7 @@ def show(
 
 
 def _with_event(record: Recorded) -> dict[str, object]:
-    event = None if record.payload is None else orjson.loads(record.payload)
+    event = None if record.payload is None else as_document(record.payload)
     return {name: value for name, value in asdict(record).items() if name != "payload"} | {"event": event}
 
 

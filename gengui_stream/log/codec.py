@@ -4,9 +4,11 @@ The value of a record is the whole event as JSON and is the truth. The headers r
 mode of CloudEvents' Kafka binding (v1.0.2, section 3.2), so that routers and tools need not parse values.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -19,6 +21,9 @@ Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
 VALUE_MAX_BYTES: Final = 1_000_000
 """Kafka's own default limit of a record; a larger event could not have been appended by us."""
+
+INTEGER_MAX_CHARACTERS: Final = 18
+"""Whatever is no longer fits into 64 bits, sign included."""
 
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
@@ -117,11 +122,28 @@ def _explain(value: bytes, error: ValidationError, generation_id: UUID | None) -
 
 
 def _type_of(value: bytes) -> str:
+    found = as_document(value.decode())
+    return str(found.get("type", "?"))[:100].replace("\x00", "") if isinstance(found, dict) else "?"
+
+
+def as_document(value: str) -> object:
+    """The value of a record that was decoded, for showing it. Numbers that JSON does not have, or that do not fit,
+    become null: a field that we do not know may hold them."""
+    found: object
     try:
-        document = orjson.loads(value)
+        found = orjson.loads(value)
     except orjson.JSONDecodeError:
-        return "?"
-    return str(document.get("type", "?"))[:100].replace("\x00", "") if isinstance(document, dict) else "?"
+        found = json.loads(value, parse_constant=lambda _: None, parse_float=_finite, parse_int=_fitting)
+    return found
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
+
+
+def _fitting(text: str) -> int | None:
+    return int(text) if len(text) <= INTEGER_MAX_CHARACTERS else None
 
 
 def plausible_time(occurred_at: datetime, appended_ms: int | None) -> bool:

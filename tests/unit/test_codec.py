@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import get_args
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from gengui_stream.log.codec import (
     VALUE_MAX_BYTES,
     Undecodable,
     UnknownType,
+    as_document,
     decode,
     encode_headers,
     encode_key,
@@ -201,6 +203,27 @@ def test_an_event_of_another_schema_names_the_field(changes: dict[str, object], 
 def test_a_key_that_is_not_the_id_holds_no_generation_up(key: bytes | None, reason: str) -> None:
     found = said(encode_value(PROGRESSED), key)
     assert (found.reason, found.generation_id) == (reason, None)
+
+
+ODD_NUMBERS = ["NaN", "-Infinity", "1e999", "9" * 400, "-" + "9" * 400, "1" * 19, "-0", "1.5", "[1, [NaN, 2e888]]"]
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS)
+@pytest.mark.parametrize("type_", ["generation.started", "of.the.future"])
+def test_what_is_kept_can_be_shown_whatever_numbers_are_in_fields_we_do_not_know(number: str, type_: str) -> None:
+    """Python's own writer puts NaN into JSON; our reader of events lets it pass, most readers do not."""
+    value = encode_value(PROGRESSED)[:-1] + f', "type": "{type_}", "odd": {number}}}'.encode()
+    event = decode(encode_key(PROGRESSED), value)
+    assert not isinstance(event, Undecodable)
+    assert event.type == type_
+    shown = orjson.loads(orjson.dumps(as_document(value.decode())))
+    assert shown["type"] == type_
+    assert shown["odd"] == {
+        "1.5": 1.5,
+        "-0": 0,
+        "1" * 19: 1111111111111111111,
+        "[1, [NaN, 2e888]]": [1, [None, None]],
+    }.get(number)
 
 
 def test_a_value_at_the_limit_is_read() -> None:

@@ -68,6 +68,12 @@ LiveEvent = (
 """Events that only a generation that has not ended can take."""
 
 
+AttemptEvent = (
+    GenerationStarted | GenerationProgressed | GenerationHeartbeatReceived | GenerationFailed | GenerationRetried
+)
+"""Those that go on with an attempt, or give it up."""
+
+
 def evolve(state: Generation | None, event: Event) -> Generation | None:
     """The state after the event: the same object when the event is ignored."""
     judgement = judge(state, event)
@@ -94,7 +100,7 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
         return Ignored.TERMINAL
     if event.attempt is not None and event.attempt != state.attempt:
         return Ignored.STALE_ATTEMPT if event.attempt < state.attempt else Ignored.UNKNOWN_ATTEMPT
-    if _gives_up_the_attempt_before(state, event):
+    if _speaks_of_the_attempt_before(state, event):
         return Ignored.STALE_ATTEMPT
     match event:
         case GenerationProgressed():
@@ -113,10 +119,11 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
             return _ending(state, event)
 
 
-def _gives_up_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
-    """Told without an attempt while nobody has the new one yet: the end of the last attempt, told again."""
+def _speaks_of_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
+    """Told without an attempt while nobody has the new one yet: the end of the last attempt told again, or its worker
+    come back, which must not pass for the new one's. What it made after all, or that it was stopped, is welcome."""
     waiting = state.status is Status.QUEUED and state.attempt > 1 and event.attempt is None
-    return waiting and isinstance(event, GenerationFailed | GenerationRetried)
+    return waiting and isinstance(event, AttemptEvent)
 
 
 def _ending(

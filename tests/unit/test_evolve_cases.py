@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from gengui_stream.domain.evolve import Ignored, evolve, judge
 from gengui_stream.domain.generation import Generation, Status
 from schemas.events import (
@@ -11,8 +13,11 @@ from schemas.events import (
     GenerationCompleted,
     GenerationDispatched,
     GenerationFailed,
+    GenerationHeartbeatReceived,
+    GenerationProgressed,
     GenerationRequested,
     GenerationRetried,
+    GenerationStarted,
     Output,
 )
 from tests.events import GENERATION, NOON, OWNER
@@ -45,6 +50,32 @@ def test_a_failure_told_twice_without_an_attempt_takes_one_attempt() -> None:
     assert judge(state, LOST) is Ignored.STALE_ATTEMPT
     assert judge(state, said(GenerationRetried, reason="lost")) is Ignored.STALE_ATTEMPT
     assert state.attempt == 2
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        said(GenerationStarted, seconds=9),
+        said(GenerationProgressed, seconds=9, percent=70),
+        said(GenerationHeartbeatReceived, seconds=9),
+    ],
+)
+def test_a_lost_worker_that_comes_back_does_not_take_the_attempt_that_nobody_was_given(late: Event) -> None:
+    """Else that attempt would be waited for, and never handed over."""
+    given_up = [REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationRetried, reason="silent")]
+    state = fold(given_up)
+    assert state is not None
+    assert judge(state, late) is Ignored.STALE_ATTEMPT
+    handed_over = fold([*given_up, said(GenerationDispatched, seconds=8, provider="local"), late])
+    assert handed_over is not None
+    assert (handed_over.status, handed_over.attempt) == (Status.PROCESSING, 2)
+
+
+def test_its_result_is_taken_all_the_same() -> None:
+    done = said(GenerationCompleted, seconds=9, outputs=(Output(object_key="a"),))
+    state = fold([REQUESTED, said(GenerationDispatched, provider="local"), LOST, done])
+    assert state is not None
+    assert state.status is Status.COMPLETED
 
 
 def test_a_first_attempt_may_fail_before_anybody_said_it_was_dispatched() -> None:

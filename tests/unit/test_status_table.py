@@ -38,8 +38,8 @@ class Oracle:
 
     def _speaks_of_this_attempt(self, event: Event) -> bool:
         nobody_has_it_yet = self.status == "queued" and self.attempt > 1
-        gives_up = event.type in {"generation.failed", "generation.retried"}
-        return event.attempt == self.attempt or (event.attempt is None and not (nobody_has_it_yet and gives_up))
+        of_the_last = event.type in {"generation.failed", "generation.retried", *self.RUNS}
+        return event.attempt == self.attempt or (event.attempt is None and not (nobody_has_it_yet and of_the_last))
 
     def _take(self, event: Event) -> None:
         name = event.type

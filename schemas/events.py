@@ -74,6 +74,12 @@ class Failure(Frozen):
     retryable: bool = False
 
 
+LastHeard: TypeAlias = Annotated[
+    Moment | None,
+    Field(description="given up for silence since then: without effect if the attempt was heard of later"),
+]
+
+
 class GenerationRequested(Envelope):
     """A client asked for an image; everything that never changes afterwards."""
 
@@ -150,6 +156,7 @@ class GenerationTimedOut(Envelope):
 
     type: Literal["generation.timed_out"] = "generation.timed_out"
     reason: Text | None = None
+    last_heard_at: LastHeard = None
 
 
 class GenerationModerated(Envelope):
@@ -164,6 +171,7 @@ class GenerationRetried(Envelope):
 
     type: Literal["generation.retried"] = "generation.retried"
     reason: Text
+    last_heard_at: LastHeard = None
 
 
 class ThumbnailCreated(Envelope):

@@ -41,6 +41,7 @@ class Ignored(StrEnum):
     ALREADY_CANCEL_REQUESTED = "already_cancel_requested"
     ALREADY_DELETED = "already_deleted"
     NOT_NEWER = "not_newer"
+    HEARD_SINCE = "heard_since"
     TERMINAL = "terminal"
     STALE_ATTEMPT = "stale_attempt"
     UNKNOWN_ATTEMPT = "unknown_attempt"
@@ -96,12 +97,8 @@ def judge(state: Generation | None, event: Event) -> Generation | Ignored:
 
 
 def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
-    if state.terminal:
-        return Ignored.TERMINAL
-    if event.attempt is not None and event.attempt != state.attempt:
-        return Ignored.STALE_ATTEMPT if event.attempt < state.attempt else Ignored.UNKNOWN_ATTEMPT
-    if _speaks_of_the_attempt_before(state, event):
-        return Ignored.STALE_ATTEMPT
+    if (reason := _not_of_now(state, event)) is not None:
+        return reason
     match event:
         case GenerationProgressed():
             return _progressed(state, event)
@@ -119,11 +116,29 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
             return _ending(state, event)
 
 
+def _not_of_now(state: Generation, event: LiveEvent) -> Ignored | None:
+    """Why the event comes too late (or too early) for a generation that stands here."""
+    if state.terminal:
+        return Ignored.TERMINAL
+    if event.attempt is not None and event.attempt != state.attempt:
+        return Ignored.STALE_ATTEMPT if event.attempt < state.attempt else Ignored.UNKNOWN_ATTEMPT
+    if _speaks_of_the_attempt_before(state, event):
+        return Ignored.STALE_ATTEMPT
+    return Ignored.HEARD_SINCE if _was_heard_of_since(state, event) else None
+
+
 def _speaks_of_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
     """Told without an attempt while nobody has the new one yet: the end of the last attempt told again, or its worker
     come back, which must not pass for the new one's. What it made after all, or that it was stopped, is welcome."""
     waiting = state.status is Status.QUEUED and state.attempt > 1 and event.attempt is None
     return waiting and isinstance(event, AttemptEvent)
+
+
+def _was_heard_of_since(state: Generation, event: LiveEvent) -> bool:
+    """Given up for its silence by somebody who had not seen all that is on the log."""
+    if not isinstance(event, GenerationRetried | GenerationTimedOut) or event.last_heard_at is None:
+        return False
+    return state.last_heard_at > event.last_heard_at
 
 
 def _ending(

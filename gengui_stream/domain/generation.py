@@ -86,5 +86,11 @@ class Generation(NamedTuple):
     error: Problem | None = None
 
     @property
+    def last_heard_at(self) -> datetime:
+        """The last sign of life of the current attempt."""
+        signs = (self.requested_at, self.dispatched_at, self.started_at, self.heartbeat_at)
+        return max(sign for sign in signs if sign is not None)
+
+    @property
     def terminal(self) -> bool:
         return self.status in TERMINAL

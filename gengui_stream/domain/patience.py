@@ -41,16 +41,18 @@ class StopWaiting:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Whoever ran it is lost; there are attempts left."""
+    """Whoever ran it is lost, not heard of since then; there are attempts left."""
 
     reason: str
+    last_heard_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Out of time, or out of attempts."""
+    """Out of time, or out of attempts (and then not heard of since then)."""
 
     reason: str
+    last_heard_at: datetime | None = None
 
 
 Verdict: TypeAlias = Over | Wait | Remind | StopWaiting | TryAgain | GiveUp
@@ -63,7 +65,7 @@ def judge_attempt(state: Generation, attempt: int, now: datetime, patience: Pati
     deadline = deadline_of(state, patience)
     if now >= deadline:
         return GiveUp("the deadline passed before the generation ended")
-    quiet_at = last_heard(state) + patience.silence
+    quiet_at = state.last_heard_at + patience.silence
     if now < quiet_at:
         return Wait(min(quiet_at, deadline))
     return _silent(state, now, patience)
@@ -74,16 +76,11 @@ def deadline_of(state: Generation, patience: Patience) -> datetime:
     return state.deadline if state.deadline is not None else state.requested_at + patience.lifetime
 
 
-def last_heard(state: Generation) -> datetime:
-    """The last sign of life of the current attempt."""
-    signs = [state.requested_at, state.dispatched_at, state.started_at, state.heartbeat_at]
-    return max(sign for sign in signs if sign is not None)
-
-
 def _silent(state: Generation, now: datetime, patience: Patience) -> Verdict:
     if state.cancel_requested:
         return StopWaiting()
     if state.status is not Status.PROCESSING:
         return Remind(min(now + patience.silence, deadline_of(state, patience)))
     lost = f"nothing was heard of attempt {state.attempt} for {patience.silence.total_seconds():g} s"
-    return TryAgain(lost) if state.attempt < state.max_attempts else GiveUp(lost)
+    verdict = TryAgain if state.attempt < state.max_attempts else GiveUp
+    return verdict(lost, state.last_heard_at)

@@ -92,12 +92,19 @@ def canceled(attempt: Attempt) -> GenerationCanceled:
     return GenerationCanceled.model_validate(_common(attempt, "canceled"))
 
 
-def timed_out(attempt: Attempt, reason: str) -> GenerationTimedOut:
-    return GenerationTimedOut.model_validate({**_common(attempt, "timed_out"), "reason": reason})
+def timed_out(attempt: Attempt, reason: str, last_heard_at: datetime | None = None) -> GenerationTimedOut:
+    fields = {**_common(attempt, _given_up("timed_out", last_heard_at)), "reason": reason}
+    return GenerationTimedOut.model_validate({**fields, "last_heard_at": last_heard_at})
 
 
-def retried(attempt: Attempt, reason: str) -> GenerationRetried:
-    return GenerationRetried.model_validate({**_common(attempt, "retried"), "reason": reason})
+def retried(attempt: Attempt, reason: str, last_heard_at: datetime) -> GenerationRetried:
+    fields = {**_common(attempt, _given_up("retried", last_heard_at)), "reason": reason}
+    return GenerationRetried.model_validate({**fields, "last_heard_at": last_heard_at})
+
+
+def _given_up(what: str, last_heard_at: datetime | None) -> str:
+    """Another silence is another fact."""
+    return what if last_heard_at is None else f"{what}/{last_heard_at.isoformat()}"
 
 
 def _common(attempt: Attempt, what: str) -> Mapping[str, object]:

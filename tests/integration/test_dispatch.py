@@ -261,6 +261,46 @@ async def test_a_lost_worker_costs_an_attempt_and_the_last_one_ends_it(
         await stage.no_open_jobs()
 
 
+async def test_who_is_heard_of_is_not_given_up_though_the_projections_are_behind(
+    hasty: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    """The agents are away for longer than an attempt may be silent: what the watch sees is old, the log is not."""
+    async with opened_redis(hasty) as redis, running(run_dispatch, hasty):
+        stage = Scene(hasty, pool, event_log, redis)
+        async with projecting(hasty, pool):
+            request = await stage.request()
+            await stage.reaches(request, Status.DISPATCHED)
+            await stage.say(GenerationStarted, request, attempt=1)
+            await stage.reaches(request, Status.PROCESSING)
+
+        async def given_up() -> bool:
+            await stage.say(GenerationHeartbeatReceived, request, attempt=1)
+            return "generation.retried" in await stage.types(request)
+
+        await eventually(given_up)
+        await eventually(lambda: pool.fetchval("SELECT max(tries) > 2 FROM jobs WHERE kind = 'watch'"))
+        assert await redis.hget(job_key(request.generation_id), "status") != "canceled"
+        async with projecting(hasty, pool):
+            await stage.say(GenerationCompleted, request, attempt=1, outputs=(Output(object_key="a.png"),))
+            await stage.reaches(request, Status.COMPLETED, attempt=1)
+            reasons = "SELECT DISTINCT ignored FROM timeline WHERE type = 'generation.retried'"
+            assert [row["ignored"] for row in await pool.fetch(reasons)] == ["heard_since"]
+
+
+async def test_what_was_given_up_is_told_to_whoever_runs_it(hasty: Settings, pool: Pool, event_log: EventLog) -> None:
+    async with scene(hasty, pool, event_log) as stage:
+        request = await stage.request(max_attempts=1)
+        await stage.queued(1)
+        await stage.redis.hset(job_key(request.generation_id), "status", "processing")
+        await stage.say(GenerationStarted, request, attempt=1)
+        await stage.reaches(request, Status.TIMED_OUT)
+
+        async def is_told() -> bool:
+            return await stage.redis.hget(job_key(request.generation_id), "status") == "canceled"
+
+        await eventually(is_told)
+
+
 async def test_past_its_deadline_it_ends_though_nobody_took_it(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
@@ -268,6 +308,7 @@ async def test_past_its_deadline_it_ends_though_nobody_took_it(
         request = await stage.request(deadline=datetime.now(UTC) + timedelta(seconds=5))
         await stage.reaches(request, Status.DISPATCHED)
         await stage.reaches(request, Status.TIMED_OUT)
+        await stage.queued(0)
         late = await stage.request(deadline=datetime.now(UTC) - timedelta(seconds=1))
         await stage.reaches(late, Status.TIMED_OUT)
         assert await stage.types(late) == ["generation.requested", "generation.timed_out"]

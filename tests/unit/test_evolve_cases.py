@@ -18,6 +18,7 @@ from schemas.events import (
     GenerationRequested,
     GenerationRetried,
     GenerationStarted,
+    GenerationTimedOut,
     Output,
 )
 from tests.events import GENERATION, NOON, OWNER
@@ -104,3 +105,18 @@ def test_no_retry_after_the_deadline() -> None:
     state = fold([requested, late])
     assert state is not None
     assert (state.status, state.attempt) == (Status.FAILED, 1)
+
+
+@pytest.mark.parametrize("kind", [GenerationRetried, GenerationTimedOut])
+@pytest.mark.parametrize(("seen", "given_up"), [(0, False), (19, False), (20, True), (30, True), (None, True)], ids=str)
+def test_an_attempt_that_was_heard_of_since_is_not_given_up_for_its_silence(
+    kind: type[Event], seen: int | None, given_up: bool
+) -> None:
+    """Whoever gave it up had not seen all that the log has."""
+    beat = said(GenerationHeartbeatReceived, seconds=20)
+    state = fold([REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationStarted, seconds=10), beat])
+    assert state is not None
+    last = None if seen is None else NOON + timedelta(seconds=seen)
+    judgement = judge(state, said(kind, seconds=60, reason="silent", last_heard_at=last))
+    assert (judgement is not Ignored.HEARD_SINCE) == given_up
+    assert isinstance(judgement, Generation) == given_up

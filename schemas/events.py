@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from schemas.fields import (
     Attempt,
@@ -40,8 +41,17 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+def _type_is_required(schema: JsonDict) -> None:
+    """It has a default for those who make an event here; who sends one must name it, or nobody can read it."""
+    properties, required = schema.get("properties"), schema.get("required")
+    if isinstance(properties, dict) and "type" in properties and isinstance(required, list):
+        schema["required"] = [*required, "type"]
+
+
 class Envelope(Frozen):
     """What every event carries, whatever happened."""
+
+    model_config = ConfigDict(json_schema_extra=_type_is_required)
 
     id: UUID = Field(description="UUIDv7 of this event; a re-append of the same fact keeps it")
     schema_version: Literal[1] = 1

@@ -65,14 +65,26 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def _attempt(entry: Entry, settings: Settings, stop: asyncio.Event) -> None:
-    """A task group that failed for passing reasons alone counts as one passing error."""
+    """A task group that failed for passing reasons alone counts as one passing error; of any other one, the error
+    that decides about the exit code counts."""
     try:
         await entry(settings, stop)
     except ExceptionGroup as group:
-        passing, others = group.split((TransientError, Stopped))
-        if others is not None or passing is None:
-            raise
-        raise TransientError("; ".join(str(error) for error in passing.exceptions)) from group
+        others = [error for error in _leaves(group) if not isinstance(error, TransientError | Stopped)]
+        if not others:
+            raise TransientError("; ".join(str(error) for error in _leaves(group))) from group
+        decisive = [error for error in others if isinstance(error, ConfigurationError | FencedError)]
+        if decisive or len(others) == 1:
+            raise (decisive or others)[0] from group
+        raise
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, ExceptionGroup) else [error])
+    ]
 
 
 async def _end(running: "asyncio.Future[None]", role: str, grace_s: float) -> None:

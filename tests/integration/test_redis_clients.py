@@ -1,0 +1,108 @@
+"""Redis' clients: what may pass by itself, and that nothing waits on the shared one."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis import exceptions as redis_errors
+
+from gengui_stream.errors import TransientError
+from gengui_stream.redis_io.clients import SHARED_CONNECTIONS, open_dedicated, opened_redis, transient_errors
+from gengui_stream.settings import Settings, load_settings
+from tests.integration.running import eventually, private_redis
+
+AWAY = load_settings({"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}, env_files=())
+
+
+async def test_away_may_pass_and_shows_no_password() -> None:
+    async with opened_redis(AWAY) as redis:
+        with pytest.raises(TransientError, match="Redis") as raised, transient_errors():
+            await redis.ping()
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "LOADING Redis is loading the dataset in memory",
+        "MISCONF Errors writing to the AOF file",
+        "NOREPLICAS Not enough good replicas to write.",
+        "MASTERDOWN Link with MASTER is down",
+        "BUSY Redis is busy running a script.",
+    ],
+)
+def test_replies_that_pass(reply: str) -> None:
+    with pytest.raises(TransientError), transient_errors():
+        raise redis_errors.ResponseError(reply)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis_errors.ResponseError("WRONGTYPE Operation against a key"),
+        redis_errors.ResponseError("BUSYGROUP Consumer Group name already exists"),
+        ValueError("a bug of ours"),
+    ],
+)
+def test_errors_that_do_not(error: Exception) -> None:
+    with pytest.raises(type(error)), transient_errors():
+        raise error
+
+
+@pytest.mark.stack
+async def test_many_at_once_share_few_connections(settings: Settings) -> None:
+    async with opened_redis(settings) as redis, opened_redis(settings) as other:
+        name = f"shared-{settings.events_topic}"
+        await redis.client_setname(name)
+        await asyncio.gather(*(redis.incr("n") for _ in range(20 * SHARED_CONNECTIONS)))
+        assert int(await redis.get("n") or 0) == 20 * SHARED_CONNECTIONS
+        mine = [client for client in await other.client_list() if int(client["db"]) == _number(settings)]
+        assert len(mine) <= SHARED_CONNECTIONS + 1
+
+
+def _number(settings: Settings) -> int:
+    return int(settings.redis_dsn.rsplit("/", 1)[1])
+
+
+@pytest.mark.stack
+async def test_bytes_that_are_no_text_come_and_go_unharmed(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        odd = b"\xff\x00nul".decode(errors="surrogateescape")
+        await redis.set("odd", odd)
+        assert await redis.get("odd") == odd
+
+
+@pytest.mark.stack
+async def test_one_who_waits_holds_nobody_else_up(settings: Settings) -> None:
+    """On a client of its own: the shared one answers meanwhile."""
+    dedicated = open_dedicated(settings, answer_timeout=None)
+    try:
+        async with opened_redis(settings) as redis:
+            waiting = asyncio.ensure_future(dedicated.blpop(["never"], timeout=30))
+            await eventually(lambda: _blocked(settings))
+            for _ in range(50):
+                assert await redis.ping()
+            assert not waiting.done()
+            await redis.rpush("never", "now")
+            assert list(await waiting or ()) == ["never", "now"]
+    finally:
+        await dedicated.aclose()
+
+
+async def _blocked(settings: Settings) -> bool:
+    async with opened_redis(settings) as redis:
+        return bool((await redis.info("clients"))["blocked_clients"])
+
+
+async def test_a_server_that_was_started_again_is_found_again(tmp_path: Path) -> None:
+    async with private_redis(tmp_path) as server:
+        await server.start()
+        settings = AWAY.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{server.port}/0")})
+        async with opened_redis(settings) as redis:
+            await redis.set("kept", "1")
+            await server.kill()
+            with pytest.raises(TransientError), transient_errors():
+                await redis.get("kept")
+            await server.start()
+            assert await redis.get("kept") == "1"

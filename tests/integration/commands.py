@@ -29,6 +29,13 @@ class Ran:
         return json.loads(self.out)
 
     @property
+    def rows(self) -> list[list[str]]:
+        """The words of each row of the table that it printed."""
+        lines = self.out.splitlines()
+        under = next(number for number, line in enumerate(lines) if line.strip().startswith("──"))
+        return [line.split() for line in lines[under + 1 :] if line.strip()]
+
+    @property
     def documents(self) -> list[Any]:
         return [json.loads(line) for line in self.out.splitlines()]
 

@@ -111,11 +111,12 @@ def _live(before: InFlight, event: LiveEvent) -> InFlight | None:
         case GenerationDispatched():
             return replace(before, status="dispatched", since=since) if before.status == "queued" else before
         case GenerationStarted() | GenerationProgressed() | GenerationHeartbeatReceived():
-            return replace(before, status="processing", since=since) if before.status != "processing" else before
+            running = before.status in {"processing", "canceling"}
+            return before if running else replace(before, status="processing", since=since)
         case GenerationCancelRequested():
             return None if before.status == "queued" else replace(before, status="canceling", since=since)
         case GenerationRetried():
-            return _again(before, since) or before
+            return None if before.status == "canceling" else _again(before, since) or before
         case GenerationFailed():
             return _again(before, since) if event.error.retryable and before.status != "canceling" else None
         case GenerationCompleted() | GenerationCanceled() | GenerationTimedOut() | GenerationModerated():

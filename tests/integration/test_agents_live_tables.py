@@ -10,7 +10,16 @@ from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import read_changelog, tail_changelog
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.settings import Settings
-from schemas.events import Event, Failure, GenerationCompleted, GenerationFailed, GenerationStarted, Output
+from schemas.events import (
+    Event,
+    Failure,
+    GenerationCompleted,
+    GenerationFailed,
+    GenerationHeartbeatReceived,
+    GenerationRetried,
+    GenerationStarted,
+    Output,
+)
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack
@@ -80,3 +89,16 @@ def test_a_failed_attempt_is_queued_again_while_there_are_attempts() -> None:
     assert (row.status, row.attempt) == ("queued", 2)
     assert step(row, again) == row, "it speaks of an attempt that is over"
     assert step(row, again.model_copy(update={"attempt": 2})) is None
+
+
+@pytest.mark.parametrize("kind", [GenerationStarted, GenerationHeartbeatReceived])
+def test_what_is_being_canceled_stays_so_while_its_worker_is_heard_of(kind: type[Event]) -> None:
+    request = a_request()
+    canceling = InFlight("canceling", 1, 3, "then")
+    assert step(canceling, kind.model_validate(common(request))) == canceling
+
+
+def test_what_is_being_canceled_is_not_tried_again() -> None:
+    retried = GenerationRetried.model_validate(common(a_request()) | {"reason": "silent"})
+    assert step(InFlight("canceling", 1, 3, "then"), retried) is None
+    assert step(InFlight("processing", 3, 3, "then"), retried) == InFlight("processing", 3, 3, "then")

@@ -172,6 +172,15 @@ async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(pick
     assert await picky.fetchval("SELECT next_offset FROM projection_positions") == 5
 
 
+@pytest.mark.parametrize("deadline", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+async def test_a_moment_beyond_the_calendar_of_utc_stops_nothing(emptied: Pool, deadline: str) -> None:
+    """It is a moment to the reader, and to no database."""
+    odd, good = a_request(deadline=deadline), a_request()
+    batch = await (await a_projector(emptied)).project(0, a_log([odd, good]))
+    assert batch.next_offset == 2
+    assert await state_of(emptied, good.generation_id)
+
+
 async def test_an_event_on_another_partition_than_its_generation_changes_nothing(emptied: Pool) -> None:
     """A producer with another partitioner than ours: what it says must not depend on which partition is faster."""
     history = wide_history(0)

@@ -1,18 +1,30 @@
 """The projector against PostgreSQL: batches, owners, gaps, and what cannot be folded."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
+from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import positions, projector
 from gengui_stream.projections.folding import PARKED, Applied, Dead, Inert, Tally
 from gengui_stream.projections.projector import Projector
-from tests.events import EVENTS_A_GENERATION, FakeRecord, record_of, wide_history
+from schemas.events import Event
+from tests.events import (
+    EVENTS_A_GENERATION,
+    FakeRecord,
+    ending_events,
+    record_of,
+    requests,
+    running_events,
+    wide_history,
+)
 from tests.integration.projections import TOPIC, a_log, a_projector, contents, plainly, three_generations
 from tests.integration.running import a_request, state_of
 
@@ -57,6 +69,30 @@ async def test_a_rebuild_does_no_side_effect_again(emptied: Pool) -> None:
     await (await a_projector(emptied, react=False)).project(0, three_generations())
     assert await emptied.fetchval("SELECT count(*) FROM jobs") == 0
     assert await emptied.fetchval("SELECT count(*) FROM timeline") == 3 * EVENTS_A_GENERATION
+
+
+def anything(source: random.Random) -> list[FakeRecord]:
+    """Three generations' events in any order, some of them unreadable."""
+    ids = [uuid7(1_780_000_000_000, source.randbytes(10)) for _ in range(3)]
+    chosen: list[Event] = [requests(each)[0] for each in ids]
+    choice = [*requests(), *running_events(), *ending_events()]
+    chosen += [event.model_copy(update={"generation_id": source.choice(ids)}) for event in source.choices(choice, k=60)]
+    records = a_log([event.model_copy(update={"attempt": source.choice([None, None, 1, 2])}) for event in chosen])
+    broken = {source.randrange(3, len(records)) for _ in range(2)}
+    return [replace(record, value=b"{") if record.offset in broken else record for record in records]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_any_log_cut_anywhere_by_any_owners_gives_the_same_rows(emptied: Pool, seed: int) -> None:
+    source = random.Random(seed)
+    records = anything(source)
+    expected = await plainly(emptied, records)
+    owner, done = await a_projector(emptied), 0
+    while done < len(records):
+        if source.random() < 0.3:
+            owner = await a_projector(emptied)
+        done = (await owner.project(0, records[max(0, done - 3) : done + source.randrange(1, 20)])).next_offset
+    assert await contents(emptied) == expected
 
 
 # owners

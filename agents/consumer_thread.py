@@ -25,6 +25,10 @@ FETCH_MAX_BYTES: Final = 2 * 1024 * 1024
 MAX_POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """A wait for PostgreSQL, however long, must not cost the membership: who is fenced is decided there, not by Kafka."""
 
+METADATA_MAX_AGE_MS: Final = 5_000
+"""A leader of the group that was refused the topic's metadata hands out no partitions at all, until it asks again: by
+itself after five minutes."""
+
 WATERMARK_S: Final = 30.0
 
 
@@ -46,7 +50,7 @@ class BatchThread(AIOKafkaConsumerThread):
     _epoch = 0
 
     def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
-        """As faust does it, but for what faust leaves no setting: our connection, and `fetch_max_wait_ms` (1.5 s)."""
+        """As faust does it, but for what faust leaves no setting: our connection, and how long it waits."""
         has_tables = bool(self.app.tables.changelog_topics)
         self._assignor = self.app.assignor if has_tables else RoundRobinPartitionAssignor
         session_ms = self.settings.kafka_session_timeout_s * 1000
@@ -60,6 +64,7 @@ class BatchThread(AIOKafkaConsumerThread):
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=FETCH_MAX_BYTES,
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 3,
             rebalance_timeout_ms=session_ms,

@@ -1,7 +1,7 @@
 """Whether the process lives, whether it can serve, and what it measured."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Final
 
 from aiohttp import web
@@ -35,15 +35,26 @@ async def readyz(request: web.Request) -> web.Response:
     return json_response({"status": "ready" if ready else "not_ready", "checks": results}, 200 if ready else 503)
 
 
-async def _verdict(check: Awaitable[None]) -> str:
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT_S):
-            await check
-    except TimeoutError:
+async def _verdict(check: Coroutine[None, None, None]) -> str:
+    """A check that does not end, and will not be cancelled either (a silent PostgreSQL is also asked to cancel), is
+    left behind."""
+    checking = asyncio.ensure_future(check)
+    done, _ = await asyncio.wait({checking}, timeout=CHECK_TIMEOUT_S)
+    if not done:
+        checking.cancel()
+        checking.add_done_callback(_forget)
         return f"no answer within {CHECK_TIMEOUT_S} s"
-    except GenGuiError as error:
+    error = checking.exception()
+    if error is None:
+        return "ok"
+    if isinstance(error, GenGuiError):
         return type(error).__name__
-    return "ok"
+    raise error
+
+
+def _forget(checking: "asyncio.Future[None]") -> None:
+    if not checking.cancelled():
+        checking.exception()
 
 
 async def _postgres(has: Services) -> None:

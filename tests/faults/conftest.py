@@ -1,25 +1,32 @@
-"""One system for all tests that leave it whole; a test that breaks it gets the next one a fresh one."""
+"""One system for all tests that leave it whole; after a test that broke it, the next one gets a fresh one."""
 
 import asyncio
 import os
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Generic, TypeVar
 
 import pytest
 
+from tests.faults.given import GivenSystem
 from tests.faults.system import DevSystem
 
 SEED_NAME = "GENGUI_FAULTS_SEED"
+LOGS_NAME = "GENGUI_FAULTS_LOGS"
+"""A directory that the logs of broken systems are copied to."""
+
+S = TypeVar("S", bound=DevSystem)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/faults/" in item.path.as_posix():
             item.add_marker("faults")
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture
@@ -30,20 +37,20 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(f"{seed}/{request.node.name}")
 
 
-class Systems:
+class Systems(Generic[S]):
     """Starts one when there is none, or when the last one was broken."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory, self._numbers = directory, count()
-        self._running: DevSystem | None = None
+    def __init__(self, directory: Path, make: Callable[[Path], S]) -> None:
+        self._directory, self._numbers, self._make = directory, count(), make
+        self._running: S | None = None
 
-    def whole(self) -> DevSystem:
+    def whole(self) -> S:
         if self._running is not None and (self._running.broken or not self._running.alive):
             self.close()
         if self._running is None:
             own = self._directory / str(next(self._numbers))
             own.mkdir()
-            self._running = DevSystem(own)
+            self._running = self._make(own)
             asyncio.run(self._running.start())
         return self._running
 
@@ -51,19 +58,36 @@ class Systems:
         if self._running is not None:
             running, self._running = self._running, None
             asyncio.run(running.stop())
+            if running.broken and LOGS_NAME in os.environ:
+                kept = Path(os.environ[LOGS_NAME]) / f"{self._directory.name}-{running.directory.name}"
+                shutil.copytree(running.directory, kept, ignore=shutil.ignore_patterns("postgres", "seaweed", "valkey"))
 
 
-@pytest.fixture(scope="session")
-def systems() -> Iterator[Systems]:
+def _systems(make: Callable[[Path], S]) -> Iterator[Systems[S]]:
     with TemporaryDirectory(prefix="gengui-faults-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`
-        made = Systems(Path(name))
+        made = Systems(Path(name), make)
         try:
             yield made
         finally:
             made.close()
 
 
+@pytest.fixture(scope="module")
+def systems() -> Iterator[Systems[DevSystem]]:
+    yield from _systems(DevSystem)
+
+
 @pytest.fixture
-def system(systems: Systems) -> DevSystem:
+def system(systems: Systems[DevSystem]) -> DevSystem:
     return systems.whole()
+
+
+@pytest.fixture(scope="module")
+def given_systems() -> Iterator[Systems[GivenSystem]]:
+    yield from _systems(GivenSystem)
+
+
+@pytest.fixture
+def given_system(given_systems: Systems[GivenSystem]) -> GivenSystem:
+    return given_systems.whole()

@@ -18,21 +18,29 @@ from tests.faults.load import Load
 from tests.faults.system import DevSystem
 from tests.integration.running import eventually
 
-ENDINGS: Final = [f"generation.{status}" for status in ("completed", "failed", "canceled", "timed_out", "moderated")]
+LEFT: Final = """
+SELECT id, s.status, s.version, s.attempt, j.job_key, j.kind, j.available_at - now(), j.tries, j.last_error
+FROM unnest($1::uuid[]) AS id LEFT JOIN generation_states s ON s.generation_id = id
+LEFT JOIN jobs j ON j.generation_id = id AND j.outcome IS NULL
+WHERE s.status IS NULL OR NOT s.status = ANY($2::text[]) OR j.kind = 'thumbnail'
+"""
 
 
-async def settled(system: DevSystem, load: Load, *, within_s: float = 90) -> None:
-    """Nothing accepted was lost, nothing happened twice, and the read models are the fold of the log."""
+async def settled(system: DevSystem, load: Load, *, all_completed: bool = True, within_s: float = 90) -> None:
+    """Nothing accepted was lost, nothing happened twice, and the read models are the fold of the log.
+
+    Without `all_completed`, a generation whose workers were killed too often may have failed.
+    """
     try:
         assert load.faults == []
         assert load.accepted
         settings, ids = system.settings, list(load.accepted.values())
         assert len(set(ids)) == len(load.accepted), "one generation for two keys"
         async with opened_pool(settings, size=2) as pool:
-            await eventually(lambda: _over(pool, ids), within_s=within_s)
+            await _end(pool, ids, within_s)
             await eventually(lambda: _caught_up(settings, pool), within_s=30)
             await _once(pool, ids)
-            await _pictures(settings, pool, ids)
+            await _pictures(settings, pool, ids, all_completed=all_completed)
         await _on_the_log(settings, ids)
         await agreed(system)
     except BaseException:
@@ -40,12 +48,19 @@ async def settled(system: DevSystem, load: Load, *, within_s: float = 90) -> Non
         raise
 
 
-async def _over(pool: Pool, ids: Collection[UUID]) -> bool:
-    """Each has ended, and nothing is left to be done."""
-    rows = await pool.fetch("SELECT status FROM generation_states WHERE generation_id = ANY($1::uuid[])", ids)
-    ended = sum(row["status"] in TERMINAL for row in rows)
-    thumbnails = await pool.fetchval("SELECT count(*) FROM jobs WHERE outcome IS NULL AND kind = 'thumbnail'")
-    return ended == len(ids) and not thumbnails
+async def _end(pool: Pool, ids: Collection[UUID], within_s: float) -> None:
+    """Each has ended, and no picture is without its thumbnail."""
+
+    left: list[tuple[object, ...]] = []
+
+    async def over() -> bool:
+        left[:] = [tuple(row) for row in await pool.fetch(LEFT, ids, sorted(TERMINAL))]
+        return not left
+
+    try:
+        await eventually(over, within_s=within_s)
+    except AssertionError as error:
+        raise AssertionError(f"{len(left)} are not over: {left[:3]}") from error
 
 
 async def _caught_up(settings: Settings, pool: Pool) -> bool:
@@ -66,14 +81,16 @@ async def _once(pool: Pool, ids: Collection[UUID]) -> None:
         assert row["applied"] + row["ignored"] + row["dead_lettered"] == row["next_offset"] - row["start_offset"]
 
 
-async def _pictures(settings: Settings, pool: Pool, ids: Collection[UUID]) -> None:
-    """They all came to a good end, and what they came to can be fetched."""
+async def _pictures(settings: Settings, pool: Pool, ids: Collection[UUID], *, all_completed: bool) -> None:
+    """They came to a good end, and what they came to can be fetched."""
     rows = await pool.fetch(
         "SELECT generation_id, status, error, outputs FROM generation_states WHERE generation_id = ANY($1::uuid[])", ids
     )
-    assert Counter((row["status"], row["error"]) for row in rows) == {("completed", None): len(ids)}
+    ends = Counter((row["status"], row["error"]) for row in rows)
+    completed = [row for row in rows if row["status"] == "completed"]
+    assert len(completed) == len(ids) if all_completed else len(completed) > len(ids) / 2, ends
     async with open_object_store(settings) as store:
-        for row in rows[:: max(1, len(rows) // 20)]:
+        for row in completed[:: max(1, len(completed) // 20)]:
             [output] = json.loads(row["outputs"])
             assert await store.get(output["object_key"], 10_000_000)
 

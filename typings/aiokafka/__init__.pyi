@@ -95,6 +95,7 @@ class AIOKafkaConsumer:
         max_partition_fetch_bytes: int = 1048576,
         max_poll_records: int | None = None,
         max_poll_interval_ms: int = 300000,
+        metadata_max_age_ms: int = 300000,
         partition_assignment_strategy: Sequence[object] = ...,
         request_timeout_ms: int = 40000,
         session_timeout_ms: int = 10000,

@@ -1,0 +1,77 @@
+"""A server stopped, or silent, for a while under load: the system waits, says so, and goes on by itself."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.faults.given import GivenSystem
+from tests.faults.load import load
+from tests.faults.oracle import settled
+from tests.integration.running import eventually
+
+PARTS = {"postgres": "postgres", "valkey": "redis", "seaweed": "objects", "tansu": "log"}
+"""What /readyz calls them."""
+
+AWAY_S = 6.0
+"""Longer than every lease and session in these tests."""
+
+
+async def says_unready(system: GivenSystem, part: str) -> None:
+    async def named() -> bool:
+        status, checks = await system.readiness()
+        assert status in {200, 503}, (status, checks)
+        return status == 503 and checks.get(part, "ok") != "ok"
+
+    await eventually(named, within_s=30)
+
+
+@pytest.mark.parametrize("name", PARTS)
+async def test_a_server_is_stopped_for_a_while(given_system: GivenSystem, name: str) -> None:
+    server = given_system.server(name)
+    async with load(given_system) as asked:
+        await asked.more(5)
+        await server.stop()
+        await says_unready(given_system, PARTS[name])
+        await asyncio.sleep(AWAY_S)
+        await server.start()
+        await given_system.ready()
+        await asked.more(5)
+    await settled(given_system, asked)
+
+
+@pytest.mark.parametrize("name", PARTS)
+async def test_a_server_is_silent_for_a_while(given_system: GivenSystem, name: str) -> None:
+    """Connections stay open, and nobody answers."""
+    pid = given_system.server(name).child.pid
+    assert pid is not None
+    async with load(given_system) as asked:
+        await asked.more(5)
+        _signal_all(pid, signal.SIGSTOP)
+        try:
+            await says_unready(given_system, PARTS[name])
+            await asyncio.sleep(AWAY_S)
+        finally:
+            _signal_all(pid, signal.SIGCONT)
+        await given_system.ready()
+        await asked.more(5)
+    await settled(given_system, asked)
+
+
+def _signal_all(pid: int, number: signal.Signals) -> None:
+    """The process and its children: PostgreSQL has one a connection. Each of ours leads a session of its own."""
+    for found in [pid, *_children(pid)]:
+        os.kill(found, number)
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
+        return [int(child) for child in file.read().split()]
+
+
+async def test_what_is_given_is_not_started(given_system: GivenSystem) -> None:
+    pids = given_system.document()["pids"]
+    assert isinstance(pids, dict)
+    assert not PARTS.keys() & pids.keys()
+    assert given_system.settings.kafka_bootstrap_servers == given_system.document()["kafka"]

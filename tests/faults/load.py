@@ -13,9 +13,9 @@ import aiohttp
 from tests.faults.system import DevSystem
 from tests.integration.running import eventually
 
-CLIENTS: Final = 3
-PAUSE_S: Final = 0.6
-"""Between two requests of a client: about what one worker on a small machine draws."""
+CLIENTS: Final = 2
+PAUSE_S: Final = 0.8
+"""Between two requests of a client: less than what a small machine under other load draws and keeps."""
 
 
 class Load:

@@ -26,7 +26,7 @@ WHERE s.status IS NULL OR NOT s.status = ANY($2::text[]) OR j.kind = 'thumbnail'
 """
 
 
-async def settled(system: DevSystem, load: Load, *, all_completed: bool = True, within_s: float = 90) -> None:
+async def settled(system: DevSystem, load: Load, *, all_completed: bool = True, within_s: float = 150) -> None:
     """Nothing accepted was lost, nothing happened twice, and the read models are the fold of the log.
 
     Without `all_completed`, a generation whose workers were killed too often may have failed.

@@ -38,7 +38,7 @@ VALUES: tuple[bytes | None, ...] = (
 async def onto_the_log(system: DevSystem, chance: random.Random) -> None:
     now = int(time.time() * 1000)
     for _ in range(ON_THE_LOG):
-        key = chance.choice((None, b"\x00", str(new_id()).encode()))
+        key = chance.choice((b"", b"\x00", str(new_id()).encode()))
         await send_raw(system.settings, [(key, chance.choice(VALUES), now)])
 
 
@@ -57,11 +57,7 @@ async def into_redis(system: DevSystem, chance: random.Random) -> None:
 
 
 async def over_http(system: DevSystem, chance: random.Random) -> None:
-    good, bodies = (
-        {"prompt": "a lighthouse"},
-        (b"{", b"[]", b"\xff", b'{"prompt": 7}', b'{"prompt": "x", "y": 1}', b"0" * 10**6),
-    )
-    assert good
+    bodies = (b"{", b"[]", b"\xff", b'{"prompt": 7}', b'{"prompt": "x", "y": 1}', b"0" * 10**6)
     keys = (f"Bearer {system.key()}", f"Bearer {system.key('worker')}", "Bearer no", "Basic eDp5", "")
     paths = ("/v1/generations", "/v1/worker/events", "/v1/generations/no-id/cancel", "/nowhere")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http:

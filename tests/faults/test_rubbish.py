@@ -30,7 +30,7 @@ VALUES: tuple[bytes | None, ...] = (
     None,
     b"[1]",
     b"null",
-    b'{"type": 7}',
+    b'{"type": "generation.started"}',
     bytes(2**20),
 )
 

@@ -1,0 +1,161 @@
+"""`gengui-stream dev` end to end, on servers that are given to it by `.env`."""
+
+import asyncio
+import signal
+import stat
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import orjson
+import pytest
+
+from gengui_stream.exit_codes import ExitCode
+from tests.faults.system import ROLES, DevSystem
+from tests.integration.running import eventually
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+
+REDIS_DATABASE = 4_095
+
+
+@pytest.fixture(scope="module")
+def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSystem]:
+    """On things of its own in the servers of the test run."""
+    name, directory = f"dev{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("dev")
+    asyncio.run(_create_database(stack, name))
+    own = {
+        **stack,
+        "DATABASE_URL": stack["DATABASE_URL"].removesuffix("gengui") + name,
+        "REDIS_URL": f"{stack['REDIS_URL'].rsplit('/', 1)[0]}/{REDIS_DATABASE}",
+        "EVENTS_TOPIC": name,
+        "S3_BUCKET": name,
+        "CONSUMER_GROUP": name,
+        "LIVE_TABLES_GROUP": f"{name}-live",
+    }
+    (directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in own.items()))
+    made = DevSystem(directory)
+    yield made
+    asyncio.run(made.stop())
+
+
+@pytest.fixture
+def system(shared: DevSystem) -> DevSystem:
+    """Running."""
+    if not shared.alive:
+        asyncio.run(shared.start())
+    return shared
+
+
+async def _create_database(stack: Mapping[str, str], name: str) -> None:
+    connection = await asyncpg.connect(stack["DATABASE_URL"])
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+
+
+def runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def log_of(system: DevSystem, role: str) -> bytes:
+    return (system.directory / ".gengui" / "logs" / f"{role}.log").read_bytes()
+
+
+def _curl_lines(system: DevSystem) -> list[str]:
+    return [line for line in system.said().splitlines() if line.startswith("curl ")]
+
+
+def _shell(command: str) -> bytes:
+    return subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60).stdout
+
+
+def test_the_three_curl_lines_work_as_printed(system: DevSystem) -> None:
+    create, show, stream = _curl_lines(system)
+    made = orjson.loads(_shell(create))
+    assert made["status"] == "completed"
+    assert made["outputs"]
+    assert [one["id"] for one in orjson.loads(_shell(show))["data"]][:1] == [made["id"]]
+    assert _shell(f"timeout 1 {stream} || test $? = 124").startswith(b"retry: ")
+
+
+def test_it_says_where_everything_is(system: DevSystem) -> None:
+    document, settings = system.document(), system.settings
+    assert document["kafka"] == settings.kafka_bootstrap_servers
+    assert document["postgres"] == settings.database_dsn
+    assert document["redis"] == settings.redis_dsn
+    assert document["s3"] == settings.s3_endpoint
+    assert document["api"] == f"http://127.0.0.1:{settings.port}"
+    assert system.key() in system.said()
+    assert system.key("worker") != system.key()
+    for name in ("dev.env", "stack.json", "keys.json"):
+        assert stat.S_IMODE((system.directory / ".gengui" / name).stat().st_mode) == 0o600
+
+
+def test_what_is_given_is_not_started(system: DevSystem) -> None:
+    pids = system.document()["pids"]
+    assert isinstance(pids, dict)
+    assert sorted(pids) == sorted(ROLES)
+    assert all(runs(pid) for found in pids.values() for pid in found)
+
+
+async def test_another_terminal_finds_it_by_itself(system: DevSystem) -> None:
+    code, output = await system.command("verify", "--json")
+    assert (code, orjson.loads(output)["agrees"]) == (0, True)
+
+
+async def test_a_second_one_is_refused(system: DevSystem) -> None:
+    code, output = await system.command("dev")
+    assert code == ExitCode.UNAVAILABLE
+    assert "another `dev` runs" in output
+
+
+async def test_a_role_that_dies_is_started_again_and_said_so(system: DevSystem) -> None:
+    old = system.signal("bridge", signal.SIGKILL)
+
+    async def missing() -> bool:
+        return system.pids("bridge") == []
+
+    await eventually(missing)
+    await system.revived("bridge", old)
+    assert "bridge ended (-9); starting it again in 0.5 s" in system.said()
+    assert f"bridge runs again, process {system.pids('bridge')[0]}" in system.said()
+
+    async def at_work() -> bool:
+        return log_of(system, "bridge").count(b"bridge_started") == 2
+
+    await eventually(at_work)
+
+
+async def test_ctrl_c_tells_streams_and_leaves_nothing_behind(system: DevSystem) -> None:
+    """Each role ends by itself, within its grace."""
+    pids = [system.pids(role)[0] for role in ROLES]
+    async with _stream(system) as heard:
+        assert await system.stop() == ExitCode.OK
+        assert b"the server is going away" in await heard.read()
+    assert not [pid for pid in pids if runs(pid)]
+    for role in ROLES:
+        last = orjson.loads(log_of(system, role).splitlines()[-1])
+        assert (last["event"], last.get("code")) == ("ended", 0), role
+
+
+@asynccontextmanager
+async def _stream(system: DevSystem) -> AsyncIterator[aiohttp.StreamReader]:
+    headers = {"Authorization": f"Bearer {system.key()}"}
+    async with aiohttp.ClientSession() as http, http.get(f"{system.url}/v1/stream", headers=headers) as response:
+        await response.content.readuntil(b"\n\n")
+        yield response.content
+
+
+async def test_settings_that_are_wrong_start_nothing(tmp_path: Path) -> None:
+    system = DevSystem(tmp_path, {"PORT": "70000"})
+    child = system.role("dev")
+    await asyncio.wait_for(child.ended(), 20)
+    assert child.exit_code == ExitCode.CONFIGURATION
+    assert "PORT" in child.log_tail()
+    assert "starting the servers" not in child.log_tail()

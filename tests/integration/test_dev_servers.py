@@ -1,0 +1,98 @@
+"""The embedded servers through kills at awkward moments, and what dev writes for others."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from dotenv import dotenv_values
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gengui_stream.dev import dev_files
+from gengui_stream.dev.dev_files import write_env
+from gengui_stream.dev.ports import is_free
+from gengui_stream.dev.servers import PostgresServer
+from gengui_stream.dev.stack import EmbeddedStack
+from gengui_stream.errors import TransientError
+from tests.integration.running import eventually
+
+
+def test_connections_that_linger_do_not_occupy_a_port() -> None:
+    """A server that was killed finds its old address free, however many clients it had."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        assert not is_free(port)
+        client = socket.create_connection(("127.0.0.1", port))
+        served, _ = server.accept()
+    served.close()  # the side that closes first lingers, and that was the server's
+    client.close()
+    assert is_free(port)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="gengui-test-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`
+        yield Path(name)
+
+
+async def test_a_database_whose_making_was_killed_is_made_anew(directory: Path) -> None:
+    first = PostgresServer(directory / "postgres", directory / "postgres.log")
+    starting = asyncio.ensure_future(first.start())
+    await eventually(partial(asyncio.to_thread, _half_made, directory))
+    for pid in _initdbs(directory):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(TransientError):
+        await starting
+    second = PostgresServer(directory / "postgres", directory / "postgres.log")
+    await second.start()
+    await second.stop()
+
+
+def _half_made(directory: Path) -> bool:
+    return any(directory.glob("*/PG_VERSION")) and bool(_initdbs(directory))
+
+
+def _initdbs(directory: Path) -> list[int]:
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"/initdb") and any(word.startswith(os.fsencode(directory)) for word in words):
+                found.append(int(entry.name))
+    return found
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["REDIS_URL", "S3_BUCKET", "DB_PASSWORD"]),
+        st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1),
+        min_size=1,
+    )
+)
+def test_every_value_comes_back_from_the_file(started: dict[str, str]) -> None:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        path = Path(name) / "dev.env"
+        patch.setattr(dev_files, "DEV_ENV", path)
+        write_env(started, {"PORT": "3000"})
+        assert dotenv_values(path, interpolate=False) == {**started, "PORT": "3000"}
+
+
+@pytest.mark.parametrize(
+    "given_settings",
+    [{"DATABASE_URL": "postgresql://db/x"}, {"DB_HOST": "db"}, {"DB_USER": "me", "DB_PASSWORD": "x"}],
+)
+async def test_a_database_that_is_given_in_any_way_is_not_started(
+    tmp_path: Path, given_settings: Mapping[str, str]
+) -> None:
+    others = {"REDIS_URL": "redis://r", "S3_ENDPOINT": "http://s", "KAFKA_BOOTSTRAP_SERVERS": "k:1"}
+    stack = EmbeddedStack(tmp_path, given={**others, **given_settings})
+    await stack.start()
+    assert (stack.servers, stack.environ) == ([], {})

@@ -1,6 +1,7 @@
 """Clients that go on asking whatever happens: each request until it is accepted, always under the same key."""
 
 import asyncio
+import json
 import random
 import uuid
 from collections.abc import AsyncIterator
@@ -87,3 +88,42 @@ async def load(system: DevSystem) -> AsyncIterator[Load]:
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+class Listener:
+    """One connection to the owner's live stream, and whose end was heard on it."""
+
+    def __init__(self) -> None:
+        self.completed: set[UUID] = set()
+
+    async def run(self, content: aiohttp.StreamReader) -> None:
+        """Until the server ends it: that is for the caller to judge."""
+        while line := await content.readline():
+            if line.startswith(b"data: "):
+                event = json.loads(line[len(b"data: ") :])
+                if event["type"] == "generation.completed":
+                    self.completed.add(UUID(event["generation_id"]))
+
+    async def all_of(self, asked: Load) -> None:
+        async def heard() -> bool:
+            return set(asked.accepted.values()) <= self.completed
+
+        await eventually(heard, within_s=30)
+
+
+@asynccontextmanager
+async def listening(system: DevSystem) -> AsyncIterator[Listener]:
+    """Never reconnects: the stream has to live through what happens meanwhile."""
+    listener, headers = Listener(), {"Authorization": f"Bearer {system.key()}"}
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http,
+        http.get(f"{system.url}/v1/stream", headers=headers) as response,
+    ):
+        await response.content.readuntil(b"\n\n")
+        running = asyncio.ensure_future(listener.run(response.content))
+        try:
+            yield listener
+            assert not running.done(), f"the stream ended: {running}"
+        finally:
+            running.cancel()
+            await asyncio.wait({running})

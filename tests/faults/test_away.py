@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.faults.given import GivenSystem
-from tests.faults.load import load
+from tests.faults.load import listening, load
 from tests.faults.oracle import settled
 from tests.integration.running import eventually
 
@@ -30,15 +30,17 @@ async def says_unready(system: GivenSystem, part: str) -> None:
 @pytest.mark.parametrize("name", PARTS)
 async def test_a_server_is_stopped_for_a_while(given_system: GivenSystem, name: str) -> None:
     server = given_system.server(name)
-    async with load(given_system) as asked:
-        await asked.more(5)
-        await server.stop()
-        await says_unready(given_system, PARTS[name])
-        await asyncio.sleep(AWAY_S)
-        await server.start()
-        await given_system.ready()
-        await asked.more(5)
-    await settled(given_system, asked)
+    async with listening(given_system) as listener:
+        async with load(given_system) as asked:
+            await asked.more(5)
+            await server.stop()
+            await says_unready(given_system, PARTS[name])
+            await asyncio.sleep(AWAY_S)
+            await server.start()
+            await given_system.ready()
+            await asked.more(5)
+        await settled(given_system, asked)
+        await listener.all_of(asked)
 
 
 @pytest.mark.parametrize("name", PARTS)

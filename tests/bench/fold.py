@@ -55,6 +55,8 @@ STOCK: Final = Subject(
     stock_faust.PROGRESS,
     whole=False,
 )
+GOALS: Final = {STOCK.name: "; goal: 10"}
+EVENTS_A_SECOND_AIM: Final = 25_000
 SUBJECTS: Final = (OURS, STOCK, BY_HAND, BY_HAND_TIMELINE)
 
 
@@ -237,7 +239,8 @@ def section(measured: Measured) -> str:
     lines = [
         f"{load.events:,} events of {load.generations:,} generations, {ACTIVE:,} of them under way at a time, from a "
         "broker that has its log in memory into PostgreSQL with `fsync` on. "
-        f"(a) is looked at for {load.slice_s:.0f} s a round, the others to the end.",
+        f"(a) is looked at for {load.slice_s:.0f} s a round, the others to the end. "
+        f"The aim is {EVENTS_A_SECOND_AIM:,} events/s.",
         "",
         "| fold | events/s | least, most | process CPU µs/event | Postgres CPU µs/event | resident MiB |",
         "|---|---:|---:|---:|---:|---:|",
@@ -260,7 +263,10 @@ def _row(name: str, found: Sequence[Round]) -> str:
 def _ratio(other: str, rounds: Rounds) -> str:
     pairs = list(zip(rounds[OURS.name], rounds[other], strict=True))
     faster = [ours.per_s / theirs.per_s for ours, theirs in pairs]
-    return f"- {median(faster):.2f} times {other} ({min(faster):.2f} to {max(faster):.2f} over {len(pairs)} rounds)"
+    goal = GOALS.get(other, "")
+    return (
+        f"- {median(faster):.2f} times {other} ({min(faster):.2f} to {max(faster):.2f} over {len(pairs)} rounds{goal})"
+    )
 
 
 if __name__ == "__main__":

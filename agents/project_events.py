@@ -1,12 +1,14 @@
 """The one agent of the projector app: every record of the log into the read models, exactly once."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import faust
 from faust.types import StreamT, TopicT
 
 from agents.batches import RecordBatch
 from agents.lanes import Committed, Lanes
+from gengui_stream.domain.generation import Generation
 from gengui_stream.metrics import Metrics
 from gengui_stream.projections.folding import Applied, Dead, Entry
 from gengui_stream.projections.projector import ProjectedBatch
@@ -35,12 +37,12 @@ def announcing(publisher: HintPublisher, metrics: Metrics) -> Committed:
 
 
 def hints_of(partition: int, entries: Sequence[Entry]) -> list[Hint]:
-    """One for every entry of a generation whose owner is known: its timeline has grown."""
-    hints: list[Hint] = []
+    """One for every generation whose timeline has grown and whose owner is known: where its last entry is."""
+    latest: dict[UUID, tuple[Generation, int]] = {}
     for entry in entries:
         if isinstance(entry, Dead):
             continue
         state = entry.after if isinstance(entry, Applied) else entry.state
         if state is not None:
-            hints.append(Hint(state.owner_id, state.generation_id, partition, entry.record.offset))
-    return hints
+            latest[state.generation_id] = state, entry.record.offset
+    return [Hint(state.owner_id, gid, partition, offset) for gid, (state, offset) in latest.items()]

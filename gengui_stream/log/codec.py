@@ -81,16 +81,15 @@ def encode_headers(event: Event) -> list[tuple[str, bytes]]:
 
 def decode(key: bytes | None, value: bytes | None) -> Decoded:
     """The event of a record, or why there is none. Never raises."""
-    generation_id = _key_id(key)
     if not value:
-        return Undecodable("empty", "the record has no value", generation_id)
+        return Undecodable("empty", "the record has no value", _key_id(key))
     if len(value) > VALUE_MAX_BYTES:
-        return Undecodable("too_large", f"{len(value)} bytes; the limit is {VALUE_MAX_BYTES}", generation_id)
+        return Undecodable("too_large", f"{len(value)} bytes; the limit is {VALUE_MAX_BYTES}", _key_id(key))
     try:
         event = _adapter.validate_json(value)
     except ValidationError as error:
-        return _explain(value, error, generation_id)
-    return event if event.generation_id == generation_id else _bad_key(key)
+        return _explain(value, error, _key_id(key))
+    return event if key == encode_key(event) else _bad_key(key)
 
 
 def _key_id(key: bytes | None) -> UUID | None:

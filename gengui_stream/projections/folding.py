@@ -6,7 +6,7 @@ Every record becomes exactly one entry: applied, inert (ignored with a reason) o
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol, TypeAlias, assert_never
+from typing import Final, NamedTuple, Protocol, TypeAlias, assert_never
 from uuid import UUID
 
 from gengui_stream.domain.evolve import Ignored, judge
@@ -28,8 +28,7 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """The event changed the generation from `before` to `after`."""
 
     record: Record
@@ -38,8 +37,7 @@ class Applied:
     after: Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Inert:
+class Inert(NamedTuple):
     """The event is kept and changes nothing. `state` is the generation as it stands, if there is one."""
 
     record: Record
@@ -48,8 +46,7 @@ class Inert:
     reason: Ignored
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(NamedTuple):
     """No event could be read or folded, or the event waits behind one that could not (`PARKED`)."""
 
     record: Record

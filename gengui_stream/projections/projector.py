@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 from uuid import UUID
 
@@ -181,7 +182,7 @@ def _remember(cache: dict[UUID, Generation], states: Mapping[UUID, Generation]) 
     for generation_id, state in states.items():
         cache.pop(generation_id, None)
         cache[generation_id] = state
-    for oldest in list(cache)[: max(0, len(cache) - CACHED_STATES)]:
+    for oldest in list(islice(cache, max(0, len(cache) - CACHED_STATES))):
         del cache[oldest]
 
 

@@ -1,6 +1,9 @@
 """Many rows at once: one array a column for `unnest`, or COPY where there are enough of them."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gengui_stream.postgres.pool import Connection
@@ -9,17 +12,44 @@ COPY_FROM: Final = 100
 """From so many rows on COPY is cheaper, for us and for PostgreSQL; for fewer, its two round trips cost more."""
 
 
-async def execute_bulk(connection: Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-    """Runs `statement` with `$1 … $n` bound to the columns of `rows`; nothing at all for no rows."""
-    if rows:
-        await connection.execute(statement, *map(list, zip(*rows, strict=True)))
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Rows of one table, and the statement that takes them with `$1 … $n` bound to their columns. `copy`: the table and
+    its comma-separated columns, for rows that conflict with none, so that COPY can take them as well."""
+
+    statement: str
+    rows: Sequence[tuple[object, ...]]
+    copy: tuple[str, str] | None = None
+
+    @property
+    def large(self) -> bool:
+        return len(self.rows) >= COPY_FROM
+
+    def arguments(self) -> list[list[object]]:
+        return list(map(list, zip(*self.rows, strict=True)))
 
 
-async def insert_bulk(
-    connection: Connection, table: str, columns: str, statement: str, rows: Sequence[tuple[object, ...]]
-) -> None:
-    """Inserts rows that conflict with none: by `statement`, or by COPY into the comma-separated `columns`."""
-    if len(rows) < COPY_FROM:
-        await execute_bulk(connection, statement, rows)
-    else:
-        await connection.copy_records_to_table(table, records=rows, columns=columns.split(", "))
+async def execute_writes(connection: Connection, writes: Sequence[Write]) -> None:
+    """One after the other, in the caller's transaction; nothing at all for no rows."""
+    for write in writes:
+        if write.copy and write.large:
+            table, columns = write.copy
+            await connection.copy_records_to_table(table, records=write.rows, columns=columns.split(", "))
+        elif write.rows:
+            await connection.execute(write.statement, *write.arguments())
+
+
+@lru_cache
+def joined(statements: tuple[str, ...], parameters: tuple[int, ...]) -> str:
+    """One statement that does what these do, all or nothing; the last one answers. Its parameters are theirs, one
+    after the other: `parameters` says how many each has. An earlier one is known to later ones as `part_0`, `part_1` …
+
+    No two may write to the same row. There are as many as sets of tables that a batch may touch, few enough to stay
+    prepared."""
+    shifted = [_shifted(statement, sum(parameters[:number])) for number, statement in enumerate(statements)]
+    parts = [f"part_{number} AS ({statement})" for number, statement in enumerate(shifted[:-1])]
+    return f"WITH {', '.join(parts)} {shifted[-1]}"
+
+
+def _shifted(statement: str, by: int) -> str:
+    return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + by}", statement)

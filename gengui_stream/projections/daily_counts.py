@@ -7,8 +7,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from gengui_stream.domain.generation import TERMINAL
-from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
 
 Key: TypeAlias = tuple[UUID, date, str]
@@ -51,5 +50,5 @@ def rows_of(counts: Counter[Key], partition: int) -> list[tuple[object, ...]]:
     return [(owner, day, partition, *(counts[owner, day, measure] for measure in MEASURES)) for owner, day in keys]
 
 
-async def write(connection: Connection, rows: list[tuple[object, ...]]) -> None:
-    await execute_bulk(connection, UPSERT, rows)
+def write(rows: list[tuple[object, ...]]) -> Write:
+    return Write(UPSERT, rows)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.postgres.pool import Connection, Pool
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Dead, Entry, appended_at
 
 INSERT: Final = """
@@ -32,8 +32,8 @@ def _row(dead: Dead, topic: str, partition: int) -> tuple[object, ...]:
     return (*place, dead.reason, detail, record.key, record.value, appended_at(record))
 
 
-async def write(connection: Connection, rows: list[tuple[object, ...]]) -> None:
-    await execute_bulk(connection, INSERT, rows)
+def write(rows: list[tuple[object, ...]]) -> Write:
+    return Write(INSERT, rows)
 
 
 async def parked_generations(pool: Pool, topic: str, partition: int) -> set[UUID]:

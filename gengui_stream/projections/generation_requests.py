@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import insert_bulk
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
 from schemas.events import GenerationRequested
 
@@ -51,5 +50,5 @@ def _row(event: GenerationRequested) -> Row:
     )
 
 
-async def write(connection: Connection, rows: list[Row]) -> None:
-    await insert_bulk(connection, "generation_requests", COLUMNS, INSERT, rows)
+def write(rows: list[Row]) -> Write:
+    return Write(INSERT, rows, ("generation_requests", COLUMNS))

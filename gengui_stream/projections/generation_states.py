@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput
 from gengui_stream.postgres.pool import Connection, Pool
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
 
 _outputs: Final = TypeAdapter(tuple[StoredOutput, ...])
@@ -72,8 +72,8 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
     )
 
 
-async def write(connection: Connection, rows: list[Row]) -> None:
-    await execute_bulk(connection, UPSERT, rows)
+def write(rows: list[Row]) -> Write:
+    return Write(UPSERT, rows)
 
 
 async def load(

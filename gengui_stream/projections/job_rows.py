@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gengui_stream.domain.reactions import Job, jobs_for
-from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
 
 INSERT: Final = """
@@ -21,8 +20,6 @@ def jobs_of(entries: Iterable[Entry]) -> list[Job]:
     return [job for entry in entries if isinstance(entry, Applied) for job in jobs_for(entry.before, entry.after)]
 
 
-async def write(connection: Connection, jobs: Iterable[Job]) -> None:
-    rows: list[tuple[object, ...]] = [
-        (job.key, job.kind, job.generation_id, job.attempt, job.output_id, job.delay_seconds) for job in jobs
-    ]
-    await execute_bulk(connection, INSERT, rows)
+def write(jobs: Iterable[Job]) -> Write:
+    rows = [(job.key, job.kind, job.generation_id, job.attempt, job.output_id, job.delay_seconds) for job in jobs]
+    return Write(INSERT, rows)

@@ -1,11 +1,14 @@
 """How far each partition is projected, and who may move it on: compare-and-set on (next_offset, owner_epoch)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import asyncpg
+
 from gengui_stream.errors import FencedError
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
+from gengui_stream.projections.bulk import Write, execute_writes, joined
 from gengui_stream.projections.folding import Tally
 
 PROJECTION: Final = "generations"
@@ -23,6 +26,9 @@ UPDATE projection_positions SET next_offset = $6, applied = applied + $7, ignore
     dead_lettered = dead_lettered + $9, updated_at = now()
 WHERE projection = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND owner_epoch = $5
 """
+
+ADVANCED: Final = "SELECT 1 / count(*) FROM part_0"
+"""Fails, and everything beside it in its statement with it, when the advance before it found no row."""
 
 SELECT_ONE: Final = """
 SELECT next_offset, owner_epoch FROM projection_positions WHERE projection = $1 AND topic = $2 AND partition = $3
@@ -62,19 +68,36 @@ async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
     return Claim(held.partition, row["next_offset"], held.epoch)
 
 
+async def commit(
+    connection: Connection, topic: str, held: Claim, next_offset: int, tally: Tally, *, writes: Sequence[Write]
+) -> None:
+    """Moves the position and writes, in one transaction. Raises FencedError when the claim is no longer good.
+
+    A small batch is one statement, which is a transaction by itself: round trips are most of what it costs."""
+    if any(write.large for write in writes):
+        async with connection.transaction():
+            await advance(connection, topic, held, next_offset, tally)
+            await execute_writes(connection, writes)
+        return
+    arguments = [_arguments(topic, held, next_offset, tally), *(write.arguments() for write in writes), ()]
+    statements = (f"{ADVANCE} RETURNING 1", *(write.statement for write in writes), ADVANCED)
+    statement = joined(statements, tuple(map(len, arguments)))
+    try:
+        await connection.execute(statement, *(each for own in arguments for each in own))
+    except asyncpg.DivisionByZeroError as error:
+        raise _fenced(topic, held) from error
+
+
 async def advance(connection: Connection, topic: str, held: Claim, next_offset: int, tally: Tally) -> None:
     """Moves the position inside the caller's transaction. Raises FencedError when the claim is no longer good."""
-    outcome = await connection.execute(
-        ADVANCE,
-        PROJECTION,
-        topic,
-        held.partition,
-        held.next_offset,
-        held.epoch,
-        next_offset,
-        tally.applied,
-        tally.ignored,
-        tally.dead_lettered,
-    )
-    if outcome != "UPDATE 1":
-        raise FencedError(f"partition {held.partition} of {topic} is not at {held.next_offset} under our epoch")
+    if await connection.execute(ADVANCE, *_arguments(topic, held, next_offset, tally)) != "UPDATE 1":
+        raise _fenced(topic, held)
+
+
+def _arguments(topic: str, held: Claim, next_offset: int, tally: Tally) -> tuple[object, ...]:
+    counts = (tally.applied, tally.ignored, tally.dead_lettered)
+    return PROJECTION, topic, held.partition, held.next_offset, held.epoch, next_offset, *counts
+
+
+def _fenced(topic: str, held: Claim) -> FencedError:
+    return FencedError(f"partition {held.partition} of {topic} is not at {held.next_offset} under our epoch")

@@ -26,7 +26,7 @@ from gengui_stream.projections.folding import (
     fold_records,
     generation_ids,
 )
-from gengui_stream.projections.writing import write_read_models
+from gengui_stream.projections.writing import writes_of
 
 CACHED_STATES: Final = 50_000
 """A partition's states kept in memory: about 1 KiB each. The owner alone changes them, so they are never stale."""
@@ -133,11 +133,11 @@ class Projector:
         tally = Tally().count(entries)
         jobs = job_rows.jobs_of(entries) if self._react else []
         partition, next_offset = held.claim.partition, records[-1].offset + 1
+        writes = writes_of(self._topic, partition, entries, jobs)
         held.certain = False
         with transient_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await positions.advance(connection, self._topic, held.claim, next_offset, tally)
-                await write_read_models(connection, self._topic, partition, entries, jobs)
+            async with self._pool.acquire() as connection:
+                await positions.commit(connection, self._topic, held.claim, next_offset, tally, writes=writes)
         held.claim = positions.Claim(partition, next_offset, held.claim.epoch)
         held.certain = True
         held.parked = parked

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from gengui_stream.domain.generation import TERMINAL, Generation, Status
-from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import execute_bulk
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
 from schemas.events import GenerationDispatched, GenerationFailed
 
@@ -104,9 +103,9 @@ def latency_rows_of(counts: Counter[LatencyKey], partition: int) -> list[tuple[o
     return [(*key[:3], partition, key[3], counts[key]) for key in sorted(counts)]
 
 
-async def write(connection: Connection, rows: list[tuple[object, ...]]) -> None:
-    await execute_bulk(connection, UPSERT_MINUTES, rows)
+def write(rows: list[tuple[object, ...]]) -> Write:
+    return Write(UPSERT_MINUTES, rows)
 
 
-async def write_latencies(connection: Connection, rows: list[tuple[object, ...]]) -> None:
-    await execute_bulk(connection, UPSERT_LATENCIES, rows)
+def write_latencies(rows: list[tuple[object, ...]]) -> Write:
+    return Write(UPSERT_LATENCIES, rows)

@@ -6,8 +6,7 @@ from typing import Final, TypeAlias, assert_never
 from gengui_stream.domain.evolve import Ignored
 from gengui_stream.domain.generation import Generation
 from gengui_stream.log.codec import UnknownType
-from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections.bulk import insert_bulk
+from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Dead, Entry, Inert, Record, appended_at
 from schemas.events import Event
 
@@ -74,5 +73,5 @@ def _unknown_row(
     return (*key, None, unknown.type, None, None, moment, version, status, reason.value, text)
 
 
-async def write(connection: Connection, rows: list[Row]) -> None:
-    await insert_bulk(connection, "timeline", COLUMNS, INSERT, rows)
+def write(rows: list[Row]) -> Write:
+    return Write(INSERT, rows, ("timeline", COLUMNS))

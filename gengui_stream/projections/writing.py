@@ -13,6 +13,7 @@ from gengui_stream.projections import (
     provider_statistics,
     timeline,
 )
+from gengui_stream.projections.bulk import Write, execute_writes
 from gengui_stream.projections.folding import Entry
 
 
@@ -20,13 +21,21 @@ async def write_read_models(
     connection: Connection, topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]
 ) -> None:
     """Within the caller's transaction. `entries` are in the order of the log."""
-    await generation_requests.write(connection, generation_requests.rows_of(entries))
-    await generation_states.write(connection, generation_states.rows_of(entries, partition))
-    await timeline.write(connection, timeline.rows_of(entries, partition))
-    await daily_counts.write(connection, daily_counts.rows_of(daily_counts.count(entries), partition))
+    await execute_writes(connection, writes_of(topic, partition, entries, jobs))
+
+
+def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]) -> list[Write]:
+    """Each to a table of its own; those without rows are left out."""
     minutes = provider_statistics.rows_of(provider_statistics.count(entries), partition)
-    await provider_statistics.write(connection, minutes)
-    latencies = provider_statistics.count_latencies(entries)
-    await provider_statistics.write_latencies(connection, provider_statistics.latency_rows_of(latencies, partition))
-    await dead_letters.write(connection, dead_letters.rows_of(entries, topic, partition))
-    await job_rows.write(connection, jobs)
+    latencies = provider_statistics.latency_rows_of(provider_statistics.count_latencies(entries), partition)
+    writes = (
+        generation_requests.write(generation_requests.rows_of(entries)),
+        generation_states.write(generation_states.rows_of(entries, partition)),
+        timeline.write(timeline.rows_of(entries, partition)),
+        daily_counts.write(daily_counts.rows_of(daily_counts.count(entries), partition)),
+        provider_statistics.write(minutes),
+        provider_statistics.write_latencies(latencies),
+        dead_letters.write(dead_letters.rows_of(entries, topic, partition)),
+        job_rows.write(jobs),
+    )
+    return [write for write in writes if write.rows]

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import date
 from uuid import UUID
 
 import pytest
@@ -12,7 +14,7 @@ import pytest_asyncio
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections import positions, projector
+from gengui_stream.projections import daily_counts, positions, projector
 from gengui_stream.projections.folding import PARKED, Applied, Dead, Inert, Tally
 from gengui_stream.projections.projector import Projector
 from schemas.events import Event
@@ -124,6 +126,21 @@ async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None
     outcomes = await asyncio.gather(*(advance() for _ in range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
     assert await emptied.fetchval("SELECT applied FROM projection_positions") == 5
+
+
+async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) -> None:
+    held = (await positions.claim(emptied, TOPIC, [0]))[0]
+
+    async def commit(owner: int) -> None:
+        counts = Counter({(UUID(int=owner), date(2026, 6, 1), "requested"): 1})
+        writes = [daily_counts.write(daily_counts.rows_of(counts, 0))]
+        async with emptied.acquire() as connection:
+            await positions.commit(connection, TOPIC, held, 1, Tally(applied=1), writes=writes)
+
+    outcomes = await asyncio.gather(*map(commit, range(5)), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
+    [winner] = [owner for owner, outcome in enumerate(outcomes) if outcome is None]
+    assert [row["owner_id"].int for row in await emptied.fetch("SELECT owner_id FROM daily_counts")] == [winner]
 
 
 async def test_what_is_not_claimed_is_not_projected(emptied: Pool) -> None:

@@ -15,7 +15,7 @@ from gengui_stream.projections.folding import Applied, Dead
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
 from tests.events import FakeRecord, wide_history
-from tests.integration.projections import TABLES, a_log, a_projector, contents, plainly, three_generations
+from tests.integration.projections import TABLES, TOPIC, a_log, a_projector, contents, plainly, three_generations
 from tests.integration.running import eventually
 
 pytestmark = pytest.mark.stack
@@ -106,12 +106,13 @@ async def test_a_batch_that_fails_parks_nobody(database: Settings, emptied: Pool
 
 
 class CuttingProxy:
-    """Between a client and PostgreSQL. Armed, it ends both connections at the next COMMIT: before the server has
-    heard of it, or when the server has made it and is about to say so."""
+    """Between a client and PostgreSQL. Armed, it ends both connections at the next message that holds `commit`: before
+    the server has heard of it, or when the server has done it and is about to say so."""
 
-    def __init__(self, server_port: int, *, made: bool) -> None:
+    def __init__(self, server_port: int, commit: bytes, *, made: bool) -> None:
         self.armed = False
         self._server_port = server_port
+        self._commit = commit
         self._made = made
         self._pumps: set[asyncio.Task[None]] = set()
 
@@ -131,7 +132,7 @@ class CuttingProxy:
 
         async def there() -> None:
             while sent := await client.read(65_536):
-                if self.armed and b"COMMIT;" in sent:
+                if self.armed and self._commit in sent:
                     cut.set()
                     self.armed = False
                     if not self._made:
@@ -156,12 +157,18 @@ class CuttingProxy:
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["it was made", "it was not made"])
-async def test_a_commit_without_an_answer_counts_once(database: Settings, emptied: Pool, made: bool) -> None:
-    records = three_generations()
+@pytest.mark.parametrize(
+    ("generations", "commit"),
+    [pytest.param(3, TOPIC.encode(), id="one statement"), pytest.param(12, b"COMMIT;", id="a transaction of several")],
+)
+async def test_a_commit_without_an_answer_counts_once(
+    database: Settings, emptied: Pool, generations: int, commit: bytes, made: bool
+) -> None:
+    records = a_log(*(wide_history(number) for number in range(generations)))
     expected = await plainly(emptied, records)
     address = urlsplit(database.database_dsn)
     assert address.port is not None
-    proxy = CuttingProxy(address.port, made=made)
+    proxy = CuttingProxy(address.port, commit, made=made)
     async with proxy.open() as port:
         through = database.database_dsn.replace(f":{address.port}/", f":{port}/")
         async with opened_pool(database.model_copy(update={"database_url": SecretStr(through)})) as its_own:
@@ -169,9 +176,10 @@ async def test_a_commit_without_an_answer_counts_once(database: Settings, emptie
             await shaken.project(0, records[:9])
             proxy.armed = True
             with pytest.raises(TransientError):
-                await shaken.project(0, records[9:20])
-            assert await emptied.fetchval("SELECT next_offset FROM projection_positions") == (20 if made else 9)
-            again = await shaken.project(0, records[9:20])
-            assert (again.next_offset, len(again.entries)) == (20, 0 if made else 11)
-            await shaken.project(0, records[20:])
+                await shaken.project(0, records[9:])
+            assert not proxy.armed
+            end = len(records)
+            assert await emptied.fetchval("SELECT next_offset FROM projection_positions") == (end if made else 9)
+            again = await shaken.project(0, records[9:])
+            assert (again.next_offset, len(again.entries)) == (end, 0 if made else end - 9)
     assert await contents(emptied) == expected

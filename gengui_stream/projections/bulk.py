@@ -1,29 +1,23 @@
-"""Many rows at once: one array a column for `unnest`, or COPY where there are enough of them."""
+"""Many rows at once: one array a column for `unnest`.
+
+Not COPY, though it is a little cheaper for many rows: a process that is paused in the middle of one holds its locks for
+as long as it is, whatever time-outs are set, since PostgreSQL waits for the rest of the rows and hears nothing else.
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
 from gengui_stream.postgres.pool import Connection
-
-COPY_FROM: Final = 100
-"""From so many rows on COPY is cheaper, for us and for PostgreSQL; for fewer, its two round trips cost more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Rows of one table, and the statement that takes them with `$1 … $n` bound to their columns. `copy`: the table and
-    its comma-separated columns, for rows that conflict with none, so that COPY can take them as well."""
+    """Rows of one table, and the statement that takes them with `$1 … $n` bound to their columns."""
 
     statement: str
     rows: Sequence[tuple[object, ...]]
-    copy: tuple[str, str] | None = None
-
-    @property
-    def large(self) -> bool:
-        return len(self.rows) >= COPY_FROM
 
     def arguments(self) -> list[list[object]]:
         return list(map(list, zip(*self.rows, strict=True)))
@@ -32,10 +26,7 @@ class Write:
 async def execute_writes(connection: Connection, writes: Sequence[Write]) -> None:
     """One after the other, in the caller's transaction; nothing at all for no rows."""
     for write in writes:
-        if write.copy and write.large:
-            table, columns = write.copy
-            await connection.copy_records_to_table(table, records=write.rows, columns=columns.split(", "))
-        elif write.rows:
+        if write.rows:
             await connection.execute(write.statement, *write.arguments())
 
 

@@ -51,4 +51,4 @@ def _row(event: GenerationRequested) -> Row:
 
 
 def write(rows: list[Row]) -> Write:
-    return Write(INSERT, rows, ("generation_requests", COLUMNS))
+    return Write(INSERT, rows)

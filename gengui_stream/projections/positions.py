@@ -8,7 +8,7 @@ import asyncpg
 
 from gengui_stream.errors import FencedError
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
-from gengui_stream.projections.bulk import Write, execute_writes, joined
+from gengui_stream.projections.bulk import Write, joined
 from gengui_stream.projections.folding import Tally
 
 PROJECTION: Final = "generations"
@@ -71,14 +71,9 @@ async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
 async def commit(
     connection: Connection, topic: str, held: Claim, next_offset: int, tally: Tally, *, writes: Sequence[Write]
 ) -> None:
-    """Moves the position and writes, in one transaction. Raises FencedError when the claim is no longer good.
-
-    A small batch is one statement, which is a transaction by itself: round trips are most of what it costs."""
-    if any(write.large for write in writes):
-        async with connection.transaction():
-            await advance(connection, topic, held, next_offset, tally)
-            await execute_writes(connection, writes)
-        return
+    """Moves the position and writes, in one statement, which is a transaction by itself: a process that is paused
+    holds nothing, and round trips are most of what a small batch costs. Raises FencedError when the claim is no longer
+    good."""
     arguments = [_arguments(topic, held, next_offset, tally), *(write.arguments() for write in writes), ()]
     statements = (f"{ADVANCE} RETURNING 1", *(write.statement for write in writes), ADVANCED)
     statement = joined(statements, tuple(map(len, arguments)))

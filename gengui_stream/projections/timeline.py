@@ -74,4 +74,4 @@ def _unknown_row(
 
 
 def write(rows: list[Row]) -> Write:
-    return Write(INSERT, rows, ("timeline", COLUMNS))
+    return Write(INSERT, rows)

@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final, TypeAlias
@@ -33,16 +33,19 @@ DATABASE: Final = "fold"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`progress`: a query for the number of events committed. `whole`: looked at up to the end, not for a slice."""
+    """`progress`: a query for the number of events committed. `whole`: looked at up to the end, not for a slice.
+    `processes`: so many run the command and share the partitions."""
 
     name: str
     command: Sequence[str]
     table: str | None = None
     progress: str = POSITIONS
     whole: bool = True
+    processes: int = 1
 
 
 OURS: Final = Subject("GenGui Stream, `agents`", ["gengui_stream.cli", "agents"])
+OURS_TWICE: Final = replace(OURS, name="GenGui Stream, two `agents`", processes=2)
 HAND: Final = ["tests.bench.handwritten_loop"]
 BY_HAND: Final = Subject("(b) by hand: rows, position", HAND, handwritten_loop.TABLE)
 BY_HAND_TIMELINE: Final = Subject(
@@ -57,7 +60,8 @@ STOCK: Final = Subject(
 )
 GOALS: Final = {STOCK.name: "; goal: 10"}
 EVENTS_A_SECOND_AIM: Final = 25_000
-SUBJECTS: Final = (OURS, STOCK, BY_HAND, BY_HAND_TIMELINE)
+BASELINES: Final = (STOCK, BY_HAND, BY_HAND_TIMELINE)
+SUBJECTS: Final = (OURS, OURS_TWICE, *BASELINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +150,10 @@ def _rotated(subjects: Sequence[Subject], by: int) -> Sequence[Subject]:
 
 async def _live(system: System, load: Load) -> Round:
     """The agents at work while another process fills the log as fast as it can."""
-    async with _fresh(system, OURS) as (own, connection), started(own, "agents-live", OURS.command) as child:
-        await _until_claimed(child, connection)
+    async with _fresh(system, OURS) as (own, connection), _running(own, OURS) as children:
+        await _until_claimed(children[0], connection)
         async with started(system, "filling", ["tests.bench.filling", str(load.generations)]) as filling:
-            seen = await _observed(system, OURS, child, connection, load)
+            seen = await _observed(system, OURS, children, connection, load)
             await filling.ended()
             if filling.exit_code:
                 raise RuntimeError(filling.log_tail())
@@ -164,11 +168,18 @@ async def _until_claimed(child: Child, connection: Connection) -> None:
 
 
 async def _round(system: System, subject: Subject, load: Load) -> Round:
-    async with _fresh(system, subject) as (own, connection), started(own, "subject", subject.command) as child:
-        seen = await _observed(system, subject, child, connection, load)
+    async with _fresh(system, subject) as (own, connection), _running(own, subject) as children:
+        seen = await _observed(system, subject, children, connection, load)
         if subject.whole:
             await _check(subject, connection, load)
         return seen
+
+
+@asynccontextmanager
+async def _running(system: System, subject: Subject) -> AsyncIterator[Sequence[Child]]:
+    async with AsyncExitStack() as stack:
+        names = [f"subject-{number}" for number in range(subject.processes)]
+        yield [await stack.enter_async_context(started(system, name, subject.command)) for name in names]
 
 
 @asynccontextmanager
@@ -196,25 +207,28 @@ async def _execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
-async def _observed(system: System, subject: Subject, child: Child, connection: Connection, load: Load) -> Round:
+async def _observed(
+    system: System, subject: Subject, children: Sequence[Child], connection: Connection, load: Load
+) -> Round:
     """From the first commit seen until all is committed, or the subject's slice is over."""
-    first = last = await _sample(system, subject, child, connection)
+    first = last = await _sample(system, subject, children, connection)
     deadline = time.monotonic() + START_S
     while last.events < load.events and (subject.whole or last.at - first.at < load.slice_s):
         await asyncio.sleep(POLL_S)
-        last = await _sample(system, subject, child, connection)
+        last = await _sample(system, subject, children, connection)
         if not first.events:
             first = last
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{subject.name} commits nothing:\n{child.log_tail()}")
-    return Round(first, last, rss_mib(_pid(child)))
+                raise RuntimeError(f"{subject.name} commits nothing:\n{children[0].log_tail()}")
+    return Round(first, last, sum(rss_mib(_pid(child)) for child in children))
 
 
-async def _sample(system: System, subject: Subject, child: Child, connection: Connection) -> Sample:
-    if not child.alive:
-        raise RuntimeError(f"{subject.name} ended:\n{child.log_tail()}")
-    events = await connection.fetchval(subject.progress)
-    return Sample(time.perf_counter(), events, cpu_s(_pid(child)), cpu_s(system.servers["postgres"]))
+async def _sample(system: System, subject: Subject, children: Sequence[Child], connection: Connection) -> Sample:
+    for child in children:
+        if not child.alive:
+            raise RuntimeError(f"{subject.name} ended:\n{child.log_tail()}")
+    events, used = await connection.fetchval(subject.progress), sum(cpu_s(_pid(child)) for child in children)
+    return Sample(time.perf_counter(), events, used, cpu_s(system.servers["postgres"]))
 
 
 def _pid(child: Child) -> int:
@@ -224,7 +238,7 @@ def _pid(child: Child) -> int:
 
 async def _check(subject: Subject, connection: Connection, load: Load) -> None:
     """A subject that was fast and wrong has measured nothing."""
-    states = "generation_states" if subject is OURS else "handwritten_states"
+    states = "generation_states" if subject.command is OURS.command else "handwritten_states"
     right = f"SELECT count(*) FROM {states} WHERE status = 'completed' AND version = {EVENTS_A_GENERATION}"
     checks = {right: load.generations, "SELECT count(*) FROM generation_requests": load.generations}
     if subject is not BY_HAND:
@@ -247,7 +261,11 @@ def section(measured: Measured) -> str:
         *(_row(name, found) for name, found in rounds.items()),
         _row(f"{OURS.name}, while the log is filled", [measured.live]),
         "",
-        *(_ratio(other.name, rounds) for other in SUBJECTS if other is not OURS),
+        *(
+            _ratio(ours, other.name, rounds)
+            for ours in (OURS, OURS_TWICE)
+            for other in (STOCK, BY_HAND, BY_HAND_TIMELINE)
+        ),
     ]
     return "\n".join(lines)
 
@@ -260,13 +278,12 @@ def _row(name: str, found: Sequence[Round]) -> str:
     return f"| {name} | {median(rates):,.0f} | {spread} | {process:.1f} | {postgres:.1f} | {resident:.0f} |"
 
 
-def _ratio(other: str, rounds: Rounds) -> str:
-    pairs = list(zip(rounds[OURS.name], rounds[other], strict=True))
+def _ratio(subject: Subject, other: str, rounds: Rounds) -> str:
+    pairs = list(zip(rounds[subject.name], rounds[other], strict=True))
     faster = [ours.per_s / theirs.per_s for ours, theirs in pairs]
     goal = GOALS.get(other, "")
-    return (
-        f"- {median(faster):.2f} times {other} ({min(faster):.2f} to {max(faster):.2f} over {len(pairs)} rounds{goal})"
-    )
+    spread = f"{min(faster):.2f} to {max(faster):.2f} over {len(pairs)} rounds"
+    return f"- {subject.name}: {median(faster):.2f} times {other} ({spread}{goal})"
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, InvalidSessionTimeoutError, KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
 
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.log.connection import connection
 from gengui_stream.log.reader import Record
 from gengui_stream.settings import Settings
@@ -77,6 +77,28 @@ class BatchThread(AIOKafkaConsumerThread):
         if coordinator is not None and coordinator.generation == 0:
             coordinator.generation = 1
         await super().on_thread_stop()
+
+    async def check_group(self) -> None:
+        """Raises what ended this process's membership for good. aiokafka says so when it is asked for records, but
+        faust asks its fetcher, and not at all while it has no partitions: it would wait for ever."""
+        await self.call_thread(self._check_group)
+
+    async def _check_group(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - as aiokafka's own getmany does
+        if coordinator is None:
+            return
+        try:
+            coordinator.check_errors()
+        except InvalidSessionTimeoutError as error:
+            fault = (
+                f"KAFKA_SESSION_TIMEOUT_S: the broker does not take {self.settings.kafka_session_timeout_s}; its own "
+                "group.min.session.timeout.ms and group.max.session.timeout.ms say what it takes"
+            )
+            raise ConfigurationError([fault]) from error
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            structlog.get_logger(__name__).warning("group_trouble", error=repr(error))
 
     async def fetch(self, partitions: set[TP]) -> tuple[int, Mapping[TopicPartition, Sequence[Record]]]:
         """Everything fetched of these partitions, and the epoch of its positions; nothing after `POLL_S`."""

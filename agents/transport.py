@@ -5,6 +5,7 @@
    `_add_gap` let it; with `Positions` it is what they say is done.
 3. The end of a changelog is the high watermark of a fetch (see consumer_thread.py).
 4. One message a fetched batch, no sleeping where records wait, short waits at the broker.
+5. A membership that the broker refuses for good ends the process; faust would wait for partitions for ever.
 
 tests/integration/test_agents_faults.py shows each fault of faust's and that it cannot bite here.
 """
@@ -18,6 +19,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
+from mode import Service
 from mode.types import ServiceT
 from yarl import URL
 
@@ -29,6 +31,7 @@ from gengui_stream.projections.folding import Record
 from gengui_stream.settings import Settings
 
 IDLE_S: Final = 0.2
+GROUP_CHECK_S: Final = 1.0
 
 Cut: TypeAlias = Callable[[Sequence[Record]], Iterable[Sequence[Record]]]
 """How what one fetch found in a partition is cut into batches."""
@@ -64,6 +67,12 @@ class BatchConsumer(driver.Consumer):
         thread = BatchThread(self, loop=self.loop, beacon=self.beacon, Worker=DaemonThread)
         thread.settings = self.transport.settings
         return thread
+
+    @Service.task
+    async def _watch_group(self) -> None:
+        while not self.should_stop:
+            await self.sleep(GROUP_CHECK_S)
+            await self._thread.check_group()
 
     # where consuming starts
 

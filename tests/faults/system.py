@@ -22,7 +22,7 @@ ROLES: Final = ("api", "agents", "live-tables", "dispatch", "worker", "thumbnail
 SERVERS: Final = ("postgres", "valkey", "seaweed", "tansu")
 
 IMPATIENT: Final = {
-    "KAFKA_SESSION_TIMEOUT_S": "4",
+    "KAFKA_SESSION_TIMEOUT_S": "6",
     "JOB_LEASE_S": "4",
     "WORKER_CLAIM_IDLE_S": "4",
     "SHUTDOWN_GRACE_S": "5",

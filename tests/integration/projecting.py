@@ -4,7 +4,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
+from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.reader import Record, open_reader
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projections.folding import Applied, Inert
@@ -16,14 +18,14 @@ from gengui_stream.settings import Settings
 
 @asynccontextmanager
 async def projecting(settings: Settings) -> AsyncIterator[None]:
-    """Projects every partition meanwhile."""
+    """Projects every partition meanwhile, also while PostgreSQL is away for a moment."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(_project(settings, stop))
     try:
         yield
     finally:
         stop.set()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, Stopped):
             await task
 
 
@@ -37,7 +39,7 @@ async def _project(settings: Settings, stop: asyncio.Event) -> None:
                 for record in await reader.read(timeout_ms=50):
                     chunks[record.partition].append(record)
                 for partition, records in chunks.items():
-                    batch = await projector.project(partition, records)
+                    batch = await persist(partial(projector.project, partition, records), stop, what="project")
                     await hints.publish(_hints(batch), {job.kind for job in batch.jobs})
 
 

@@ -1,6 +1,7 @@
 """The faults of faust 0.15.3 that touch this system, each shown not to bite here."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from agents.batches import sliced
 from agents.run import run_agents
 from agents.transport import BatchConsumer
 from gengui_stream.errors import BugError, TransientError
+from gengui_stream.exit_codes import ExitCode
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.folding import Record
@@ -102,6 +104,14 @@ async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
     await pool.execute("ALTER TABLE elsewhere RENAME TO timeline")
     async with AgentsProcess(settings):
         await eventually(lambda: all_applied(settings, pool))
+
+
+@pytest.mark.skipif(
+    os.environ.get("GENGUI_TEST_KAFKA") != "apache", reason="the embedded broker takes any session timeout"
+)
+async def test_a_membership_that_is_refused_ends_the_process(settings: Settings) -> None:
+    async with AgentsProcess(settings.model_copy(update={"kafka_session_timeout_s": 1})) as agents:
+        assert await agents.ended() == ExitCode.CONFIGURATION
 
 
 async def test_what_may_pass_is_tried_again_in_place(

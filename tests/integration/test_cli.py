@@ -128,9 +128,15 @@ async def test_a_reader_that_has_had_enough_is_no_fault(known: Known) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await send_by_key(known.settings, b"more", b"{}")
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
+    ending = asyncio.ensure_future(process.communicate())
+
+    async def ended() -> bool:
+        """A pipe that nobody reads is noticed by the next thing that is said."""
+        await send_by_key(known.settings, b"more", b"{}")
+        return ending.done()
+
+    await eventually(ended)
+    out, err = await ending
     assert (process.returncode, len(out.splitlines()), err) == (0, 1, b"")
 
 

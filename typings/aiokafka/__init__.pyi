@@ -79,6 +79,7 @@ class AIOKafkaProducer:
 
 class _Coordinator:
     generation: int
+    def check_errors(self) -> None: ...
 
 class AIOKafkaConsumer:
     _coordinator: _Coordinator | None

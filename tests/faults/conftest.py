@@ -48,11 +48,15 @@ class Systems(Generic[S]):
         if self._running is not None and (self._running.broken or not self._running.alive):
             self.close()
         if self._running is None:
-            own = self._directory / str(next(self._numbers))
-            own.mkdir()
-            self._running = self._make(own)
+            self._running = self.fresh()
             asyncio.run(self._running.start())
         return self._running
+
+    def fresh(self) -> S:
+        """Not started yet, nor anything in its directory. Whoever starts it stops it."""
+        own = self._directory / str(next(self._numbers))
+        own.mkdir()
+        return self._make(own)
 
     def close(self) -> None:
         if self._running is not None:

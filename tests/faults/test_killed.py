@@ -1,15 +1,19 @@
 """SIGKILL to any process of `make dev` under load: it is started again, and nothing is lost or done twice."""
 
+import asyncio
 import random
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import Systems
 from tests.faults.load import load
 from tests.faults.oracle import settled
 from tests.faults.system import ROLES, SERVERS, DevSystem
 from tests.integration.running import eventually
+
+STARTS = 4
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -62,3 +66,34 @@ def _runs(pid: int) -> bool:
         return (Path("/proc") / str(pid) / "stat").read_text().split()[2] != "Z"
     except OSError:
         return False
+
+
+async def test_every_role_is_told_to_end(system: DevSystem) -> None:
+    """SIGTERM under load: each ends by itself within its grace, and is started again."""
+    async with load(system) as asked:
+        await asked.more(5)
+        before = system.said().count("ended (0)")
+        told = {role: system.signal(role, signal.SIGTERM) for role in ROLES}
+        for role, pid in told.items():
+            await system.revived(role, pid)
+        await system.ready()
+        await asked.more(5)
+    assert system.said().count("ended (0)") == before + len(ROLES), system.said()
+    await settled(system, asked)
+
+
+async def test_dev_is_killed_while_it_starts(systems: Systems[DevSystem], chance: random.Random) -> None:
+    """Again and again, from the first time on: the next one gets further, and the last one works."""
+    system = systems.fresh()
+    for _ in range(STARTS):
+        starting = asyncio.ensure_future(system.start())
+        await asyncio.wait({starting}, timeout=chance.uniform(0.2, 10))
+        await system.kill()
+        await asyncio.gather(starting, return_exceptions=True)
+    try:
+        await system.start()
+        async with load(system) as asked:
+            await asked.more(5)
+        await settled(system, asked)
+    finally:
+        await system.stop()

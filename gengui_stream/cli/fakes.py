@@ -1,0 +1,109 @@
+"""Servers that stand in for the providers."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, NoReturn, Protocol, TypeAlias, TypeVar
+
+import typer
+
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say, say_json
+from gengui_stream.cli.perform import perform_plainly
+from gengui_stream.fakes.behaviours import Part
+from gengui_stream.fakes.scripts import ScriptError, read_script
+from gengui_stream.settings import Settings
+
+Played = TypeVar("Played", bound=Part)
+
+app = typer.Typer(no_args_is_help=True, help="Serve a provider's HTTP, with the faults that a script asks for.")
+
+Port: TypeAlias = Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")]
+ScriptGiven: TypeAlias = Annotated[str, typer.Option("--script", help="A ready script's name, a file, or JSON.")]
+Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="For what scripts leave to chance. Not given: any.")]
+Key: TypeAlias = Annotated[str | None, typer.Option(help="The only API key that is taken. Not given: any.")]
+Host: TypeAlias = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+class Listening(Protocol):
+    """What is said of a server."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+@app.command()
+def gemini(
+    *,
+    port: Port = 0,
+    script: ScriptGiven = "calm",
+    seed: Seed = None,
+    key: Key = None,
+    host: Host = "127.0.0.1",
+    json: AsJson = False,
+) -> None:
+    """Serve Gemini's generateContent until Ctrl-C. Prints the base URL and the seed."""
+    from gengui_stream.fakes.gemini import fake_gemini
+    from gengui_stream.fakes.gemini_script import READY, GeminiScript
+
+    played, sown = _script(GeminiScript, READY, script), _seed(seed)
+    _serve("gemini", lambda _: fake_gemini(played, seed=sown, key=key, host=host, port=port), as_json=json)
+
+
+@app.command()
+def runpod(
+    *,
+    port: Port = 0,
+    script: ScriptGiven = "calm",
+    seed: Seed = None,
+    key: Key = None,
+    host: Host = "127.0.0.1",
+    json: AsJson = False,
+) -> None:
+    """Serve RunPod's endpoints and their workers until Ctrl-C. Images go to the object store of the settings."""
+    from gengui_stream.fakes.runpod import fake_runpod
+    from gengui_stream.fakes.runpod_script import READY, RunpodScript
+
+    played, sown = _script(RunpodScript, READY, script), _seed(seed)
+    _serve(
+        "runpod",
+        lambda settings: fake_runpod(played, seed=sown, key=key, host=host, port=port, settings=settings),
+        as_json=json,
+    )
+
+
+def _serve(
+    name: str, opened: Callable[[Settings], AbstractAsyncContextManager[Listening]], *, as_json: bool
+) -> NoReturn:
+    """Lives as every role does, and says where it listens once it does."""
+    import uvloop
+
+    from gengui_stream.bootstrap import live
+    from gengui_stream.telemetry import configure_logging
+
+    async def serve(settings: Settings, stop: asyncio.Event) -> None:
+        async with opened(settings) as server:
+            found = {"provider": name, "url": server.url, "seed": server.seed}
+            say_json(found) if as_json else say(f"{server.url} is {name}, seed {server.seed}")
+            await stop.wait()
+
+    def work(settings: Settings) -> int:
+        configure_logging(settings, f"fake-{name}")
+        return uvloop.run(live(serve, f"fake-{name}", settings))
+
+    perform_plainly(work)
+
+
+def _script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Played:
+    try:
+        return read_script(kind, ready, given)
+    except ScriptError as error:
+        raise typer.BadParameter(str(error), param_hint="--script") from None
+
+
+def _seed(given: int | None) -> int:
+    return random.randrange(2**32) if given is None else given  # noqa: S311 - printed, so no secret

@@ -1,0 +1,87 @@
+"""Which rule matches a request: pure, and the same for the same seed whatever the order of the requests."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic
+
+from gengui_stream.fakes.scripts import Did, Script, When
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What rules can look at. `generation` is what tells generations apart: an id if the request has one."""
+
+    operation: str
+    generation: str
+    prompt: str = ""
+    attempt: int | None = None
+    job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request and the how-manieth it is: of its operation, and of its operation for its generation."""
+
+    request: Request
+    nth: int
+    nth_of_generation: int
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Did]):
+    """`rule`: its place in the script; None when no rule matched, and the request is answered as usual."""
+
+    rule: int | None
+    behaviour: Did | None
+
+
+def choose(script: Script[Did], seed: int, asked: Asked, used: Mapping[int, int]) -> Choice[Did]:
+    """The first rule that matches and is not used up. `used`: by rule, how often it was chosen."""
+    for number, rule in enumerate(script.rules):
+        fresh = rule.times is None or used.get(number, 0) < rule.times
+        if fresh and script.operation_of(rule.when) == asked.request.operation and _matches(rule.when, asked):
+            probability = rule.when.probability
+            if probability is None or draw(seed, number, asked) < probability:
+                return Choice(number, rule.then)
+    return Choice(None, None)
+
+
+def draw(seed: int, rule: int, asked: Asked) -> float:
+    """From 0 up to 1, not including 1. Not by the generation's id, which is another one in every run."""
+    request = asked.request
+    key = f"{seed}\0{rule}\0{request.operation}\0{asked.nth_of_generation}\0{request.prompt}"
+    return (int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> 11) / 2**53
+
+
+def _matches(when: When, asked: Asked) -> bool:
+    request = asked.request
+    return (
+        (when.nth is None or asked.nth in when.nth)
+        and (when.nth_of_generation is None or asked.nth_of_generation in when.nth_of_generation)
+        and (when.prompt is None or when.prompt.casefold() in request.prompt.casefold())
+        and (when.generation is None or when.generation == request.generation)
+        and (when.attempt is None or when.attempt == request.attempt)
+        and (when.job is None or when.job == request.job)
+    )
+
+
+class Chooser(Generic[Did]):
+    """Counts requests and used rules from the moment a script begins."""
+
+    def __init__(self, script: Script[Did], seed: int) -> None:
+        self._script, self._seed = script, seed
+        self._asked = Counter[str]()
+        self._asked_of_generation = Counter[tuple[str, str]]()
+        self._used = Counter[int]()
+
+    def next(self, request: Request) -> tuple[Asked, Choice[Did]]:
+        self._asked[request.operation] += 1
+        of_generation = (request.operation, request.generation)
+        self._asked_of_generation[of_generation] += 1
+        asked = Asked(request, self._asked[request.operation], self._asked_of_generation[of_generation])
+        choice = choose(self._script, self._seed, asked, self._used)
+        if choice.rule is not None:
+            self._used[choice.rule] += 1
+        return asked, choice

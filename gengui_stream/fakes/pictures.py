@@ -1,0 +1,57 @@
+"""The images that the servers give: real ones, drawn in a thread, a few of the last kept."""
+
+import asyncio
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+from PIL import Image
+
+from gengui_stream.media.rendering import Sketch, encode_png, render
+
+DRAWN_SIDE_MAX: Final = 512
+"""Drawn no larger than this, then scaled up: size costs nothing that anybody would look at."""
+
+SIDE_MIN: Final = 16
+
+ImageType = Literal["image/png", "image/jpeg", "image/webp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image as it is sent or stored."""
+
+    body: bytes
+    mime_type: ImageType
+    width: int
+    height: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+async def drawn(sketch: Sketch, side_max: int, mime_type: ImageType = "image/png") -> Picture:
+    """The picture in its size, or in its proportions as large as `side_max` allows."""
+    return await asyncio.to_thread(_drawn, _within(sketch, side_max), mime_type)
+
+
+def _within(sketch: Sketch, side_max: int) -> Sketch:
+    scale = min(1.0, side_max / max(sketch.width, sketch.height))
+    width, height = (max(SIDE_MIN, round(side * scale)) for side in (sketch.width, sketch.height))
+    return Sketch(sketch.prompt, sketch.seed, width, height)
+
+
+@lru_cache(maxsize=64)
+def _drawn(sketch: Sketch, mime_type: ImageType) -> Picture:
+    canvas = render(_within(sketch, DRAWN_SIDE_MAX))
+    size = (sketch.width, sketch.height)
+    if mime_type == "image/png" and canvas.shape[1::-1] == size:
+        return Picture(encode_png(canvas), mime_type, *size)
+    image, target = Image.fromarray(canvas).resize(size, Image.Resampling.BILINEAR), io.BytesIO()
+    image.save(
+        target, mime_type.removeprefix("image/").upper(), **({"compress_level": 1} if "png" in mime_type else {})
+    )
+    return Picture(target.getvalue(), mime_type, *size)

@@ -1,0 +1,139 @@
+"""A script: rules in order, the first that matches a request says what is done about it. Read strictly."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Generic, Self, TypeVar
+
+import orjson
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from gengui_stream.errors import PermanentError
+from gengui_stream.fakes.behaviours import Behaviour, Part
+
+Did = TypeVar("Did", bound=Behaviour)
+Played = TypeVar("Played", bound=Part)
+
+FAULTS_SHOWN: Final = 10
+
+
+def _listed(value: object) -> object:
+    if value == []:
+        raise ValueError("an empty list would match nothing")
+    return [value] if isinstance(value, int) else value
+
+
+Numbers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)]
+"""From one on; a single number may be written without a list."""
+
+
+class ScriptError(PermanentError):
+    """The script cannot be played: every fault, one a line."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def by_name(ready: Callable[[], Mapping[str, Behaviour]]) -> BeforeValidator:
+    """Lets a behaviour be written as the name of a ready one."""
+
+    def found(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in ready():
+            raise ValueError(f"no behaviour is called {value!r}; there are {', '.join(ready())}")
+        return ready()[value]
+
+    return BeforeValidator(found)
+
+
+class When(Part):
+    """What a request must be for a rule to match: everything that is named here.
+
+    `operation`: the script's first one unless named. `nth`: among the requests of that operation since the script
+    began. `nth_of_generation`: among those of that operation for the same generation, so 2 is a second attempt, or a
+    second poll. `prompt`: contained in the request's, whatever the case. `probability`: drawn for each request from
+    the seed, the prompt and `nth_of_generation`, so that order and speed of the requests change nothing."""
+
+    operation: str | None = None
+    nth: Numbers | None = None
+    nth_of_generation: Numbers | None = None
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    generation: str | None = None
+    attempt: Annotated[int, Field(ge=1)] | None = None
+    job: str | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Rule(Part, Generic[Did]):
+    """`then` is done about requests that match `when`, at most `times` times."""
+
+    when: When = When()
+    times: Annotated[int, Field(ge=1)] | None = None
+    then: Did
+
+
+class Script(Part, Generic[Did]):
+    """What no rule matches is answered as usual. No image is larger than `image_side_max`, whatever was asked for:
+    drawing costs time that not every run wants to spend."""
+
+    operations: ClassVar[tuple[str, ...]] = ()
+
+    rules: tuple[Rule[Did], ...] = ()
+    image_side_max: Annotated[int, Field(ge=16, le=4_096)] = 4_096
+
+    @model_validator(mode="after")
+    def _check_operations(self) -> Self:
+        faults = [fault for number, rule in enumerate(self.rules) for fault in self._faults(number, rule)]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _faults(self, number: int, rule: Rule[Did]) -> list[str]:
+        operation, fits = self.operation_of(rule.when), rule.then.fits
+        if operation not in self.operations:
+            return [f"rules.{number}.when.operation: {operation!r} is none of {', '.join(self.operations)}"]
+        if fits and operation not in fits:
+            return [f"rules.{number}: {rule.then.do!r} can be done to {', '.join(sorted(fits))}, not to {operation!r}"]
+        return []
+
+    def operation_of(self, when: When) -> str:
+        return when.operation or self.operations[0]
+
+
+def read_script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Played:
+    """A script by its name among the ready ones, as JSON, or from the file of that name. Raises ScriptError."""
+    if given in ready:
+        return ready[given]
+    if given.lstrip()[:1] == "{":
+        return parse_script(kind, given.encode())
+    try:
+        return parse_script(kind, Path(given).read_bytes())
+    except OSError as error:
+        names = ", ".join(ready)
+        raise ScriptError([f"{given!r} is no ready script ({names}), and no file: {error.strerror}"]) from None
+
+
+def parse_script(kind: type[Played], text: bytes) -> Played:
+    """A script from its JSON. Raises ScriptError, which names each fault by its place."""
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ScriptError([f"not JSON: {error}"]) from None
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise ScriptError(_faults(error)) from None
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """The same fault in every member of a union is said once."""
+    found = Counter[str]()
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        place = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        found.update([f"{place}: {message}" if place else message])
+    faults = list(found)
+    more = len(faults) - FAULTS_SHOWN
+    return [*faults[:FAULTS_SHOWN], f"and {more} more"] if more > 0 else faults

@@ -1,0 +1,113 @@
+"""`gengui-stream fake`: the servers as processes of their own, and the script that does a bit of everything."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import ClientConnectionError, ClientError, ClientSession, ClientTimeout
+
+from gengui_stream.exit_codes import ExitCode
+from gengui_stream.fakes import gemini_script, runpod_script
+from gengui_stream.fakes.calls import Call
+from gengui_stream.fakes.gemini import fake_gemini
+from gengui_stream.fakes.runpod import fake_runpod
+from gengui_stream.identifiers import new_id
+
+REQUESTS = 150
+PATIENCE = ClientTimeout(2)
+
+
+@asynccontextmanager
+async def command(folder: Path, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gengui_stream.cli", "fake", *words),
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_it_says_where_it_listens_serves_and_ends_when_told(tmp_path: Path) -> None:
+    words = ("gemini", "--script", "reset", "--json")
+    async with command(tmp_path, *words) as process, ClientSession() as session:
+        assert process.stdout is not None
+        said = orjson.loads(await process.stdout.readline())
+        url = f"{said['url']}/v1beta/models/gemini-3.1-flash-image:generateContent"
+        with pytest.raises(ClientConnectionError):
+            async with session.post(url, json={}):
+                pass
+        async with session.put(f"{said['url']}/_fake/script", json={"rules": [{"then": "unavailable"}]}) as response:
+            assert response.status == 200
+        async with session.post(url, json={}) as response:
+            assert response.status == 503
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == ExitCode.OK
+    assert said["provider"] == "gemini"
+    assert isinstance(said["seed"], int)
+
+
+async def test_it_refuses_what_makes_no_sense(tmp_path: Path) -> None:
+    async with fake_gemini() as server:
+        port = server.url.rpartition(":")[2]
+        async with command(tmp_path, "runpod", "--port", port) as taken:
+            _, told = await taken.communicate()
+    async with command(tmp_path, "runpod", "--script", '{"rules": [{"then": "moderated"}]}') as unknown:
+        _, complained = await unknown.communicate()
+    assert (taken.returncode, unknown.returncode) == (ExitCode.CONFIGURATION, ExitCode.USAGE)
+    assert f"cannot listen on 127.0.0.1:{port}" in told.decode()
+    assert "no behaviour is called" in complained.decode()
+
+
+async def _posted(session: ClientSession, url: str, body: object) -> None:
+    headers = {"x-goog-api-key": "k", "Authorization": "Bearer k", "X-Server-Timeout": "1"}
+    try:
+        async with session.post(url, json=body, headers=headers, timeout=PATIENCE) as response:
+            await response.read()
+    except (ClientError, TimeoutError):
+        pass
+
+
+def done(calls: list[Call]) -> dict[str, str | None]:
+    return {call.prompt: call.did for call in calls}
+
+
+async def test_hell_is_the_same_for_the_same_seed_and_the_server_bears_it(caplog: pytest.LogCaptureFixture) -> None:
+    script = gemini_script.READY["hell"].model_copy(update={"image_side_max": 16})
+    met = []
+    for seed in (1, 1, 2):
+        async with fake_gemini(script, seed=seed) as server, ClientSession() as session:
+            url = f"{server.url}/v1beta/models/gemini-3.1-flash-image:generateContent"
+            bodies = [{"contents": [{"parts": [{"text": f"picture {number}"}]}]} for number in range(REQUESTS)]
+            await asyncio.gather(*(_posted(session, url, body) for body in bodies))
+        met.append(done(server.calls))
+    assert met[0] == met[1] != met[2]
+    assert {"error", "no_images", "images", None} <= set(met[0].values())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_hell_of_runpod_is_borne_too(caplog: pytest.LogCaptureFixture) -> None:
+    script = runpod_script.READY["hell"].model_copy(update={"image_side_max": 16})
+    met = []
+    for _ in range(2):
+        async with fake_runpod(script, seed=3) as server, ClientSession() as session:
+            plain = {"seed": 1, "width": 64, "height": 64, "model": "m", "attempt": 1}
+            bodies = [
+                {"input": {**plain, "prompt": f"picture {number}", "generation_id": str(new_id())}}
+                for number in range(REQUESTS)
+            ]
+            await asyncio.gather(*(_posted(session, f"{server.url}/v2/e/run", body) for body in bodies))
+        met.append(done(server.calls))
+    assert met[0] == met[1]
+    assert {"error", "job", "reset", None} <= set(met[0].values())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

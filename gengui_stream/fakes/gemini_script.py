@@ -155,7 +155,7 @@ ODDS: Final[Mapping[str, float]] = {
 def _hell() -> GeminiScript:
     rules = [Rule[GeminiBehaviour](when=When(probability=odds), then=BEHAVIOURS[name]) for name, odds in ODDS.items()]
     slow = Rule[GeminiBehaviour](when=When(probability=0.1), then=Images(seconds=0.3))
-    return GeminiScript(rules=(*rules, slow), image_side_max=256)
+    return GeminiScript(rules=(*rules, slow), image_side_max=128)
 
 
 READY: Final[Mapping[str, GeminiScript]] = {

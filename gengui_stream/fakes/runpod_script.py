@@ -173,7 +173,7 @@ def _hell() -> RunpodScript:
         for operation, named in ODDS.items()
         for name, odds in named.items()
     ]
-    return RunpodScript(rules=tuple(rules), image_side_max=256, speed=10)
+    return RunpodScript(rules=tuple(rules), image_side_max=128, speed=10)
 
 
 def _always(behaviour: _Behaviour) -> RunpodScript:

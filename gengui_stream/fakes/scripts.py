@@ -76,7 +76,7 @@ class Rule(Part, Generic[Did]):
 
 class Script(Part, Generic[Did]):
     """What no rule matches is answered as usual. No image is larger than `image_side_max`, whatever was asked for:
-    drawing costs time that not every run wants to spend."""
+    drawing costs time that not every run wants to spend. Up to 128 pixels, pictures are variations of a few."""
 
     operations: ClassVar[tuple[str, ...]] = ()
 

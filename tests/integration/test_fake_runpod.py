@@ -147,30 +147,27 @@ def picture(output: object) -> Image.Image:
 
 
 async def test_a_job_from_queue_to_image(client: Client) -> None:
-    async with living(queue_s=0.3, run_s=0.3) as server:
-        job = await client.run(server)
-        assert (await client.status(server, job))[1] == {"id": job, "status": "IN_QUEUE"}
-        assert (await client.health(server))[0]["inQueue"] == 1
+    async with living(queue_s=60) as server:
+        queued = await client.run(server)
+        assert (await client.status(server, queued))[1] == {"id": queued, "status": "IN_QUEUE"}
+        server.play(RunpodScript(usual=JobLife(end="never")))
+        running = await client.run(server)
 
         async def said() -> object:
-            return (await client.status(server, job))[1].get("output")
+            return (await client.status(server, running))[1].get("output")
 
         assert await eventually(said) == {"percent": 50, "stage": "painting"}
-        assert (await client.status(server, job))[1]["status"] == "IN_PROGRESS"
-        body = await client.ended(server, job)
-        assert (await client.health(server))[0] == {
-            "completed": 1,
-            "failed": 0,
-            "inProgress": 0,
-            "inQueue": 0,
-            "retried": 0,
-        }
+        assert (await client.status(server, running))[1]["status"] == "IN_PROGRESS"
+        server.play(RunpodScript(image_side_max=128))
+        body = await client.ended(server, await client.run(server))
+        jobs = {"completed": 1, "failed": 0, "inProgress": 1, "inQueue": 1, "retried": 0}
+        assert (await client.health(server))[0] == jobs
+        assert len(server.runs.now) == 2
     assert body["status"] == "COMPLETED"
     assert picture(body["output"]).size == (64, 96)
     assert isinstance(body["delayTime"], int)
     assert isinstance(body["executionTime"], int)
     assert server.overlaps == {}
-    assert server.runs.now == {}
 
 
 @pytest.mark.stack
@@ -260,9 +257,10 @@ async def test_a_job_that_is_gone_is_not_found(
 
 
 async def test_words_that_nobody_knows(client: Client) -> None:
-    async with living(queued_word="PLANNED", queue_s=0.2, running_word="WARMING_UP", end="never") as server:
+    async with living(queued_word="PLANNED", queue_s=60) as server:
+        assert (await client.status(server, await client.run(server)))[1]["status"] == "PLANNED"
+        server.play(RunpodScript(usual=JobLife(running_word="WARMING_UP", end="never")))
         job = await client.run(server)
-        assert (await client.status(server, job))[1]["status"] == "PLANNED"
 
         async def running() -> bool:
             return (await client.status(server, job))[1]["status"] == "WARMING_UP"
@@ -448,14 +446,13 @@ async def test_connections_fail(client: Client) -> None:
             assert (response.status, response.content_type) == (200, "text/html")
 
 
-async def test_a_job_whose_answer_was_lost_runs_all_the_same(client: Client, hooks: Hooks) -> None:
+async def test_a_job_whose_answer_was_lost_runs_all_the_same(client: Client) -> None:
     """Asking again at once is a second run of the same generation, and the server tells on it."""
     given = job_input()
-    async with fake_runpod(READY["reset_after_work"].model_copy(update={"usual": JobLife(run_s=0.3)})) as server:
+    async with fake_runpod(READY["reset_after_work"].model_copy(update={"usual": JobLife(run_s=60)})) as server:
         for _ in range(2):
             with pytest.raises(ClientConnectionError):
-                await client.run(server, given, webhook=hooks.url)
-        await eventually(lambda: hooks.number(2))
+                await client.run(server, given)
         assert server.overlaps == {given["generation_id"]: 2}
 
 
@@ -514,6 +511,7 @@ async def test_a_second_attempt_once_the_first_is_over_is_no_overlap(client: Cli
         for attempt in (1, 2):
             await client.ended(server, await client.run(server, {**given, "attempt": attempt}))
         assert server.overlaps == {}
+        server.play(RunpodScript(usual=JobLife(queue_s=60)))
         await asyncio.gather(client.run(server, given), client.run(server, given))
         assert server.overlaps == {given["generation_id"]: 2}
 

@@ -14,8 +14,10 @@ from gengui_stream.fakes.calls import Runs, recordable, recordable_headers
 from gengui_stream.fakes.choosing import Asked, Chooser, Request, choose, draw
 from gengui_stream.fakes.gemini_script import GeminiBehaviour, GeminiScript
 from gengui_stream.fakes.pacing import Pacing
+from gengui_stream.fakes.pictures import drawn
 from gengui_stream.fakes.runpod_script import JobLife, RunpodScript
 from gengui_stream.fakes.scripts import Rule, ScriptError, When, parse_script, read_script
+from gengui_stream.media.rendering import Sketch
 
 requests = st.builds(
     Asked,
@@ -219,3 +221,12 @@ def test_pacing_slides() -> None:
     assert [pacing.takes("a", 2, at) for at in (0, 5, 9, 10, 14, 15)] == [True, True, False, True, False, True]
     assert pacing.takes("b", 1, 9)
     assert not pacing.takes("c", 0, 9)
+
+
+@pytest.mark.parametrize("side_max", [64, 160])
+async def test_pictures_differ_by_prompt_and_seed_and_are_the_same_again(side_max: int) -> None:
+    sketches = [Sketch(prompt, seed, 320, 640) for prompt in ("a", "b") for seed in (1, 2)]
+    pictures = [await drawn(sketch, side_max) for sketch in sketches]
+    assert {(picture.width, picture.height) for picture in pictures} == {(side_max // 2, side_max)}
+    assert len({picture.sha256 for picture in pictures}) == 4
+    assert (await drawn(sketches[0], side_max)).body == pictures[0].body

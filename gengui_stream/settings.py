@@ -4,12 +4,13 @@
 """
 
 import os
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
-from pydantic import Field, FilePath, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gengui_stream.addresses import Brokers, DatabaseUrl, HttpAddress, RedisUrl
@@ -24,6 +25,19 @@ ENV_FILES: Final = (DEV_ENV, Path(".env"))
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _check_aes_key(key: SecretStr) -> SecretStr:
+    try:
+        good = len(b64decode(key.get_secret_value(), validate=True)) == 16
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be 16 bytes in base64, as GrowthBook shows it")
+    return key
+
+
+AesKey = Annotated[SecretStr, AfterValidator(_check_aes_key)]
 
 
 class Settings(BaseSettings):
@@ -111,6 +125,25 @@ class Settings(BaseSettings):
     default_model: str = Field("local-sketch", description="model of a request that names none")
     max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(3, description="attempts a generation gets")
     generation_deadline_s: Seconds = Field(600, description="seconds from request to deadline")
+    provider_fallbacks: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,100}(,[a-z0-9_-]{1,100}){0,15})?$")] = Field(
+        "", description="providers to try in this order when the chosen one cannot, comma separated; unset: none"
+    )
+
+    growthbook_api_host: HttpAddress | None = Field(
+        None, description="URL of GrowthBook's API or proxy; unset: no flags"
+    )
+    growthbook_client_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")] | None = Field(
+        None, description="client key of GrowthBook's SDK connection: sdk-..."
+    )
+    growthbook_decryption_key: AesKey | None = Field(
+        None, description="key of an SDK connection whose payloads are encrypted"
+    )
+    growthbook_cache_file: Path | None = Field(
+        None, description="file that keeps the last flags for a start without GrowthBook; unset: none"
+    )
+    growthbook_refresh_s: Annotated[float, Field(ge=0.01, le=86_400)] = Field(
+        60, description="seconds between looks at the flags; changes that are streamed come at once"
+    )
 
     job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
         30, description="seconds until a lost process's jobs are claimed by another"
@@ -158,6 +191,11 @@ class Settings(BaseSettings):
         """The URL, password included: for connecting only, never for a log."""
         return self.redis_url.get_secret_value()
 
+    @property
+    def fallback_order(self) -> tuple[str, ...]:
+        """PROVIDER_FALLBACKS, each once."""
+        return tuple(dict.fromkeys(name for name in self.provider_fallbacks.split(",") if name))
+
 
 def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Settings:
     """The settings of this process. Raises ConfigurationError naming every fault, and no secret's value."""
@@ -194,6 +232,8 @@ def _faults_together(values: Mapping[str, str]) -> list[str]:
     sasl = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
     if values.get("kafka_security_protocol", "").startswith("SASL") and not all(map(values.get, sasl)):
         faults.append(f"{', '.join(sasl).upper()}: needed with a SASL protocol")
+    if values.get("growthbook_api_host") and not values.get("growthbook_client_key"):
+        faults.append("GROWTHBOOK_CLIENT_KEY: needed with GROWTHBOOK_API_HOST")
     http = ("worker_api_url", "worker_api_key")
     if values.get("worker_transport") == "http" and not all(map(values.get, http)):
         faults.append(f"{', '.join(http).upper()}: needed with WORKER_TRANSPORT=http")

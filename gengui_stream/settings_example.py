@@ -29,6 +29,7 @@ GROUPS: Final = {
     "s3_endpoint": "Object store: S3 or compatible",
     "host": "HTTP",
     "default_provider": "Generations",
+    "growthbook_api_host": "Feature flags: GrowthBook",
     "job_lease_s": "Jobs, thumbnails and workers",
 }
 """The field that a group begins with, in the order of `Settings`."""

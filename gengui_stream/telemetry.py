@@ -25,6 +25,7 @@ CHATTY: Final = (
     "boto3",
     "botocore",
     "faust",
+    "growthbook",
     "kafka",
     "mode",
     "PIL",

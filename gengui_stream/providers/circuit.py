@@ -1,4 +1,4 @@
-"""Circuit breakers, one for each provider and model. Every time is an argument, in seconds of any clock that only grows.
+"""Circuit breakers, one for each provider and model. Times are arguments: seconds of any clock that only grows.
 
 Closed: calls pass. It opens at once when the provider is misconfigured, for then no call can do better, and when too
 many of the latest calls failed. Open: nothing passes for a while. Half open: one probe passes at a time, and what
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 CIRCUITS_MAX: Final = 1_000
-"""Models are named by clients: beyond so many circuits, those with nothing to remember are forgotten, then the oldest."""
+"""Models are named by clients: beyond so many circuits those with nothing to say are forgotten, then the oldest."""
 
 WHY_MAX: Final = 200
 DOUBLINGS_MAX: Final = 16

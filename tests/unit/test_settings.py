@@ -51,6 +51,26 @@ def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> No
 
 
 @pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"GROWTHBOOK_API_HOST": "http://127.0.0.1:3100"}, "GROWTHBOOK_CLIENT_KEY"),
+        ({"GROWTHBOOK_CLIENT_KEY": "sdk-1/../../admin"}, "GROWTHBOOK_CLIENT_KEY"),
+        ({"GROWTHBOOK_DECRYPTION_KEY": "c2hvcnQ="}, "GROWTHBOOK_DECRYPTION_KEY"),
+        ({"GROWTHBOOK_API_HOST": "growthbook", "GROWTHBOOK_CLIENT_KEY": "sdk-1"}, "GROWTHBOOK_API_HOST"),
+        ({"PROVIDER_FALLBACKS": "gemini, runpod"}, "PROVIDER_FALLBACKS"),
+    ],
+)
+def test_faults_of_flags_and_fallbacks_name_their_variable(environ: dict[str, str], variable: str) -> None:
+    assert [fault.split(":")[0] for fault in faults(environ)] == [variable]
+
+
+def test_fallbacks_are_in_order_and_each_once() -> None:
+    assert load_settings({}, env_files=()).fallback_order == ()
+    settings = load_settings({"PROVIDER_FALLBACKS": "gemini,runpod,gemini,local"}, env_files=())
+    assert settings.fallback_order == ("gemini", "runpod", "local")
+
+
+@pytest.mark.parametrize(
     "environ",
     [
         {"DATABASE_URL": "postgresql://gengui:hunter2@db:port/x"},
@@ -60,6 +80,7 @@ def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> No
         {"KAFKA_SASL_PASSWORD": "hunter2", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
         {"WORKER_API_KEY": "hunter2", "WORKER_TRANSPORT": "http"},
         {"AWS_SECRET_ACCESS_KEY": "hunter2", "PORT": "x"},
+        {"GROWTHBOOK_DECRYPTION_KEY": "hunter2"},
     ],
 )
 def test_no_message_holds_a_secret(environ: dict[str, str]) -> None:

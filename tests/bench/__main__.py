@@ -21,6 +21,7 @@ HEADINGS: Final = {
     "thumbnails": "Thumbnails",
     "original": "Beside the original service",
     "memory": "Memory",
+    "flags": "Choosing a provider by feature flags",
 }
 """By module of this package: each has `run(quick: bool) -> str`."""
 

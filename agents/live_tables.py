@@ -21,6 +21,7 @@ from gengui_stream.projections.folding import Record
 from gengui_stream.settings import Settings
 from schemas.events import (
     Event,
+    GenerationAccepted,
     GenerationCanceled,
     GenerationCancelRequested,
     GenerationCompleted,
@@ -108,7 +109,7 @@ def _live(before: InFlight, event: LiveEvent) -> InFlight | None:
         return before
     since = event.occurred_at.isoformat()
     match event:
-        case GenerationDispatched():
+        case GenerationDispatched() | GenerationAccepted():
             return replace(before, status="dispatched", since=since) if before.status == "queued" else before
         case GenerationStarted() | GenerationProgressed() | GenerationHeartbeatReceived():
             running = before.status in {"processing", "canceling"}

@@ -17,7 +17,7 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.providers.registry import providers
+from gengui_stream.providers.registry import opened_providers
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import HintSubscriber
 from gengui_stream.settings import Settings
@@ -82,6 +82,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
     log = await stack.enter_async_context(EventLog(settings))
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
+    providers = await stack.enter_async_context(opened_providers(settings, redis, store))
     subscriber = await stack.enter_async_context(HintSubscriber(settings))
     return Services(
         settings=settings,
@@ -90,6 +91,6 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
         store=store,
         hub=Hub(subscriber),
         metrics=new_metrics(),
-        providers=dict(providers(redis)),
+        providers=providers,
         keys=KeyRing(pool),
     )

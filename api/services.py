@@ -14,7 +14,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.providers.interface import Provider
+from gengui_stream.providers.interface import Providers
 from gengui_stream.settings import Settings
 
 KEY_CACHE_S: Final = 5.0
@@ -33,7 +33,7 @@ class Services:
     store: ObjectStore
     hub: Hub
     metrics: Metrics
-    providers: dict[str, Provider]
+    providers: Providers
     keys: "KeyRing"
 
 

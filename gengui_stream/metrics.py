@@ -60,6 +60,16 @@ class Metrics:
         self.dispatched = Counter(
             "gengui_dispatched", "Attempts handed to a provider", ["provider", "outcome"], registry=registry
         )
+        self.provider_seconds = Histogram(
+            "gengui_provider_call_seconds", "One call that hands an attempt over", ["provider"], buckets=SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.reconciled = Counter(
+            "gengui_reconciled",
+            "Silent attempts: stuck (looked at), recovered, retried, gave_up, canceled",
+            ["provider", "finding"],
+            registry=registry,
+        )
         self.thumbnail_seconds = Histogram(
             "gengui_thumbnail_seconds", "Decoding, scaling and encoding one image", buckets=SECONDS, registry=registry
         )

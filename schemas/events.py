@@ -25,6 +25,7 @@ from schemas.fields import (
     Percent,
     Pixels,
     Prompt,
+    RetryAfter,
     Seed,
     Sha256,
     Text,
@@ -82,6 +83,16 @@ class Failure(Frozen):
     code: ErrorCode
     message: Text
     retryable: bool = False
+    retry_after_s: RetryAfter | None = Field(default=None, description="the provider's own wish, in seconds")
+
+
+class ProviderChoice(Frozen):
+    """Why this provider: the client named it, a flag chose it (with the experiment it belongs to), or the default."""
+
+    source: Literal["request", "flag", "default"]
+    flag: Name | None = None
+    experiment: Name | None = None
+    variation: Name | None = None
 
 
 LastHeard: TypeAlias = Annotated[
@@ -104,14 +115,29 @@ class GenerationRequested(Envelope):
     max_attempts: Attempt = 3
     deadline: Moment | None = None
     retried_from: UUID | None = None
+    provider_choice: ProviderChoice | None = None
 
 
 class GenerationDispatched(Envelope):
-    """The attempt is about to be handed to a provider; appended before the provider is called."""
+    """The attempt is about to be handed to a provider; appended before the provider is called.
+
+    `provider` and `model` may be others than requested: `fallback_reason` says why then.
+    """
 
     type: Literal["generation.dispatched"] = "generation.dispatched"
     provider: Name
     provider_job_id: Name | None = None
+    model: Name | None = Field(default=None, description="None: the model requested")
+    fallback_reason: Text | None = None
+
+
+class GenerationAccepted(Envelope):
+    """The provider has the attempt, and this is where and under which name to ask for it."""
+
+    type: Literal["generation.accepted"] = "generation.accepted"
+    provider: Name
+    provider_job_id: Name
+    endpoint_id: Name | None = None
 
 
 class GenerationStarted(Envelope):
@@ -214,6 +240,7 @@ class GenerationDeleted(Envelope):
 Event: TypeAlias = (
     GenerationRequested
     | GenerationDispatched
+    | GenerationAccepted
     | GenerationStarted
     | GenerationProgressed
     | GenerationHeartbeatReceived
@@ -232,6 +259,7 @@ Event: TypeAlias = (
 EVENT_CLASSES: tuple[type[Event], ...] = (
     GenerationRequested,
     GenerationDispatched,
+    GenerationAccepted,
     GenerationStarted,
     GenerationProgressed,
     GenerationHeartbeatReceived,

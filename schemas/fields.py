@@ -42,6 +42,7 @@ ObjectKey = Annotated[str, Field(min_length=1, max_length=1_024, pattern=NO_NUL)
 OutputId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Attempt = Annotated[int, Field(ge=1, le=1_000)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+RetryAfter = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ByteCount = Annotated[int, Field(ge=0, le=2**53 - 1)]
 ErrorCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]

@@ -62,6 +62,7 @@ class ErrorResource(Resource):
     code: str
     message: str
     retryable: bool
+    retry_after_s: float | None = Field(default=None, description="seconds until the provider wants another try")
 
 
 class MetricsResource(Resource):

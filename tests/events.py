@@ -18,6 +18,7 @@ from gengui_stream.log.codec import encode_key, encode_value
 from schemas.events import (
     Event,
     Failure,
+    GenerationAccepted,
     GenerationCanceled,
     GenerationCancelRequested,
     GenerationCompleted,
@@ -65,6 +66,7 @@ def running_events(generation_id: UUID = GENERATION) -> list[Event]:
     again = Failure(code="lost", message="the connection was lost", retryable=True)
     return [
         GenerationDispatched(**common, provider="gemini", provider_job_id="job-7"),
+        GenerationAccepted(**common, provider="runpod", provider_job_id="job-8", endpoint_id="e1"),
         GenerationStarted(**common, worker="worker/one"),
         GenerationProgressed(**common, percent=0),
         GenerationProgressed(**common, percent=37.5, stage="sampling"),

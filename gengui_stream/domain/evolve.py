@@ -13,6 +13,7 @@ from gengui_stream.domain.generation import Generation, Problem, Status
 from gengui_stream.domain.outputs import awaits, stored, with_thumbnail
 from schemas.events import (
     Event,
+    GenerationAccepted,
     GenerationCanceled,
     GenerationCancelRequested,
     GenerationCompleted,
@@ -37,6 +38,7 @@ class Ignored(StrEnum):
     NOT_REQUESTED = "not_requested"
     ALREADY_REQUESTED = "already_requested"
     ALREADY_DISPATCHED = "already_dispatched"
+    ALREADY_ACCEPTED = "already_accepted"
     ALREADY_STARTED = "already_started"
     ALREADY_CANCEL_REQUESTED = "already_cancel_requested"
     ALREADY_DELETED = "already_deleted"
@@ -55,6 +57,7 @@ class Ignored(StrEnum):
 
 LiveEvent = (
     GenerationDispatched
+    | GenerationAccepted
     | GenerationStarted
     | GenerationProgressed
     | GenerationHeartbeatReceived
@@ -100,14 +103,12 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
     if (reason := _not_of_now(state, event)) is not None:
         return reason
     match event:
-        case GenerationProgressed():
-            return _progressed(state, event)
-        case GenerationHeartbeatReceived():
-            return _heartbeat(state, event)
         case GenerationDispatched():
             return _dispatched(state, event)
-        case GenerationStarted():
-            return _started(state, event)
+        case GenerationAccepted():
+            return _accepted(state, event)
+        case GenerationStarted() | GenerationProgressed() | GenerationHeartbeatReceived():
+            return _reported(state, event)
         case GenerationRetried():
             return _retried(state, event)
         case GenerationCancelRequested():
@@ -180,8 +181,36 @@ def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | 
         version=state.version + 1,
         status=Status.DISPATCHED,
         provider=event.provider,
+        model=event.model or state.model,
         dispatched_at=event.occurred_at,
     )
+
+
+def _accepted(state: Generation, event: GenerationAccepted) -> Generation | Ignored:
+    if state.provider_job_id is not None:
+        return Ignored.ALREADY_ACCEPTED
+    return state._replace(
+        version=state.version + 1,
+        status=Status.DISPATCHED if state.status is Status.QUEUED else state.status,
+        provider=event.provider,
+        provider_job_id=event.provider_job_id,
+        endpoint_id=event.endpoint_id,
+        dispatched_at=state.dispatched_at or event.occurred_at,
+    )
+
+
+def _reported(
+    state: Generation, event: GenerationStarted | GenerationProgressed | GenerationHeartbeatReceived
+) -> Generation | Ignored:
+    match event:
+        case GenerationProgressed():
+            return _progressed(state, event)
+        case GenerationHeartbeatReceived():
+            return _heartbeat(state, event)
+        case GenerationStarted():
+            return _started(state, event)
+        case _:
+            assert_never(event)
 
 
 def _started(state: Generation, event: GenerationStarted) -> Generation | Ignored:
@@ -232,7 +261,8 @@ def _completed(state: Generation, event: GenerationCompleted) -> Generation:
 
 
 def _failed(state: Generation, event: GenerationFailed) -> Generation:
-    problem = Problem(event.error.code, event.error.message, event.error.retryable)
+    error = event.error
+    problem = Problem(error.code, error.message, error.retryable, error.retry_after_s)
     if state.cancel_requested:
         return _ended(state, event, Status.CANCELED, None)
     if problem.retryable and _may_try_again(state, event):
@@ -260,6 +290,8 @@ def _next_attempt(state: Generation) -> Generation:
         attempt=state.attempt + 1,
         percent=None,
         stage=None,
+        provider_job_id=None,
+        endpoint_id=None,
         dispatched_at=None,
         started_at=None,
         heartbeat_at=None,

@@ -51,15 +51,17 @@ class StoredOutput:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why it did not end well."""
+    """Why it did not end well. `retry_after_s`: how long the provider wants to be left alone."""
 
     code: str
     message: str
     retryable: bool
+    retry_after_s: float | None = None
 
 
 class Generation(NamedTuple):
-    """The folded state. `version` grows by one with every applied event; `attempt` is the current attempt.
+    """The folded state. `version` grows by one with every applied event. `attempt` is the current attempt; `provider`,
+    `model`, `provider_job_id` and `endpoint_id` are where it runs, or where the last one ran.
 
     A named tuple because the fold copies it for every event: `_replace` takes a quarter of a dataclass's `replace`.
     """
@@ -77,6 +79,8 @@ class Generation(NamedTuple):
     percent: float | None = None
     stage: str | None = None
     cancel_requested: bool = False
+    provider_job_id: str | None = None
+    endpoint_id: str | None = None
     dispatched_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

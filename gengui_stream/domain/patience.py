@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.generation import Generation
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an attempt may be silent, and how long a generation without a deadline of its own may take."""
+    """How long an attempt may be silent, how often it is looked at then, and how long a generation without a deadline
+    of its own may take."""
 
     silence: timedelta
     lifetime: timedelta
+    look_every: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Remind:
-    """Handed over, but nobody has taken it for long: see whether the provider still has it, and look again then."""
+class Look:
+    """Silent for long: ask the provider what has become of it. If it runs all the same, look again then."""
 
     until: datetime
 
@@ -40,22 +42,13 @@ class StopWaiting:
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
-    """Whoever ran it is lost, not heard of since then; there are attempts left."""
-
-    reason: str
-    last_heard_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Out of time, or out of attempts (and then not heard of since then)."""
+    """Out of time. The provider may be asked once more: a result that is there is still good."""
 
     reason: str
-    last_heard_at: datetime | None = None
 
 
-Verdict: TypeAlias = Over | Wait | Remind | StopWaiting | TryAgain | GiveUp
+Verdict: TypeAlias = Over | Wait | Look | StopWaiting | GiveUp
 
 
 def judge_attempt(state: Generation, attempt: int, now: datetime, patience: Patience) -> Verdict:
@@ -68,19 +61,11 @@ def judge_attempt(state: Generation, attempt: int, now: datetime, patience: Pati
     quiet_at = state.last_heard_at + patience.silence
     if now < quiet_at:
         return Wait(min(quiet_at, deadline))
-    return _silent(state, now, patience)
+    if state.cancel_requested:
+        return StopWaiting()
+    return Look(min(now + patience.look_every, deadline))
 
 
 def deadline_of(state: Generation, patience: Patience) -> datetime:
     """Every generation has one."""
     return state.deadline if state.deadline is not None else state.requested_at + patience.lifetime
-
-
-def _silent(state: Generation, now: datetime, patience: Patience) -> Verdict:
-    if state.cancel_requested:
-        return StopWaiting()
-    if state.status is not Status.PROCESSING:
-        return Remind(min(now + patience.silence, deadline_of(state, patience)))
-    lost = f"nothing was heard of attempt {state.attempt} for {patience.silence.total_seconds():g} s"
-    verdict = TryAgain if state.attempt < state.max_attempts else GiveUp
-    return verdict(lost, state.last_heard_at)

@@ -37,8 +37,14 @@ def jobs_for(before: Generation | None, after: Generation) -> tuple[Job, ...]:
 def _dispatch(before: Generation | None, after: Generation) -> tuple[Job, ...]:
     if before is not None and before.attempt == after.attempt:
         return ()
-    delay = backoff_seconds(after.attempt - 1, salt=after.generation_id.int) if before else 0.0
+    delay = _pause_before(after) if before else 0.0
     return (_job("dispatch", after, delay),)
+
+
+def _pause_before(after: Generation) -> float:
+    """Between two attempts: with back-off, and no sooner than the provider wants to hear of us again."""
+    wished = after.error.retry_after_s if after.error else None
+    return max(wished or 0.0, backoff_seconds(after.attempt - 1, salt=after.generation_id.int))
 
 
 def _job(kind: JobKind, after: Generation, delay: float = 0.0) -> Job:

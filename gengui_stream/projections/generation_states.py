@@ -20,21 +20,25 @@ Row: TypeAlias = tuple[object, ...]
 
 COLUMNS: Final = (
     "generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested, "
-    "dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error"
+    "dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error, provider_model, provider_job_id, "
+    "endpoint_id"
 )
 
 UPSERT: Final = """
 INSERT INTO generation_states AS s (generation_id, partition, log_offset, status, version, attempt, provider, percent,
-    stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error)
+    stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error,
+    provider_model, provider_job_id, endpoint_id)
 SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::text[],
     $8::float8[], $9::text[], $10::bool[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[],
-    $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[])
+    $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[])
 ON CONFLICT (generation_id) DO UPDATE SET
     log_offset = EXCLUDED.log_offset, status = EXCLUDED.status, version = EXCLUDED.version,
     attempt = EXCLUDED.attempt, provider = EXCLUDED.provider, percent = EXCLUDED.percent, stage = EXCLUDED.stage,
     cancel_requested = EXCLUDED.cancel_requested, dispatched_at = EXCLUDED.dispatched_at,
     started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, heartbeat_at = EXCLUDED.heartbeat_at,
-    deleted_at = EXCLUDED.deleted_at, outputs = EXCLUDED.outputs, error = EXCLUDED.error
+    deleted_at = EXCLUDED.deleted_at, outputs = EXCLUDED.outputs, error = EXCLUDED.error,
+    provider_model = EXCLUDED.provider_model, provider_job_id = EXCLUDED.provider_job_id,
+    endpoint_id = EXCLUDED.endpoint_id
 """
 
 SELECT: Final = """
@@ -69,6 +73,9 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
         state.deleted_at,
         orjson.dumps(state.outputs).decode() if state.outputs else None,
         orjson.dumps(state.error).decode() if state.error else None,
+        state.model,
+        state.provider_job_id,
+        state.endpoint_id,
     )
 
 
@@ -89,7 +96,7 @@ def _state(row: asyncpg.Record) -> Generation:
     return Generation(
         generation_id=row["generation_id"],
         owner_id=row["owner_id"],
-        model=row["model"],
+        model=row["provider_model"] or row["model"],
         provider=row["provider"],
         max_attempts=row["max_attempts"],
         deadline=row["deadline"],
@@ -100,6 +107,8 @@ def _state(row: asyncpg.Record) -> Generation:
         percent=row["percent"],
         stage=row["stage"],
         cancel_requested=row["cancel_requested"],
+        provider_job_id=row["provider_job_id"],
+        endpoint_id=row["endpoint_id"],
         dispatched_at=row["dispatched_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],

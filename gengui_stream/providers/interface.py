@@ -1,35 +1,56 @@
 """What a provider of images is to the rest of the system. A new one is one file, and one line in `registry`.
 
-Expected refusals are values. TransientError means that nothing is known: the same call is made again later, so
-`dispatch` must bear being called again for the same attempt, as far as the provider makes that possible.
+Expected refusals are values. TransientError means that nothing is known: what becomes of the attempt is found out by
+`look`, or by calling `dispatch` again where the provider bears that (`repeatable`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
+from schemas.events import Output
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a provider can do: data, against which a request is checked before it is accepted.
 
-    `aspect_ratios` None: any. `repeatable`: a second `dispatch` of an attempt that still runs starts nothing anew.
+    `models` None: any name. `aspect_ratios` None: any. `repeatable`: a second `dispatch` of an attempt that still runs
+    starts nothing anew. `observable`: `look` tells what became of an attempt.
     """
 
     size_min: int
     size_max: int
     size_step: int
+    models: tuple[str, ...] | None = None
     aspect_ratios: tuple[str, ...] | None = None
     reference_images: bool = False
     cancel: bool = False
     repeatable: bool = False
+    observable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a provider is treated over time. Seconds.
+
+    `calls_at_once`: calls of `dispatch` under way in one process. `call_may_last_s`: for so long after an attempt was
+    announced it may still run though nobody knows of it, so nothing else may be started for its generation.
+    `silence_s`: without an event for so long it is looked at, then every `look_every_s`; None: as the settings say.
+    """
+
+    calls_at_once: int = 32
+    call_may_last_s: float = 0.0
+    silence_s: float | None = None
+    look_every_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRequest:
-    """One attempt at one generation."""
+    """One attempt at one generation. `model` is the provider's own name for it."""
 
     generation_id: UUID
     owner_id: UUID
@@ -44,20 +65,56 @@ class DispatchRequest:
     traceparent: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderJob:
+    """What is known of an attempt that was handed over. Both ids are None when the answer to the call was lost."""
+
+    dispatched_at: datetime
+    provider_job_id: str | None = None
+    endpoint_id: str | None = None
+
+
+class Blame(StrEnum):
+    """Whose fault a refusal is. REQUEST: the same request will fail anywhere like it. CONFIGURATION: keys, models,
+    billing: no request will pass until people act. CAPACITY: too much at once. PROVIDER: it is broken."""
+
+    REQUEST = "request"
+    CONFIGURATION = "configuration"
+    CAPACITY = "capacity"
+    PROVIDER = "provider"
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """The provider has it. `provider_job_id`: the provider's own name for it."""
+    """The provider has it. `provider_job_id`: the provider's own name for it; `endpoint_id`: where to ask for it."""
 
     provider_job_id: str | None
+    endpoint_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The images are made, and in our store."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moderated:
+    """The provider will not make this image: final."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The provider will not have it; `retryable` when it might have it later."""
+    """The attempt failed, or was never taken; `retryable` when another one might do better, after `retry_after_s`."""
 
     code: str
     message: str
     retryable: bool
+    blame: Blame = Blame.PROVIDER
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +122,29 @@ class Superseded:
     """A cancel or a later attempt was there first: nothing runs, and there is nothing to say about it."""
 
 
-DispatchOutcome: TypeAlias = Dispatched | Refused | Superseded
+@dataclass(frozen=True, slots=True)
+class Running:
+    """It waits at the provider, or runs. `alive`: somebody is at work on it now, so the silence begins anew. `note`:
+    what is the matter, for operators."""
+
+    alive: bool = False
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The provider does not have it (any more), and no result was found: it will not come to an end by itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """It was canceled at the provider."""
+
+
+DispatchOutcome: TypeAlias = Dispatched | Finished | Moderated | Refused | Superseded
+LookOutcome: TypeAlias = Running | Finished | Moderated | Refused | Lost | Halted
 
 
 class CancelOutcome(StrEnum):
@@ -78,7 +157,7 @@ class CancelOutcome(StrEnum):
 
 
 class Provider(Protocol):
-    """Whoever makes the images."""
+    """Whoever makes the images. Every method raises TransientError when it is not known what came of the call."""
 
     @property
     def name(self) -> str: ...
@@ -86,10 +165,24 @@ class Provider(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
-        """Hands the attempt over. Raises TransientError when it is not known whether that worked."""
+    @property
+    def pace(self) -> Pace: ...
+
+    def model_for(self, asked: str) -> str:
+        """The provider's own name for the model; its default for one that it does not have."""
         ...
 
-    async def cancel(self, generation_id: UUID, attempt: int) -> CancelOutcome:
-        """Stops the attempt, or sees to it that it never starts. Raises TransientError."""
+    async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
+        """Hands the attempt over; returns its result where the provider answers with it."""
         ...
+
+    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
+        """What has become of it."""
+        ...
+
+    async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
+        """Stops the attempt, or sees to it that it never starts."""
+        ...
+
+
+Providers: TypeAlias = Mapping[str, Provider]

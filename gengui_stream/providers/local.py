@@ -3,8 +3,13 @@
 A job's hash `jobs:<id>` holds `status` (queued, then what the worker writes: processing, completed, failed; or
 canceled), `attempt`, and `entryId`. A worker looks at it before it draws and while it does: `canceled`, or another
 attempt than its own, means stop. A cancel also deletes the entry that nobody has taken yet.
+
+Workers show that they live by heartbeats, so how long a job takes says nothing: an attempt is looked at when it was
+silent for long. The hash then tells what a lost report would have said.
 """
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final, cast
 from uuid import UUID
@@ -17,9 +22,19 @@ from gengui_stream.providers.interface import (
     Dispatched,
     DispatchOutcome,
     DispatchRequest,
+    Finished,
+    Halted,
+    LookOutcome,
+    Lost,
+    Pace,
+    ProviderJob,
+    Refused,
+    Running,
     Superseded,
 )
+from gengui_stream.providers.surroundings import Surroundings
 from gengui_stream.redis_io.clients import transient_errors
+from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
 QUEUE_STREAM: Final = "generation:stream"
@@ -40,9 +55,15 @@ class LocalProvider:
         size_min=SIZE_MIN, size_max=SIZE_MAX, size_step=SIZE_STEP, cancel=True, repeatable=True
     )
 
+    pace: Final = Pace(calls_at_once=200)
+
     def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._enqueue = redis.register_script(_script("enqueue.lua"))
         self._cancel = redis.register_script(_script("cancel.lua"))
+
+    def model_for(self, asked: str) -> str:
+        return asked  # the queue carries none: the worker has one
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         fields = [text for field in _entry(request).items() for text in field]
@@ -53,10 +74,39 @@ class LocalProvider:
         found, entry_id = cast(tuple[str, str], reply)
         return Dispatched(entry_id) if found in {"queued", "known"} else Superseded()
 
-    async def cancel(self, generation_id: UUID, attempt: int) -> CancelOutcome:
+    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
+        """An entry that the queue has lost is put back."""
         with transient_errors():
-            answer = await self._cancel(keys=[job_key(generation_id), QUEUE_STREAM], args=[attempt, JOB_KEPT_S])
+            fields = await self._redis.hgetall(job_key(request.generation_id))
+        known = {str(name): str(value) for name, value in fields.items()}
+        if known.get("attempt") != str(request.attempt) or known.get("status") in {None, "queued"}:
+            await self.dispatch(request)
+            return Running(note="waits in the queue")
+        return _found(known)
+
+    async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
+        keys = [job_key(request.generation_id), QUEUE_STREAM]
+        with transient_errors():
+            answer = await self._cancel(keys=keys, args=[request.attempt, JOB_KEPT_S])
         return CancelOutcome(str(answer))
+
+
+@asynccontextmanager
+async def open_local(around: Surroundings) -> AsyncIterator[LocalProvider]:
+    yield LocalProvider(around.redis)
+
+
+def _found(known: Mapping[str, str]) -> LookOutcome:
+    """What its worker wrote last; the report of it was lost, or the worker was."""
+    match known["status"]:
+        case "completed" if known.get("s3Key"):
+            return Finished((Output(object_key=known["s3Key"]),))
+        case "failed":
+            return Refused("worker_failed", known.get("error") or "the worker gave no reason", retryable=False)
+        case "canceled":
+            return Halted()
+        case _:
+            return Lost("its worker shows no sign of life")
 
 
 def _entry(request: DispatchRequest) -> dict[str, str]:

@@ -1,14 +1,29 @@
-"""The one place where providers are named."""
+"""The one place where providers are named: a fourth is a file of its own and a line in `OPENERS`."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, TypeAlias
 
+import aiohttp
 from redis.asyncio import Redis
 
-from gengui_stream.providers.interface import Provider
-from gengui_stream.providers.local import LocalProvider
+from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.providers.interface import Provider, Providers
+from gengui_stream.providers.local import open_local
+from gengui_stream.providers.surroundings import Surroundings
+from gengui_stream.settings import Settings
+
+Opener: TypeAlias = Callable[[Surroundings], AbstractAsyncContextManager[Provider | None]]
+"""Yields None where the settings do not ask for the provider."""
+
+OPENERS: Final[tuple[Opener, ...]] = (open_local,)
 
 
-def providers(redis: Redis) -> Mapping[str, Provider]:
-    """Every provider there is, by name."""
-    known: list[Provider] = [LocalProvider(redis)]
-    return {provider.name: provider for provider in known}
+@asynccontextmanager
+async def opened_providers(settings: Settings, redis: Redis, store: ObjectStore) -> AsyncIterator[Providers]:
+    """Every provider that the settings ask for, by name."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        around = Surroundings(settings=settings, redis=redis, store=store, http=http)
+        found = [await stack.enter_async_context(opener(around)) for opener in OPENERS]
+        yield {provider.name: provider for provider in found if provider is not None}

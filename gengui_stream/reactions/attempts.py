@@ -4,7 +4,7 @@ The ids of these events are made from the job's key: who does a job again says t
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
@@ -14,13 +14,18 @@ import asyncpg
 from gengui_stream.domain.generation import Generation
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
-from gengui_stream.providers.interface import DispatchRequest, Refused
+from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
+from gengui_stream.providers.routing import Route, Wish
 from gengui_stream.reactions.jobs import ClaimedJob
 from schemas.events import (
     Failure,
+    GenerationAccepted,
     GenerationCanceled,
+    GenerationCompleted,
     GenerationDispatched,
     GenerationFailed,
+    GenerationHeartbeatReceived,
+    GenerationModerated,
     GenerationRetried,
     GenerationTimedOut,
 )
@@ -30,7 +35,8 @@ PRODUCER: Final = "dispatch"
 _NAMESPACE: Final = UUID("0f1d6a52-0f5e-5c43-8f3c-9d1c3a8f7b20")
 
 _REQUESTS: Final = """
-SELECT generation_id, owner_id, prompt, seed, width, height, model, deadline, correlation_id, traceparent
+SELECT generation_id, owner_id, prompt, seed, width, height, model, provider, provider_firm, deadline,
+    correlation_id, traceparent
 FROM generation_requests WHERE generation_id = ANY($1::uuid[])
 """
 
@@ -42,6 +48,21 @@ class Attempt:
     job: ClaimedJob
     state: Generation
     request: DispatchRequest
+    wish: Wish
+
+    def at(self, place: Route) -> DispatchRequest:
+        """What that provider is asked for."""
+        return replace(self.request, model=place.model)
+
+    @property
+    def provider_job(self) -> ProviderJob:
+        """What the log knows of where it runs."""
+        state = self.state
+        return ProviderJob(
+            dispatched_at=state.dispatched_at or state.requested_at,
+            provider_job_id=state.provider_job_id,
+            endpoint_id=state.endpoint_id,
+        )
 
 
 async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
@@ -51,10 +72,14 @@ async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]
         states = await generation_states.load(pool, ids)
         requests = {row["generation_id"]: row for row in await pool.fetch(_REQUESTS, list(ids))}
     return [
-        Attempt(job, states[job.generation_id], _request(requests[job.generation_id], job.attempt))
+        _attempt(job, states[job.generation_id], requests[job.generation_id])
         for job in jobs
         if job.generation_id in states
     ]
+
+
+def _attempt(job: ClaimedJob, state: Generation, row: asyncpg.Record) -> Attempt:
+    return Attempt(job, state, _request(row, job.attempt), Wish(row["provider"], bool(row["provider_firm"])))
 
 
 def _request(row: asyncpg.Record, attempt: int) -> DispatchRequest:
@@ -79,12 +104,40 @@ def missing(jobs: Sequence[ClaimedJob], found: Collection[Attempt]) -> list[str]
     return [job.key for job in jobs if job.key not in known]
 
 
-def dispatched(attempt: Attempt) -> GenerationDispatched:
-    return GenerationDispatched.model_validate({**_common(attempt, "dispatched"), "provider": attempt.state.provider})
+def dispatched(attempt: Attempt, route: Route) -> GenerationDispatched:
+    where = {"provider": route.provider, "model": route.model, "fallback_reason": route.reason}
+    return GenerationDispatched.model_validate({**_common(attempt, "dispatched"), **where})
+
+
+def accepted(attempt: Attempt, provider: str, answer: Dispatched) -> GenerationAccepted | None:
+    """None where nobody needs to know: a provider that has no endpoints is found by the generation's id."""
+    if answer.provider_job_id is None or answer.endpoint_id is None:
+        return None
+    named = {"provider": provider, "provider_job_id": answer.provider_job_id, "endpoint_id": answer.endpoint_id}
+    return GenerationAccepted.model_validate({**_common(attempt, "accepted"), **named})
+
+
+def completed(attempt: Attempt, found: Finished) -> GenerationCompleted:
+    return GenerationCompleted.model_validate({**_common(attempt, "completed"), "outputs": found.outputs})
+
+
+def moderated(attempt: Attempt, reason: str) -> GenerationModerated:
+    return GenerationModerated.model_validate({**_common(attempt, "moderated"), "reason": reason})
+
+
+def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived:
+    """Each look that finds it running is another sign of life."""
+    common = {**_common(attempt, f"running/{now.isoformat()}"), "occurred_at": now}
+    return GenerationHeartbeatReceived.model_validate(common)
 
 
 def failed(attempt: Attempt, refusal: Refused) -> GenerationFailed:
-    error = Failure(code=refusal.code, message=refusal.message, retryable=refusal.retryable)
+    error = Failure(
+        code=refusal.code,
+        message=refusal.message,
+        retryable=refusal.retryable,
+        retry_after_s=refusal.retry_after_s,
+    )
     return GenerationFailed.model_validate({**_common(attempt, "failed"), "error": error})
 
 

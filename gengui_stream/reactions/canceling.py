@@ -43,7 +43,7 @@ class Canceler:
         if provider is None or not provider.capabilities.cancel:
             return CancelOutcome.STOPPED  # nobody to tell: what it still makes is kept and changes nothing
         try:
-            return await provider.cancel(attempt.job.generation_id, attempt.job.attempt)
+            return await provider.cancel(attempt.request, attempt.provider_job)
         except TransientError as error:
             return error
 

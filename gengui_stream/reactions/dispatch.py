@@ -13,9 +13,12 @@ from gengui_stream.domain.reactions import JobKind
 from gengui_stream.identifiers import new_id
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.providers.registry import providers
+from gengui_stream.providers.registry import opened_providers
+from gengui_stream.providers.routing import StraightRouter
+from gengui_stream.reactions.calling import Calls
 from gengui_stream.reactions.canceling import Canceler
 from gengui_stream.reactions.claims import Work, listen, work_through
 from gengui_stream.reactions.dispatching import Dispatcher
@@ -42,15 +45,25 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
     log = EventLog(settings)
     stack.push_async_callback(log.stop)
     await persist(log.start, stop, what="broker")
-    known = providers(await stack.enter_async_context(opened_redis(settings)))
+    redis = await stack.enter_async_context(opened_redis(settings))
+    store = await stack.enter_async_context(open_object_store(settings))
+    known = await stack.enter_async_context(opened_providers(settings, redis, store))
     metrics = new_metrics()
     await stack.enter_async_context(serve_metrics(settings, metrics.registry))
-    resources = Resources(pool=pool, log=log, providers=known, patience=_patience(settings), stop=stop)
+    resources = Resources(
+        pool=pool,
+        log=log,
+        providers=known,
+        router=StraightRouter(known),
+        usual_patience=_patience(settings),
+        stop=stop,
+    )
     await _loops(settings, resources, metrics)
 
 
 def _patience(settings: Settings) -> Patience:
-    return Patience(timedelta(seconds=settings.attempt_silence_s), timedelta(seconds=settings.generation_deadline_s))
+    silence = timedelta(seconds=settings.attempt_silence_s)
+    return Patience(silence, timedelta(seconds=settings.generation_deadline_s), look_every=silence)
 
 
 async def _loops(settings: Settings, resources: Resources, metrics: Metrics) -> None:
@@ -59,11 +72,12 @@ async def _loops(settings: Settings, resources: Resources, metrics: Metrics) -> 
     def queue(kind: JobKind) -> JobQueue:
         return JobQueue(resources.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
 
+    calls = Calls(resources.providers, metrics, resources.stop)
     dispatches, cancels, watches = queue("dispatch"), queue("cancel"), queue("watch")
     works: dict[JobKind, tuple[JobQueue, Work]] = {
-        "dispatch": (dispatches, Dispatcher(dispatches, resources, metrics).work),
+        "dispatch": (dispatches, Dispatcher(dispatches, resources, calls).work),
         "cancel": (cancels, Canceler(cancels, resources, grace_s=settings.cancel_grace_s).work),
-        "watch": (watches, Watcher(watches, resources).work),
+        "watch": (watches, Watcher(watches, resources, metrics).work),
     }
     ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in works}
     _log.info("dispatch_started", owner=owner, providers=sorted(resources.providers))

@@ -1,4 +1,4 @@
-"""`dispatch` jobs: the attempt is announced on the log, then handed to its provider, then watched.
+"""`dispatch` jobs: the attempt is announced on the log, then handed to a provider, then watched.
 
 Every generation that has not ended has an open `dispatch` job, or an open `watch` of its current attempt.
 """
@@ -8,36 +8,33 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
-from typing import Final, TypeAlias, assert_never
-
-import structlog
+from typing import Final, assert_never
 
 from gengui_stream.domain.generation import Status
 from gengui_stream.domain.patience import Patience, deadline_of
 from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import persist
-from gengui_stream.metrics import Metrics
-from gengui_stream.providers.interface import Dispatched, DispatchOutcome, Refused, Superseded
+from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
+from gengui_stream.providers.routing import Closed, Route
 from gengui_stream.reactions.attempts import (
     Attempt,
+    accepted,
     canceled,
+    completed,
     dispatched,
     failed,
     missing,
+    moderated,
     timed_out,
 )
+from gengui_stream.reactions.calling import Answer, Calls
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from gengui_stream.reactions.resources import Resources
 from schemas.events import Event
 
-CALLS_AT_ONCE: Final = 32
 TRIES_MAX: Final = 8
 """With the back-off in between about two minutes; then the attempt has failed, and another one may follow."""
-
-Answer: TypeAlias = DispatchOutcome | TransientError
-
-_log = structlog.get_logger(__name__)
 
 
 class Step(Enum):
@@ -51,11 +48,9 @@ class Step(Enum):
     WATCH = auto()
 
 
-_HANDED_OVER: Final = {Step.ANNOUNCE_AND_CALL, Step.CALL, Step.WATCH}
-
-
-def next_step(attempt: Attempt, now: datetime, patience: Patience) -> Step:
-    """Pure. A job that is done again after a crash goes on where the log says it was."""
+def next_step(attempt: Attempt, now: datetime, patience: Patience, *, repeatable: bool) -> Step:
+    """Pure. A job that is done again after a crash goes on where the log says it was: what was announced may be
+    running, so it is called again only where that starts nothing anew (`repeatable`)."""
     state = attempt.state
     if state.terminal or state.attempt != attempt.job.attempt:
         return Step.SKIP
@@ -66,87 +61,123 @@ def next_step(attempt: Attempt, now: datetime, patience: Patience) -> Step:
     match state.status:
         case Status.QUEUED:
             return Step.ANNOUNCE_AND_CALL
-        case Status.PROCESSING:
-            return Step.WATCH
+        case Status.DISPATCHED:
+            return Step.CALL if repeatable else Step.WATCH
         case _:
-            return Step.CALL
+            return Step.WATCH
 
 
 class Dispatcher:
     """Does batches of dispatch jobs."""
 
-    def __init__(self, queue: JobQueue, resources: Resources, metrics: Metrics) -> None:
+    def __init__(self, queue: JobQueue, resources: Resources, calls: Calls) -> None:
         self._queue = queue
         self._resources = resources
-        self._metrics = metrics
-        self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._calls = calls
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises Stopped when told to end while a server is away: the leases run out then."""
         attempts = await self._resources.load(jobs)
         now = datetime.now(UTC)
-        steps = [(attempt, next_step(attempt, now, self._resources.patience)) for attempt in attempts]
-        await self._resources.append([event for attempt, step in steps if (event := _announcement(attempt, step))])
-        handed = [(attempt, step) for attempt, step in steps if step in _HANDED_OVER]
-        answers = await asyncio.gather(*(self._answer(attempt, step) for attempt, step in handed))
-        await self._settle([(attempt, answer) for (attempt, _), answer in zip(handed, answers, strict=True)])
-        skipped = [attempt.job.key for attempt, step in steps if step not in _HANDED_OVER]
-        await self._resources.finish(self._queue, [*skipped, *missing(jobs, attempts)])
+        steps = [(attempt, self._step(attempt, now)) for attempt in attempts]
+        routes = await self._routed([a for a, step in steps if step is Step.ANNOUNCE_AND_CALL])
+        events = [event for attempt, step in steps if (event := _announcement(attempt, step, routes))]
+        await self._resources.append(events)
+        await self._handed_over(steps, routes)
+        over = [attempt.job.key for attempt, step in steps if step in {Step.SKIP, Step.CANCEL, Step.EXPIRE}]
+        await self._resources.finish(self._queue, [*over, *missing(jobs, attempts)])
 
-    async def _answer(self, attempt: Attempt, step: Step) -> Answer:
-        return Dispatched(None) if step is Step.WATCH else await self._call(attempt)
-
-    async def _call(self, attempt: Attempt) -> Answer:
+    def _step(self, attempt: Attempt, now: datetime) -> Step:
         provider = self._resources.providers.get(attempt.state.provider)
-        if provider is None:
-            return Refused("unknown_provider", f"there is no provider {attempt.state.provider!r}", retryable=False)
-        async with self._calls:
-            try:
-                return await provider.dispatch(attempt.request)
-            except TransientError as error:
-                return error
+        repeatable = provider is None or provider.capabilities.repeatable
+        return next_step(attempt, now, self._resources.patience(attempt.state.provider), repeatable=repeatable)
 
-    async def _settle(self, answered: Sequence[tuple[Attempt, Answer]]) -> None:
+    async def _routed(self, attempts: Sequence[Attempt]) -> dict[str, Route]:
+        """By job; those for whom no provider is open come back later, and nothing was announced of them."""
+        found = {attempt.job.key: self._resources.router.route(attempt.wish, attempt.request) for attempt in attempts}
+        closed = {key: route.retry_in_s for key, route in found.items() if isinstance(route, Closed)}
+        await self._resources.postpone(self._queue, closed)
+        return {key: route for key, route in found.items() if isinstance(route, Route)}
+
+    async def _handed_over(self, steps: Sequence[tuple[Attempt, Step]], routes: dict[str, Route]) -> None:
+        """Settles each as its answer comes: a slow provider holds up nobody but its own."""
+        calls = {
+            asyncio.ensure_future(self._answer(attempt, step, routes.get(attempt.job.key))): attempt
+            for attempt, step in steps
+            if step in {Step.CALL, Step.WATCH} or (step is Step.ANNOUNCE_AND_CALL and attempt.job.key in routes)
+        }
+        waiting = set(calls)
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                await self._settle([(calls[call], call.result(), _provider(calls[call], routes)) for call in done])
+        finally:
+            for call in waiting:
+                call.cancel()
+
+    async def _answer(self, attempt: Attempt, step: Step, route: Route | None) -> Answer:
+        if step is Step.WATCH:
+            return Dispatched(None)
+        place = route or Route(attempt.state.provider, attempt.state.model)
+        return await self._calls.dispatch(place.provider, attempt.at(place))
+
+    async def _settle(self, answered: Sequence[tuple[Attempt, Answer, str]]) -> None:
         events: list[Event] = []
         watched: dict[str, float] = {}
-        for attempt, answer in answered:
-            self._count(attempt, answer)
+        for attempt, answer, provider in answered:
             match answer:
                 case Dispatched() | Superseded():
-                    watched[attempt.job.key] = self._first_look_s(attempt)
+                    watched[attempt.job.key] = self._first_look_s(attempt, provider)
+                    if isinstance(answer, Dispatched) and (event := accepted(attempt, provider, answer)):
+                        events.append(event)
+                case Finished():
+                    events.append(completed(attempt, answer))
+                case Moderated():
+                    events.append(moderated(attempt, answer.reason))
                 case Refused():
                     events.append(failed(attempt, answer))
-                case TransientError() if attempt.job.tries >= TRIES_MAX:
-                    events.append(failed(attempt, _unreachable(answer)))
                 case TransientError():
-                    await self._retry_later(attempt.job, answer)
+                    await self._not_known(attempt, answer, provider, events, watched)
                 case _:
                     assert_never(answer)
         await self._resources.append(events)
         await self._resources.finish_and_watch(self._queue, watched)
         await self._resources.finish(
-            self._queue, [attempt.job.key for attempt, _ in answered]
+            self._queue, [attempt.job.key for attempt, _, _ in answered]
         )  # those given back are not ours any more
 
-    def _first_look_s(self, attempt: Attempt) -> float:
-        left = (deadline_of(attempt.state, self._resources.patience) - datetime.now(UTC)).total_seconds()
-        return max(0.0, min(left, self._resources.patience.silence.total_seconds()))
+    async def _not_known(
+        self, attempt: Attempt, error: TransientError, provider: str, events: list[Event], watched: dict[str, float]
+    ) -> None:
+        """Called again where that is harmless; else it may be running, and the watch finds out."""
+        known = self._resources.providers.get(provider)
+        if known is not None and not known.capabilities.repeatable:
+            watched[attempt.job.key] = self._first_look_s(attempt, provider)
+        elif attempt.job.tries >= TRIES_MAX:
+            events.append(failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True)))
+        else:
+            await self._retry_later(attempt.job, error)
 
-    def _count(self, attempt: Attempt, answer: Answer) -> None:
-        provider = attempt.state.provider if attempt.state.provider in self._resources.providers else "unknown"
-        self._metrics.dispatched.labels(provider, type(answer).__name__.lower()).inc()
-        if not isinstance(answer, Dispatched):
-            _log.warning("not_dispatched", job_key=attempt.job.key, tries=attempt.job.tries, answer=repr(answer))
+    def _first_look_s(self, attempt: Attempt, provider: str) -> float:
+        patience = self._resources.patience(provider)
+        left = (deadline_of(attempt.state, patience) - datetime.now(UTC)).total_seconds()
+        return max(0.0, min(left, patience.silence.total_seconds()))
 
     async def _retry_later(self, job: ClaimedJob, error: TransientError) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)
         await persist(partial(self._queue.retry_later, job.key, delay, str(error)), self._resources.stop, what="jobs")
 
 
-def _announcement(attempt: Attempt, step: Step) -> Event | None:
+def _provider(attempt: Attempt, routes: dict[str, Route]) -> str:
+    route = routes.get(attempt.job.key)
+    return route.provider if route else attempt.state.provider
+
+
+def _announcement(attempt: Attempt, step: Step, routes: dict[str, Route]) -> Event | None:
     match step:
         case Step.ANNOUNCE_AND_CALL:
-            return dispatched(attempt)
+            route = routes.get(attempt.job.key)
+            return dispatched(attempt, route) if route else None
         case Step.CANCEL:
             return canceled(attempt)
         case Step.EXPIRE:
@@ -155,7 +186,3 @@ def _announcement(attempt: Attempt, step: Step) -> Event | None:
             return None
         case _:
             assert_never(step)
-
-
-def _unreachable(error: TransientError) -> Refused:
-    return Refused("provider_unreachable", str(error)[:500], retryable=True)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 from gengui_stream.domain.patience import Patience
@@ -10,6 +11,7 @@ from gengui_stream.lifecycle import persist
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import Provider
+from gengui_stream.providers.routing import Router
 from gengui_stream.reactions.attempts import Attempt, load_attempts
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from schemas.events import Event
@@ -22,8 +24,17 @@ class Resources:
     pool: Pool
     log: Appender
     providers: Mapping[str, Provider]
-    patience: Patience
+    router: Router
+    usual_patience: Patience
     stop: asyncio.Event
+
+    def patience(self, provider: str) -> Patience:
+        """The usual one, but for what the provider's pace says."""
+        known, usual = self.providers.get(provider), self.usual_patience
+        if known is None or known.pace.silence_s is None:
+            return usual
+        silence, look_every = known.pace.silence_s, known.pace.look_every_s or known.pace.silence_s
+        return replace(usual, silence=timedelta(seconds=silence), look_every=timedelta(seconds=look_every))
 
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
         return await persist(partial(load_attempts, self.pool, jobs), self.stop, what="generations")

@@ -1,42 +1,52 @@
-"""`watch` jobs: no attempt is waited for in vain. One comes back until its generation has ended or moved on."""
+"""`watch` jobs: no attempt is waited for in vain. One comes back until its generation has ended or moved on.
+
+This is the reconciliation of every provider: an attempt that is silent for long is looked at where it runs, and what
+is found there becomes an event. Any number of processes may watch: each job is claimed by one.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import structlog
 
 from gengui_stream.domain.generation import Status
-from gengui_stream.domain.patience import (
-    GiveUp,
-    Over,
-    Remind,
-    StopWaiting,
-    TryAgain,
-    Verdict,
-    Wait,
-    judge_attempt,
-)
+from gengui_stream.domain.patience import GiveUp, Look, Over, StopWaiting, Verdict, Wait, judge_attempt
 from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.interface import Refused
+from gengui_stream.metrics import Metrics
+from gengui_stream.providers.interface import (
+    Finished,
+    Halted,
+    LookOutcome,
+    Lost,
+    Moderated,
+    Refused,
+    Running,
+)
 from gengui_stream.reactions.attempts import (
     Attempt,
     canceled,
+    completed,
     failed,
     missing,
+    moderated,
     retried,
+    seen_running,
     timed_out,
 )
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from gengui_stream.reactions.resources import Resources
-from schemas.events import Event
+from schemas.events import Event, GenerationHeartbeatReceived
 
+LOOKS_AT_ONCE: Final = 32
 CONFIRM_S: Final = 2.0
 CONFIRM_MAX_S: Final = 600.0
 """After an event that ends the attempt, the watch looks whether the projection has it, and says it again if not: ever
 more seldom, as the projection may be behind for long, or the generation parked."""
+
+Found: TypeAlias = Running | Finished | Moderated | Refused | Halted
 
 _log = structlog.get_logger(__name__)
 
@@ -44,51 +54,96 @@ _log = structlog.get_logger(__name__)
 class Watcher:
     """Does batches of watch jobs."""
 
-    def __init__(self, queue: JobQueue, resources: Resources) -> None:
+    def __init__(self, queue: JobQueue, resources: Resources, metrics: Metrics) -> None:
         self._queue = queue
         self._resources = resources
+        self._metrics = metrics
+        self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises Stopped when told to end while a server is away: the leases run out then."""
         attempts = await self._resources.load(jobs)
-        now, patience = datetime.now(UTC), self._resources.patience
-        verdicts = [(a, judge_attempt(a.state, a.job.attempt, now, patience)) for a in attempts]
-        events = [event for a, verdict in verdicts if (event := await self._act(a, verdict))]
-        await self._resources.append(events)
-        over = [a.job.key for a, verdict in verdicts if isinstance(verdict, Over)]
-        await asyncio.gather(*(self._tell(a) for a, verdict in verdicts if isinstance(verdict, Over)))
-        await self._resources.finish(self._queue, [*over, *missing(jobs, attempts)])
-        later = {a.job.key: delay for a, v in verdicts if (delay := _delay(v, now, a.job)) is not None}
+        now = datetime.now(UTC)
+        verdicts = [self._verdict(attempt, now) for attempt in attempts]
+        acts = (self._act(attempt, verdict, now) for attempt, verdict in zip(attempts, verdicts, strict=True))
+        events = await asyncio.gather(*acts)
+        await self._resources.append([event for event in events if event])
+        judged = list(zip(attempts, verdicts, events, strict=True))
+        over = [attempt for attempt, verdict, _ in judged if isinstance(verdict, Over)]
+        await asyncio.gather(*(self._tell(attempt) for attempt in over))
+        await self._resources.finish(self._queue, [*(a.job.key for a in over), *missing(jobs, attempts)])
+        later = {a.job.key: delay for a, v, e in judged if (delay := _delay(v, e, now, a.job)) is not None}
         await self._resources.postpone(self._queue, later)
 
-    async def _act(self, attempt: Attempt, verdict: Verdict) -> Event | None:
+    def _verdict(self, attempt: Attempt, now: datetime) -> Verdict:
+        patience = self._resources.patience(attempt.state.provider)
+        return judge_attempt(attempt.state, attempt.job.attempt, now, patience)
+
+    async def _act(self, attempt: Attempt, verdict: Verdict, now: datetime) -> Event | None:
         match verdict:
             case Over() | Wait():
                 return None
-            case Remind():
-                return await self._remind(attempt)
+            case Look():
+                return await self._looked(attempt, now)
             case StopWaiting():
-                event: Event = canceled(attempt)
-            case TryAgain(reason, last_heard_at):
-                event = retried(attempt, reason, last_heard_at)
-            case GiveUp(reason, last_heard_at):
-                event = timed_out(attempt, reason, last_heard_at)
+                return self._given_up(attempt, canceled(attempt), "canceled")
+            case GiveUp(reason):
+                found = await self._found(attempt)
+                if isinstance(found, Finished | Moderated):
+                    return self._event(attempt, found, now)
+                return self._given_up(attempt, timed_out(attempt, reason), "gave_up")
             case _:
                 assert_never(verdict)
-        _log.warning("attempt_given_up", job_key=attempt.job.key, verdict=repr(verdict))
+
+    async def _looked(self, attempt: Attempt, now: datetime) -> Event | None:
+        found = await self._found(attempt)
+        if not isinstance(found, Lost):
+            return self._event(attempt, found, now)
+        reason, last_heard_at = self._why(attempt, found), attempt.state.last_heard_at
+        if attempt.state.attempt < attempt.state.max_attempts:
+            return self._given_up(attempt, retried(attempt, reason, last_heard_at), "retried")
+        return self._given_up(attempt, timed_out(attempt, reason, last_heard_at), "gave_up")
+
+    def _why(self, attempt: Attempt, found: Lost) -> str:
+        silence = self._resources.patience(attempt.state.provider).silence.total_seconds()
+        return f"nothing was heard of attempt {attempt.state.attempt} for {silence:g} s: {found.reason}"
+
+    async def _found(self, attempt: Attempt) -> LookOutcome:
+        """What the provider says; that it runs, when the provider cannot be asked."""
+        provider = self._resources.providers.get(attempt.state.provider)
+        if provider is None:
+            return Lost(f"there is no provider {attempt.state.provider!r} any more")
+        self._metrics.reconciled.labels(provider.name, "stuck").inc()
+        async with self._turns:
+            try:
+                return await provider.look(attempt.request, attempt.provider_job)
+            except TransientError as error:
+                return Running(note=f"could not be asked: {error}")
+
+    def _event(self, attempt: Attempt, found: Found, now: datetime) -> Event | None:
+        provider = attempt.state.provider
+        _log.info("attempt_looked_at", job_key=attempt.job.key, provider=provider, found=repr(found)[:300])
+        match found:
+            case Running(alive):
+                return seen_running(attempt, now) if alive else None
+            case Finished():
+                event: Event = completed(attempt, found)
+            case Moderated(reason):
+                event = moderated(attempt, reason)
+            case Refused():
+                event = failed(attempt, found)
+            case Halted():
+                event = canceled(attempt)
+            case _:
+                assert_never(found)
+        self._metrics.reconciled.labels(provider, "recovered").inc()
         return event
 
-    async def _remind(self, attempt: Attempt) -> Event | None:
-        """A repeatable dispatch puts back what the provider has lost, and is nothing new where it has not."""
-        provider = self._resources.providers.get(attempt.state.provider)
-        if provider is None or not provider.capabilities.repeatable or attempt.state.cancel_requested:
-            return None
-        try:
-            answer = await provider.dispatch(attempt.request)
-        except TransientError as error:
-            _log.warning("not_reminded", job_key=attempt.job.key, error=str(error))
-            return None
-        return failed(attempt, answer) if isinstance(answer, Refused) else None
+    def _given_up(self, attempt: Attempt, event: Event, finding: str) -> Event:
+        provider = attempt.state.provider
+        _log.warning("attempt_given_up", job_key=attempt.job.key, provider=provider, event_type=event.type)
+        self._metrics.reconciled.labels(provider, finding).inc()
+        return event
 
     async def _tell(self, attempt: Attempt) -> None:
         """So that nobody works for nothing; what is done all the same changes nothing. Only once the log has it that
@@ -99,19 +154,25 @@ class Watcher:
         if provider is None or not provider.capabilities.cancel:
             return
         try:
-            await provider.cancel(attempt.job.generation_id, attempt.job.attempt)
+            await provider.cancel(attempt.request, attempt.provider_job)
         except TransientError as error:
             _log.warning("not_canceled", job_key=attempt.job.key, error=str(error))
 
 
-def _delay(verdict: Verdict, now: datetime, job: ClaimedJob) -> float | None:
+def _delay(verdict: Verdict, event: Event | None, now: datetime, job: ClaimedJob) -> float | None:
     """Seconds until the next look; `None`: there is none."""
     match verdict:
         case Over():
             return None
-        case Wait(until) | Remind(until):
+        case Look(until) if event is not None and not isinstance(event, GenerationHeartbeatReceived):
+            return _until_confirmed(job)
+        case Wait(until) | Look(until):
             return max(0.1, (until - now).total_seconds())
-        case StopWaiting() | TryAgain() | GiveUp():
-            return backoff_seconds(job.tries, salt=job.generation_id.int, base=CONFIRM_S, ceiling=CONFIRM_MAX_S)
+        case StopWaiting() | GiveUp():
+            return _until_confirmed(job)
         case _:
             assert_never(verdict)
+
+
+def _until_confirmed(job: ClaimedJob) -> float:
+    return backoff_seconds(job.tries, salt=job.generation_id.int, base=CONFIRM_S, ceiling=CONFIRM_MAX_S)

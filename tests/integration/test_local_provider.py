@@ -1,17 +1,20 @@
 """The local queue's scripts: once, whatever the order of dispatch and cancel."""
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 
 from gengui_stream.identifiers import new_id
-from gengui_stream.providers.interface import CancelOutcome, Dispatched, DispatchRequest, Superseded
+from gengui_stream.providers.interface import CancelOutcome, Dispatched, DispatchRequest, ProviderJob, Superseded
 from gengui_stream.providers.local import QUEUE_STREAM, LocalProvider, job_key
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
 
 pytestmark = pytest.mark.stack
+
+JOB = ProviderJob(dispatched_at=datetime(2026, 6, 1, tzinfo=UTC))
 
 
 def request(generation_id: UUID, attempt: int = 1) -> DispatchRequest:
@@ -43,12 +46,12 @@ async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
         assert isinstance(first, Dispatched)
         assert await local.dispatch(request(queued)) == first
         assert await redis.xlen(QUEUE_STREAM) == 1
-        assert [await local.cancel(queued, 1) for _ in range(2)] == [CancelOutcome.STOPPED] * 2
+        assert [await local.cancel(request(queued, 1), JOB) for _ in range(2)] == [CancelOutcome.STOPPED] * 2
         assert await redis.xlen(QUEUE_STREAM) == 0
         assert await local.dispatch(request(queued)) == Superseded()
 
         never = new_id()
-        assert await local.cancel(never, 1) is CancelOutcome.STOPPED
+        assert await local.cancel(request(never, 1), JOB) is CancelOutcome.STOPPED
         assert await local.dispatch(request(never)) == Superseded()
         assert isinstance(await local.dispatch(request(never, 2)), Dispatched)
         assert await redis.xlen(QUEUE_STREAM) == 1
@@ -59,11 +62,11 @@ async def test_what_is_being_drawn_is_asked_to_stop(settings: Settings) -> None:
         local, drawn = LocalProvider(redis), new_id()
         await local.dispatch(request(drawn))
         await status(redis, drawn, "processing")
-        assert await local.cancel(drawn, 1) is CancelOutcome.ASKED
+        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.ASKED
         await status(redis, drawn, "processing")  # an old worker writes without looking
-        assert await local.cancel(drawn, 1) is CancelOutcome.ASKED
+        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.ASKED
         await status(redis, drawn, "completed")
-        assert await local.cancel(drawn, 1) is CancelOutcome.OVER
+        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.OVER
 
 
 async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Settings) -> None:
@@ -79,7 +82,7 @@ async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Setti
             "entryId": second.provider_job_id,
         }
         assert await local.dispatch(request(retried, 1)) == Superseded()
-        assert await local.cancel(retried, 1) is CancelOutcome.OVER
+        assert await local.cancel(request(retried, 1), JOB) is CancelOutcome.OVER
         assert 0 < await redis.ttl(job_key(retried)) <= 7 * 24 * 3600
 
 

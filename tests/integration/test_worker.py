@@ -165,7 +165,7 @@ async def test_a_cancel_stops_the_brush(settings: Settings, pool: Pool, event_lo
             return "started" in await types_of(pool, generation_id)
 
         await until(begun)
-        await LocalProvider(redis).cancel(generation_id, 1)
+        await redis.hset(job_key(generation_id), "status", "canceled")
         state = await until(partial(ended, pool, generation_id))
         assert state is not None
         assert state.status is Status.CANCELED

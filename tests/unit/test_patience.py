@@ -8,22 +8,22 @@ import pytest
 from gengui_stream.domain.generation import TERMINAL, Generation, Status
 from gengui_stream.domain.patience import (
     GiveUp,
+    Look,
     Over,
     Patience,
-    Remind,
     StopWaiting,
-    TryAgain,
     Verdict,
     Wait,
     judge_attempt,
 )
 from gengui_stream.providers.interface import DispatchRequest
+from gengui_stream.providers.routing import Wish
 from gengui_stream.reactions.attempts import Attempt
 from gengui_stream.reactions.dispatching import Step, next_step
 from gengui_stream.reactions.jobs import ClaimedJob
 from tests.events import GENERATION, NOON, OWNER
 
-PATIENCE = Patience(silence=timedelta(seconds=120), lifetime=timedelta(seconds=600))
+PATIENCE = Patience(silence=timedelta(seconds=120), lifetime=timedelta(seconds=600), look_every=timedelta(seconds=120))
 
 
 def at(seconds: float) -> datetime:
@@ -60,17 +60,16 @@ RUNNING = running()
     ("state", "now", "verdict"),
     [
         (DISPATCHED, 5, Wait(at(121))),
-        (DISPATCHED, 121, Remind(at(241))),
-        (DISPATCHED, 450, Remind(at(500))),
+        (DISPATCHED, 121, Look(at(241))),
+        (DISPATCHED, 450, Look(at(500))),
         (DISPATCHED, 500, GiveUp("the deadline passed before the generation ended")),
-        (standing(deadline=None), 500, Remind(at(600))),
+        (standing(deadline=None), 500, Look(at(600))),
         (standing(deadline=None), 600, GiveUp("the deadline passed before the generation ended")),
         (standing(status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
         (RUNNING, 100, Wait(at(180))),
         (running(heartbeat_at=at(400)), 450, Wait(at(500))),
-        (RUNNING, 180, TryAgain("nothing was heard of attempt 1 for 120 s", at(60))),
+        (RUNNING, 180, Look(at(300))),
         (running(cancel_requested=True), 180, StopWaiting()),
-        (running(max_attempts=1), 180, GiveUp("nothing was heard of attempt 1 for 120 s", at(60))),
         (running(attempt=2), 10_000, Over()),
         *((running(status=status), 10_000, Over()) for status in sorted(TERMINAL)),
     ],
@@ -80,18 +79,19 @@ def test_verdicts(state: Generation, now: float, verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "now", "step"),
+    ("state", "now", "repeatable", "step"),
     [
-        (standing(status=Status.QUEUED), 5, Step.ANNOUNCE_AND_CALL),
-        (DISPATCHED, 5, Step.CALL),
-        (RUNNING, 5, Step.WATCH),
-        (standing(status=Status.QUEUED), 500, Step.EXPIRE),
-        (standing(cancel_requested=True), 5, Step.CANCEL),
-        (standing(attempt=2), 5, Step.SKIP),
-        (standing(status=Status.CANCELED), 5, Step.SKIP),
+        (standing(status=Status.QUEUED), 5, True, Step.ANNOUNCE_AND_CALL),
+        (DISPATCHED, 5, True, Step.CALL),
+        (DISPATCHED, 5, False, Step.WATCH),
+        (RUNNING, 5, True, Step.WATCH),
+        (standing(status=Status.QUEUED), 500, True, Step.EXPIRE),
+        (standing(cancel_requested=True), 5, True, Step.CANCEL),
+        (standing(attempt=2), 5, True, Step.SKIP),
+        (standing(status=Status.CANCELED), 5, True, Step.SKIP),
     ],
 )
-def test_steps(state: Generation, now: float, step: Step) -> None:
+def test_steps(state: Generation, now: float, repeatable: bool, step: Step) -> None:
     job = ClaimedJob("dispatch:x:1", "dispatch", GENERATION, 1, None, 1)
     request = DispatchRequest(
         generation_id=GENERATION,
@@ -106,4 +106,5 @@ def test_steps(state: Generation, now: float, step: Step) -> None:
         correlation_id=None,
         traceparent=None,
     )
-    assert next_step(Attempt(job, state, request), at(now), PATIENCE) is step
+    attempt = Attempt(job, state, request, Wish("local", firm=False))
+    assert next_step(attempt, at(now), PATIENCE, repeatable=repeatable) is step

@@ -53,7 +53,7 @@ class Oracle:
             self.status = "canceled"
         elif name == "generation.retried" and self.attempt < self.most:
             self._again()
-        elif name == "generation.dispatched" and self.status == "queued":
+        elif name in {"generation.dispatched", "generation.accepted"} and self.status == "queued":
             self.status = "dispatched"
         elif name in self.RUNS:
             self.status = "processing"

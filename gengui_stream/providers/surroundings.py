@@ -1,0 +1,19 @@
+"""What a provider may use of the process it lives in."""
+
+from dataclasses import dataclass
+
+import aiohttp
+from redis.asyncio import Redis
+
+from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Opened and closed by whoever opens the providers."""
+
+    settings: Settings
+    redis: Redis
+    store: ObjectStore
+    http: aiohttp.ClientSession

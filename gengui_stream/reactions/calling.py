@@ -1,0 +1,74 @@
+"""One call of a provider for one attempt: not too many at once, and again while it only says "too much"."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+import structlog
+
+from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.errors import TransientError
+from gengui_stream.lifecycle import pause
+from gengui_stream.metrics import Metrics
+from gengui_stream.providers.interface import Blame, DispatchOutcome, DispatchRequest, Provider, Refused
+
+TRIES_MAX: Final = 4
+LONGEST_WAIT_S: Final = 60.0
+"""A provider that wants to be left alone for longer has refused the attempt."""
+
+Answer: TypeAlias = DispatchOutcome | TransientError
+
+_log = structlog.get_logger(__name__)
+
+
+class Calls:
+    """The calls of `dispatch` that this process has under way."""
+
+    def __init__(self, providers: Mapping[str, Provider], metrics: Metrics, stop: asyncio.Event) -> None:
+        self._providers = providers
+        self._metrics = metrics
+        self._stop = stop
+        self._turns = {name: asyncio.Semaphore(each.pace.calls_at_once) for name, each in providers.items()}
+
+    async def dispatch(self, name: str, request: DispatchRequest) -> Answer:
+        """What the provider said in the end; TransientError as a value when nothing is known."""
+        provider = self._providers.get(name)
+        if provider is None:
+            return Refused("unknown_provider", f"there is no provider {name!r}", retryable=False, blame=Blame.REQUEST)
+        failures = 0
+        while True:
+            answer = await self._once(provider, request)
+            failures += 1
+            again = _is_too_much(answer) and failures < TRIES_MAX
+            if not again or not await self._waited(request, answer, failures):
+                return answer
+
+    async def _once(self, provider: Provider, request: DispatchRequest) -> Answer:
+        async with self._turns[provider.name]:
+            began = time.perf_counter()
+            try:
+                answer: Answer = await provider.dispatch(request)
+            except TransientError as error:
+                answer = error
+        self._observe(provider.name, request, answer, time.perf_counter() - began)
+        return answer
+
+    def _observe(self, provider: str, request: DispatchRequest, answer: Answer, seconds: float) -> None:
+        self._metrics.dispatched.labels(provider, type(answer).__name__.lower()).inc()
+        self._metrics.provider_seconds.labels(provider).observe(seconds)
+        if isinstance(answer, Refused | TransientError):
+            ids = {"generation_id": str(request.generation_id), "attempt": request.attempt}
+            _log.warning("not_dispatched", provider=provider, **ids, answer=repr(answer))
+
+    async def _waited(self, request: DispatchRequest, answer: Answer, failures: int) -> bool:
+        """Whether another call is worth it: nothing runs, and there is time."""
+        wished = answer.retry_after_s if isinstance(answer, Refused) else None
+        seconds = max(wished or 0.0, backoff_seconds(failures, salt=request.generation_id.int, base=0.5))
+        if seconds > LONGEST_WAIT_S or (request.deadline and time.time() + seconds >= request.deadline.timestamp()):
+            return False
+        return not await pause(self._stop, seconds)
+
+
+def _is_too_much(answer: Answer) -> bool:
+    return isinstance(answer, Refused) and answer.retryable and answer.blame is Blame.CAPACITY

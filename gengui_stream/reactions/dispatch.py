@@ -16,8 +16,9 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.providers.circuit import Circuits
 from gengui_stream.providers.registry import opened_providers
-from gengui_stream.providers.routing import StraightRouter
+from gengui_stream.providers.routing import Router
 from gengui_stream.reactions.calling import Calls
 from gengui_stream.reactions.canceling import Canceler
 from gengui_stream.reactions.claims import Work, listen, work_through
@@ -54,7 +55,7 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
         pool=pool,
         log=log,
         providers=known,
-        router=StraightRouter(known),
+        router=Router(known, settings.fallback_order, Circuits()),
         usual_patience=_patience(settings),
         stop=stop,
     )

@@ -119,7 +119,9 @@ class Dispatcher:
         if step is Step.WATCH:
             return Dispatched(None)
         place = route or Route(attempt.state.provider, attempt.state.model)
-        return await self._calls.dispatch(place.provider, attempt.at(place))
+        answer = await self._calls.dispatch(place.provider, attempt.at(place))
+        self._resources.router.told(place, answer)
+        return answer
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Answer, str]]) -> None:
         events: list[Event] = []

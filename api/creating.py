@@ -40,7 +40,7 @@ async def create(request: web.Request) -> web.Response:
     who, has = await principal(request, "user", "admin"), services(request)
     Query(request).check()
     document = await read_json(request, BODY_MAX_BYTES)
-    event = requested(request, has, who.user_id, parse(CreateGeneration, document))
+    event = await requested(request, has, who.user_id, parse(CreateGeneration, document))
     asked = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     return await _answer(request, has, await _submit(request, has, event, asked))
 
@@ -53,7 +53,7 @@ async def retry(request: web.Request) -> web.Response:
     row = await own_row(has, generation_id_of(request), who.user_id)
     if row["status"] not in TERMINAL:
         raise Refusal(409, "not_ended", f"it is {row['status']}; only an ended generation can be retried")
-    event = requested_again(request, has, row)
+    event = await requested_again(request, has, row)
     return await _answer(request, has, await _submit(request, has, event, f"retry {event.retried_from}".encode()))
 
 

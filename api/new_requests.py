@@ -1,6 +1,7 @@
 """What a client asks for becomes the event that says so."""
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,15 +12,27 @@ from api.problems import fault, invalid
 from api.requests import CORRELATION_ID, TRACEPARENT, parse
 from api.services import Services
 from gengui_stream.identifiers import new_id
-from schemas.events import GenerationRequested
-from schemas.fields import SEED_MAX
+from gengui_stream.providers.flags import Choice, UserAttributes
+from schemas.events import GenerationRequested, ProviderChoice
+from schemas.fields import NAME_MAX, SEED_MAX
 from schemas.http import CreateGeneration
 
 
-def requested(request: web.Request, has: Services, owner_id: UUID, asked: CreateGeneration) -> GenerationRequested:
-    """Refuses providers that there are not and sizes that they cannot make."""
-    now, provider = datetime.now(UTC), asked.provider or has.settings.default_provider
-    _check_provider(has, provider, asked)
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The client says who."""
+
+    provider: str
+    model: str | None
+
+
+async def requested(
+    request: web.Request, has: Services, owner_id: UUID, asked: CreateGeneration
+) -> GenerationRequested:
+    """Refuses providers that there are not and sizes that they cannot make. Who names no provider gets the one that
+    the flags choose, or the default."""
+    now, chosen = datetime.now(UTC), await _chosen(has, owner_id, asked)
+    _check_provider(has, chosen.provider, asked)
     return GenerationRequested(
         id=new_id(),
         generation_id=new_id(),
@@ -33,18 +46,46 @@ def requested(request: web.Request, has: Services, owner_id: UUID, asked: Create
         seed=asked.seed if asked.seed is not None else time.time_ns() % (SEED_MAX + 1),
         width=asked.width,
         height=asked.height,
-        model=asked.model or has.settings.default_model,
-        provider=provider,
+        model=chosen.model or has.settings.default_model,
+        provider=chosen.provider,
+        provider_choice=_recorded(chosen),
         max_attempts=has.settings.max_attempts,
         deadline=now + timedelta(seconds=has.settings.generation_deadline_s),
     )
 
 
-def requested_again(request: web.Request, has: Services, row: asyncpg.Record) -> GenerationRequested:
-    """As the row was asked for. What is not allowed any more is refused like a new request."""
-    fields = ("prompt", "width", "height", "seed", "model", "provider")
-    asked = parse(CreateGeneration, {name: row[name] for name in fields})
-    return requested(request, has, row["owner_id"], asked).model_copy(update={"retried_from": row["generation_id"]})
+async def requested_again(request: web.Request, has: Services, row: asyncpg.Record) -> GenerationRequested:
+    """As the row was asked for, wherever it ran then. What is not allowed any more is refused like a new request."""
+    wished = {
+        "model": row["wished_model"],
+        "provider": row["wished_provider"] if row["provider_firm"] else None,
+    }
+    asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | wished)
+    event = await requested(request, has, row["owner_id"], asked)
+    return event.model_copy(update={"retried_from": row["generation_id"]})
+
+
+async def _chosen(has: Services, owner_id: UUID, asked: CreateGeneration) -> Choice | Named:
+    if asked.provider is not None:
+        return Named(asked.provider, asked.model)
+    return await has.flags.choose(UserAttributes(owner_id), asked.model)
+
+
+def _recorded(chosen: Choice | Named) -> ProviderChoice:
+    if isinstance(chosen, Named):
+        return ProviderChoice(source="request")
+    seen = chosen.exposure
+    return ProviderChoice(
+        source=chosen.source,
+        flag=_short(chosen.flag),
+        experiment=_short(seen.experiment) if seen else None,
+        variation=_short(seen.variation) if seen else None,
+    )
+
+
+def _short(name: str | None) -> str | None:
+    """As much of it as an event holds."""
+    return name[:NAME_MAX] if name else None
 
 
 def _check_provider(has: Services, name: str, asked: CreateGeneration) -> None:

@@ -17,6 +17,7 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.providers.flags import open_flags
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import HintSubscriber
@@ -83,6 +84,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     providers = await stack.enter_async_context(opened_providers(settings, redis, store))
+    flags = await stack.enter_async_context(open_flags(settings, providers))
     subscriber = await stack.enter_async_context(HintSubscriber(settings))
     return Services(
         settings=settings,
@@ -92,5 +94,6 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
         hub=Hub(subscriber),
         metrics=new_metrics(),
         providers=providers,
+        flags=flags,
         keys=KeyRing(pool),
     )

@@ -14,6 +14,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.providers.flags import Flags
 from gengui_stream.providers.interface import Providers
 from gengui_stream.settings import Settings
 
@@ -34,6 +35,7 @@ class Services:
     hub: Hub
     metrics: Metrics
     providers: Providers
+    flags: Flags
     keys: "KeyRing"
 
 

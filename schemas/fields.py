@@ -35,7 +35,8 @@ object many times faster than others, and the fold compares each of them several
 Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_MAX_CHARACTERS, pattern=NO_NUL)]
 Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_NUL)]
+NAME_MAX = 100
+Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=NO_NUL)]
 """A model, a provider, a worker: short, for people and for labels."""
 Text = Annotated[str, Field(max_length=2_000, pattern=NO_NUL)]
 ObjectKey = Annotated[str, Field(min_length=1, max_length=1_024, pattern=NO_NUL)]

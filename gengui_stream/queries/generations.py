@@ -12,7 +12,8 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 COLUMNS: Final = """
 r.generation_id, r.owner_id, r.prompt, r.seed, r.width, r.height, coalesce(s.provider_model, r.model) AS model,
 r.max_attempts, r.deadline, r.retried_from, r.requested_at, s.status, s.version, s.attempt, s.provider, s.percent,
-s.stage, s.cancel_requested, s.started_at, s.ended_at, s.outputs, s.error, s.partition, s.log_offset
+s.stage, s.cancel_requested, s.started_at, s.ended_at, r.provider AS wished_provider, r.model AS wished_model,
+r.provider_firm, s.outputs, s.error, s.partition, s.log_offset
 """
 
 FIND: Final = f"""

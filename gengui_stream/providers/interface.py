@@ -67,9 +67,11 @@ class DispatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderJob:
-    """What is known of an attempt that was handed over. Both ids are None when the answer to the call was lost."""
+    """What is known of an attempt that was handed over. Both ids are None when the answer to the call was lost.
+    `started`: somebody has said that they work on it."""
 
     dispatched_at: datetime
+    started: bool = False
     provider_job_id: str | None = None
     endpoint_id: str | None = None
 

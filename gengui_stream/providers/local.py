@@ -79,7 +79,10 @@ class LocalProvider:
         with transient_errors():
             fields = await self._redis.hgetall(job_key(request.generation_id))
         known = {str(name): str(value) for name, value in fields.items()}
-        if known.get("attempt") != str(request.attempt) or known.get("status") in {None, "queued"}:
+        untouched = known.get("attempt") != str(request.attempt) or known.get("status") in {None, "queued"}
+        if untouched and job.started:
+            return Lost("its worker shows no sign of life")
+        if untouched:
             await self.dispatch(request)
             return Running(note="waits in the queue")
         return _found(known)

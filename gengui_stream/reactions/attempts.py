@@ -60,6 +60,7 @@ class Attempt:
         state = self.state
         return ProviderJob(
             dispatched_at=state.dispatched_at or state.requested_at,
+            started=state.started_at is not None,
             provider_job_id=state.provider_job_id,
             endpoint_id=state.endpoint_id,
         )

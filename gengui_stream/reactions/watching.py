@@ -122,7 +122,7 @@ class Watcher:
 
     def _event(self, attempt: Attempt, found: Found, now: datetime) -> Event | None:
         provider = attempt.state.provider
-        _log.info("attempt_looked_at", job_key=attempt.job.key, provider=provider, found=repr(found)[:300])
+        _log.debug("attempt_looked_at", job_key=attempt.job.key, provider=provider, found=repr(found)[:300])
         match found:
             case Running(alive):
                 return seen_running(attempt, now) if alive else None

@@ -257,7 +257,7 @@ async def test_a_lost_worker_costs_an_attempt_and_the_last_one_ends_it(
         await stage.say(GenerationStarted, request, attempt=2)
         state = await stage.reaches(request, Status.TIMED_OUT, attempt=2)
         assert state.error is not None
-        assert state.error.message == "nothing was heard of attempt 2 for 1 s"
+        assert state.error.message == "nothing was heard of attempt 2 for 1 s: its worker shows no sign of life"
         await stage.no_open_jobs()
 
 

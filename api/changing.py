@@ -7,11 +7,10 @@ from uuid import UUID
 import asyncpg
 from aiohttp import web
 
-from api import resources
 from api.answers import json_response
-from api.reading import own_row, reach, reached
+from api.reading import own_row, reach, reached, shown
 from api.requests import CORRELATION_ID, TRACEPARENT, Query, generation_id_of
-from api.services import Services, base_url, principal, services
+from api.services import Services, principal, services
 from gengui_stream.domain.generation import TERMINAL
 from gengui_stream.identifiers import new_id
 from schemas.events import GenerationCancelRequested, GenerationDeleted
@@ -34,7 +33,7 @@ async def cancel(request: web.Request) -> web.Response:
         await reached(has, owner_id, position)
         headers["Gengui-Position"] = str(position)
         row = await own_row(has, row["generation_id"], owner_id)
-    found = resources.generation(row, has.store, base_url(request))
+    found = await shown(request, has, row)
     return json_response({**found, "canceled": _canceled(row)}, headers=headers)
 
 

@@ -14,7 +14,7 @@ from api import resources
 from api.answers import json_response
 from api.new_requests import requested, requested_again
 from api.problems import Refusal, fault, invalid
-from api.reading import own_row, reach
+from api.reading import own_row, reach, shown
 from api.requests import Query, generation_id_of, parse, read_json, wait_seconds
 from api.services import Services, base_url, principal, services
 from gengui_stream.accounts import idempotency
@@ -93,7 +93,7 @@ async def _answer(request: web.Request, has: Services, made: Submission) -> web.
         row = await _until_ended(has, made.event.owner_id, made.event.generation_id, seconds)
         if row is not None:
             status = 200 if row["status"] in TERMINAL else 202
-            return json_response(resources.generation(row, has.store, base), status, headers)
+            return json_response(await shown(request, has, row), status, headers)
     return json_response(resources.requested(made.event, base), 202, headers)
 
 

@@ -13,9 +13,10 @@ from api.requests import CORRELATION_ID, TRACEPARENT, parse
 from api.services import Services
 from gengui_stream.identifiers import new_id
 from gengui_stream.providers.flags import Choice, UserAttributes
+from gengui_stream.providers.interface import Capabilities
 from schemas.events import GenerationRequested, ProviderChoice
 from schemas.fields import NAME_MAX, SEED_MAX
-from schemas.http import CreateGeneration
+from schemas.http import CreateGeneration, FieldFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,19 @@ def _check_provider(has: Services, name: str, asked: CreateGeneration) -> None:
     provider = has.providers.get(name)
     if provider is None:
         raise invalid([fault("provider", f"there is no such provider; there are: {', '.join(has.providers)}")])
-    can = provider.capabilities
+    faults = impossible(name, provider.capabilities, asked)
+    if faults:
+        raise invalid(faults)
+
+
+def impossible(name: str, can: Capabilities, asked: CreateGeneration) -> list[FieldFault]:
+    """What of the request this provider cannot do, field by field, and what it could."""
     sides = {"width": asked.width, "height": asked.height}
     faults = [
         fault(side, f"{name} makes {can.size_min} to {can.size_max} pixels in steps of {can.size_step}")
         for side, pixels in sides.items()
         if not can.size_min <= pixels <= can.size_max or pixels % can.size_step
     ]
-    if faults:
-        raise invalid(faults)
+    if asked.model is not None and can.models is not None and asked.model not in can.models:
+        faults.append(fault("model", f"{name} has no such model; it has: {', '.join(can.models)}"))
+    return faults

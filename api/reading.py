@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, get_args
 from uuid import UUID
@@ -31,7 +32,7 @@ async def get(request: web.Request) -> web.Response:
     Query(request).check()
     await reach(request, has, who.user_id)
     row = await own_row(has, generation_id_of(request), who.user_id)
-    return json_response(resources.generation(row, has.store, base_url(request)))
+    return json_response(await shown(request, has, row))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -49,8 +50,7 @@ async def page(request: web.Request) -> web.Response:
     query.check()
     await reach(request, has, who.user_id)
     rows = await generations.page(has.pool, who.user_id, filters, after, limit + 1)
-    base = base_url(request)
-    found = [resources.generation(row, has.store, base) for row in rows[:limit]]
+    found = await all_shown(request, has, rows[:limit])
     return json_response({"data": found, "next_cursor": _next(rows, limit)})
 
 
@@ -66,6 +66,18 @@ async def history(request: web.Request) -> web.Response:
     rows = await histories.of_generation(has.pool, generation_id, after, limit + 1)
     found = [resources.event(row) for row in rows[:limit]]
     return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
+
+
+async def shown(request: web.Request, has: Services, row: asyncpg.Record) -> dict[str, object]:
+    [found] = await all_shown(request, has, [row])
+    return found
+
+
+async def all_shown(request: web.Request, has: Services, rows: Sequence[asyncpg.Record]) -> list[dict[str, object]]:
+    """The resources of these rows; the queue is looked at only for those that wait in it."""
+    base = base_url(request)
+    waiting = await has.waiting_room.look() if any(map(resources.waits, rows)) else None
+    return [resources.generation(row, has.store, base, waiting) for row in rows]
 
 
 async def own_row(has: Services, generation_id: UUID, owner_id: UUID) -> asyncpg.Record:

@@ -9,6 +9,7 @@ import orjson
 
 from gengui_stream.log.codec import as_document
 from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.queries.waiting import Waiting
 from schemas.events import GenerationRequested
 
 
@@ -34,8 +35,10 @@ def dump(document: object) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_UTC_Z, default=str)
 
 
-def generation(row: asyncpg.Record, store: ObjectStore, base_url: str) -> dict[str, object]:
-    """`schemas.http.GenerationResource`."""
+def generation(
+    row: asyncpg.Record, store: ObjectStore, base_url: str, waiting: Waiting | None = None
+) -> dict[str, object]:
+    """`schemas.http.GenerationResource`. Without `waiting` nothing is said of the queue."""
     return {
         "id": str(row["generation_id"]),
         "status": row["status"],
@@ -48,6 +51,7 @@ def generation(row: asyncpg.Record, store: ObjectStore, base_url: str) -> dict[s
         "width": row["width"],
         "height": row["height"],
         "progress": {"percent": row["percent"], "stage": row["stage"]},
+        "queue": _queue(row, waiting) if waiting and waits(row) else None,
         "outputs": [_output(stored, store) for stored in _stored(row)],
         "error": orjson.loads(row["error"]) if row["error"] else None,
         "metrics": _metrics(row["requested_at"], row["started_at"], row["ended_at"]),
@@ -61,7 +65,8 @@ def generation(row: asyncpg.Record, store: ObjectStore, base_url: str) -> dict[s
 
 
 def requested(event: GenerationRequested, base_url: str) -> dict[str, object]:
-    """The resource as the fold of this one event has it: nothing needs to be read."""
+    """The resource as the fold of this one event has it: nothing needs to be read, and every repetition answers the
+    same."""
     return {
         "id": event.generation_id,
         "status": "queued",
@@ -74,6 +79,7 @@ def requested(event: GenerationRequested, base_url: str) -> dict[str, object]:
         "width": event.width,
         "height": event.height,
         "progress": {"percent": None, "stage": None},
+        "queue": None,
         "outputs": [],
         "error": None,
         "metrics": _metrics(event.occurred_at, None, None),
@@ -96,6 +102,21 @@ def settled(row: asyncpg.Record) -> bool:
     if row["ended_at"] is None:
         return False
     return all(stored["thumbnail"] or stored["thumbnail_error"] for stored in _stored(row))
+
+
+def waits(row: asyncpg.Record) -> bool:
+    """Whether nobody is known to work on it, and somebody will."""
+    return row["status"] in {"queued", "dispatched"} and row["started_at"] is None
+
+
+def _queue(row: asyncpg.Record, waiting: Waiting) -> dict[str, object]:
+    place = waiting.place(row["provider"], (row["requested_at"], row["generation_id"]))
+    return {
+        "position": place.position,
+        "at_least": place.at_least,
+        "starts_in_s": place.starts_in_s,
+        "as_of": waiting.taken_at,
+    }
 
 
 def _stored(row: asyncpg.Record) -> list[Stored]:

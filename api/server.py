@@ -19,6 +19,7 @@ from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.providers.flags import open_flags
 from gengui_stream.providers.registry import opened_providers
+from gengui_stream.queries.waiting import WaitingRoom
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import HintSubscriber
 from gengui_stream.settings import Settings
@@ -95,5 +96,6 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
         metrics=new_metrics(),
         providers=providers,
         flags=flags,
+        waiting_room=WaitingRoom(pool),
         keys=KeyRing(pool),
     )

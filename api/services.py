@@ -16,6 +16,7 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.flags import Flags
 from gengui_stream.providers.interface import Providers
+from gengui_stream.queries.waiting import WaitingRoom
 from gengui_stream.settings import Settings
 
 KEY_CACHE_S: Final = 5.0
@@ -36,6 +37,7 @@ class Services:
     metrics: Metrics
     providers: Providers
     flags: Flags
+    waiting_room: WaitingRoom
     keys: "KeyRing"
 
 

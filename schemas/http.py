@@ -42,6 +42,17 @@ class ProgressResource(Resource):
     stage: str | None
 
 
+class QueueResource(Resource):
+    """Where it stands among all that wait for the same provider, as of a moment at most some seconds ago."""
+
+    position: int = Field(description="1 is next")
+    at_least: bool = Field(description="there are more ahead than were counted")
+    starts_in_s: float | None = Field(
+        description="seconds until it starts, guessed from the runs of the last minutes; null: there were none"
+    )
+    as_of: Moment
+
+
 class OutputResource(Resource):
     """One result. URLs are signed and end after `PRESIGNED_URL_TTL_S`; ask again for fresh ones."""
 
@@ -96,6 +107,9 @@ class GenerationResource(Resource):
     width: int
     height: int
     progress: ProgressResource
+    queue: QueueResource | None = Field(
+        description="null in the answer to a request, once somebody works on it, and when it has ended"
+    )
     outputs: list[OutputResource]
     error: ErrorResource | None
     metrics: MetricsResource

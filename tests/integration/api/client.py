@@ -15,7 +15,7 @@ import aiohttp
 from openapi_schema_validator import OAS31Validator
 
 from gengui_stream.identifiers import new_id
-from schemas.events import GenerationCompleted, GenerationFailed, Output, ThumbnailCreated
+from schemas.events import GenerationCompleted, GenerationFailed, GenerationStarted, Output, ThumbnailCreated
 from schemas.http import EventResource, Problem
 from schemas.openapi import openapi_document
 from tests.integration.running import PATIENCE_S
@@ -155,6 +155,16 @@ class Stream:
     async def rest(self) -> list[Message]:
         """Every event until the server ends the stream."""
         return await self.events(10_000)
+
+
+def started(generation_id: str) -> GenerationStarted:
+    return GenerationStarted(
+        id=new_id(),
+        generation_id=uuid.UUID(generation_id),
+        attempt=1,
+        occurred_at=datetime.now(UTC),
+        producer="test",
+    )
 
 
 def completed(generation_id: str) -> GenerationCompleted:

@@ -3,7 +3,7 @@
 import uuid
 
 from gengui_stream.log.event_log import EventLog
-from tests.integration.api.client import Client, completed, failed
+from tests.integration.api.client import Client, completed, failed, started
 from tests.integration.running import eventually
 
 LIST = "/v1/generations"
@@ -95,3 +95,32 @@ async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(
     second = await user.get(f"{path}?limit=3&cursor={first['next_cursor']}")
     assert first["data"] + second["data"] == everything
     assert second["next_cursor"] is None
+
+
+async def test_who_waits_is_told_the_place_in_the_queue_until_somebody_works_on_it(
+    user: Client, other: Client, event_log: EventLog
+) -> None:
+    first, second, third = [await who.created() for who in (user, other, user)]
+
+    async def place(who: Client, generation_id: str) -> int | None:
+        queue = (await who.get(f"{LIST}/{generation_id}"))["queue"]
+        return int(queue["position"]) if queue else None
+
+    async def places() -> list[int | None]:
+        return [await place(user, first), await place(other, second), await place(user, third)]
+
+    async def are(expected: list[int | None]) -> bool:
+        return await places() == expected
+
+    await eventually(lambda: are([1, 2, 3]))
+    assert [item["queue"]["position"] for item in (await user.get(LIST))["data"]] == [3, 1]
+    assert (await user.get(f"{LIST}/{third}"))["queue"]["starts_in_s"] is None, "nothing has ever run"
+    await event_log.append(started(first))
+    await eventually(lambda: are([None, 1, 2]))
+    await event_log.append(completed(first))
+    await eventually(lambda: _foretold(user, third))
+    assert await places() == [None, 1, 2]
+
+
+async def _foretold(who: Client, generation_id: str) -> bool:
+    return (await who.get(f"{LIST}/{generation_id}"))["queue"]["starts_in_s"] is not None

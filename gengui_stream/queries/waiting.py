@@ -1,0 +1,145 @@
+"""Who waits for a provider, and for how long probably: a picture of all that is not started, taken now and then.
+
+What a provider's own queue looks like inside is not known: what was handed over and not reported as started counts as
+waiting, in the order in which it was asked for.
+"""
+
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections.provider_statistics import BUCKETS_MS, MORE
+
+COUNTED_MAX: Final = 10_000
+"""Places are told apart so far from the front; behind that, only that it is further."""
+
+KEPT_S: Final = 1.0
+LATELY: Final = timedelta(minutes=15)
+"""How long runs took is judged by those that completed in this time; without any, nothing is foretold."""
+
+Ticket: TypeAlias = tuple[datetime, UUID]
+"""Orders a provider's queue."""
+
+WAITING: Final = """
+SELECT DISTINCT s.provider, r.requested_at, r.generation_id
+FROM jobs j JOIN generation_states s USING (generation_id) JOIN generation_requests r USING (generation_id)
+WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'watch') AND j.attempt = s.attempt
+  AND s.status IN ('queued', 'dispatched') AND s.started_at IS NULL
+ORDER BY r.requested_at, r.generation_id LIMIT $1
+"""
+
+RUNNING: Final = """
+SELECT s.provider, count(DISTINCT s.generation_id) AS running
+FROM jobs j JOIN generation_states s USING (generation_id)
+WHERE j.outcome IS NULL AND j.kind = 'watch' AND j.attempt = s.attempt AND s.started_at IS NOT NULL
+  AND s.ended_at IS NULL
+GROUP BY s.provider
+"""
+
+RUNS: Final = """
+SELECT provider, at_most_ms, sum(completions)::bigint AS runs FROM provider_latencies WHERE minute >= $1
+GROUP BY provider, at_most_ms
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`position`: 1 is next; `at_least`: there are more ahead than were counted. `starts_in_s`: None where nothing is
+    known of how long runs take."""
+
+    position: int
+    at_least: bool
+    starts_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The picture. `tickets`: by provider, in order. `complete`: there were no more."""
+
+    taken_at: datetime
+    tickets: Mapping[str, Sequence[Ticket]] = field(default_factory=dict)
+    running: Mapping[str, int] = field(default_factory=dict)
+    run_s: Mapping[str, float] = field(default_factory=dict)
+    complete: bool = True
+
+    def place(self, provider: str, ticket: Ticket) -> Place:
+        """Also of one that came after the picture was taken."""
+        queue = self.tickets.get(provider, ())
+        position = bisect_left(queue, ticket) + 1
+        behind_all = position > len(queue)
+        return Place(position, behind_all and not self.complete, self._starts_in_s(provider, position))
+
+    def _starts_in_s(self, provider: str, position: int) -> float | None:
+        """As many as run now are taken to go on running side by side; where none does, somebody is free."""
+        run_s, running = self.run_s.get(provider), self.running.get(provider, 0)
+        if run_s is None:
+            return None
+        return round(run_s * (position / running if running else position - 1), 1)
+
+
+def picture(
+    tickets: Iterable[tuple[str, datetime, UUID]],
+    running: Mapping[str, int],
+    runs: Iterable[tuple[str, int, int]],
+    taken_at: datetime,
+) -> Waiting:
+    """Pure. `tickets` in order; `runs`: provider, upper bound of a bucket in milliseconds, how many."""
+    queues: defaultdict[str, list[Ticket]] = defaultdict(list)
+    for provider, requested_at, generation_id in tickets:
+        queues[provider].append((requested_at, generation_id))
+    counted = sum(map(len, queues.values()))
+    return Waiting(
+        taken_at=taken_at, tickets=queues, running=running, run_s=_mean_s(runs), complete=counted < COUNTED_MAX
+    )
+
+
+def _mean_s(runs: Iterable[tuple[str, int, int]]) -> dict[str, float]:
+    """Of a histogram: each run counts as the middle of its bucket."""
+    number: defaultdict[str, int] = defaultdict(int)
+    milliseconds: defaultdict[str, float] = defaultdict(float)
+    for provider, at_most_ms, count in runs:
+        number[provider] += count
+        milliseconds[provider] += count * _middle_ms(at_most_ms)
+    return {provider: milliseconds[provider] / count / 1000 for provider, count in number.items() if count}
+
+
+def _middle_ms(at_most_ms: int) -> float:
+    if at_most_ms == MORE:
+        return float(BUCKETS_MS[-1])
+    index = bisect_left(BUCKETS_MS, at_most_ms)
+    return (at_most_ms + (BUCKETS_MS[index - 1] if index else 0)) / 2
+
+
+class WaitingRoom:
+    """The latest picture, however many ask: a new one is taken when it is a second old."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._latest: Waiting | None = None
+        self._taken = 0.0
+
+    async def look(self) -> Waiting:
+        """Raises TransientError while PostgreSQL is away."""
+        if self._latest is None or time.monotonic() - self._taken > KEPT_S:
+            self._taken = time.monotonic()
+            self._latest = await self._take()
+        return self._latest
+
+    async def _take(self) -> Waiting:
+        now = datetime.now(UTC)
+        with transient_errors():
+            tickets = await self._pool.fetch(WAITING, COUNTED_MAX)
+            running = await self._pool.fetch(RUNNING)
+            runs = await self._pool.fetch(RUNS, now - LATELY)
+        return picture(
+            ((row["provider"], row["requested_at"], row["generation_id"]) for row in tickets),
+            {row["provider"]: row["running"] for row in running},
+            ((row["provider"], row["at_most_ms"], row["runs"]) for row in runs),
+            now,
+        )

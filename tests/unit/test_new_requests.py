@@ -1,0 +1,26 @@
+"""What a provider cannot do is refused before it is accepted, with what it could do."""
+
+from api.new_requests import impossible
+from gengui_stream.providers.interface import Capabilities
+from schemas.http import CreateGeneration
+
+ABLE = Capabilities(size_min=512, size_max=1024, size_step=128, models=("small", "large"))
+
+
+def test_each_field_that_is_not_possible_is_named_with_what_would_be() -> None:
+    asked = CreateGeneration(prompt="a fox", width=2048, height=576, model="medium")
+    faults = {fault.field: fault.message for fault in impossible("studio", ABLE, asked)}
+    sizes = "studio makes 512 to 1024 pixels in steps of 128"
+    assert faults == {
+        "width": sizes,
+        "height": sizes,
+        "model": "studio has no such model; it has: small, large",
+    }
+
+
+def test_what_is_possible_has_no_faults() -> None:
+    assert impossible("studio", ABLE, CreateGeneration(prompt="a fox", width=512, model="large")) == []
+
+
+def test_who_names_no_model_gets_one_that_there_is() -> None:
+    assert impossible("studio", ABLE, CreateGeneration(prompt="a fox", width=512)) == []

@@ -84,7 +84,8 @@ test-faults: $(STAMP) ## processes and servers killed under load
 	$(PYTEST) -m faults $(ARGS)
 
 .PHONY: bench
-bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
+bench: $(STAMP) maven ## measure against the baselines (docs/benchmarks.md)
+	@$(BIN)/python -m tests.apache_kafka.jars || true # measured without where it cannot be had
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: chromium

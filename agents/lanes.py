@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,7 +21,7 @@ from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.projections.folding import Record
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 
-Committed = Callable[[ProjectedBatch, float], Awaitable[None]]
+Committed = Callable[[ProjectedBatch, float], None]
 """Told of every committed batch, and of the seconds it took."""
 
 _log: Final = structlog.get_logger(__name__)
@@ -148,7 +148,7 @@ class Lanes:
             _log.info("batch_dropped", partition=lane.partition, offset=records[0].offset, records=len(records))
             return
         lane.done, lane.moved = batch.next_offset, time.monotonic()
-        await self._committed(batch, time.monotonic() - began)
+        self._committed(batch, time.monotonic() - began)
 
     async def _attempt(self, lane: _Lane, records: Sequence[Record]) -> ProjectedBatch | None:
         return None if lane.stale else await self._projector.project(lane.partition, records)

@@ -12,7 +12,8 @@ from gengui_stream.domain.generation import Generation
 from gengui_stream.metrics import Metrics
 from gengui_stream.projections.folding import Applied, Dead, Entry
 from gengui_stream.projections.projector import ProjectedBatch
-from gengui_stream.redis_io.hints import Hint, HintPublisher
+from gengui_stream.redis_io.hint_outbox import HintOutbox
+from gengui_stream.redis_io.hints import Hint
 
 
 def add_project_events(app: faust.App, topic: TopicT, lanes: Lanes) -> None:
@@ -23,15 +24,15 @@ def add_project_events(app: faust.App, topic: TopicT, lanes: Lanes) -> None:
                 await lanes.give(batch)
 
 
-def announcing(publisher: HintPublisher, metrics: Metrics) -> Committed:
+def announcing(outbox: HintOutbox, metrics: Metrics) -> Committed:
     """After each commit: tell whoever waits where to look (law 7), and count."""
 
-    async def committed(batch: ProjectedBatch, seconds: float) -> None:
+    def committed(batch: ProjectedBatch, seconds: float) -> None:
         tally = batch.tally
         metrics.observe_batch(
             applied=tally.applied, ignored=tally.ignored, dead_lettered=tally.dead_lettered, seconds=seconds
         )
-        await publisher.publish(hints_of(batch.partition, batch.entries), {job.kind for job in batch.jobs})
+        outbox.add(hints_of(batch.partition, batch.entries), {job.kind for job in batch.jobs})
 
     return committed
 

@@ -20,6 +20,7 @@ from gengui_stream.metrics import new_metrics, serve_metrics
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projections.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hint_outbox import opened_outbox
 from gengui_stream.redis_io.hints import HintPublisher
 from gengui_stream.settings import Settings
 
@@ -40,7 +41,8 @@ async def run_agents(settings: Settings, stop: asyncio.Event) -> None:
         redis = await stack.enter_async_context(opened_redis(settings))
         await ensure_topic(settings)
         projector = Projector(pool, settings.events_topic)
-        lanes = Lanes(projector, announcing(HintPublisher(redis), metrics), settings.projector_batch_max, stop)
+        outbox = await stack.enter_async_context(opened_outbox(HintPublisher(redis)))
+        lanes = Lanes(projector, announcing(outbox, metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, lanes)

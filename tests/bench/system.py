@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,9 @@ from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.queries import histories
 from gengui_stream.settings import Settings, load_settings
+from tests.apache_kafka.broker import ApacheKafkaServer
 
+MEMORY: Final = Path("/dev/shm")
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,19 +55,44 @@ class System:
 @asynccontextmanager
 async def opened_system(**environ: str) -> AsyncIterator[System]:
     """`environ` goes over the stack's own settings. Everything is gone afterwards."""
+    async with _opened_stack({}) as (directory, stack):
+        yield await _prepared(directory, stack, environ)
+
+
+@asynccontextmanager
+async def opened_system_on_apache_kafka() -> AsyncIterator[System]:
+    """The same, but that the broker is Apache Kafka with its log on a file system in memory."""
+    with tempfile.TemporaryDirectory(prefix="gengui-bench-", dir=MEMORY) as name:
+        broker = ApacheKafkaServer(Path(name) / "apache-kafka", Path(name) / "apache-kafka.log")
+        try:
+            await broker.start()
+            async with _opened_stack({"KAFKA_BOOTSTRAP_SERVERS": broker.address}) as (directory, stack):
+                system = await _prepared(directory, stack, {"KAFKA_BOOTSTRAP_SERVERS": broker.address})
+                system.servers[broker.child.name] = broker.child.pid or 0
+                yield system
+        finally:
+            await broker.stop()
+
+
+@asynccontextmanager
+async def _opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
     directory = _directory()
-    stack = EmbeddedStack(directory)
+    stack = EmbeddedStack(directory, given=given)
     try:
         await stack.start()
-        own = {**stack.environ, "PORT": str(free_port()), **environ}
-        settings = load_settings(own, env_files=())
-        await prepare(settings)
-        known = await keys(settings, directory / "keys.json")
-        pids = {server.child.name: server.child.pid or 0 for server in stack.servers}
-        yield System(directory, own, settings, known["demo"], pids)
+        yield directory, stack
     finally:
         await stack.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str, str]) -> System:
+    own = {**stack.environ, "PORT": str(free_port()), **environ}
+    settings = load_settings(own, env_files=())
+    await prepare(settings)
+    known = await keys(settings, directory / "keys.json")
+    pids = {server.child.name: server.child.pid or 0 for server in stack.servers}
+    return System(directory, own, settings, known["demo"], pids)
 
 
 def _directory() -> Path:

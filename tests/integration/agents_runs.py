@@ -26,7 +26,7 @@ from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S
 
 
-async def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
+def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
     """Hints are not what these tests are about."""
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hint_outbox import opened_outbox
 from gengui_stream.redis_io.hints import (
     EVERYBODY,
     Hint,
@@ -61,6 +62,41 @@ async def test_only_what_was_subscribed_to_is_heard(settings: Settings) -> None:
         await HintPublisher(redis).publish([mine], ["dispatch"])
         await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))
         assert heard == [(jobs_channel("dispatch"), None)]
+
+
+async def test_an_outbox_says_the_last_of_each_generation_and_what_is_left_at_the_end(settings: Settings) -> None:
+    owner_id, generation_id = uuid4(), uuid4()
+    channel = owner_channel(owner_id)
+    hints = [Hint(owner_id, generation_id, 1, offset) for offset in range(5)]
+    async with opened_redis(settings) as redis, HintSubscriber(settings) as subscriber, hearing(subscriber) as heard:
+        await subscriber.subscribe(channel)
+        await eventually(lambda: contains(heard, (channel, None)))  # in force
+        heard.clear()
+        async with opened_outbox(HintPublisher(redis)) as outbox:
+            for hint in hints[:4]:
+                outbox.add([hint], [])
+            await eventually(lambda: contains(heard, (channel, hints[3])))
+            outbox.add(hints[4:], [])
+        await eventually(lambda: contains(heard, (channel, hints[4])))
+        assert heard == [(channel, hints[3]), (channel, hints[4])]
+
+
+async def test_who_fills_an_outbox_never_waits_for_redis(settings: Settings, tmp_path: Path) -> None:
+    async with private_redis(tmp_path) as server, opened_redis(server.settings(settings)) as redis:
+        async with opened_outbox(HintPublisher(redis)) as outbox:  # there is no server
+            for offset in range(1_000):
+                outbox.add([Hint(uuid4(), uuid4(), 0, offset)], ["dispatch"])
+            await server.start()
+        async with HintSubscriber(server.settings(settings)) as subscriber, hearing(subscriber) as heard:
+            hint = Hint(uuid4(), uuid4(), 0, 1)
+            await subscriber.subscribe(owner_channel(hint.owner_id))
+            async with opened_outbox(HintPublisher(redis)) as outbox:
+
+                async def said() -> bool:
+                    outbox.add([hint], [])
+                    return (owner_channel(hint.owner_id), hint) in heard
+
+                await eventually(said)
 
 
 async def test_an_unreadable_hint_is_a_reason_to_look(settings: Settings) -> None:

@@ -83,8 +83,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
     await ensure_topic(settings)
     log = await stack.enter_async_context(EventLog(settings))
     store = await stack.enter_async_context(open_object_store(settings))
+    metrics = new_metrics()
     redis = await stack.enter_async_context(opened_redis(settings))
-    providers = await stack.enter_async_context(opened_providers(settings, redis, store))
+    providers = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
     flags = await stack.enter_async_context(open_flags(settings, providers))
     subscriber = await stack.enter_async_context(HintSubscriber(settings))
     return Services(
@@ -93,7 +94,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
         log=log,
         store=store,
         hub=Hub(subscriber),
-        metrics=new_metrics(),
+        metrics=metrics,
         providers=providers,
         flags=flags,
         waiting_room=WaitingRoom(pool),

@@ -64,6 +64,12 @@ class Metrics:
             "gengui_provider_call_seconds", "One call that hands an attempt over", ["provider"], buckets=SECONDS,
             registry=registry,
         )  # fmt: skip
+        self.model_retirement = Gauge(
+            "gengui_model_retirement_timestamp_seconds",
+            "When a provider retires a model, as its answers say",
+            ["provider", "model"],
+            registry=registry,
+        )
         self.reconciled = Counter(
             "gengui_reconciled",
             "Silent attempts: stuck (looked at), recovered, retried, gave_up, canceled",

@@ -40,6 +40,9 @@ def _check_aes_key(key: SecretStr) -> SecretStr:
 AesKey = Annotated[SecretStr, AfterValidator(_check_aes_key)]
 
 
+ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
+
+
 class Settings(BaseSettings):
     """The name of a variable is the name of its field in capitals."""
 
@@ -129,6 +132,21 @@ class Settings(BaseSettings):
         "", description="providers to try in this order when the chosen one cannot, comma separated; unset: none"
     )
 
+    gemini_api_key: SecretStr | None = Field(None, description="key of Google's Gemini API; unset: no provider gemini")
+    gemini_base_url: HttpAddress = Field(
+        "https://generativelanguage.googleapis.com", description="where the Gemini API is"
+    )
+    gemini_model: ModelNames = Field(
+        "gemini-3.1-flash-image",
+        description="Gemini's models that may be asked for, comma separated; first: the usual",
+    )
+    gemini_timeout_s: Annotated[float, Field(ge=1, le=600)] = Field(
+        120, description="seconds that Gemini is told it may take for an answer"
+    )
+    gemini_calls_at_once: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        32, description="calls of Gemini that one dispatch process has under way"
+    )
+
     growthbook_api_host: HttpAddress | None = Field(
         None, description="URL of GrowthBook's API or proxy; unset: no flags"
     )
@@ -190,6 +208,11 @@ class Settings(BaseSettings):
     def redis_dsn(self) -> str:
         """The URL, password included: for connecting only, never for a log."""
         return self.redis_url.get_secret_value()
+
+    @property
+    def gemini_model_names(self) -> tuple[str, ...]:
+        """GEMINI_MODEL, each once."""
+        return tuple(dict.fromkeys(self.gemini_model.split(",")))
 
     @property
     def fallback_order(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import aiohttp
 from redis.asyncio import Redis
 
 from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.metrics import Metrics
 from gengui_stream.settings import Settings
 
 
@@ -17,3 +18,4 @@ class Surroundings:
     redis: Redis
     store: ObjectStore
     http: aiohttp.ClientSession
+    metrics: Metrics

@@ -48,8 +48,8 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
     await persist(log.start, stop, what="broker")
     redis = await stack.enter_async_context(opened_redis(settings))
     store = await stack.enter_async_context(open_object_store(settings))
-    known = await stack.enter_async_context(opened_providers(settings, redis, store))
     metrics = new_metrics()
+    known = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
     await stack.enter_async_context(serve_metrics(settings, metrics.registry))
     resources = Resources(
         pool=pool,

@@ -128,9 +128,11 @@ class Dispatcher:
         watched: dict[str, float] = {}
         for attempt, answer, provider in answered:
             match answer:
-                case Dispatched() | Superseded():
+                case Dispatched(None) | Superseded():
+                    watched[attempt.job.key] = self._blind_look_s(attempt, provider)
+                case Dispatched():
                     watched[attempt.job.key] = self._first_look_s(attempt, provider)
-                    if isinstance(answer, Dispatched) and (event := accepted(attempt, provider, answer)):
+                    if event := accepted(attempt, provider, answer):
                         events.append(event)
                 case Finished():
                     events.append(completed(attempt, answer))
@@ -154,16 +156,24 @@ class Dispatcher:
         """Called again where that is harmless; else it may be running, and the watch finds out."""
         known = self._resources.providers.get(provider)
         if known is not None and not known.capabilities.repeatable:
-            watched[attempt.job.key] = self._first_look_s(attempt, provider)
+            watched[attempt.job.key] = self._blind_look_s(attempt, provider)
         elif attempt.job.tries >= TRIES_MAX:
             events.append(failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True)))
         else:
             await self._retry_later(attempt.job, error)
 
+    def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
+        """Where nobody knows whether a call is under way: it may have begun just now, long after it was announced."""
+        known = self._resources.providers.get(provider)
+        may_last_s = known.pace.call_may_last_s if known else 0.0
+        return max(self._first_look_s(attempt, provider), min(self._left_s(attempt, provider), may_last_s))
+
     def _first_look_s(self, attempt: Attempt, provider: str) -> float:
-        patience = self._resources.patience(provider)
-        left = (deadline_of(attempt.state, patience) - datetime.now(UTC)).total_seconds()
-        return max(0.0, min(left, patience.silence.total_seconds()))
+        return min(self._left_s(attempt, provider), self._resources.patience(provider).silence.total_seconds())
+
+    def _left_s(self, attempt: Attempt, provider: str) -> float:
+        deadline = deadline_of(attempt.state, self._resources.patience(provider))
+        return max(0.0, (deadline - datetime.now(UTC)).total_seconds())
 
     async def _retry_later(self, job: ClaimedJob, error: TransientError) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)

@@ -1,0 +1,37 @@
+"""What bytes that are said to be an image really are. Decodes all of it: run it in a thread."""
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+MIME_TYPES: Final = {
+    PngImagePlugin.PngImageFile.format: "image/png",
+    JpegImagePlugin.JpegImageFile.format: "image/jpeg",
+    WebPImagePlugin.WebPImageFile.format: "image/webp",
+}
+"""What providers make. Pillow knows a format once its module is imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """By the bytes, whatever anybody says."""
+
+    mime_type: str
+    width: int
+    height: int
+
+
+def inspect_image(body: bytes, max_pixels: int) -> ImageFacts | str:
+    """The facts, or why it is no whole image of a size that is taken."""
+    try:
+        with Image.open(io.BytesIO(body), formats=list(MIME_TYPES)) as image:
+            if image.width * image.height > max_pixels:
+                return f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
+            image.load()
+            return ImageFacts(MIME_TYPES[image.format or ""], image.width, image.height)
+    except UnidentifiedImageError:
+        return "neither PNG, JPEG nor WebP"
+    except Exception as error:  # noqa: BLE001 - there is no list of what Pillow's decoders raise for hostile bytes
+        return f"{type(error).__name__}: {str(error)[:200]}"

@@ -1,0 +1,190 @@
+"""The provider `gemini`: Google's `generateContent`, which answers with the image.
+
+A call has no id, and cannot be canceled or asked about. So: an image is in our store before the attempt is said to be
+finished, and where a call was lost it is looked for there until Google has given it up (`X-Server-Timeout`); no second
+attempt begins before.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final, assert_never
+
+import aiohttp
+import structlog
+from pydantic import SecretStr
+
+from gengui_stream.errors import TransientError
+from gengui_stream.metrics import Metrics
+from gengui_stream.providers.gemini_answers import Images, Retirement, read_answer, read_error, read_retirement
+from gengui_stream.providers.gemini_sizes import ASPECT_RATIOS, nearest
+from gengui_stream.providers.interface import (
+    CancelOutcome,
+    Capabilities,
+    DispatchOutcome,
+    DispatchRequest,
+    Finished,
+    LookOutcome,
+    Lost,
+    Moderated,
+    Pace,
+    ProviderJob,
+    Refused,
+    Running,
+)
+from gengui_stream.providers.results import NotAnImage, Results
+from gengui_stream.providers.surroundings import Surroundings
+from gengui_stream.settings import Settings
+from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
+
+GRACE_S: Final = 5.0
+"""How much longer than Google was told to take it is waited for."""
+
+ANSWER_MAX_BYTES: Final = 96 * 1024 * 1024
+SEEDS: Final = 2**31
+"""Gemini's are 32-bit and signed."""
+
+_log = structlog.get_logger(__name__)
+
+
+class GeminiProvider:
+    """One call an attempt."""
+
+    name: Final = "gemini"
+
+    def __init__(
+        self, settings: Settings, key: SecretStr, http: aiohttp.ClientSession, results: Results, metrics: Metrics
+    ) -> None:
+        self._base_url = settings.gemini_base_url.rstrip("/")
+        self._key = key
+        self._http = http
+        self._results = results
+        self._metrics = metrics
+        self._timeout_s = settings.gemini_timeout_s
+        self._models = settings.gemini_model_names
+        self._warned: set[Retirement] = set()
+        self.capabilities = Capabilities(
+            size_min=SIZE_MIN,
+            size_max=SIZE_MAX,
+            size_step=SIZE_STEP,
+            models=self._models,
+            aspect_ratios=ASPECT_RATIOS,
+            observable=True,
+        )
+        self.pace = Pace(
+            calls_at_once=settings.gemini_calls_at_once,
+            call_may_last_s=self._timeout_s + GRACE_S,
+            silence_s=self._timeout_s + GRACE_S,
+            look_every_s=10.0,
+        )
+
+    def model_for(self, asked: str) -> str:
+        return asked if asked in self._models else self._models[0]
+
+    async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
+        try:
+            status, retry_after, body = await self._call(request)
+        except aiohttp.ClientConnectorError as error:  # nothing was sent
+            return Refused("provider_unreachable", f"Gemini cannot be reached: {type(error).__name__}", retryable=True)
+        except TimeoutError:  # by now Google has given it up as well
+            return Refused("provider_timeout", f"no answer within {self._timeout_s:g} s", retryable=True)
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransientError(f"the call was lost: {type(error).__name__}") from error
+        if status != 200:
+            return self._without_key(read_error(status, body, retry_after))
+        return await self._kept(request, body)
+
+    async def _call(self, request: DispatchRequest) -> tuple[int, str | None, bytes]:
+        """Status, Retry-After and body, which is empty when there was too much of it, or only a part."""
+        async with self._http.post(
+            f"{self._base_url}/v1beta/models/{request.model}:generateContent",
+            json=_body(request),
+            headers=self._headers(request),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s + GRACE_S, connect=10),
+        ) as response:
+            return response.status, response.headers.get("Retry-After"), await _read(response)
+
+    def _headers(self, request: DispatchRequest) -> dict[str, str]:
+        headers = {
+            "x-goog-api-key": self._key.get_secret_value(),
+            "X-Server-Timeout": f"{self._timeout_s:g}",
+            "X-Request-ID": f"{request.generation_id}/{request.attempt}",
+        }
+        return headers | ({"traceparent": request.traceparent} if request.traceparent else {})
+
+    async def _kept(self, request: DispatchRequest, body: bytes) -> DispatchOutcome:
+        answer, retirement = await asyncio.to_thread(lambda: (read_answer(body), read_retirement(body, request.model)))
+        if retirement is not None:
+            self._announce(retirement)
+        match answer:
+            case Images(bodies):
+                kept = await self._results.keep(request.owner_id, request.generation_id, bodies)
+            case Moderated() | Refused():
+                return answer
+            case _:
+                assert_never(answer)
+        if isinstance(kept, NotAnImage):
+            return Refused("bad_image", f"Gemini answered with an image that is none: {kept.reason}", retryable=True)
+        return Finished(kept)
+
+    def _announce(self, retirement: Retirement) -> None:
+        self._metrics.model_retirement.labels(self.name, retirement.model).set(retirement.at.timestamp())
+        if retirement not in self._warned:
+            self._warned.add(retirement)
+            at = retirement.at.isoformat()
+            _log.warning("model_retires", provider=self.name, model=retirement.model, at=at, stage=retirement.stage)
+
+    def _without_key(self, refusal: Refused) -> Refused:
+        """What a server says back may be what it was sent."""
+        message = refusal.message.replace(self._key.get_secret_value(), "...")
+        return Refused(refusal.code, message, refusal.retryable, refusal.blame, refusal.retry_after_s)
+
+    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
+        outputs = await self._results.find(request.owner_id, request.generation_id)
+        if outputs:
+            return Finished(outputs)
+        if datetime.now(UTC) < job.dispatched_at + timedelta(seconds=self.pace.call_may_last_s):
+            return Running(note="Gemini may still be at work on it")
+        return Lost("Gemini's answer was lost")
+
+    async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
+        return CancelOutcome.OVER  # there is no way to: see capabilities
+
+
+@asynccontextmanager
+async def open_gemini(around: Surroundings) -> AsyncIterator[GeminiProvider | None]:
+    settings, key = around.settings, around.settings.gemini_api_key
+    if key is None:
+        yield None
+        return
+    results = Results(
+        store=around.store, max_bytes=settings.thumbnail_max_bytes, max_pixels=settings.thumbnail_max_pixels
+    )
+    yield GeminiProvider(settings, key, around.http, results, around.metrics)
+
+
+def _body(request: DispatchRequest) -> dict[str, object]:
+    wanted = nearest(request.width, request.height)
+    return {
+        "contents": [{"role": "user", "parts": [{"text": request.prompt}]}],
+        "generationConfig": {
+            "responseModalities": ["IMAGE"],
+            "imageConfig": {"aspectRatio": wanted.aspect_ratio, "imageSize": wanted.image_size},
+            "seed": request.seed % SEEDS,
+            "candidateCount": 1,
+        },
+    }
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """An answer that breaks off is over at Google: nothing runs any more, and there is nothing to read."""
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_chunked(256 * 1024):
+            body += chunk
+            if len(body) > ANSWER_MAX_BYTES:
+                return b""
+    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError):
+        return b""
+    return bytes(body)

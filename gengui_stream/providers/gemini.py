@@ -75,6 +75,7 @@ class GeminiProvider:
         self.pace = Pace(
             calls_at_once=settings.gemini_calls_at_once,
             call_may_last_s=self._timeout_s + GRACE_S,
+            call_is_the_run=True,
             silence_s=self._timeout_s + GRACE_S,
             look_every_s=10.0,
         )
@@ -144,7 +145,8 @@ class GeminiProvider:
         outputs = await self._results.find(request.owner_id, request.generation_id)
         if outputs:
             return Finished(outputs)
-        if datetime.now(UTC) < job.dispatched_at + timedelta(seconds=self.pace.call_may_last_s):
+        began = job.started_at or job.dispatched_at
+        if datetime.now(UTC) < began + timedelta(seconds=self.pace.call_may_last_s):
             return Running(note="Gemini may still be at work on it")
         return Lost("Gemini's answer was lost")
 

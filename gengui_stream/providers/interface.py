@@ -39,11 +39,13 @@ class Pace:
 
     `calls_at_once`: calls of `dispatch` under way in one process. `call_may_last_s`: for so long after an attempt was
     announced it may still run though nobody knows of it, so nothing else may be started for its generation.
+    `call_is_the_run`: nothing but the call itself does the work, so the attempt starts when the call does.
     `silence_s`: without an event for so long it is looked at, then every `look_every_s`; None: as the settings say.
     """
 
     calls_at_once: int = 32
     call_may_last_s: float = 0.0
+    call_is_the_run: bool = False
     silence_s: float | None = None
     look_every_s: float | None = None
 
@@ -68,10 +70,10 @@ class DispatchRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderJob:
     """What is known of an attempt that was handed over. Both ids are None when the answer to the call was lost.
-    `started`: somebody has said that they work on it."""
+    `started_at`: when somebody said that they work on it."""
 
     dispatched_at: datetime
-    started: bool = False
+    started_at: datetime | None = None
     provider_job_id: str | None = None
     endpoint_id: str | None = None
 

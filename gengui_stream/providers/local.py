@@ -80,7 +80,7 @@ class LocalProvider:
             fields = await self._redis.hgetall(job_key(request.generation_id))
         known = {str(name): str(value) for name, value in fields.items()}
         untouched = known.get("attempt") != str(request.attempt) or known.get("status") in {None, "queued"}
-        if untouched and job.started:
+        if untouched and job.started_at is not None:
             return Lost("its worker shows no sign of life")
         if untouched:
             await self.dispatch(request)

@@ -37,7 +37,7 @@ ORDER BY r.requested_at, r.generation_id LIMIT $1
 RUNNING: Final = """
 SELECT s.provider, count(DISTINCT s.generation_id) AS running
 FROM jobs j JOIN generation_states s USING (generation_id)
-WHERE j.outcome IS NULL AND j.kind = 'watch' AND j.attempt = s.attempt AND s.started_at IS NOT NULL
+WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'watch') AND j.attempt = s.attempt AND s.started_at IS NOT NULL
   AND s.ended_at IS NULL
 GROUP BY s.provider
 """

@@ -27,6 +27,7 @@ from schemas.events import (
     GenerationHeartbeatReceived,
     GenerationModerated,
     GenerationRetried,
+    GenerationStarted,
     GenerationTimedOut,
 )
 
@@ -60,7 +61,7 @@ class Attempt:
         state = self.state
         return ProviderJob(
             dispatched_at=state.dispatched_at or state.requested_at,
-            started=state.started_at is not None,
+            started_at=state.started_at,
             provider_job_id=state.provider_job_id,
             endpoint_id=state.endpoint_id,
         )
@@ -116,6 +117,10 @@ def accepted(attempt: Attempt, provider: str, answer: Dispatched) -> GenerationA
         return None
     named = {"provider": provider, "provider_job_id": answer.provider_job_id, "endpoint_id": answer.endpoint_id}
     return GenerationAccepted.model_validate({**_common(attempt, "accepted"), **named})
+
+
+def started(attempt: Attempt) -> GenerationStarted:
+    return GenerationStarted.model_validate(_common(attempt, "started"))
 
 
 def completed(attempt: Attempt, found: Finished) -> GenerationCompleted:

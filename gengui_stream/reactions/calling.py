@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 import structlog
@@ -31,21 +31,26 @@ class Calls:
         self._stop = stop
         self._turns = {name: asyncio.Semaphore(each.pace.calls_at_once) for name, each in providers.items()}
 
-    async def dispatch(self, name: str, request: DispatchRequest) -> Answer:
-        """What the provider said in the end; TransientError as a value when nothing is known."""
+    async def dispatch(self, name: str, request: DispatchRequest, begins: Callable[[], Awaitable[None]]) -> Answer:
+        """What the provider said in the end; TransientError as a value when nothing is known. `begins` is awaited
+        before the first call of a provider whose call is the run."""
         provider = self._providers.get(name)
         if provider is None:
             return Refused("unknown_provider", f"there is no provider {name!r}", retryable=False, blame=Blame.REQUEST)
         failures = 0
         while True:
-            answer = await self._once(provider, request)
+            answer = await self._once(provider, request, begins if failures == 0 else _nothing)
             failures += 1
             again = _is_too_much(answer) and failures < TRIES_MAX
             if not again or not await self._waited(request, answer, failures):
                 return answer
 
-    async def _once(self, provider: Provider, request: DispatchRequest) -> Answer:
+    async def _once(
+        self, provider: Provider, request: DispatchRequest, begins: Callable[[], Awaitable[None]]
+    ) -> Answer:
         async with self._turns[provider.name]:
+            if provider.pace.call_is_the_run:
+                await begins()
             began = time.perf_counter()
             try:
                 answer: Answer = await provider.dispatch(request)
@@ -68,6 +73,10 @@ class Calls:
         if seconds > LONGEST_WAIT_S or (request.deadline and time.time() + seconds >= request.deadline.timestamp()):
             return False
         return not await pause(self._stop, seconds)
+
+
+async def _nothing() -> None:
+    """It has begun before."""
 
 
 def _is_too_much(answer: Answer) -> bool:

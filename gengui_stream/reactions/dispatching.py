@@ -26,6 +26,7 @@ from gengui_stream.reactions.attempts import (
     failed,
     missing,
     moderated,
+    started,
     timed_out,
 )
 from gengui_stream.reactions.calling import Answer, Calls
@@ -119,7 +120,11 @@ class Dispatcher:
         if step is Step.WATCH:
             return Dispatched(None)
         place = route or Route(attempt.state.provider, attempt.state.model)
-        answer = await self._calls.dispatch(place.provider, attempt.at(place))
+
+        async def begins() -> None:
+            await self._resources.append([started(attempt)])
+
+        answer = await self._calls.dispatch(place.provider, attempt.at(place), begins)
         self._resources.router.told(place, answer)
         return answer
 

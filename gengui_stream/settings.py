@@ -40,6 +40,15 @@ def _check_aes_key(key: SecretStr) -> SecretStr:
 AesKey = Annotated[SecretStr, AfterValidator(_check_aes_key)]
 
 
+def _check_header(key: SecretStr) -> SecretStr:
+    if not all("!" <= character <= "~" for character in key.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces: it is sent in a header")
+    return key
+
+
+HeaderKey = Annotated[SecretStr, AfterValidator(_check_header)]
+
+
 ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
 
 
@@ -132,7 +141,7 @@ class Settings(BaseSettings):
         "", description="providers to try in this order when the chosen one cannot, comma separated; unset: none"
     )
 
-    gemini_api_key: SecretStr | None = Field(None, description="key of Google's Gemini API; unset: no provider gemini")
+    gemini_api_key: HeaderKey | None = Field(None, description="key of Google's Gemini API; unset: no provider gemini")
     gemini_base_url: HttpAddress = Field(
         "https://generativelanguage.googleapis.com", description="where the Gemini API is"
     )

@@ -38,7 +38,8 @@ Pixels = Annotated[int, Field(ge=1, le=65_535)]
 NAME_MAX = 100
 Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=NO_NUL)]
 """A model, a provider, a worker: short, for people and for labels."""
-Text = Annotated[str, Field(max_length=2_000, pattern=NO_NUL)]
+TEXT_MAX = 2_000
+Text = Annotated[str, Field(max_length=TEXT_MAX, pattern=NO_NUL)]
 ObjectKey = Annotated[str, Field(min_length=1, max_length=1_024, pattern=NO_NUL)]
 OutputId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Attempt = Annotated[int, Field(ge=1, le=1_000)]

@@ -6,12 +6,17 @@ from typing import Final
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-MIME_TYPES: Final = {
-    PngImagePlugin.PngImageFile.format: "image/png",
-    JpegImagePlugin.JpegImageFile.format: "image/jpeg",
-    WebPImagePlugin.WebPImageFile.format: "image/webp",
-}
+FORMATS: Final = tuple(
+    decoder.format
+    for decoder in (PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile, WebPImagePlugin.WebPImageFile)
+)
 """What providers make. Pillow knows a format once its module is imported."""
+
+MIME_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp"}
+"""MPO is what Pillow calls a JPEG that carries a second picture, such as a gain map."""
+
+SIDE_MAX: Final = 65_535
+"""No event can tell of a longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,9 @@ class ImageFacts:
 def inspect_image(body: bytes, max_pixels: int) -> ImageFacts | str:
     """The facts, or why it is no whole image of a size that is taken."""
     try:
-        with Image.open(io.BytesIO(body), formats=list(MIME_TYPES)) as image:
+        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            if max(image.size) > SIDE_MAX:
+                return f"{image.width} x {image.height} pixels; no side may have more than {SIDE_MAX}"
             if image.width * image.height > max_pixels:
                 return f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
             image.load()

@@ -6,20 +6,24 @@ attempt begins before.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Final, assert_never
 
 import aiohttp
 import structlog
 from pydantic import SecretStr
 
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.metrics import Metrics
 from gengui_stream.providers.gemini_answers import Images, Retirement, read_answer, read_error, read_retirement
 from gengui_stream.providers.gemini_sizes import ASPECT_RATIOS, nearest
 from gengui_stream.providers.interface import (
+    Blame,
     CancelOutcome,
     Capabilities,
     DispatchOutcome,
@@ -33,13 +37,15 @@ from gengui_stream.providers.interface import (
     Refused,
     Running,
 )
-from gengui_stream.providers.results import NotAnImage, Results
+from gengui_stream.providers.results import OUTPUTS_MAX, NotAnImage, Results
 from gengui_stream.providers.surroundings import Surroundings
 from gengui_stream.settings import Settings
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
 GRACE_S: Final = 5.0
 """How much longer than Google was told to take it is waited for."""
+
+CONNECT_S: Final = 10.0
 
 ANSWER_MAX_BYTES: Final = 96 * 1024 * 1024
 SEEDS: Final = 2**31
@@ -63,7 +69,7 @@ class GeminiProvider:
         self._metrics = metrics
         self._timeout_s = settings.gemini_timeout_s
         self._models = settings.gemini_model_names
-        self._warned: set[Retirement] = set()
+        self._warned: set[str] = set()
         self.capabilities = Capabilities(
             size_min=SIZE_MIN,
             size_max=SIZE_MAX,
@@ -86,15 +92,13 @@ class GeminiProvider:
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         try:
             status, retry_after, body = await self._call(request)
-        except aiohttp.ClientConnectorError as error:  # nothing was sent
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:  # nothing was sent
             return Refused("provider_unreachable", f"Gemini cannot be reached: {type(error).__name__}", retryable=True)
-        except TimeoutError:  # by now Google has given it up as well
-            return Refused("provider_timeout", f"no answer within {self._timeout_s:g} s", retryable=True)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError too: it may still run, and be billed
             raise TransientError(f"the call was lost: {type(error).__name__}") from error
         if status != 200:
-            return self._without_key(read_error(status, body, retry_after))
-        return await self._kept(request, body)
+            return self._without_key(read_error(status, body, retry_after, datetime.now(UTC)))
+        return self._without_key(await self._kept(request, body))
 
     async def _call(self, request: DispatchRequest) -> tuple[int, str | None, bytes]:
         """Status, Retry-After and body, which is empty when there was too much of it, or only a part."""
@@ -102,14 +106,15 @@ class GeminiProvider:
             f"{self._base_url}/v1beta/models/{request.model}:generateContent",
             json=_body(request),
             headers=self._headers(request),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s + GRACE_S, connect=10),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s + GRACE_S, sock_connect=CONNECT_S),
+            allow_redirects=False,  # the key would go along
         ) as response:
             return response.status, response.headers.get("Retry-After"), await _read(response)
 
     def _headers(self, request: DispatchRequest) -> dict[str, str]:
         headers = {
             "x-goog-api-key": self._key.get_secret_value(),
-            "X-Server-Timeout": f"{self._timeout_s:g}",
+            "X-Server-Timeout": str(ceil(self._timeout_s)),
             "X-Request-ID": f"{request.generation_id}/{request.attempt}",
         }
         return headers | ({"traceparent": request.traceparent} if request.traceparent else {})
@@ -120,26 +125,41 @@ class GeminiProvider:
             self._announce(retirement)
         match answer:
             case Images(bodies):
-                kept = await self._results.keep(request.owner_id, request.generation_id, bodies)
+                return await self._stored(request, bodies[:OUTPUTS_MAX])
             case Moderated() | Refused():
                 return answer
             case _:
                 assert_never(answer)
+
+    async def _stored(self, request: DispatchRequest, bodies: Sequence[bytes]) -> DispatchOutcome:
+        try:
+            kept = await self._results.keep(request.owner_id, request.generation_id, bodies)
+        except PermanentError as error:  # ours to mend; another call would be billed for nothing
+            _log.error("image_not_stored", generation_id=str(request.generation_id), error=str(error))
+            return Refused("not_stored", "the image could not be stored", retryable=False, blame=Blame.REQUEST)
         if isinstance(kept, NotAnImage):
             return Refused("bad_image", f"Gemini answered with an image that is none: {kept.reason}", retryable=True)
         return Finished(kept)
 
     def _announce(self, retirement: Retirement) -> None:
         self._metrics.model_retirement.labels(self.name, retirement.model).set(retirement.at.timestamp())
-        if retirement not in self._warned:
-            self._warned.add(retirement)
+        if retirement.model not in self._warned:
+            self._warned.add(retirement.model)
             at = retirement.at.isoformat()
             _log.warning("model_retires", provider=self.name, model=retirement.model, at=at, stage=retirement.stage)
 
-    def _without_key(self, refusal: Refused) -> Refused:
+    def _without_key(self, answer: DispatchOutcome) -> DispatchOutcome:
         """What a server says back may be what it was sent."""
-        message = refusal.message.replace(self._key.get_secret_value(), "...")
-        return Refused(refusal.code, message, refusal.retryable, refusal.blame, refusal.retry_after_s)
+        match answer:
+            case Refused():
+                return replace(answer, message=self._hidden(answer.message))
+            case Moderated(reason):
+                return Moderated(self._hidden(reason))
+            case _:
+                return answer
+
+    def _hidden(self, text: str) -> str:
+        return re.sub(re.escape(self._key.get_secret_value()), "...", text, flags=re.IGNORECASE)
 
     async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
         outputs = await self._results.find(request.owner_id, request.generation_id)

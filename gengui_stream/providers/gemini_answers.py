@@ -8,6 +8,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final, TypeAlias
 
 import orjson
@@ -104,13 +105,13 @@ def read_retirement(body: bytes, model: str) -> Retirement | None:
     return Retirement(model, at, _word(status.get("modelStage")) or "UNKNOWN") if at else None
 
 
-def read_error(status: int, body: bytes, retry_after: str | None) -> Refused:
+def read_error(status: int, body: bytes, retry_after: str | None, now: datetime) -> Refused:
     """Any answer but a 200. Google's error may come alone, or as a list of one."""
     error = _error(_json(body))
     details = _objects(error.get("details"))
     message = _message(error) or f"HTTP {status}"
     said = f"Gemini: {status} {_word(error.get('status')) or ''}".rstrip() + f": {message}"
-    wait = _retry_after_s(retry_after, details)
+    wait = _retry_after_s(retry_after, details, now)
     match status:
         case 429:
             return Refused("rate_limited", said, retryable=True, blame=Blame.CAPACITY, retry_after_s=wait)
@@ -118,7 +119,7 @@ def read_error(status: int, body: bytes, retry_after: str | None) -> Refused:
             return Refused("invalid_request", said, retryable=False, blame=Blame.REQUEST)
         case 400 | 401 | 402 | 403 | 404:
             return Refused("provider_misconfigured", said, retryable=True, blame=Blame.CONFIGURATION)
-        case 408:
+        case 408 | 499:  # 499: Google saw us leave, and so do proxies
             return Refused("provider_error", said, retryable=True, retry_after_s=wait)
         case _ if 400 <= status < 500:
             return Refused("invalid_request", said, retryable=False, blame=Blame.REQUEST)
@@ -143,12 +144,13 @@ def _message(error: Json) -> str:
     return message[:MESSAGE_MAX] if isinstance(message, str) else ""
 
 
-def _retry_after_s(header: str | None, details: Sequence[Json]) -> float | None:
-    """The longer of the header and of google.rpc.RetryInfo, whose delay is written as `1.5s`."""
+def _retry_after_s(header: str | None, details: Sequence[Json], now: datetime) -> float | None:
+    """The longer of the header, in seconds or as a date, and of google.rpc.RetryInfo, whose delay is like `1.5s`."""
     delays = [detail.get("retryDelay") for detail in details]
-    said = [header, *(delay.removesuffix("s") for delay in delays if isinstance(delay, str))]
-    waits = [wait for text in said if text is not None and (wait := _seconds(text)) is not None]
-    return max(waits, default=None)
+    waits = [_seconds(delay.removesuffix("s")) for delay in delays if isinstance(delay, str)]
+    if header is not None:
+        waits += [_seconds(header), _seconds_until(header, now)]
+    return max((wait for wait in waits if wait is not None), default=None)
 
 
 def _seconds(text: str) -> float | None:
@@ -157,6 +159,15 @@ def _seconds(text: str) -> float | None:
     except ValueError:
         return None
     return min(seconds, RETRY_AFTER_MAX_S) if seconds >= 0 else None  # nan is not
+
+
+def _seconds_until(text: str, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        left = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, left.total_seconds()), RETRY_AFTER_MAX_S)
 
 
 def _moment(value: object) -> datetime | None:

@@ -27,7 +27,7 @@ async def opened_providers(
 ) -> AsyncIterator[Providers]:
     """Every provider that the settings ask for, by name."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         around = Surroundings(settings=settings, redis=redis, store=store, http=http, metrics=metrics)
         found = [await stack.enter_async_context(opener(around)) for opener in OPENERS]
         yield {provider.name: provider for provider in found if provider is not None}

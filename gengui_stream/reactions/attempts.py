@@ -30,6 +30,7 @@ from schemas.events import (
     GenerationStarted,
     GenerationTimedOut,
 )
+from schemas.fields import TEXT_MAX
 
 PRODUCER: Final = "dispatch"
 
@@ -128,7 +129,7 @@ def completed(attempt: Attempt, found: Finished) -> GenerationCompleted:
 
 
 def moderated(attempt: Attempt, reason: str) -> GenerationModerated:
-    return GenerationModerated.model_validate({**_common(attempt, "moderated"), "reason": reason})
+    return GenerationModerated.model_validate({**_common(attempt, "moderated"), "reason": _told(reason)})
 
 
 def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived:
@@ -140,7 +141,7 @@ def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived
 def failed(attempt: Attempt, refusal: Refused) -> GenerationFailed:
     error = Failure(
         code=refusal.code,
-        message=refusal.message,
+        message=_told(refusal.message),
         retryable=refusal.retryable,
         retry_after_s=refusal.retry_after_s,
     )
@@ -152,13 +153,18 @@ def canceled(attempt: Attempt) -> GenerationCanceled:
 
 
 def timed_out(attempt: Attempt, reason: str, last_heard_at: datetime | None = None) -> GenerationTimedOut:
-    fields = {**_common(attempt, _given_up("timed_out", last_heard_at)), "reason": reason}
+    fields = {**_common(attempt, _given_up("timed_out", last_heard_at)), "reason": _told(reason)}
     return GenerationTimedOut.model_validate({**fields, "last_heard_at": last_heard_at})
 
 
 def retried(attempt: Attempt, reason: str, last_heard_at: datetime) -> GenerationRetried:
-    fields = {**_common(attempt, _given_up("retried", last_heard_at)), "reason": reason}
+    fields = {**_common(attempt, _given_up("retried", last_heard_at)), "reason": _told(reason)}
     return GenerationRetried.model_validate({**fields, "last_heard_at": last_heard_at})
+
+
+def _told(text: str) -> str:
+    """As much of a provider's words as an event holds: what they say must not end the process that reports it."""
+    return text.replace("\x00", "")[:TEXT_MAX]
 
 
 def _given_up(what: str, last_heard_at: datetime | None) -> str:

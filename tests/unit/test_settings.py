@@ -64,6 +64,24 @@ def test_faults_of_flags_and_fallbacks_name_their_variable(environ: dict[str, st
     assert [fault.split(":")[0] for fault in faults(environ)] == [variable]
 
 
+def test_faults_of_gemini_are_reported_at_once() -> None:
+    given = {
+        "GEMINI_API_KEY": "two words",
+        "GEMINI_BASE_URL": "generativelanguage",
+        "GEMINI_MODEL": "models/x",
+        "GEMINI_TIMEOUT_S": "0.5",
+        "GEMINI_CALLS_AT_ONCE": "0",
+    }
+    assert {fault.split(":")[0] for fault in faults(given)} == set(given)
+
+
+def test_gemini_needs_no_more_than_a_key_and_the_first_of_its_models_is_the_usual_one() -> None:
+    assert load_settings({}, env_files=()).gemini_api_key is None
+    assert load_settings({"GEMINI_API_KEY": "k"}, env_files=()).gemini_model_names == ("gemini-3.1-flash-image",)
+    several = load_settings({"GEMINI_MODEL": "b,a,b"}, env_files=())
+    assert several.gemini_model_names == ("b", "a")
+
+
 def test_fallbacks_are_in_order_and_each_once() -> None:
     assert load_settings({}, env_files=()).fallback_order == ()
     settings = load_settings({"PROVIDER_FALLBACKS": "gemini,runpod,gemini,local"}, env_files=())
@@ -81,6 +99,8 @@ def test_fallbacks_are_in_order_and_each_once() -> None:
         {"WORKER_API_KEY": "hunter2", "WORKER_TRANSPORT": "http"},
         {"AWS_SECRET_ACCESS_KEY": "hunter2", "PORT": "x"},
         {"GROWTHBOOK_DECRYPTION_KEY": "hunter2"},
+        {"GEMINI_API_KEY": "hunter2\n"},
+        {"GEMINI_API_KEY": "hunter2", "GEMINI_TIMEOUT_S": "0"},
     ],
 )
 def test_no_message_holds_a_secret(environ: dict[str, str]) -> None:

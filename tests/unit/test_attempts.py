@@ -1,0 +1,41 @@
+"""What a provider says becomes events that the log takes, whatever is in it."""
+
+from typing import Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gengui_stream.domain.generation import Generation
+from gengui_stream.providers.interface import DispatchRequest, Refused
+from gengui_stream.providers.routing import Wish
+from gengui_stream.reactions.attempts import Attempt, failed, moderated, retried, timed_out
+from gengui_stream.reactions.jobs import ClaimedJob
+from tests.events import GENERATION, NOON, OWNER
+
+ATTEMPT: Final = Attempt(
+    job=ClaimedJob("dispatch:1", "dispatch", GENERATION, 1, None, 1),
+    state=Generation(GENERATION, OWNER, "m", "gemini", max_attempts=3, deadline=None, requested_at=NOON),
+    request=DispatchRequest(
+        generation_id=GENERATION,
+        owner_id=OWNER,
+        attempt=1,
+        prompt="a lake",
+        seed=1,
+        width=512,
+        height=512,
+        model="m",
+        deadline=None,
+        correlation_id=None,
+        traceparent=None,
+    ),
+    wish=Wish("gemini", firm=False),
+)
+
+
+@given(st.text() | st.text(alphabet="\x00a", min_size=1) | st.just("long " * 1_000))
+def test_any_text_of_a_provider_can_be_told(text: str) -> None:
+    kept = text.replace("\x00", "")[:2_000]
+    assert failed(ATTEMPT, Refused("no", text, retryable=False)).error.message == kept
+    assert moderated(ATTEMPT, text).reason == kept
+    assert timed_out(ATTEMPT, text).reason == kept
+    assert retried(ATTEMPT, text, NOON).reason == kept

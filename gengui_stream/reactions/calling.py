@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -17,6 +18,9 @@ TRIES_MAX: Final = 4
 LONGEST_WAIT_S: Final = 60.0
 """A provider that wants to be left alone for longer has refused the attempt."""
 
+WAITING_TURNS: Final = 2
+"""Calls under way, and as many that wait, so that a turn is never left unused."""
+
 Answer: TypeAlias = DispatchOutcome | TransientError
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +34,20 @@ class Calls:
         self._metrics = metrics
         self._stop = stop
         self._turns = {name: asyncio.Semaphore(each.pace.calls_at_once) for name, each in providers.items()}
+        self._reserved = Counter[str]()
+
+    def reserve(self, name: str) -> bool:
+        """A place among the calls of this provider, those that wait for their turn included; to be given back by
+        `release`. False: there is none. Who were let in without one would wait here, where nobody else can take them,
+        and where they take the place of others whose provider is quick."""
+        provider = self._providers.get(name)
+        if provider is not None and self._reserved[name] >= WAITING_TURNS * provider.pace.calls_at_once:
+            return False
+        self._reserved[name] += 1
+        return True
+
+    def release(self, name: str) -> None:
+        self._reserved[name] -= 1
 
     async def dispatch(self, name: str, request: DispatchRequest, begins: Callable[[], Awaitable[None]]) -> Answer:
         """What the provider said in the end; TransientError as a value when nothing is known. `begins` is awaited

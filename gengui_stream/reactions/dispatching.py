@@ -16,7 +16,7 @@ from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
-from gengui_stream.providers.routing import Closed, Route
+from gengui_stream.providers.routing import Closed, Route, Routing
 from gengui_stream.reactions.attempts import (
     Attempt,
     accepted,
@@ -36,6 +36,10 @@ from schemas.events import Event
 
 TRIES_MAX: Final = 8
 """With the back-off in between about two minutes; then the attempt has failed, and another one may follow."""
+
+
+BUSY_S: Final = 0.25
+"""How soon a job is looked at again whose provider has no place for it."""
 
 
 class Step(Enum):
@@ -94,11 +98,20 @@ class Dispatcher:
         return next_step(attempt, now, self._resources.patience(attempt.state.provider), repeatable=repeatable)
 
     async def _routed(self, attempts: Sequence[Attempt]) -> dict[str, Route]:
-        """By job; those for whom no provider is open come back later, and nothing was announced of them."""
-        found = {attempt.job.key: self._resources.router.route(attempt.wish, attempt.request) for attempt in attempts}
+        """By job; those for whom no provider is open, or has a place, come back later, and nothing was announced of
+        them."""
+        found = {attempt.job.key: self._route(attempt) for attempt in attempts}
         closed = {key: route.retry_in_s for key, route in found.items() if isinstance(route, Closed)}
         await self._resources.postpone(self._queue, closed)
         return {key: route for key, route in found.items() if isinstance(route, Route)}
+
+    def _route(self, attempt: Attempt) -> Routing:
+        """A Route has a place reserved among the calls."""
+        route = self._resources.router.route(attempt.wish, attempt.request)
+        if isinstance(route, Closed) or self._calls.reserve(route.provider):
+            return route
+        self._resources.router.told(route, Superseded())
+        return Closed(BUSY_S, f"{route.provider}: as many calls wait as may")
 
     async def _handed_over(self, steps: Sequence[tuple[Attempt, Step]], routes: dict[str, Route]) -> None:
         """Settles each as its answer comes: a slow provider holds up nobody but its own."""
@@ -124,7 +137,11 @@ class Dispatcher:
         async def begins() -> None:
             await self._resources.append([started(attempt)])
 
-        answer = await self._calls.dispatch(place.provider, attempt.at(place), begins)
+        try:
+            answer = await self._calls.dispatch(place.provider, attempt.at(place), begins)
+        finally:
+            if route is not None:
+                self._calls.release(route.provider)
         self._resources.router.told(place, answer)
         return answer
 

@@ -16,6 +16,8 @@ CIRCUITS_MAX: Final = 1_000
 
 WHY_MAX: Final = 200
 DOUBLINGS_MAX: Final = 16
+MISCONFIGURED: Final = "misconfigured"
+"""How the reason of a circuit begins that waits for people."""
 
 
 class CircuitState(StrEnum):
@@ -69,10 +71,11 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """No leave. `retry_at`: nothing changes before."""
+    """No leave. `retry_at`: nothing changes before. `misconfigured`: nor then, unless people act."""
 
     why: str
     retry_at: float
+    misconfigured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,14 @@ class _Circuit:
         if self._open_until is None:
             return None
         if now < self._open_until:
-            return Shut(f"circuit open: {self.why}", self._open_until)
+            return Shut(f"circuit open: {self.why}", self._open_until, self._is_misconfigured())
         if self._probe_until is not None and now < self._probe_until:
-            return Shut(f"circuit half open, a probe is under way: {self.why}", self._probe_until)
+            why = f"circuit half open, a probe is under way: {self.why}"
+            return Shut(why, self._probe_until, self._is_misconfigured())
         return None
+
+    def _is_misconfigured(self) -> bool:
+        return self.why is not None and self.why.startswith(MISCONFIGURED)
 
     def begin(self, now: float) -> bool:
         """Whether this call is the probe. An earlier one that was given up must not speak any more."""
@@ -162,7 +169,7 @@ class _Circuit:
         if leave.probe:
             self._judge_probe(outcome, now, why)
         elif outcome is Outcome.MISCONFIGURED:
-            self._open(now, self.policy.misconfigured_s, f"misconfigured: {why}")
+            self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
         elif outcome is not Outcome.NEUTRAL:
             self._count(outcome, now, why)
 
@@ -173,7 +180,7 @@ class _Circuit:
             case Outcome.FAILED:
                 self._open(now, self.policy.open_s, f"the probe failed: {why}")
             case Outcome.MISCONFIGURED:
-                self._open(now, self.policy.misconfigured_s, f"misconfigured: {why}")
+                self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
             case Outcome.NEUTRAL:
                 self._probe_until = None
 

@@ -40,7 +40,8 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class NobodyAble:
-    """`retry_at`: when the first circuit may let a call pass; None when waiting helps nobody."""
+    """`retry_at`: when the first circuit may let a call pass; None when waiting helps nobody: nobody could do it, or
+    whoever could waits for people to mend it."""
 
     reason: str
     retry_at: float | None
@@ -70,7 +71,8 @@ def select(
             if isinstance(answer, Pass):
                 return Selected(name, candidate.model, answer, _joined(reasons) if reasons else None)
             why_not = answer.why
-            retry_at.append(answer.retry_at)
+            if not answer.misconfigured:
+                retry_at.append(answer.retry_at)
         reasons.append(f"{name}: {why_not}")
     return NobodyAble(_joined(reasons) or "no provider is named", min(retry_at, default=None))
 

@@ -82,7 +82,8 @@ class Router:
             case Selected(provider, model, leave, reason):
                 return Route(provider, model, reason, leave)
             case NobodyAble(reason, None):  # waiting helps nobody: the call itself is refused
-                return Route(wish.provider, request.model, reason)
+                asked = candidates.get(wish.provider)
+                return Route(wish.provider, asked.model if asked else request.model, reason)
             case NobodyAble(reason, retry_at):
                 return Closed(min(max(0.1, (retry_at or 0.0) - self._clock()), LONGEST_PAUSE_S), reason)
             case _:

@@ -155,7 +155,7 @@ def refused(circuits: Circuits, now: float) -> Shut:
 def test_one_configuration_failure_opens_at_once_and_says_why(status: int) -> None:
     circuits = Circuits(POLICY)
     circuits.record(allowed(circuits, 0), outcome_of_status(status), 0, why=f"HTTP {status}")
-    assert refused(circuits, 1) == Shut(f"circuit open: misconfigured: HTTP {status}", retry_at=8)
+    assert refused(circuits, 1) == Shut(f"circuit open: misconfigured: HTTP {status}", retry_at=8, misconfigured=True)
 
 
 @pytest.mark.parametrize(

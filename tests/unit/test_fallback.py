@@ -28,6 +28,13 @@ def broken(*names: str) -> Circuits:
     return circuits
 
 
+def overloaded(circuits: Circuits, name: str) -> None:
+    for _ in range(10):
+        leave = circuits.ask(name, CANDIDATES[name].model, 0)
+        assert isinstance(leave, Pass)
+        circuits.record(leave, Outcome.FAILED, 0, why="HTTP 503")
+
+
 def selected(circuits: Circuits, choosing: Choosing) -> Selected | NobodyAble:
     return select(choosing, CANDIDATES, lambda provider, model: circuits.ask(provider, model, 1))
 
@@ -57,8 +64,13 @@ def test_who_had_it_before_does_not_get_it_again() -> None:
 
 def test_when_nobody_can_it_says_when_to_ask_again_if_that_helps() -> None:
     assert selected(broken("gemini", "local"), Choosing(("gemini", "local"), NEED)) == NobodyAble(
-        "gemini: circuit open: misconfigured: HTTP 401; local: circuit open: misconfigured: HTTP 401", retry_at=60
+        "gemini: circuit open: misconfigured: HTTP 401; local: circuit open: misconfigured: HTTP 401", retry_at=None
     )
+    circuits = broken("gemini")
+    overloaded(circuits, "local")
+    found = selected(circuits, Choosing(("gemini", "local"), NEED))
+    assert isinstance(found, NobodyAble)
+    assert found.retry_at == 15, "one of them may get well by itself"
     too_large = Choosing(("runpod",), Need(width=2048, height=2048))
     assert selected(Circuits(), too_large) == NobodyAble(
         "runpod: makes 256 to 1024 pixels in steps of 64", retry_at=None

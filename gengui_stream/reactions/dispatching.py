@@ -102,7 +102,7 @@ class Dispatcher:
         them."""
         found = {attempt.job.key: self._route(attempt) for attempt in attempts}
         closed = {key: route.retry_in_s for key, route in found.items() if isinstance(route, Closed)}
-        await self._resources.postpone(self._queue, closed)
+        await self._resources.postpone(self._queue, closed, afresh=closed.keys())
         return {key: route for key, route in found.items() if isinstance(route, Route)}
 
     def _route(self, attempt: Attempt) -> Routing:

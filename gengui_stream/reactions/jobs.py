@@ -46,8 +46,9 @@ FROM finished ON CONFLICT (job_key) DO NOTHING
 """
 
 POSTPONE: Final = """
-UPDATE jobs SET available_at = now() + make_interval(secs => given.delay), lease_owner = NULL
-FROM unnest($2::text[], $3::float8[]) AS given (key, delay)
+UPDATE jobs SET available_at = now() + make_interval(secs => given.delay), lease_owner = NULL,
+    tries = CASE WHEN given.afresh THEN 0 ELSE tries END
+FROM unnest($2::text[], $3::float8[], $4::bool[]) AS given (key, delay, afresh)
 WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
 """
 
@@ -101,10 +102,12 @@ class JobQueue:
         with transient_errors():
             await self._pool.execute(FINISH_AND_WATCH, self._owner, list(delays), list(delays.values()))
 
-    async def postpone(self, delays: Mapping[str, float]) -> None:
-        """Nothing went wrong, but it is to be looked at again after so many seconds, by key."""
+    async def postpone(self, delays: Mapping[str, float], afresh: Collection[str] = ()) -> None:
+        """Nothing went wrong, but it is to be looked at again after so many seconds, by key. The tries of those in
+        `afresh` are counted from nought again: they only waited."""
         with transient_errors():
-            await self._pool.execute(POSTPONE, self._owner, list(delays), list(delays.values()))
+            anew = [key in afresh for key in delays]
+            await self._pool.execute(POSTPONE, self._owner, list(delays), list(delays.values()), anew)
 
     async def fail(self, key: str, error: str) -> None:
         """Given up for good; the reason stays with the row."""

@@ -1,7 +1,7 @@
 """What every loop over attempts needs: the servers it speaks to, and when to stop waiting for them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -47,9 +47,9 @@ class Resources:
         if keys:
             await persist(partial(queue.finish, keys), self.stop, what="jobs")
 
-    async def postpone(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
+    async def postpone(self, queue: JobQueue, delays: Mapping[str, float], afresh: Collection[str] = ()) -> None:
         if delays:
-            await persist(partial(queue.postpone, delays), self.stop, what="jobs")
+            await persist(partial(queue.postpone, delays, afresh), self.stop, what="jobs")
 
     async def finish_and_watch(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
         if delays:

@@ -73,7 +73,8 @@ class Watcher:
         await asyncio.gather(*(self._tell(attempt) for attempt in over))
         await self._resources.finish(self._queue, [*(a.job.key for a in over), *missing(jobs, attempts)])
         later = {a.job.key: delay for a, v, e in judged if (delay := _delay(v, e, now, a.job)) is not None}
-        await self._resources.postpone(self._queue, later)
+        waited = {a.job.key for a, v, e in judged if _goes_on(v, e)}
+        await self._resources.postpone(self._queue, later, afresh=waited)
 
     def _verdict(self, attempt: Attempt, now: datetime) -> Verdict:
         patience = self._resources.patience(attempt.state.provider)
@@ -164,14 +165,17 @@ def _delay(verdict: Verdict, event: Event | None, now: datetime, job: ClaimedJob
     match verdict:
         case Over():
             return None
-        case Look(until) if event is not None and not isinstance(event, GenerationHeartbeatReceived):
-            return _until_confirmed(job)
-        case Wait(until) | Look(until):
+        case Wait(until) | Look(until) if _goes_on(verdict, event):
             return max(0.1, (until - now).total_seconds())
-        case StopWaiting() | GiveUp():
+        case Wait() | Look() | StopWaiting() | GiveUp():
             return _until_confirmed(job)
         case _:
             assert_never(verdict)
+
+
+def _goes_on(verdict: Verdict, event: Event | None) -> bool:
+    """Nothing was said that would end the attempt."""
+    return isinstance(verdict, Wait | Look) and (event is None or isinstance(event, GenerationHeartbeatReceived))
 
 
 def _until_confirmed(job: ClaimedJob) -> float:

@@ -327,6 +327,18 @@ async def test_a_queue_that_lost_its_entries_gets_them_back(hasty: Settings, poo
         assert again.fields == first.fields
 
 
+async def test_who_is_watched_for_long_is_watched_as_closely_afterwards(
+    hasty: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    """Waits and looks are no failures: only an end that is said in vain is said ever more seldom."""
+    async with scene(hasty, pool, event_log) as stage:
+        request = await stage.request()
+        await stage.reaches(request, Status.DISPATCHED)
+        await eventually(lambda: pool.fetchval("SELECT count(*) FROM jobs WHERE kind = 'watch'"))
+        await pool.execute("UPDATE jobs SET tries = 12 WHERE kind = 'watch'")
+        await eventually(lambda: pool.fetchval("SELECT max(tries) < 3 FROM jobs WHERE kind = 'watch'"), within_s=15)
+
+
 async def test_a_provider_that_is_not_there_fails_it(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     async with scene(settings, pool, event_log) as stage:
         request = await stage.request(provider="nobody")

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from api import changing, creating, documentation, health, reading, streams, worker_events
+from api import changing, creating, documentation, health, provider_webhooks, reading, streams, worker_events
 from api.problems import Refusal, problem_response
 from api.requests import CORRELATION_ID, TRACEPARENT
 from api.services import HOLDER, Holder
@@ -36,6 +36,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/generations/{id}/stream", streams.stream_one, allow_head=False),
         web.get("/v1/stream", streams.stream_all, allow_head=False),
         web.post("/v1/worker/events", worker_events.report),
+        web.post("/v1/provider-webhooks/{provider}/{token}", provider_webhooks.called),
         web.get("/livez", health.livez),
         web.get("/readyz", health.readyz),
         web.get("/metrics", health.metrics),

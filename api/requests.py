@@ -26,17 +26,17 @@ async def read_json(request: web.Request, max_bytes: int) -> object:
     """The body as JSON. Refuses other types (415), too much (413) and what is not JSON (400)."""
     if request.content_type != "application/json":
         raise Refusal(415, "unsupported_media_type", "send application/json")
-    if (request.content_length or 0) > max_bytes:
-        raise _too_large(max_bytes)
-    body = await _body(request, max_bytes)
+    body = await read_body(request, max_bytes)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "malformed_json", f"the body is not JSON: {error}") from None
 
 
-async def _body(request: web.Request, max_bytes: int) -> bytes:
-    """Unpacked where it is packed: the limit is for what comes out."""
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """Unpacked where it is packed: the limit is for what comes out. Refuses too much (413)."""
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
     body = bytearray()
     try:
         async for chunk in request.content.iter_chunked(64 * 1024):

@@ -21,7 +21,7 @@ from gengui_stream.providers.flags import open_flags
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.waiting import WaitingRoom
 from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.hints import HintSubscriber
+from gengui_stream.redis_io.hints import HintPublisher, HintSubscriber
 from gengui_stream.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -94,6 +94,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
         log=log,
         store=store,
         hub=Hub(subscriber),
+        hints=HintPublisher(redis),
         metrics=metrics,
         providers=providers,
         flags=flags,

@@ -17,6 +17,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.flags import Flags
 from gengui_stream.providers.interface import Providers
 from gengui_stream.queries.waiting import WaitingRoom
+from gengui_stream.redis_io.hints import HintPublisher
 from gengui_stream.settings import Settings
 
 KEY_CACHE_S: Final = 5.0
@@ -34,6 +35,7 @@ class Services:
     log: EventLog
     store: ObjectStore
     hub: Hub
+    hints: HintPublisher
     metrics: Metrics
     providers: Providers
     flags: Flags

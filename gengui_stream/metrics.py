@@ -72,7 +72,7 @@ class Metrics:
         )
         self.reconciled = Counter(
             "gengui_reconciled",
-            "Silent attempts: stuck (looked at), recovered, retried, gave_up, canceled",
+            "Attempts looked at: hinted, or silent: stuck, recovered, retried, gave_up, canceled",
             ["provider", "finding"],
             registry=registry,
         )

@@ -3,7 +3,9 @@
 `.env.example` is generated from the descriptions here. Precedence: environment, `.env`, `.gengui/dev.env`, default.
 """
 
+import itertools
 import os
+import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,7 +51,25 @@ def _check_header(key: SecretStr) -> SecretStr:
 HeaderKey = Annotated[SecretStr, AfterValidator(_check_header)]
 
 
+def timeouts_by_model(text: str) -> dict[str, float]:
+    """`name=seconds`, comma separated. Raises ValueError for anything else."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"([^=\x00]{1,100})=([0-9]{1,6})", part)
+        if match is None or not 5 <= int(match[2]) <= 604_800:
+            raise ValueError(f"{part[:80]!r} is not name=seconds, from 5 to 604800 seconds")
+        found[match[1]] = float(match[2])
+    return found
+
+
+def _check_timeouts(text: str) -> str:
+    timeouts_by_model(text)
+    return text
+
+
+TimeoutsByModel = Annotated[str, AfterValidator(_check_timeouts)]
 ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Settings(BaseSettings):
@@ -172,6 +192,28 @@ class Settings(BaseSettings):
         60, description="seconds between looks at the flags; changes that are streamed come at once"
     )
 
+    runpod_api_key: HeaderKey | None = Field(None, description="key of RunPod; unset: no provider runpod")
+    runpod_endpoint_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = Field(
+        None, description="queue-based endpoint whose workers keep to schemas/runpod_worker.py"
+    )
+    runpod_base_url: HttpAddress = Field("https://api.runpod.ai", description="URL of RunPod's API, without /v2")
+    runpod_model: ModelName = Field("zit-basic", description="model of a request that names none the endpoint has")
+    runpod_execution_timeouts: TimeoutsByModel = Field(
+        "zit-basic=20", description="seconds a run may take, by model: name=seconds, comma separated"
+    )
+    runpod_execution_timeout_s: Annotated[float, Field(ge=5, le=604_800)] = Field(
+        120, description="seconds a run of another model may take"
+    )
+    runpod_ttl_s: Annotated[float, Field(ge=15, le=604_800)] = Field(
+        300, description="seconds from its start until RunPod deletes an attempt, waiting included"
+    )
+    runpod_call_timeout_s: Seconds = Field(10, description="seconds to wait for one of RunPod's answers")
+    runpod_silence_s: Seconds = Field(22, description="seconds without an event until RunPod is asked for an attempt")
+    runpod_look_every_s: Seconds = Field(5, description="seconds between two such questions")
+    webhook_secret: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="proves providers' webhooks; they are asked for where PUBLIC_URL is set too; unset: none"
+    )
+
     job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
         30, description="seconds until a lost process's jobs are claimed by another"
     )
@@ -224,6 +266,11 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys(self.gemini_model.split(",")))
 
     @property
+    def runpod_timeouts_by_model(self) -> dict[str, float]:
+        """RUNPOD_EXECUTION_TIMEOUTS."""
+        return timeouts_by_model(self.runpod_execution_timeouts)
+
+    @property
     def fallback_order(self) -> tuple[str, ...]:
         """PROVIDER_FALLBACKS, each once."""
         return tuple(dict.fromkeys(name for name in self.provider_fallbacks.split(",") if name))
@@ -266,6 +313,9 @@ def _faults_together(values: Mapping[str, str]) -> list[str]:
         faults.append(f"{', '.join(sasl).upper()}: needed with a SASL protocol")
     if values.get("growthbook_api_host") and not values.get("growthbook_client_key"):
         faults.append("GROWTHBOOK_CLIENT_KEY: needed with GROWTHBOOK_API_HOST")
+    for given, other in itertools.permutations(("runpod_api_key", "runpod_endpoint_id")):
+        if values.get(given) and not values.get(other):
+            faults.append(f"{other.upper()}: needed with {given.upper()}")
     http = ("worker_api_url", "worker_api_key")
     if values.get("worker_transport") == "http" and not all(map(values.get, http)):
         faults.append(f"{', '.join(http).upper()}: needed with WORKER_TRANSPORT=http")

@@ -30,6 +30,7 @@ GROUPS: Final = {
     "host": "HTTP",
     "default_provider": "Generations",
     "growthbook_api_host": "Feature flags: GrowthBook",
+    "runpod_api_key": "Providers: RunPod",
     "job_lease_s": "Jobs, thumbnails and workers",
 }
 """The field that a group begins with, in the order of `Settings`."""

@@ -175,6 +175,13 @@ class Problem(Resource):
     errors: list[FieldFault] | None = None
 
 
+class WebhookReceipt(Resource):
+    """What a provider's call came to. `ignored`: the attempt had ended, or there is none of that name."""
+
+    outcome: Literal["noted", "ignored"]
+    detail: str | None
+
+
 class Liveness(Resource):
     """The process answers."""
 

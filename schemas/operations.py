@@ -15,6 +15,7 @@ from schemas.http import (
     Liveness,
     Readiness,
     StatusName,
+    WebhookReceipt,
 )
 from schemas.worker import WorkerEventOutcomes, WorkerEvents
 
@@ -58,6 +59,8 @@ PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
                         "schema": {"type": "string", "maxLength": 255}},
     "Prefer": {"in": "header", "description": "`wait=n`: answer when it has ended, or after n seconds (at most 60)",
                "schema": _text},
+    "webhook_provider": {"name": "provider", "in": "path", "required": True, "schema": _text},
+    "webhook_token": {"name": "token", "in": "path", "required": True, "schema": _text},
     "Last-Event-ID": {"in": "header", "description": "go on after this event; browsers send it by themselves",
                       "schema": _text},
 }  # fmt: skip
@@ -73,7 +76,7 @@ PROBLEMS: Final[Mapping[int, str]] = {
     400: "`malformed_json`, `malformed_body`",
     401: "`unauthorized`: no valid key",
     403: "`forbidden`: a key of another role",
-    404: "`not_found`: there is no such generation among yours",
+    404: "`not_found`: there is no such generation among yours, no such webhook",
     409: "`not_ended`",
     413: "`body_too_large`",
     415: "`unsupported_media_type`",
@@ -110,6 +113,9 @@ OPERATIONS: Final = (
               _EVENTS, (401, 422, 503), None, ("Last-Event-ID",)),
     Operation("post", "/v1/worker/events", "report", "workers", "Report statuses, each accepted or refused",
               {200: WorkerEventOutcomes}, (400, 401, 403, 413, 415, 422, 503), WorkerEvents),
+    Operation("post", "/v1/provider-webhooks/{provider}/{token}", "called", "providers",
+              "A provider says that an attempt has ended; the body may be anything", {200: WebhookReceipt},
+              (400, 404, 413, 503), None, ("webhook_provider", "webhook_token"), secured=False),
     Operation("get", "/livez", "livez", "service", "Whether the process lives", {200: Liveness}, secured=False),
     Operation("get", "/readyz", "readyz", "service", "Whether it can serve", {200: Readiness, 503: Readiness},
               secured=False),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation import Generation, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Silent for long: ask the provider what has become of it. If it runs all the same, look again then."""
+    """Silent for long, or hinted at: ask the provider what has become of it. If it runs all the same, look again
+    then."""
 
     until: datetime
 
@@ -51,13 +52,17 @@ class GiveUp:
 Verdict: TypeAlias = Over | Wait | Look | StopWaiting | GiveUp
 
 
-def judge_attempt(state: Generation, attempt: int, now: datetime, patience: Patience) -> Verdict:
-    """What to do about this attempt, as far as the state knows."""
+def judge_attempt(
+    state: Generation, attempt: int, now: datetime, patience: Patience, *, hinted: bool = False
+) -> Verdict:
+    """What to do about this attempt, as far as the state knows. `hinted`: somebody says that there is news of it."""
     if state.terminal or state.attempt != attempt:
         return Over()
     deadline = deadline_of(state, patience)
     if now >= deadline:
         return GiveUp("the deadline passed before the generation ended")
+    if hinted and state.status is not Status.QUEUED:
+        return Look(min(now + patience.look_every, deadline))
     quiet_at = state.last_heard_at + patience.silence
     if now < quiet_at:
         return Wait(min(quiet_at, deadline))

@@ -108,15 +108,24 @@ class Circuits:
 
     def record(self, leave: Pass, outcome: Outcome, now: float, *, why: str = "") -> None:
         """What came of the call. `why` is for people, and holds no secret."""
-        key = leave.provider, leave.model
-        if key not in self._circuits:
-            self._forget_idle(now)
-            self._circuits[key] = _Circuit(self._policy)
-        self._circuits[key].record(leave, outcome, now, why[:WHY_MAX])
+        self._kept(leave.provider, leave.model, now).record(leave, outcome, now, why[:WHY_MAX])
+
+    def hear(self, provider: str, model: str, outcome: Outcome, now: float, *, why: str = "") -> None:
+        """What became of a call long after it was answered, or of somebody else's: no leave comes back by it. A call
+        that was answered counts as one that succeeded; a failure of it takes the place of that."""
+        if outcome is not Outcome.NEUTRAL:
+            self._kept(provider, model, now).hear(outcome, now, why[:WHY_MAX])
 
     def reports(self, now: float) -> Iterator[CircuitReport]:
-        for (provider, model), circuit in self._circuits.items():
+        """May be called from any thread."""
+        for (provider, model), circuit in list(self._circuits.items()):
             yield CircuitReport(provider, model, circuit.state(now), circuit.why)
+
+    def _kept(self, provider: str, model: str, now: float) -> "_Circuit":
+        if (provider, model) not in self._circuits:
+            self._forget_idle(now)
+            self._circuits[provider, model] = _Circuit(self._policy)
+        return self._circuits[provider, model]
 
     def _forget_idle(self, now: float) -> None:
         if len(self._circuits) < CIRCUITS_MAX:
@@ -172,6 +181,27 @@ class _Circuit:
             self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
         elif outcome is not Outcome.NEUTRAL:
             self._count(outcome, now, why)
+
+    def hear(self, outcome: Outcome, now: float, why: str) -> None:
+        """While it is open, only of what was begun before: that says nothing new."""
+        match self.state(now):
+            case CircuitState.OPEN:
+                return
+            case CircuitState.HALF_OPEN:
+                self._judge_probe(outcome, now, why)
+            case CircuitState.CLOSED if outcome is Outcome.MISCONFIGURED:
+                self._open(now, self.policy.misconfigured_s, f"misconfigured: {why}")
+            case CircuitState.CLOSED if outcome is Outcome.FAILED:
+                self._take_back()
+                self._count(outcome, now, why)
+            case _:
+                return
+
+    def _take_back(self) -> None:
+        """The oldest call that counts as one that succeeded: it did not."""
+        taken = next((call for call in self._calls if not call[1]), None)
+        if taken is not None:
+            self._calls.remove(taken)
 
     def _judge_probe(self, outcome: Outcome, now: float, why: str) -> None:
         match outcome:

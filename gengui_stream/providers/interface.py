@@ -52,7 +52,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRequest:
-    """One attempt at one generation. `model` is the provider's own name for it."""
+    """One attempt at one generation. `model` is the provider's own name for it. `announced_at`: when it was said on the
+    log that a provider gets it; None where that is not known."""
 
     generation_id: UUID
     owner_id: UUID
@@ -65,15 +66,17 @@ class DispatchRequest:
     deadline: datetime | None
     correlation_id: str | None
     traceparent: str | None
+    announced_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderJob:
     """What is known of an attempt that was handed over. Both ids are None when the answer to the call was lost.
-    `started_at`: when somebody said that they work on it."""
+    `started_at`: when somebody said that they work on it. `cancel_requested`: its owner does not want it any more."""
 
     dispatched_at: datetime
     started_at: datetime | None = None
+    cancel_requested: bool = False
     provider_job_id: str | None = None
     endpoint_id: str | None = None
 

@@ -12,13 +12,14 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.providers.gemini import open_gemini
 from gengui_stream.providers.interface import Provider, Providers
 from gengui_stream.providers.local import open_local
+from gengui_stream.providers.runpod import open_runpod
 from gengui_stream.providers.surroundings import Surroundings
 from gengui_stream.settings import Settings
 
 Opener: TypeAlias = Callable[[Surroundings], AbstractAsyncContextManager[Provider | None]]
 """Yields None where the settings do not ask for the provider."""
 
-OPENERS: Final[tuple[Opener, ...]] = (open_local, open_gemini)
+OPENERS: Final[tuple[Opener, ...]] = (open_local, open_gemini, open_runpod)
 
 
 @asynccontextmanager

@@ -96,9 +96,21 @@ class Router:
         return self._circuits.ask(provider, model, self._clock())
 
     def told(self, route: Route, answer: DispatchOutcome | TransientError) -> None:
-        if route.leave is not None and route.leave.epoch >= 0:
-            outcome, why = _judged(answer)
-            self._circuits.record(route.leave, outcome, self._clock(), why=why)
+        if route.leave is None or route.leave.epoch < 0:
+            return
+        if route.leave.probe and isinstance(answer, Dispatched) and self._is_observable(route.provider):
+            return  # that it was taken proves little: the circuit hears what becomes of it
+        outcome, why = _judged(answer)
+        self._circuits.record(route.leave, outcome, self._clock(), why=why)
+
+    def heard(self, provider: str, model: str, end: Finished | Refused) -> None:
+        """How an attempt ended that had been handed over: the circuit may have thought better of it."""
+        if provider in self._providers and self._is_observable(provider):
+            outcome, why = _judged(end)
+            self._circuits.hear(provider, model, outcome, self._clock(), why=why)
+
+    def _is_observable(self, provider: str) -> bool:
+        return self._providers[provider].capabilities.observable
 
 
 def _judged(answer: DispatchOutcome | TransientError) -> tuple[Outcome, str]:

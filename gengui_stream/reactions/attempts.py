@@ -52,17 +52,22 @@ class Attempt:
     request: DispatchRequest
     wish: Wish
 
-    def at(self, place: Route) -> DispatchRequest:
+    def at(self, place: Route, announced_at: datetime) -> DispatchRequest:
         """What that provider is asked for."""
-        return replace(self.request, model=place.model)
+        return replace(self.request, model=place.model, announced_at=announced_at)
 
     @property
     def provider_job(self) -> ProviderJob:
-        """What the log knows of where it runs."""
+        """What the log knows of where it runs. Where an attempt ran that is over is not asked for any more: the names
+        in the state are those of the next one."""
         state = self.state
+        since = state.dispatched_at or state.requested_at
+        if state.attempt != self.job.attempt:
+            return ProviderJob(dispatched_at=since)
         return ProviderJob(
-            dispatched_at=state.dispatched_at or state.requested_at,
+            dispatched_at=since,
             started_at=state.started_at,
+            cancel_requested=state.cancel_requested,
             provider_job_id=state.provider_job_id,
             endpoint_id=state.endpoint_id,
         )

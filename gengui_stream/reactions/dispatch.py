@@ -17,6 +17,7 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.providers.circuit import Circuits
+from gengui_stream.providers.circuit_metrics import show_circuits
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing import Router
 from gengui_stream.reactions.calling import Calls
@@ -51,11 +52,13 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
     metrics = new_metrics()
     known = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
     await stack.enter_async_context(serve_metrics(settings, metrics.registry))
+    circuits = Circuits()
+    show_circuits(metrics.registry, circuits)
     resources = Resources(
         pool=pool,
         log=log,
         providers=known,
-        router=Router(known, settings.fallback_order, Circuits()),
+        router=Router(known, settings.fallback_order, circuits),
         usual_patience=_patience(settings),
         stop=stop,
     )

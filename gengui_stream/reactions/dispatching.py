@@ -88,7 +88,7 @@ class Dispatcher:
         routes = await self._routed([a for a, step in steps if step is Step.ANNOUNCE_AND_CALL])
         events = [event for attempt, step in steps if (event := _announcement(attempt, step, routes))]
         await self._resources.append(events)
-        await self._handed_over(steps, routes)
+        await self._handed_over(steps, routes, now)
         over = [attempt.job.key for attempt, step in steps if step in {Step.SKIP, Step.CANCEL, Step.EXPIRE}]
         await self._resources.finish(self._queue, [*over, *missing(jobs, attempts)])
 
@@ -113,10 +113,12 @@ class Dispatcher:
         self._resources.router.told(route, Superseded())
         return Closed(BUSY_S, f"{route.provider}: as many calls wait as may")
 
-    async def _handed_over(self, steps: Sequence[tuple[Attempt, Step]], routes: dict[str, Route]) -> None:
+    async def _handed_over(
+        self, steps: Sequence[tuple[Attempt, Step]], routes: dict[str, Route], announced_at: datetime
+    ) -> None:
         """Settles each as its answer comes: a slow provider holds up nobody but its own."""
         calls = {
-            asyncio.ensure_future(self._answer(attempt, step, routes.get(attempt.job.key))): attempt
+            asyncio.ensure_future(self._answer(attempt, step, routes.get(attempt.job.key), announced_at)): attempt
             for attempt, step in steps
             if step in {Step.CALL, Step.WATCH} or (step is Step.ANNOUNCE_AND_CALL and attempt.job.key in routes)
         }
@@ -129,7 +131,7 @@ class Dispatcher:
             for call in waiting:
                 call.cancel()
 
-    async def _answer(self, attempt: Attempt, step: Step, route: Route | None) -> Answer:
+    async def _answer(self, attempt: Attempt, step: Step, route: Route | None, announced_at: datetime) -> Answer:
         if step is Step.WATCH:
             return Dispatched(None)
         place = route or Route(attempt.state.provider, attempt.state.model)
@@ -138,7 +140,7 @@ class Dispatcher:
             await self._resources.append([started(attempt)])
 
         try:
-            answer = await self._calls.dispatch(place.provider, attempt.at(place), begins)
+            answer = await self._calls.dispatch(place.provider, attempt.at(place, announced_at), begins)
         finally:
             if route is not None:
                 self._calls.release(route.provider)
@@ -187,7 +189,7 @@ class Dispatcher:
     def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
         """Where nobody knows whether a call is under way: it may have begun just now, long after it was announced."""
         known = self._resources.providers.get(provider)
-        may_last_s = known.pace.call_may_last_s if known else 0.0
+        may_last_s = known.pace.call_may_last_s if known and known.pace.call_is_the_run else 0.0
         return max(self._first_look_s(attempt, provider), min(self._left_s(attempt, provider), may_last_s))
 
     def _first_look_s(self, attempt: Attempt, provider: str) -> float:

@@ -10,11 +10,12 @@ from gengui_stream.domain.reactions import JobKind
 from gengui_stream.postgres.pool import Pool, transient_errors
 
 CLAIM: Final = """
-UPDATE jobs SET lease_owner = $2, available_at = now() + $3, tries = tries + 1
-WHERE job_key IN (
-    SELECT job_key FROM jobs WHERE kind = $1 AND outcome IS NULL AND available_at <= now()
+WITH due AS (
+    SELECT job_key, hinted FROM jobs WHERE kind = $1 AND outcome IS NULL AND available_at <= now()
     ORDER BY available_at LIMIT $4 FOR UPDATE SKIP LOCKED)
-RETURNING job_key, kind, generation_id, attempt, output_id, tries
+UPDATE jobs SET lease_owner = $2, available_at = now() + $3, tries = tries + 1, hinted = false
+FROM due WHERE jobs.job_key = due.job_key
+RETURNING jobs.job_key, kind, generation_id, attempt, output_id, tries, due.hinted
 """
 
 RENEW: Final = """
@@ -45,11 +46,25 @@ SELECT 'watch:' || generation_id || ':' || attempt, 'watch', generation_id, atte
 FROM finished ON CONFLICT (job_key) DO NOTHING
 """
 
+# One that was hinted at meanwhile is due at once.
 POSTPONE: Final = """
-UPDATE jobs SET available_at = now() + make_interval(secs => given.delay), lease_owner = NULL,
+UPDATE jobs SET available_at = now() + make_interval(secs => CASE WHEN hinted THEN 0 ELSE given.delay END),
+    lease_owner = NULL,
     tries = CASE WHEN given.afresh THEN 0 ELSE tries END
 FROM unnest($2::text[], $3::float8[], $4::bool[]) AS given (key, delay, afresh)
 WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
+"""
+
+# A provider may be done before the call that began it is settled: the watch begins here then, a moment later, when the
+# log has been told what it needs to know. A watch that is at work is not disturbed: it comes back for the hint.
+HINT: Final = """
+INSERT INTO jobs (job_key, kind, generation_id, attempt, available_at, hinted)
+SELECT 'watch:' || generation_id || ':' || attempt, 'watch', generation_id, attempt, now() + interval '500 ms', true
+FROM jobs WHERE job_key = 'dispatch:' || $1::uuid || ':' || $2::int
+ON CONFLICT (job_key) DO UPDATE SET hinted = true,
+    available_at = CASE WHEN jobs.lease_owner IS NULL THEN now() ELSE jobs.available_at END
+WHERE jobs.outcome IS NULL
+RETURNING job_key
 """
 
 OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs WHERE outcome IS NULL GROUP BY kind"
@@ -57,7 +72,8 @@ OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs WHERE outcome IS NU
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job that is ours until the lease runs out. `tries` counts this one."""
+    """A job that is ours until the lease runs out. `tries` counts this one. `hinted`: somebody outside says that there
+    is news."""
 
     key: str
     kind: JobKind
@@ -65,6 +81,7 @@ class ClaimedJob:
     attempt: int
     output_id: str | None
     tries: int
+    hinted: bool = False
 
 
 class JobQueue:
@@ -119,6 +136,13 @@ class JobQueue:
         with transient_errors():
             delay = timedelta(seconds=delay_seconds)
             await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])
+
+
+async def hint_watch(pool: Pool, generation_id: UUID, attempt: int) -> bool:
+    """The watch of the attempt looks at it at once. False when nothing is waited for (any more). Raises TransientError
+    while PostgreSQL is away."""
+    with transient_errors():
+        return await pool.fetchval(HINT, generation_id, attempt) is not None
 
 
 async def open_jobs(pool: Pool) -> dict[str, int]:

@@ -46,6 +46,7 @@ CONFIRM_MAX_S: Final = 600.0
 """After an event that ends the attempt, the watch looks whether the projection has it, and says it again if not: ever
 more seldom, as the projection may be behind for long, or the generation parked."""
 
+Acting: TypeAlias = Look | StopWaiting | GiveUp
 Found: TypeAlias = Running | Finished | Moderated | Refused | Halted
 
 _log = structlog.get_logger(__name__)
@@ -64,26 +65,35 @@ class Watcher:
         """Raises Stopped when told to end while a server is away: the leases run out then."""
         attempts = await self._resources.load(jobs)
         now = datetime.now(UTC)
-        verdicts = [self._verdict(attempt, now) for attempt in attempts]
-        acts = (self._act(attempt, verdict, now) for attempt, verdict in zip(attempts, verdicts, strict=True))
-        events = await asyncio.gather(*acts)
-        await self._resources.append([event for event in events if event])
-        judged = list(zip(attempts, verdicts, events, strict=True))
-        over = [attempt for attempt, verdict, _ in judged if isinstance(verdict, Over)]
-        await asyncio.gather(*(self._tell(attempt) for attempt in over))
+        judged = [(attempt, self._verdict(attempt, now)) for attempt in attempts]
+        over = [attempt for attempt, verdict in judged if isinstance(verdict, Over)]
+        await self._wait([(attempt, verdict.until) for attempt, verdict in judged if isinstance(verdict, Wait)], now)
+        looks = [self._settle(a, v, now) for a, v in judged if not isinstance(v, Over | Wait)]
+        await asyncio.gather(*(self._tell(attempt) for attempt in over), *looks)
         await self._resources.finish(self._queue, [*(a.job.key for a in over), *missing(jobs, attempts)])
-        later = {a.job.key: delay for a, v, e in judged if (delay := _delay(v, e, now, a.job)) is not None}
-        waited = {a.job.key for a, v, e in judged if _goes_on(v, e)}
-        await self._resources.postpone(self._queue, later, afresh=waited)
+
+    async def _settle(self, attempt: Attempt, verdict: Acting, now: datetime) -> None:
+        """Each by itself: a provider that is slow to answer holds up no other one's news."""
+        event = await self._act(attempt, verdict, now)
+        await self._resources.append([event] if event else [])
+        goes_on = event is None or isinstance(event, GenerationHeartbeatReceived)
+        if isinstance(verdict, Look) and goes_on:
+            await self._wait([(attempt, verdict.until)], now)
+        else:
+            delays = {attempt.job.key: _until_confirmed(attempt.job)}
+            await self._resources.postpone(self._queue, delays)
+
+    async def _wait(self, waits: Sequence[tuple[Attempt, datetime]], now: datetime) -> None:
+        delays = {attempt.job.key: max(0.1, (until - now).total_seconds()) for attempt, until in waits}
+        await self._resources.postpone(self._queue, delays, afresh=delays.keys())
 
     def _verdict(self, attempt: Attempt, now: datetime) -> Verdict:
         patience = self._resources.patience(attempt.state.provider)
-        return judge_attempt(attempt.state, attempt.job.attempt, now, patience)
+        job = attempt.job
+        return judge_attempt(attempt.state, job.attempt, now, patience, hinted=job.hinted)
 
-    async def _act(self, attempt: Attempt, verdict: Verdict, now: datetime) -> Event | None:
+    async def _act(self, attempt: Attempt, verdict: Acting, now: datetime) -> Event | None:
         match verdict:
-            case Over() | Wait():
-                return None
             case Look():
                 return await self._looked(attempt, now)
             case StopWaiting():
@@ -114,7 +124,7 @@ class Watcher:
         provider = self._resources.providers.get(attempt.state.provider)
         if provider is None:
             return Lost(f"there is no provider {attempt.state.provider!r} any more")
-        self._metrics.reconciled.labels(provider.name, "stuck").inc()
+        self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.hinted else "stuck").inc()
         async with self._turns:
             try:
                 return await provider.look(attempt.request, attempt.provider_job)
@@ -132,12 +142,14 @@ class Watcher:
             case Moderated(reason):
                 event = moderated(attempt, reason)
             case Refused():
+                self._resources.router.heard(provider, attempt.state.model, found)
                 event = failed(attempt, found)
             case Halted():
                 event = canceled(attempt)
             case _:
                 assert_never(found)
-        self._metrics.reconciled.labels(provider, "recovered").inc()
+        if not attempt.job.hinted:
+            self._metrics.reconciled.labels(provider, "recovered").inc()
         return event
 
     def _given_up(self, attempt: Attempt, event: Event, finding: str) -> Event:
@@ -147,9 +159,13 @@ class Watcher:
         return event
 
     async def _tell(self, attempt: Attempt) -> None:
-        """So that nobody works for nothing; what is done all the same changes nothing. Only once the log has it that
+        """The circuit hears of a success, however that became known. Whoever still runs the attempt is told, so that
+        nobody works for nothing; what is done all the same changes nothing. Only once the log has it that
         the attempt is over: told before, its worker might cancel what nobody wanted canceled."""
-        if attempt.state.attempt == attempt.job.attempt and attempt.state.status is not Status.TIMED_OUT:
+        state = attempt.state
+        if state.attempt == attempt.job.attempt and state.status is not Status.TIMED_OUT:
+            if state.status is Status.COMPLETED:
+                self._resources.router.heard(state.provider, state.model, Finished(()))
             return
         provider = self._resources.providers.get(attempt.state.provider)
         if provider is None or not provider.capabilities.cancel:
@@ -158,24 +174,6 @@ class Watcher:
             await provider.cancel(attempt.request, attempt.provider_job)
         except TransientError as error:
             _log.warning("not_canceled", job_key=attempt.job.key, error=str(error))
-
-
-def _delay(verdict: Verdict, event: Event | None, now: datetime, job: ClaimedJob) -> float | None:
-    """Seconds until the next look; `None`: there is none."""
-    match verdict:
-        case Over():
-            return None
-        case Wait(until) | Look(until) if _goes_on(verdict, event):
-            return max(0.1, (until - now).total_seconds())
-        case Wait() | Look() | StopWaiting() | GiveUp():
-            return _until_confirmed(job)
-        case _:
-            assert_never(verdict)
-
-
-def _goes_on(verdict: Verdict, event: Event | None) -> bool:
-    """Nothing was said that would end the attempt."""
-    return isinstance(verdict, Wait | Look) and (event is None or isinstance(event, GenerationHeartbeatReceived))
 
 
 def _until_confirmed(job: ClaimedJob) -> float:

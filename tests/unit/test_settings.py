@@ -58,6 +58,13 @@ def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> No
         ({"GROWTHBOOK_DECRYPTION_KEY": "c2hvcnQ="}, "GROWTHBOOK_DECRYPTION_KEY"),
         ({"GROWTHBOOK_API_HOST": "growthbook", "GROWTHBOOK_CLIENT_KEY": "sdk-1"}, "GROWTHBOOK_API_HOST"),
         ({"PROVIDER_FALLBACKS": "gemini, runpod"}, "PROVIDER_FALLBACKS"),
+        ({"RUNPOD_API_KEY": "rp-1"}, "RUNPOD_ENDPOINT_ID"),
+        ({"RUNPOD_ENDPOINT_ID": "abc"}, "RUNPOD_API_KEY"),
+        ({"RUNPOD_API_KEY": "rp-1", "RUNPOD_ENDPOINT_ID": "../x"}, "RUNPOD_ENDPOINT_ID"),
+        ({"RUNPOD_EXECUTION_TIMEOUTS": "zit-basic=4"}, "RUNPOD_EXECUTION_TIMEOUTS"),
+        ({"RUNPOD_EXECUTION_TIMEOUTS": "zit-basic"}, "RUNPOD_EXECUTION_TIMEOUTS"),
+        ({"RUNPOD_TTL_S": "10"}, "RUNPOD_TTL_S"),
+        ({"WEBHOOK_SECRET": "short"}, "WEBHOOK_SECRET"),
     ],
 )
 def test_faults_of_flags_and_fallbacks_name_their_variable(environ: dict[str, str], variable: str) -> None:

@@ -1,0 +1,33 @@
+"""The state of every circuit of this process, read when the metrics are."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gengui_stream.providers.circuit import Circuits, CircuitState
+
+VALUES: Final = {CircuitState.CLOSED: 0.0, CircuitState.HALF_OPEN: 1.0, CircuitState.OPEN: 2.0}
+
+
+class CircuitCollector(Collector):
+    """A circuit that nobody has called through yet is closed, and not shown."""
+
+    def __init__(self, circuits: Circuits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._circuits = circuits
+        self._clock = clock
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
+            "gengui_circuit_state", "0 closed, 1 half open (a probe at a time), 2 open", labels=["provider", "model"]
+        )
+        for report in self._circuits.reports(self._clock()):
+            gauge.add_metric([report.provider, report.model], VALUES[report.state])
+        yield gauge
+
+
+def show_circuits(registry: CollectorRegistry, circuits: Circuits) -> None:
+    registry.register(CircuitCollector(circuits))

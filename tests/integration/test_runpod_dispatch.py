@@ -1,0 +1,272 @@
+"""From a request to RunPod and to its end: agents, dispatch and the fake, through real servers."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from gengui_stream.dev.ports import free_port
+from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
+from gengui_stream.fakes.runpod_script import READY, RunpodScript
+from gengui_stream.fakes.scripts import read_script
+from gengui_stream.identifiers import new_id
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.reactions.dispatch import run_dispatch
+from gengui_stream.settings import Settings
+from schemas.events import (
+    GenerationAccepted,
+    GenerationCancelRequested,
+    GenerationCompleted,
+    GenerationRequested,
+    Output,
+    ProviderChoice,
+)
+from tests.integration.api.conftest import serving
+from tests.integration.running import a_request, eventually, logged, projecting, running, state_of
+from tests.integration.runpod_scenes import KEY, SECRET, living, small, with_runpod
+
+pytestmark = pytest.mark.stack
+
+
+class Scene:
+    """The system at work on a fake RunPod."""
+
+    def __init__(self, settings: Settings, pool: Pool, log: EventLog, server: RunpodServer) -> None:
+        self.settings, self.pool, self.log, self.server = settings, pool, log, server
+
+    async def request(self, **changes: object) -> GenerationRequested:
+        request = a_request(**{"provider": "runpod", "model": "zit-basic", "width": 256, "height": 256, **changes})
+        await self.log.append(request)
+        return request
+
+    async def reaches(self, request: GenerationRequested, *wanted: Status, attempt: int = 1) -> Generation:
+        async def look() -> Generation | None:
+            state = await state_of(self.pool, request.generation_id)
+            return state if state and state.status in wanted and state.attempt >= attempt else None
+
+        state = await eventually(look)
+        assert state is not None
+        return state
+
+    async def accepted(self, request: GenerationRequested) -> Generation:
+        """Once it is known on the log where it runs."""
+
+        async def look() -> Generation | None:
+            state = await state_of(self.pool, request.generation_id)
+            return state if state and state.provider_job_id else None
+
+        state = await eventually(look)
+        assert state is not None
+        return state
+
+    async def cancel(self, request: GenerationRequested) -> None:
+        common = {"id": new_id(), "generation_id": request.generation_id, "occurred_at": datetime.now(UTC)}
+        await self.log.append(GenerationCancelRequested.model_validate({**common, "producer": "test"}))
+
+    async def types(self, request: GenerationRequested) -> list[str]:
+        events = await logged(self.settings)
+        return [event.type for event in events if event.generation_id == request.generation_id]
+
+    async def settled(self) -> None:
+        """Nothing is left to do."""
+        open_jobs = "SELECT count(*) = 0 FROM jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
+        await eventually(partial(self.pool.fetchval, open_jobs))
+
+
+@asynccontextmanager
+async def scene(
+    settings: Settings,
+    pool: Pool,
+    log: EventLog,
+    script: RunpodScript,
+    *,
+    dispatchers: int = 1,
+    webhooks: bool = False,
+    **changes: object,
+) -> AsyncIterator[Scene]:
+    """Looks soon at who is silent, unless `changes` say otherwise."""
+    hasty = {"runpod_silence_s": 1.0, "runpod_look_every_s": 0.5, "runpod_call_timeout_s": 2.0, "cancel_grace_s": 2.0}
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(fake_runpod(script, settings=settings, key=KEY))
+        made = with_runpod(settings, server.url, **{**hasty, **changes})
+        await stack.enter_async_context(projecting(settings, pool))
+        if webhooks:
+            made = made.model_copy(update={"webhook_secret": SecretStr(SECRET)})
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            url = await stack.enter_async_context(serving(made, session))
+            made = made.model_copy(update={"public_url": url})
+        for _ in range(dispatchers):
+            await stack.enter_async_context(running(run_dispatch, made))
+        yield Scene(made, pool, log, server)
+        assert server.overlaps == {}
+
+
+async def test_a_webhook_brings_the_result_long_before_anybody_would_look(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    script = living(queue_s=0.5, webhooks=3, forged=("wrong_token", "unknown_job", "premature", "finished_job"))
+    async with scene(settings, pool, event_log, script, webhooks=True, runpod_silence_s=600.0) as stage:
+        request = await stage.request()
+        state = await stage.reaches(request, Status.COMPLETED)
+        assert state.attempt == 1
+        assert state.provider_job_id in {call.job for call in stage.server.calls_of("status")}
+        await stage.settled()
+
+        async def told() -> bool:
+            return len(stage.server.deliveries) == 7
+
+        await eventually(told)
+        answers = {(delivery.kind, delivery.status) for delivery in stage.server.deliveries}
+        assert ("wrong_token", 404) in answers
+        assert {status for kind, status in answers if kind != "wrong_token"} == {200}
+        assert (await stage.reaches(request, Status.COMPLETED)).version == state.version, "late and forged: inert"
+    ends = [event.id for event in await logged(settings) if isinstance(event, GenerationCompleted)]
+    assert len(set(ends)) == 1, "said again, perhaps, but the same thing"
+
+
+async def test_without_webhooks_it_is_found_by_looking(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    async with scene(settings, pool, event_log, living(run_s=2)) as stage:
+        requests = [await stage.request() for _ in range(10)]
+        for request in requests:
+            state = await stage.reaches(request, Status.COMPLETED)
+            assert (state.attempt, state.endpoint_id) == (1, "e1")
+            assert state.outputs[0].width == 64
+        await stage.settled()
+        found = [event for event in await logged(settings) if isinstance(event, GenerationAccepted)]
+        assert len({event.provider_job_id for event in found}) == 10
+
+
+async def test_a_job_that_is_lost_at_its_ttl_is_retried_and_done(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    """It would run for ever; RunPod forgets it. The image of the second attempt is made."""
+    rules = '{"rules": [{"when": {"attempt": 1}, "then": "lost"}], "image_side_max": 64}'
+    async with scene(settings, pool, event_log, read_script(RunpodScript, READY, rules)) as stage:
+        began = datetime.now(UTC)
+        request = await stage.request()
+        await stage.reaches(request, Status.COMPLETED, attempt=2)
+        [retried] = [event for event in await logged(settings) if event.type == "generation.retried"]
+        assert retried.occurred_at - began < timedelta(seconds=27)
+        await stage.settled()
+    assert "generation.retried" in await stage.types(request)
+
+
+async def test_a_call_whose_answer_was_lost_begins_nothing_twice(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    rules = '{"rules": [{"times": 1, "then": "reset_after_work"}], "image_side_max": 64}'
+    async with scene(settings, pool, event_log, read_script(RunpodScript, READY, rules)) as stage:
+        request = await stage.request()
+        assert (await stage.reaches(request, Status.COMPLETED)).attempt == 1
+        assert len(stage.server.calls_of("run")) == 1
+
+
+async def test_two_dispatchers_run_nothing_twice(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    rules = """{"rules": [{"when": {"nth": [3, 9]}, "then": "rate_limited_silent"},
+        {"when": {"nth": [5, 11]}, "then": "failed"}, {"when": {"nth": 7}, "then": "internal"}],
+        "image_side_max": 64}"""
+    async with scene(settings, pool, event_log, read_script(RunpodScript, READY, rules), dispatchers=2) as stage:
+        requests = [a_request(provider="runpod", model="zit-basic", width=256, height=256) for _ in range(40)]
+        await event_log.append_many(requests)
+        for request in requests:
+            await stage.reaches(request, Status.COMPLETED)
+        await stage.settled()
+        assert len(stage.server.calls_of("run")) == 40 + 5
+
+
+async def test_cancels_at_each_stage(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    async with scene(settings, pool, event_log, living(queue_s=3_600)) as stage:
+        queued = await stage.request()
+        await stage.accepted(queued)
+        await stage.cancel(queued)
+        await stage.reaches(queued, Status.CANCELED)
+        stage.server.play(living(run_s=3_600))
+        run = await stage.request()
+        await stage.reaches(run, Status.PROCESSING)
+        await stage.cancel(run)
+        await stage.reaches(run, Status.CANCELED)
+        assert stage.server.runs.now == {}
+        stage.server.play(living(run_s=1))
+        crossed = [await stage.request() for _ in range(6)]
+        for request in crossed:
+            await stage.accepted(request)
+            await stage.cancel(request)
+        for request in crossed:
+            await stage.reaches(request, Status.CANCELED, Status.COMPLETED)
+        await stage.settled()
+
+
+async def test_a_result_after_a_cancel_is_evidence_and_inert(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    """RunPod says that it is canceled, and goes on: the worker reports in the end."""
+    script = living(queue_s=2).model_copy(update={"rules": read_script(RunpodScript, READY, "cancel_ignored").rules})
+    async with scene(settings, pool, event_log, script, webhooks=True) as stage:
+        request = await stage.request()
+        await stage.accepted(request)
+        await stage.cancel(request)
+        state = await stage.reaches(request, Status.CANCELED)
+
+        async def told() -> bool:
+            return [delivery.status for delivery in stage.server.deliveries] == [200]
+
+        await eventually(told)
+        late = {"id": new_id(), "generation_id": request.generation_id, "attempt": 1, "producer": "test"}
+        done = {**late, "occurred_at": datetime.now(UTC), "outputs": (Output(object_key="late.png"),)}
+        await event_log.append(GenerationCompleted.model_validate(done))
+        ignored = "SELECT ignored FROM timeline WHERE generation_id = $1 AND type = 'generation.completed'"
+        assert await eventually(partial(pool.fetchval, ignored, request.generation_id)) == "terminal"
+        assert await state_of(pool, request.generation_id) == state
+        await stage.settled()
+
+
+async def test_the_endpoint_may_change_while_a_job_runs(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    script = living(run_s=4)
+    async with scene(settings, pool, event_log, script, dispatchers=0) as stage:
+        async with running(run_dispatch, stage.settings):
+            request = await stage.request()
+            assert (await stage.accepted(request)).endpoint_id == "e1"
+        moved = stage.settings.model_copy(update={"runpod_endpoint_id": "e2"})
+        async with running(run_dispatch, moved):
+            assert (await stage.reaches(request, Status.COMPLETED)).attempt == 1
+            other = await stage.request()
+            assert (await stage.accepted(other)).endpoint_id == "e2"
+            await stage.reaches(other, Status.COMPLETED)
+
+
+async def test_a_crash_loop_sends_the_next_attempt_elsewhere(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    port = free_port()
+    script = living(queue_s=3_600, workers="crashing")
+    async with scene(settings, pool, event_log, script, provider_fallbacks="local", metrics_port=port) as stage:
+        request = await stage.request(provider_choice=ProviderChoice(source="default"))
+        state = await stage.reaches(request, Status.DISPATCHED, attempt=2)
+        assert (state.attempt, state.provider) == (2, "local")
+        assert stage.server.runs.now == {}
+        circuits = await _gauge(port, "gengui_circuit_state")
+        assert circuits["runpod", "zit-basic"] == 2.0
+
+
+async def _gauge(port: int, name: str) -> dict[tuple[str, str], float]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        families = list(text_string_to_metric_families(await answer.text()))
+    samples = [sample for family in families if family.name == name for sample in family.samples]
+    return {(sample.labels["provider"], sample.labels["model"]): sample.value for sample in samples}
+
+
+async def test_when_nobody_succeeds_the_reason_is_told_without_a_traceback(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    async with scene(settings, pool, event_log, small("failed")) as stage:
+        request = await stage.request(max_attempts=2)
+        state = await stage.reaches(request, Status.FAILED)
+        assert state.error is not None
+        assert (state.attempt, state.error.code, state.error.message) == (2, "worker_failed", "CUDA out of memory.")

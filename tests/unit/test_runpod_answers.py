@@ -1,0 +1,183 @@
+"""What RunPod may answer, and what it means: whatever the shape, it is read or nothing is known."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gengui_stream.errors import TransientError
+from gengui_stream.fakes.runpod_worker import traceback_json
+from gengui_stream.providers.interface import Blame, Dispatched, Refused
+from gengui_stream.providers.runpod_answers import (
+    Answer,
+    JobState,
+    failure_message,
+    report_of,
+    retry_after_s,
+    run_outcome,
+)
+from gengui_stream.providers.runpod_health import Diagnosis, Workers, diagnose, workers_of
+from gengui_stream.providers.turns import Schedule
+from schemas.events import Failure
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+jobs = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": anything | st.just("abc-u1"),
+        "status": anything | st.sampled_from([state.value for state in JobState]),
+        "output": anything,
+        "error": anything,
+        "delayTime": anything,
+    },
+)
+
+
+@given(st.integers(100, 599), anything | jobs)
+def test_any_answer_to_run_is_a_job_a_refusal_or_nothing_known(status: int, body: object) -> None:
+    try:
+        outcome = run_outcome(Answer(status, body), "e")
+    except TransientError:
+        assert status == 200 or status >= 500
+        return
+    match outcome:
+        case Dispatched(job_id, endpoint_id):
+            assert (status, endpoint_id) == (200, "e")
+            assert job_id
+        case Refused(code, message, retryable):
+            assert status != 200
+            Failure(code=code, message=message, retryable=retryable)
+
+
+@pytest.mark.parametrize(
+    ("status", "blame", "retryable"),
+    [
+        (400, Blame.REQUEST, False),
+        (413, Blame.REQUEST, False),
+        (422, Blame.REQUEST, False),
+        (301, Blame.CONFIGURATION, True),
+        (401, Blame.CONFIGURATION, True),
+        (402, Blame.CONFIGURATION, True),
+        (403, Blame.CONFIGURATION, True),
+        (404, Blame.CONFIGURATION, True),
+        (408, Blame.PROVIDER, True),
+        (429, Blame.CAPACITY, True),
+        (500, Blame.PROVIDER, True),
+        (503, Blame.PROVIDER, True),
+    ],
+)
+def test_each_refusal_has_its_blame(status: int, blame: Blame, retryable: bool) -> None:
+    outcome = run_outcome(Answer(status, {"error": "no"}, 7.0), "e")
+    assert isinstance(outcome, Refused)
+    assert (outcome.blame, outcome.retryable) == (blame, retryable)
+    assert outcome.retry_after_s == (7.0 if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, None), (200, {}), (200, {"id": 7}), (200, {"id": "a/../b"}), (502, {"error": "x"}), (504, {}), (500, None),
+     (503, None), (524, None)],
+)  # fmt: skip
+def test_of_a_call_that_somebody_else_answered_nothing_is_known(status: int, body: object) -> None:
+    with pytest.raises(TransientError):
+        run_outcome(Answer(status, body), "e")
+
+
+@given(anything | jobs)
+def test_any_report_has_a_state_or_none(body: object) -> None:
+    try:
+        report = report_of(Answer(200, body))
+    except TransientError:
+        assert not (isinstance(body, dict) and isinstance(body.get("status"), str))
+    else:
+        assert report.state in JobState
+
+
+def test_words_that_nobody_documented_are_taken_for_running() -> None:
+    assert report_of(Answer(200, {"status": "RUNNING"})).state is JobState.IN_PROGRESS
+    assert report_of(Answer(200, {"status": "WARMING_UP"})).state is JobState.UNKNOWN
+    assert report_of(Answer(200, {"status": "completed"})).state is JobState.UNKNOWN
+
+
+def test_what_the_worker_raised_is_told_without_where_and_how() -> None:
+    told = failure_message(traceback_json("torch.cuda.OutOfMemoryError", "CUDA out of memory on fake-worker-64410c2a."))
+    assert told == "CUDA out of memory on …."
+    assert failure_message("prompt could not be encoded") == "prompt could not be encoded"
+    assert failure_message('Oh\nTraceback (most recent call last):\n  File "/x.py"') == "Oh"
+    assert failure_message('{"error_message": "cut off') == "the worker failed"
+    assert failure_message({"error_message": "as an object"}) == "as an object"
+    nothing: object
+    for nothing in (None, "", 7, [], {}, "{}", '{"error_message": 7}', "[" * 100_000):
+        assert failure_message(nothing)
+
+
+@given(anything | st.dictionaries(st.sampled_from(["error_message", "hostname", "worker_id"]), anything))
+def test_any_error_makes_a_message_that_an_event_can_hold(error: object) -> None:
+    for given_error in (error, json.dumps(error)):
+        told = failure_message(given_error)
+        Failure(code="worker_failed", message=told)
+        assert 0 < len(told) <= 500
+        assert "Traceback (most" not in told
+
+
+@given(st.text() | st.integers().map(str))
+def test_any_retry_after_is_seconds_or_none(header: str) -> None:
+    seconds = retry_after_s(header, NOW)
+    assert seconds is None or 0 <= seconds <= 86_400
+
+
+def test_retry_after_is_a_number_or_a_date() -> None:
+    assert retry_after_s("7", NOW) == 7
+    assert retry_after_s(format_datetime(NOW + timedelta(seconds=30), usegmt=True), NOW) == 30
+    assert retry_after_s(format_datetime(NOW - timedelta(seconds=30), usegmt=True), NOW) == 0
+    assert retry_after_s("soon", NOW) is None
+    assert retry_after_s(None, NOW) is None
+
+
+@given(anything | st.fixed_dictionaries({"workers": st.dictionaries(st.sampled_from(["idle", "unhealthy"]), anything)}))
+def test_any_health_can_be_diagnosed(body: object) -> None:
+    assert diagnose(workers_of(body)) in Diagnosis
+
+
+@pytest.mark.parametrize(
+    ("workers", "found"),
+    [
+        (Workers(), Diagnosis.UNKNOWN),
+        (Workers(initializing=1), Diagnosis.COLD_START),
+        (Workers(throttled=3), Diagnosis.NO_CAPACITY),
+        (Workers(unhealthy=1), Diagnosis.CRASH_LOOP),
+        (Workers(unhealthy=2, throttled=1), Diagnosis.CRASH_LOOP),
+        (Workers(unhealthy=2, initializing=1), Diagnosis.COLD_START),
+        (Workers(unhealthy=2, running=1), Diagnosis.BUSY),
+        (Workers(idle=1), Diagnosis.BUSY),
+        (Workers(ready=1, throttled=2), Diagnosis.BUSY),
+    ],
+)
+def test_what_the_workers_say(workers: Workers, found: Diagnosis) -> None:
+    assert diagnose(workers) is found
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=60), st.integers(1, 5))
+def test_no_window_has_more_calls_than_are_allowed(pauses: list[float], limit: int) -> None:
+    schedule, now, taken = Schedule(limit, 10.0), 0.0, []
+    for pause in pauses:
+        now += pause
+        at = schedule.next(now)
+        assert at >= now
+        taken.append(at)
+    assert taken == sorted(taken)
+    assert all(later - earlier >= 10.0 - 1e-9 for earlier, later in zip(taken, taken[limit:], strict=False))
+
+
+def test_who_comes_seldom_does_not_wait() -> None:
+    schedule = Schedule(2, 10.0)
+    assert [schedule.next(now) for now in (0.0, 1.0, 10.5, 11.5)] == [0.0, 1.0, 10.5, 11.5]

@@ -190,7 +190,7 @@ class _Circuit:
             case CircuitState.HALF_OPEN:
                 self._judge_probe(outcome, now, why)
             case CircuitState.CLOSED if outcome is Outcome.MISCONFIGURED:
-                self._open(now, self.policy.misconfigured_s, f"misconfigured: {why}")
+                self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
             case CircuitState.CLOSED if outcome is Outcome.FAILED:
                 self._take_back()
                 self._count(outcome, now, why)

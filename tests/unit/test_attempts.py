@@ -1,5 +1,6 @@
 """What a provider says becomes events that the log takes, whatever is in it."""
 
+from dataclasses import replace
 from typing import Final
 
 from hypothesis import given
@@ -39,3 +40,12 @@ def test_any_text_of_a_provider_can_be_told(text: str) -> None:
     assert moderated(ATTEMPT, text).reason == kept
     assert timed_out(ATTEMPT, text).reason == kept
     assert retried(ATTEMPT, text, NOON).reason == kept
+
+
+def test_where_the_next_attempt_runs_is_not_told_for_an_earlier_one() -> None:
+    """Who gives up the earlier one would stop the next."""
+    state = ATTEMPT.state._replace(attempt=2, provider_job_id="second", endpoint_id="e", cancel_requested=True)
+    stale = replace(ATTEMPT, state=state).provider_job
+    assert (stale.provider_job_id, stale.endpoint_id, stale.started_at) == (None, None, None)
+    current = replace(ATTEMPT, state=state._replace(attempt=1)).provider_job
+    assert (current.provider_job_id, current.endpoint_id, current.cancel_requested) == ("second", "e", True)

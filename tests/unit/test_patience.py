@@ -59,6 +59,24 @@ RUNNING = running()
 @pytest.mark.parametrize(
     ("state", "now", "verdict"),
     [
+        (DISPATCHED, 5, Look(at(125))),
+        (DISPATCHED, 450, Look(at(500))),
+        (running(cancel_requested=True), 61, Look(at(181))),
+        (standing(status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
+        (DISPATCHED, 500, GiveUp("the deadline passed before the generation ended")),
+        (running(attempt=2), 61, Over()),
+        (running(status=Status.COMPLETED), 61, Over()),
+    ],
+)
+def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
+    state: Generation, now: float, verdict: Verdict
+) -> None:
+    assert judge_attempt(state, 1, at(now), PATIENCE, hinted=True) == verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "now", "verdict"),
+    [
         (DISPATCHED, 5, Wait(at(121))),
         (DISPATCHED, 121, Look(at(241))),
         (DISPATCHED, 450, Look(at(500))),

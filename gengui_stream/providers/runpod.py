@@ -16,7 +16,7 @@ from typing import Final, Literal, assert_never
 
 import structlog
 
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.providers.interface import (
     Blame,
@@ -173,7 +173,10 @@ class RunpodProvider:
         if stored is not None:
             return stored
         body = await asyncio.to_thread(inline_image, output)
-        kept = await self._results.keep(request.owner_id, request.generation_id, [body]) if body else None
+        try:
+            kept = await self._results.keep(request.owner_id, request.generation_id, [body]) if body else None
+        except PermanentError as error:  # ours to mend, while RunPod still has it
+            raise TransientError(f"the image could not be stored: {error}") from error
         if not isinstance(kept, tuple):
             why = "the worker said that it was done, but there is no image that can be read"
             return Refused("no_image", why, retryable=True)

@@ -243,6 +243,10 @@ async def test_an_image_that_a_job_gave_us_is_copied_into_our_store(settings: Se
         found = await ended(stage.provider, request, a_job(str(answer.fields["id"])))
         assert isinstance(found, Finished)
         [output] = found.outputs
+        locked_out = settings.model_copy(update={"aws_secret_access_key": SecretStr("wrong")})
+        lonely = await stack.enter_async_context(opened(locked_out, stage.server))
+        with pytest.raises(TransientError):  # RunPod keeps the result for a while: people may act in time
+            await lonely.look(request, a_job(str(answer.fields["id"])))
     async with open_object_store(settings) as store:
         assert len(await store.get(output.object_key, 1 << 20)) == output.bytes
 

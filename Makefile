@@ -67,8 +67,8 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 	$(BIN)/python -m gengui_stream.settings_example
 
 .PHONY: test
-test: $(STAMP) chromium ## every test but the slow ones, on the embedded stack; ARGS="-k name"
-	$(PYTEST) -m "not faults" $(ARGS)
+test: $(STAMP) chromium ## every test but the slow ones, on the embedded stack, two at once; ARGS="-k name"
+	$(PYTEST) -n 2 --dist worksteal -m "not faults" $(ARGS)
 
 .PHONY: test-kafka
 test-kafka: $(STAMP) maven ## the integration tests on Apache Kafka (Java 17; skipped where its jars cannot be fetched)

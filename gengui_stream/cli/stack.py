@@ -6,17 +6,21 @@ from typing import Annotated
 import typer
 
 from gengui_stream.cli.options import AsJson
+from gengui_stream.dev.demo_provider import DemoProvider
 
 
 def demo(
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Generations to submit.")] = 8,
     output: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("demo-contact-sheet.png"),
+    provider: Annotated[DemoProvider, typer.Option(help="Who makes them; runpod and gemini are fakes.")] = (
+        DemoProvider.LOCAL
+    ),
     json: AsJson = False,
 ) -> None:
     """Start everything, make images end to end, show them, stop everything."""
     from gengui_stream.dev.demo_command import run_demo
 
-    raise typer.Exit(run_demo(count=count, as_json=json, output=output))
+    raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output))
 
 
 def dev() -> None:

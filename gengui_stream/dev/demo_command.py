@@ -13,6 +13,7 @@ from uuid import UUID
 from gengui_stream.dev.contact_sheet import write_contact_sheet
 from gengui_stream.dev.demo_client import DemoClient, open_client
 from gengui_stream.dev.demo_progress import DemoProgress
+from gengui_stream.dev.demo_provider import DemoProvider
 from gengui_stream.dev.demo_report import DemoReport, Made, count_events, print_json, print_report
 from gengui_stream.dev.demo_run import DemoRun, make_generations
 from gengui_stream.dev.demo_system import running_system
@@ -28,7 +29,7 @@ Outcome: TypeAlias = tuple[DemoReport, Sequence[EventResource]]
 """The report, and the history of one generation."""
 
 
-def run_demo(count: int, as_json: bool, output: Path) -> int:
+def run_demo(count: int, provider: DemoProvider, as_json: bool, output: Path) -> int:
     """Returns the exit code."""
     began = time.monotonic()
     try:
@@ -39,7 +40,7 @@ def run_demo(count: int, as_json: bool, output: Path) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="gengui-demo-") as name:
             Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`, who has to get to its data
-            report, history = asyncio.run(_until_told(_demo(Path(name), count, began)))
+            report, history = asyncio.run(_until_told(_demo(Path(name), count, provider, began)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         _say("interrupted; everything was stopped")
         return INTERRUPTED
@@ -69,8 +70,8 @@ async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
     return await task
 
 
-async def _demo(directory: Path, count: int, began: float) -> Outcome:
-    async with running_system(directory, say=_say) as system:
+async def _demo(directory: Path, count: int, provider: DemoProvider, began: float) -> Outcome:
+    async with running_system(directory, provider, say=_say) as system:
         try:
             async with open_client(system.url, system.key) as client:
                 run = await system.while_alive(_generations(client, count))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gengui_stream.dev.demo_client import open_client
+from gengui_stream.dev.demo_client import DemoClient, open_client
+from gengui_stream.dev.demo_provider import DemoProvider, Staging, staging
 from gengui_stream.dev.demo_report import claimed_partitions
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.preparation import keys, prepare
@@ -29,8 +30,15 @@ PLACES: Final = (
     "METRICS_",
     "WORKER_API_",
     "WORKER_TRANSPORT",
+    "DEFAULT_",
+    "PROVIDER_",
+    "RUNPOD_",
+    "GEMINI_",
+    "GROWTHBOOK_",
+    "WEBHOOK_",
 )
-"""Settings that say where things are: the demo has its own and touches nobody else's. The others count."""
+"""Settings that say where things are: the demo has its own and touches nobody else's, least of all an account that is
+paid for. The others count."""
 
 GENEROUS: Final = {
     "GENERATION_DEADLINE_S": "86400",
@@ -49,6 +57,7 @@ class DemoSystem:
     settings: Settings
     key: str
     supervisor: Supervisor
+    staging: Staging
 
     @property
     def url(self) -> str:
@@ -79,10 +88,13 @@ class DemoSystem:
         async with open_client(self.url, self.key) as client:
             try:
                 async with asyncio.timeout(READY_WITHIN_S):
-                    while not (await client.ready() and await self._agents_are_ready()):  # noqa: ASYNC110 - processes
+                    while not await self._is_ready(client):  # noqa: ASYNC110 - processes
                         await asyncio.sleep(0.05)
             except TimeoutError as error:
                 raise TransientError(f"the system was not ready within {READY_WITHIN_S:.0f} s") from error
+
+    async def _is_ready(self, client: DemoClient) -> bool:
+        return await client.ready() and await self.staging.stands() and await self._agents_are_ready()
 
     async def _agents_are_ready(self) -> bool:
         """Events that wait for the agents to start would say nothing about how long events take."""
@@ -96,21 +108,25 @@ class DemoSystem:
 
 
 @asynccontextmanager
-async def running_system(directory: Path, *, say: Callable[[str], None]) -> AsyncIterator[DemoSystem]:
+async def running_system(
+    directory: Path, provider: DemoProvider, *, say: Callable[[str], None]
+) -> AsyncIterator[DemoSystem]:
     """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
     stack = EmbeddedStack(directory)
     say("starting the servers ...")
     try:
         await stack.start()
-        environ = _environ(stack, directory)
+        port = free_port()
+        staged = staging(provider, f"http://127.0.0.1:{port}")
+        environ = {**_environ(stack, directory, port), **staged.environ}
         settings = load_settings(environ, env_files=())
         await prepare(settings)
         known = await keys(settings, directory / "keys.json")
-        supervisor = Supervisor(directory, environ, stack.servers, say=say, cwd=directory)
+        supervisor = Supervisor(directory, environ, stack.servers, say=say, cwd=directory, besides=staged.commands)
         say("starting the roles ...")
         try:
             supervisor.start()
-            system = DemoSystem(settings, known["demo"], supervisor)
+            system = DemoSystem(settings, known["demo"], supervisor, staged)
             await _started(system)
             yield system
         finally:
@@ -126,8 +142,8 @@ async def _started(system: DemoSystem) -> None:
         raise TransientError(f"{error}\n{system.ends_of_logs(('api', 'agents'))}") from error
 
 
-def _environ(stack: EmbeddedStack, directory: Path) -> dict[str, str]:
+def _environ(stack: EmbeddedStack, directory: Path, port: int) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PLACES)}
     cores = str(os.cpu_count() or 1)
-    own = {"HOST": "127.0.0.1", "PORT": str(free_port()), "TMPDIR": str(directory)}
+    own = {"HOST": "127.0.0.1", "PORT": str(port), "TMPDIR": str(directory)}
     return {"WORKER_CONCURRENCY": cores, **GENEROUS, **ours, **stack.environ, **own}

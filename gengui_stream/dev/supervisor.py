@@ -21,7 +21,7 @@ ROLES: Final[Mapping[str, Sequence[str]]] = {
     "thumbnails": ("thumbnails",),
     "bridge": ("bridge",),
 }
-"""Role to command line."""
+"""Process to command line."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 10.0, 30.0
 LOOK_EVERY_S: Final = 0.2
@@ -48,7 +48,7 @@ class Backoff:
 
 class Supervisor:
     """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
-    look for the env files; without it, in this process's directory."""
+    look for the env files; without it, in this process's directory. `besides`: what else runs, as ROLES has it."""
 
     def __init__(
         self,
@@ -59,11 +59,13 @@ class Supervisor:
         say: Callable[[str], None],
         changed: Callable[[], None] = lambda: None,
         cwd: Path | None = None,
+        besides: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self._commands = {**ROLES, **(besides or {})}
         self._environ, self._cwd = environ, cwd
         self._servers = servers
         self._say, self._changed = say, changed
-        self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in ROLES}
+        self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in self._commands}
 
     @property
     def children(self) -> list[Child]:
@@ -91,7 +93,7 @@ class Supervisor:
         await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
 
     def _launch(self, role: str) -> None:
-        command = [sys.executable, "-m", "gengui_stream.cli", *ROLES[role]]
+        command = [sys.executable, "-m", "gengui_stream.cli", *self._commands[role]]
         self.roles[role].start(command, environ=self._environ, cwd=self._cwd)
 
     async def _relaunch(self, role: str) -> None:

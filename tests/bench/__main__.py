@@ -22,6 +22,7 @@ HEADINGS: Final = {
     "original": "Beside the original service",
     "memory": "Memory",
     "flags": "Choosing a provider by feature flags",
+    "dispatching": "Dispatch and reconciliation",
 }
 """By module of this package: each has `run(quick: bool) -> str`."""
 

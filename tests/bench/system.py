@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -87,7 +88,8 @@ async def _opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, E
 
 
 async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str, str]) -> System:
-    own = {**stack.environ, "PORT": str(free_port()), **environ}
+    port = free_port()
+    own = {**stack.environ, "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}", **environ}
     settings = load_settings(own, env_files=())
     await prepare(settings)
     known = await keys(settings, directory / "keys.json")
@@ -142,6 +144,13 @@ async def projected(pool: Pool, settings: Settings, positions: Sequence[Position
             if all(found.get(partition, 0) > offset for partition, offset in ends.items()):
                 return
             await asyncio.sleep(0.02)
+
+
+def port_for_a_fake() -> int:
+    """A port that the stack's own search does not come across: it looks among lower ones."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 async def until_served(child: Child, url: str) -> None:

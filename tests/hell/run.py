@@ -1,0 +1,184 @@
+"""Generations at fake providers that fail in every way they know: what became of each, and whether any ran twice."""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+import aiohttp
+
+from gengui_stream.domain.generation import TERMINAL
+from gengui_stream.fakes.calls import Runs
+from gengui_stream.fakes.gemini import fake_gemini
+from gengui_stream.fakes.gemini_script import READY as GEMINI
+from gengui_stream.fakes.runpod import fake_runpod
+from gengui_stream.fakes.runpod_script import READY as RUNPOD
+from gengui_stream.postgres.pool import Pool, opened_pool
+from tests.bench.system import System, opened_system, port_for_a_fake, roles_started
+
+ProviderName: TypeAlias = Literal["gemini", "runpod"]
+
+ROLES: Final = ("api", "agents", "dispatch", "thumbnails")
+AT_ONCE: Final = 16
+DEADLINE_S: Final = 300
+KEY: Final = "of-the-fake"
+SETTINGS: Final = {
+    "GENERATION_DEADLINE_S": str(DEADLINE_S),
+    "JOB_LEASE_S": "5",
+    "GEMINI_API_KEY": KEY,
+    "GEMINI_TIMEOUT_S": "5",
+    "GEMINI_CALLS_AT_ONCE": "32",
+    "RUNPOD_API_KEY": KEY,
+    "RUNPOD_ENDPOINT_ID": "hell",
+    "RUNPOD_TTL_S": "120",
+    "WEBHOOK_SECRET": "a secret of the run alone, longer than it need be",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`provider`: who is asked for; the other one is what there is to fall back on."""
+
+    provider: ProviderName
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of all. `overlaps`: generations that ran twice at once, of which there must be none."""
+
+    provider: str
+    count: int
+    seed: int
+    seconds: float
+    statuses: Mapping[str, int]
+    attempts: Mapping[str, int]
+    errors: Mapping[str, int]
+    events: Mapping[str, int]
+    fallbacks: int
+    calls: Mapping[str, int]
+    overlaps: Mapping[str, int]
+    verified: bool
+
+    def faults(self) -> list[str]:
+        """Empty when all is as promised."""
+        open_ones = {status: number for status, number in self.statuses.items() if status not in TERMINAL}
+        found = {
+            f"not ended: {open_ones}": bool(open_ones),
+            f"{sum(self.statuses.values())} of {self.count} generations are there": sum(self.statuses.values())
+            != self.count,
+            f"ran twice at once: {dict(self.overlaps)}": bool(self.overlaps),
+            "verify disagrees": not self.verified,
+        }
+        return [text for text, is_so in found.items() if is_so]
+
+    def as_json(self) -> str:
+        return json.dumps({**asdict(self), "faults": self.faults()})
+
+
+async def descend(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Fate:
+    """Two dispatchers, so that they could get in each other's way."""
+    began = time.monotonic()
+    async with _opened(plan) as (system, calls, runs):
+        async with opened_pool(system.settings, size=2) as pool, aiohttp.ClientSession() as http:
+            say(f"{plan.provider}: {plan.count} generations, seed {plan.seed}")
+            await _submit(system, http, plan)
+            await _until_ended(pool, plan.count, say)
+            fate = await _fate(pool, plan)
+        verified = await _verified(system)
+    seconds = round(time.monotonic() - began, 1)
+    return replace(fate, seconds=seconds, calls=calls(), overlaps=dict(runs.overlaps), verified=verified)
+
+
+@asynccontextmanager
+async def _opened(plan: Plan) -> AsyncIterator[tuple[System, Callable[[], Mapping[str, int]], Runs]]:
+    runs, runpod_port = Runs(), port_for_a_fake()
+    async with AsyncExitStack() as stack:
+        gemini = await stack.enter_async_context(fake_gemini(GEMINI["hell"], seed=plan.seed, key=KEY, runs=runs))
+        own = {
+            "DEFAULT_PROVIDER": plan.provider,
+            "PROVIDER_FALLBACKS": "runpod" if plan.provider == "gemini" else "gemini",
+            "GEMINI_BASE_URL": gemini.url,
+            "RUNPOD_BASE_URL": f"http://127.0.0.1:{runpod_port}",
+        }
+        system = await stack.enter_async_context(opened_system(**SETTINGS, **own))
+        runpod = await stack.enter_async_context(
+            fake_runpod(RUNPOD["hell"], seed=plan.seed, key=KEY, runs=runs, settings=system.settings, port=runpod_port)
+        )
+        await stack.enter_async_context(roles_started(system, ROLES))
+        await stack.enter_async_context(roles_started(system, ("dispatch",)))
+
+        def calls() -> Mapping[str, int]:
+            counts = Counter(f"gemini: {call.did or 'as usual'}" for call in gemini.calls)
+            counts.update(f"runpod {call.operation}: {call.did or 'as usual'}" for call in runpod.calls)
+            return dict(sorted(counts.items()))
+
+        yield system, calls, runs
+
+
+async def _submit(system: System, http: aiohttp.ClientSession, plan: Plan) -> None:
+    """Prompts differ, so that the seed gives each its own faults; sizes are small, as drawing is not what is tried."""
+    numbers = iter(range(plan.count))
+    headers = {"Authorization": f"Bearer {system.key}"}
+
+    async def one_after_another() -> None:
+        for number in numbers:
+            wanted = {"prompt": f"circle {number} of {plan.seed}", "seed": number, "width": 512, "height": 512}
+            async with http.post(f"{system.url}/v1/generations", json=wanted, headers=headers) as response:
+                if response.status != 202:
+                    raise RuntimeError(f"{response.status}: {await response.text()}")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(one_after_another())
+
+
+async def _until_ended(pool: Pool, count: int, say: Callable[[str], None]) -> None:
+    """Or until they should have: what is open then is a finding."""
+    ends = time.monotonic() + DEADLINE_S + 60
+    while time.monotonic() < ends:
+        ended = await pool.fetchval("SELECT count(*) FROM generation_states WHERE status = ANY($1)", [*TERMINAL])
+        say(f"{ended} of {count} have ended")
+        if ended == count:
+            return
+        await asyncio.sleep(2)
+
+
+async def _fate(pool: Pool, plan: Plan) -> Fate:
+    async def counted(query: str) -> dict[str, int]:
+        return {str(row[0]): int(row[1]) for row in await pool.fetch(query)}
+
+    return Fate(
+        provider=plan.provider,
+        count=plan.count,
+        seed=plan.seed,
+        seconds=0.0,
+        statuses=await counted("SELECT status, count(*) FROM generation_states GROUP BY 1 ORDER BY 2 DESC"),
+        attempts=await counted("SELECT attempt, count(*) FROM generation_states GROUP BY 1 ORDER BY 1"),
+        events=await counted("SELECT type, count(*) FROM timeline WHERE ignored IS NULL GROUP BY 1 ORDER BY 1"),
+        errors=await counted(
+            "SELECT error::json->>'code', count(*) FROM generation_states WHERE error IS NOT NULL GROUP BY 1 ORDER BY 1"
+        ),
+        fallbacks=await pool.fetchval(
+            "SELECT count(*) FROM timeline WHERE type = 'generation.dispatched' "
+            "AND payload::json->>'fallback_reason' IS NOT NULL"
+        ),
+        calls={},
+        overlaps={},
+        verified=False,
+    )
+
+
+async def _verified(system: System) -> bool:
+    command = [sys.executable, "-m", "gengui_stream.cli", "verify", "--json"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=system.whole_environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    await process.communicate()
+    return process.returncode == 0

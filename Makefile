@@ -83,6 +83,10 @@ test-kafka: $(STAMP) maven ## the integration tests on Apache Kafka (Java 17; sk
 test-faults: $(STAMP) ## processes and servers killed under load
 	$(PYTEST) -m faults $(ARGS)
 
+.PHONY: hell
+hell: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"
+	$(BIN)/python -m tests.hell $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) maven ## measure against the baselines (docs/benchmarks.md)
 	@$(BIN)/python -m tests.apache_kafka.jars || true # measured without where it cannot be had

@@ -158,17 +158,17 @@ LIFE_S: Final = JobLife().queue_s + JobLife().run_s
 async def _held(provider: str, count: int) -> Held:
     """All of them under way at once, at one dispatcher that does nothing else."""
     async with _opened() as place:
-        place.gemini.play(GeminiScript(rules=(Rule(then=Images(seconds=60)),), image_side_max=64))
-        place.runpod.play(RunpodScript(usual=JobLife(run_s=60), image_side_max=64))
+        place.gemini.play(GeminiScript(rules=(Rule(then=Images(seconds=90)),), image_side_max=64))
+        place.runpod.play(RunpodScript(usual=JobLife(queue_s=90), image_side_max=64))
         at_rest = rss_mib(place.pids["dispatch"])
-        ids = [await _create(place, provider, number) for number in range(count)]
+        for number in range(count):
+            await _create(place, provider, number)
         most, until = at_rest, time.monotonic() + 50
         under_way = 0
         while time.monotonic() < until:
             most = max(most, rss_mib(place.pids["dispatch"]))
             under_way = max(under_way, sum((place.gemini if provider == "gemini" else place.runpod).runs.now.values()))
             await asyncio.sleep(0.5)
-        await _ended(place, ids, 240)
         return Held(provider, under_way, at_rest, max(most, rss_mib(place.pids["dispatch"])))
 
 

@@ -18,6 +18,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	"$$python" -c '$(IS_311)' >/dev/null 2>&1 && echo "$$python" && break; done)
 
 PYTEST := $(BIN)/pytest
+TWO_AT_ONCE := -n 2 --dist worksteal
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
@@ -68,13 +69,13 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 
 .PHONY: test
 test: $(STAMP) chromium ## every test but the slow ones, on the embedded stack, two at once; ARGS="-k name"
-	$(PYTEST) -n 2 --dist worksteal -m "not faults" $(ARGS)
+	$(PYTEST) $(TWO_AT_ONCE) -m "not faults" $(ARGS)
 
 .PHONY: test-kafka
 test-kafka: $(STAMP) maven ## the integration tests on Apache Kafka (Java 17; skipped where its jars cannot be fetched)
 	@status=0; $(BIN)/python -m tests.apache_kafka.jars || status=$$?; \
 	case $$status in \
-		0) GENGUI_TEST_KAFKA=apache $(PYTEST) tests/integration -m "stack and not faults" $(ARGS) ;; \
+		0) GENGUI_TEST_KAFKA=apache $(PYTEST) $(TWO_AT_ONCE) tests/integration -m "stack and not faults" $(ARGS) ;; \
 		75) ;; \
 		*) exit $$status ;; \
 	esac

@@ -120,6 +120,22 @@ def _fold_one(record: Record, decoded: Decoded, states: MutableMapping[UUID, Gen
     return Applied(record, decoded, state, judgement)
 
 
+def transitions(entries: Iterable[Entry]) -> list[Applied]:
+    """Those that took a generation to another status or attempt, or asked for its end: few among reports of progress,
+    and all that counts and jobs follow from."""
+    return [
+        entry
+        for entry in entries
+        if isinstance(entry, Applied)
+        and (
+            (before := entry.before) is None
+            or before.status is not entry.after.status
+            or before.attempt != entry.after.attempt
+            or before.cancel_requested is not entry.after.cancel_requested
+        )
+    ]
+
+
 _LATEST_MS: Final = 4_102_444_800_000  # the year 2100
 
 

@@ -27,7 +27,7 @@ def rows_of(entries: Iterable[Entry]) -> list[Row]:
     return [
         _row(entry.event)
         for entry in entries
-        if isinstance(entry, Applied) and isinstance(entry.event, GenerationRequested)
+        if isinstance(entry, Applied) and entry.event.type == "generation.requested"
     ]
 
 

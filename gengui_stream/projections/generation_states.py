@@ -59,7 +59,7 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
         state.generation_id,
         partition,
         log_offset,
-        state.status.value,
+        state.status,
         state.version,
         state.attempt,
         state.provider,

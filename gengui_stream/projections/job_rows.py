@@ -5,7 +5,7 @@ from typing import Final
 
 from gengui_stream.domain.reactions import Job, jobs_for
 from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Applied, Entry
+from gengui_stream.projections.folding import Entry, transitions
 
 INSERT: Final = """
 INSERT INTO jobs (job_key, kind, generation_id, attempt, output_id, available_at)
@@ -17,7 +17,7 @@ ON CONFLICT (job_key) DO NOTHING
 
 
 def jobs_of(entries: Iterable[Entry]) -> list[Job]:
-    return [job for entry in entries if isinstance(entry, Applied) for job in jobs_for(entry.before, entry.after)]
+    return [job for entry in transitions(entries) for job in jobs_for(entry.before, entry.after)]
 
 
 def write(jobs: Iterable[Job]) -> Write:

@@ -9,7 +9,6 @@ from typing import Final, TypeAlias
 from gengui_stream.domain.generation import TERMINAL, Generation, Status
 from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
-from schemas.events import GenerationDispatched, GenerationFailed
 
 Key: TypeAlias = tuple[str, str, datetime, str]
 """Provider, model, minute, and one of MEASURES."""
@@ -53,10 +52,10 @@ def count(entries: Iterable[Entry]) -> Counter[Key]:
 def _measure(entry: Applied) -> str | None:
     if entry.before is None or entry.before.status in TERMINAL:
         return None
-    match entry.event:
-        case GenerationDispatched():
+    match entry.event.type:
+        case "generation.dispatched":
             return "dispatched"
-        case GenerationFailed():
+        case "generation.failed":
             return "failed"
         case _:
             return entry.after.status.value if entry.after.status in TERMINAL else None

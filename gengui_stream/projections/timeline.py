@@ -55,8 +55,8 @@ def _event_row(record: Record, partition: int, event: Event, state: Generation |
         None if ignored is Ignored.IMPLAUSIBLE_TIME else event.occurred_at,
         appended_at(record),
         state.version if state else None,
-        state.status.value if state else None,
-        ignored.value if ignored else None,
+        state.status if state else None,
+        ignored,
         (record.value or b"").decode(),
     )
 
@@ -66,11 +66,11 @@ def _unknown_row(
 ) -> Row | None:
     if unknown.generation_id is None:
         return None
-    owner, version, status = (state.owner_id, state.version, state.status.value) if state else (None, None, None)
+    owner, version, status = (state.owner_id, state.version, state.status) if state else (None, None, None)
     text = (record.value or b"").decode()
     moment = appended_at(record)
     key = (unknown.generation_id, partition, record.offset, owner)
-    return (*key, None, unknown.type, None, None, moment, version, status, reason.value, text)
+    return (*key, None, unknown.type, None, None, moment, version, status, reason, text)
 
 
 def write(rows: list[Row]) -> Write:

@@ -14,7 +14,7 @@ from gengui_stream.projections import (
     timeline,
 )
 from gengui_stream.projections.bulk import Write, execute_writes
-from gengui_stream.projections.folding import Entry
+from gengui_stream.projections.folding import Entry, transitions
 
 
 async def write_read_models(
@@ -26,13 +26,14 @@ async def write_read_models(
 
 def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]) -> list[Write]:
     """Each to a table of its own; those without rows are left out."""
-    minutes = provider_statistics.rows_of(provider_statistics.count(entries), partition)
-    latencies = provider_statistics.latency_rows_of(provider_statistics.count_latencies(entries), partition)
+    moved = transitions(entries)
+    minutes = provider_statistics.rows_of(provider_statistics.count(moved), partition)
+    latencies = provider_statistics.latency_rows_of(provider_statistics.count_latencies(moved), partition)
     writes = (
-        generation_requests.write(generation_requests.rows_of(entries)),
+        generation_requests.write(generation_requests.rows_of(moved)),
         generation_states.write(generation_states.rows_of(entries, partition)),
         timeline.write(timeline.rows_of(entries, partition)),
-        daily_counts.write(daily_counts.rows_of(daily_counts.count(entries), partition)),
+        daily_counts.write(daily_counts.rows_of(daily_counts.count(moved), partition)),
         provider_statistics.write(minutes),
         provider_statistics.write_latencies(latencies),
         dead_letters.write(dead_letters.rows_of(entries, topic, partition)),

@@ -12,9 +12,10 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
 
+from agents.batches import RawRecord
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.log.connection import connection
-from gengui_stream.log.reader import Record
+from gengui_stream.projections.folding import Record
 from gengui_stream.settings import Settings
 
 POLL_S: Final = 1.0
@@ -108,7 +109,11 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def _fetch(self, partitions: set[TP]) -> tuple[int, Mapping[TopicPartition, Sequence[Record]]]:
         records = await self._fetch_records(self._ensure_consumer(), partitions, timeout=POLL_S)
-        return self._epoch, {TopicPartition(*tp): chunk for tp, chunk in records.items()}
+        return self._epoch, {TopicPartition(*tp): self._light(tp, chunk) for tp, chunk in records.items()}
+
+    def _light(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
+        """Those of the log without what the fold does not read; those of changelogs as faust wants them."""
+        return [RawRecord.of(record) for record in records] if tp.topic == self.settings.events_topic else records
 
     async def seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
         await self.call_thread(self._seek_to, offsets, epoch)

@@ -17,6 +17,7 @@ from agents.project_events import add_project_events, announcing
 from agents.running import run_app
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.metrics import new_metrics, serve_metrics
+from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projections.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
@@ -24,7 +25,7 @@ from gengui_stream.redis_io.hint_outbox import opened_outbox
 from gengui_stream.redis_io.hints import HintPublisher
 from gengui_stream.settings import Settings
 
-COLLECT_AFTER: Final = 100_000
+COLLECT_AFTER: Final = 500_000
 """Objects made and not freed until the young ones are looked through: more than one batch holds."""
 
 
@@ -34,6 +35,7 @@ async def run_agents(settings: Settings, stop: asyncio.Event) -> None:
     Raises TransientError while a server is not up yet, and whatever ends the app later: FencedError, BugError.
     """
     collect_seldom()
+    arrays_are_lists()
     async with AsyncExitStack() as stack:
         metrics = new_metrics()
         await stack.enter_async_context(serve_metrics(settings, metrics.registry))

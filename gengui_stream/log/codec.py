@@ -34,7 +34,8 @@ LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 CLOCK_SKEW_MAX: Final = timedelta(days=1)
 """How far a producer's clock may be from the log's time of the record before its event is not believed."""
 
-_adapter: Final[TypeAdapter[Event]] = TypeAdapter(AnyEvent)
+_validator: Final = TypeAdapter[Event](AnyEvent).validator
+"""Asked directly: the adapter in front of it costs a tenth of decoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def decode(key: bytes | None, value: bytes | None) -> Decoded:
     if len(value) > VALUE_MAX_BYTES:
         return Undecodable("too_large", f"{len(value)} bytes; the limit is {VALUE_MAX_BYTES}", _key_id(key))
     try:
-        event = _adapter.validate_json(value)
+        event: Event = _validator.validate_json(value)
     except ValidationError as error:
         return _explain(value, error, _key_id(key))
     return event if _key_id(key) == event.generation_id else _bad_key(key)

@@ -20,7 +20,13 @@ class Write:
     rows: Sequence[tuple[object, ...]]
 
     def arguments(self) -> list[list[object]]:
-        return list(map(list, zip(*self.rows, strict=True)))
+        """A column without a single value goes as an empty array, which `unnest` fills up with nulls: most columns of
+        most batches are such, and the client pays for each element it is given."""
+        return [_without_nulls(list(column)) for column in zip(*self.rows, strict=True)]
+
+
+def _without_nulls(column: list[object]) -> list[object]:
+    return column if any(value is not None for value in column) else []
 
 
 async def execute_writes(connection: Connection, writes: Sequence[Write]) -> None:

@@ -6,6 +6,7 @@ Every record becomes exactly one entry: applied, inert (ignored with a reason) o
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol, TypeAlias, assert_never
 from uuid import UUID
 
@@ -141,5 +142,10 @@ _LATEST_MS: Final = 4_102_444_800_000  # the year 2100
 
 def appended_at(record: Record) -> datetime:
     """The log's time of the record, held within what PostgreSQL and people take for a date."""
-    milliseconds = min(max(record.timestamp or 0, 0), _LATEST_MS)
+    return _moment(min(max(record.timestamp or 0, 0), _LATEST_MS))
+
+
+@lru_cache(1_024)
+def _moment(milliseconds: int) -> datetime:
+    """Of many records that are read at once, many were appended in the same millisecond."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

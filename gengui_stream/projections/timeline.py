@@ -30,17 +30,17 @@ def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
 
 
 def _row(entry: Entry, partition: int) -> Row | None:
-    match entry:
-        case Applied(record, event, _, after):
-            return _event_row(record, partition, event, after, None)
-        case Inert(record, event, state, reason):
-            if isinstance(event, UnknownType):
-                return _unknown_row(record, partition, event, state, reason)
-            return _event_row(record, partition, event, state, reason)
-        case Dead():
-            return None
-        case _:
-            assert_never(entry)
+    if isinstance(entry, Applied):  # most are: unpacked, since reading a field by its name costs more
+        record, event, _, after = entry
+        return _event_row(record, partition, event, after, None)
+    if isinstance(entry, Inert):
+        record, read, state, reason = entry
+        if isinstance(read, UnknownType):
+            return _unknown_row(record, partition, read, state, reason)
+        return _event_row(record, partition, read, state, reason)
+    if isinstance(entry, Dead):
+        return None
+    assert_never(entry)
 
 
 def _event_row(record: Record, partition: int, event: Event, state: Generation | None, ignored: Ignored | None) -> Row:

@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 
 from gengui_stream.domain.generation import Generation
 from gengui_stream.domain.identifiers import uuid7
-from gengui_stream.projections import daily_counts, provider_statistics
-from gengui_stream.projections.folding import Applied, Dead, Entry, Inert, Tally, decode_records, fold_records
+from gengui_stream.domain.reactions import jobs_for
+from gengui_stream.projections import daily_counts, generation_requests, job_rows, provider_statistics
+from gengui_stream.projections.folding import (
+    Applied,
+    Dead,
+    Entry,
+    Inert,
+    Tally,
+    decode_records,
+    fold_records,
+    transitions,
+)
 from schemas.events import Event, GenerationRequested
 from tests.events import GENERATION, histories, record_of
 
@@ -54,6 +64,18 @@ def test_days(log: list[Event]) -> None:
         if before is not None and before.status != after.status and after.status.value in ENDINGS:
             expected[after.owner_id, event.occurred_at.date(), after.status.value] += 1
     assert daily_counts.count(fold(log)) == expected
+
+
+@given(LOGS)
+def test_all_that_is_counted_and_done_follows_from_transitions(log: list[Event]) -> None:
+    entries = fold(log)
+    moved = transitions(entries)
+    assert daily_counts.count(moved) == daily_counts.count(entries)
+    assert provider_statistics.count(moved) == provider_statistics.count(entries)
+    assert provider_statistics.count_latencies(moved) == provider_statistics.count_latencies(entries)
+    assert generation_requests.rows_of(moved) == generation_requests.rows_of(entries)
+    applied = [entry for entry in entries if isinstance(entry, Applied)]
+    assert job_rows.jobs_of(entries) == [job for entry in applied for job in jobs_for(entry.before, entry.after)]
 
 
 @given(LOGS)

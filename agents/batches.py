@@ -27,10 +27,6 @@ class RawRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
 
-    @classmethod
-    def of(cls, record: Record) -> "RawRecord":
-        return cls(record.offset, record.timestamp, record.key, record.value)
-
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:

@@ -113,7 +113,9 @@ class BatchThread(AIOKafkaConsumerThread):
 
     def _light(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
         """Those of the log without what the fold does not read; those of changelogs as faust wants them."""
-        return [RawRecord.of(record) for record in records] if tp.topic == self.settings.events_topic else records
+        if tp.topic != self.settings.events_topic:
+            return records
+        return [RawRecord(record.offset, record.timestamp, record.key, record.value) for record in records]
 
     async def seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
         await self.call_thread(self._seek_to, offsets, epoch)

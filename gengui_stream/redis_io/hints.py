@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -39,8 +39,7 @@ _ALL_CHANNEL: Final = "gengui:everybody"
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """A generation of this owner changed at this position of the log."""
 
     owner_id: UUID
@@ -53,6 +52,7 @@ Notice: TypeAlias = tuple[str, Hint | None]
 """A channel and what was said there; `None`: look for yourself."""
 
 
+@lru_cache(1_024)
 def owner_channel(owner_id: UUID) -> str:
     return f"{_OWNER_PREFIX}{owner_id}"
 

@@ -1,6 +1,5 @@
 """Columns of rows as arrays: what goes to PostgreSQL comes back, at the lower price too."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -20,12 +19,11 @@ RETURNED = "SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[]
 
 
 @pytest.fixture
-def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the agents, until the test is over."""
     for name in ASKED:
         monkeypatch.setitem(vars(protocol), name, vars(protocol)[name])  # fails where asyncpg has no such name any more
     arrays_are_lists()
-    yield
 
 
 async def test_rows_come_back(pool: Pool) -> None:

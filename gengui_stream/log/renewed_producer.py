@@ -20,7 +20,7 @@ from gengui_stream.log.producer_ids import ask_for_producer_ids_anew, distrust_r
 from gengui_stream.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
-LINGER_MS: Final = 1
+LINGER_MS: Final = 0
 """Long enough for concurrent appends to share a request, short beside a commit."""
 
 CLOSE_S: Final = 5.0

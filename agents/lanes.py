@@ -1,7 +1,8 @@
-"""One lane a partition: its batches one after the other, different partitions side by side.
+"""One lane a partition: its records in their order; and a few transactions at a time, each of all lanes that wait.
 
-So one partition's fold runs while PostgreSQL commits another's, which is most of the throughput on few cores; and
-records that arrive while a lane is busy go into one transaction together.
+So one transaction is folded while PostgreSQL commits another, which is most of the throughput on few cores; and what
+arrives meanwhile, of whichever partition, goes into the next one together: a transaction of few records costs about as
+much as one of a hundred.
 """
 
 import asyncio
@@ -21,22 +22,25 @@ from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.projections.folding import Record
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 
+AT_ONCE: Final = 2
+"""Transactions under way: one to be folded, one to be committed. More would each be of fewer records."""
+
 Committed = Callable[[ProjectedBatch, float], None]
-"""Told of every committed batch, and of the seconds it took."""
+"""Told of every partition's committed batch, and of the seconds it took."""
 
 _log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """`stale`: a rebalance came since; what waits is dropped, for its next owner reads it again."""
+    """`working`: what is in a transaction. `stale`: a rebalance came since; what waits is dropped, for its next owner
+    reads it again."""
 
     partition: int
     done: int
     waiting: deque[Record] = field(default_factory=deque)
     working: Sequence[Record] = ()
     room: asyncio.Event = field(default_factory=asyncio.Event)
-    busy: bool = False
     stale: bool = False
     moved: float = field(default_factory=time.monotonic)
 
@@ -45,11 +49,16 @@ class _Lane:
         self.waiting.clear()
         self.room.set()
 
-    def take(self, most: int) -> Sequence[Record]:
+    @property
+    def ready(self) -> bool:
+        return bool(self.waiting) and not self.working
+
+    def take(self, most: int) -> int:
+        """How many records go into a transaction now."""
         self.working = tuple(itertools.islice(self.waiting, most))
         for _ in self.working:
             self.waiting.popleft()
-        return self.working
+        return len(self.working)
 
 
 class Lanes:
@@ -63,6 +72,7 @@ class Lanes:
         self._stop = stop
         self._lanes: dict[int, _Lane] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._at_work = 0
         self._group: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
@@ -112,43 +122,65 @@ class Lanes:
         if lane is None or lane.stale or batch.epoch != self.epoch:
             return
         lane.waiting.extend(batch.records)
-        if not lane.busy:
-            self._start(lane)
+        if lane.ready and self._at_work < AT_ONCE:
+            self._start()
         if len(lane.waiting) > self._batch_max:
             lane.room.clear()
             await lane.room.wait()
 
-    def _start(self, lane: _Lane) -> None:
+    def _start(self) -> None:
         if self._group is None:
             raise BugError("lanes are given a batch before they are open")
-        lane.busy = True
-        task = self._group.create_task(self._run(lane), name=f"lane-{lane.partition}")
+        self._at_work += 1
+        task = self._group.create_task(self._run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _run(self, lane: _Lane) -> None:
-        while records := lane.take(self._batch_max):
+    async def _run(self) -> None:
+        while taken := self._take():
+            await self._project(taken)
+            for lane in taken:
+                lane.working = ()
+        self._at_work -= 1
+
+    def _take(self) -> Sequence[_Lane]:
+        """Lanes with as many records as go into one transaction; who has waited longest comes first."""
+        taken: list[_Lane] = []
+        left = self._batch_max
+        for lane in sorted((lane for lane in self._lanes.values() if lane.ready), key=lambda lane: lane.moved):
+            if left <= 0:
+                break
+            left -= lane.take(left)
+            taken.append(lane)
             if len(lane.waiting) <= self._batch_max:
                 lane.room.set()
-            await self._project(lane, records)
-        lane.busy = False
+        return taken
 
-    async def _project(self, lane: _Lane, records: Sequence[Record]) -> None:
+    async def _project(self, taken: Sequence[_Lane]) -> None:
         began = time.monotonic()
         try:
-            batch = await persist(lambda: self._attempt(lane, records), self._stop, what="project")
+            batches = await persist(lambda: self._attempt(taken), self._stop, what="project")
         except Stopped:
-            lane.drop()
+            self.release()
             return
         except FencedError:
-            if not lane.stale:
+            if not any(lane.stale for lane in taken):
                 raise
-            batch = None
+            batches = ()
+        seconds = time.monotonic() - began
+        for lane, batch in itertools.zip_longest(taken, batches):
+            self._settle(lane, batch, seconds)
+
+    async def _attempt(self, taken: Sequence[_Lane]) -> Sequence[ProjectedBatch]:
+        """Nothing for lanes that have become stale, as all do together."""
+        if any(lane.stale for lane in taken):
+            return ()
+        return await self._projector.project_all({lane.partition: lane.working for lane in taken})
+
+    def _settle(self, lane: _Lane, batch: ProjectedBatch | None, seconds: float) -> None:
         if batch is None:
-            _log.info("batch_dropped", partition=lane.partition, offset=records[0].offset, records=len(records))
+            first = lane.working[0].offset
+            _log.info("batch_dropped", partition=lane.partition, offset=first, records=len(lane.working))
             return
         lane.done, lane.moved = batch.next_offset, time.monotonic()
-        self._committed(batch, time.monotonic() - began)
-
-    async def _attempt(self, lane: _Lane, records: Sequence[Record]) -> ProjectedBatch | None:
-        return None if lane.stale else await self._projector.project(lane.partition, records)
+        self._committed(batch, seconds)

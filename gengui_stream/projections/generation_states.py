@@ -1,6 +1,6 @@
 """Where each generation stands: one narrow, often updated row, and its way back into the fold's state."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -48,6 +48,13 @@ WHERE s.generation_id = ANY($1::uuid[]) AND ($2::int IS NULL OR s.partition = $2
 """
 
 
+SELECT_OWN: Final = """
+SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
+FROM unnest($1::smallint[], $2::uuid[]) AS wanted (partition, generation_id)
+JOIN generation_states s USING (partition, generation_id) JOIN generation_requests r USING (generation_id)
+"""
+
+
 def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
     """One row a generation: as the last applied event left it, whatever happened in between."""
     latest = {entry.after.generation_id: entry for entry in entries if isinstance(entry, Applied)}
@@ -90,6 +97,15 @@ async def load(
     an event that a foreign producer put on another partition must not depend on which of the two is faster."""
     rows = await pool.fetch(SELECT, list(generation_ids), partition)
     return {row["generation_id"]: _state(row) for row in rows}
+
+
+async def load_own(pool: Pool, wanted: Mapping[int, Collection[UUID]]) -> dict[int, dict[UUID, Generation]]:
+    """The same for several partitions at once: by partition, each with its own generations only."""
+    pairs = [(partition, generation_id) for partition, ids in wanted.items() for generation_id in ids]
+    found: dict[int, dict[UUID, Generation]] = {partition: {} for partition in wanted}
+    for row in await pool.fetch(SELECT_OWN, *map(list, zip(*pairs, strict=True))) if pairs else ():
+        found[row["partition"]][row["generation_id"]] = _state(row)
+    return found
 
 
 def _state(row: asyncpg.Record) -> Generation:

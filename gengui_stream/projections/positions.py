@@ -22,13 +22,17 @@ RETURNING next_offset, owner_epoch
 """
 
 ADVANCE: Final = """
-UPDATE projection_positions SET next_offset = $6, applied = applied + $7, ignored = ignored + $8,
-    dead_lettered = dead_lettered + $9, updated_at = now()
-WHERE projection = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND owner_epoch = $5
+UPDATE projection_positions AS p SET next_offset = moved.next_offset, applied = p.applied + moved.applied,
+    ignored = p.ignored + moved.ignored, dead_lettered = p.dead_lettered + moved.dead_lettered, updated_at = now()
+FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+    AS moved (partition, expected, epoch, next_offset, applied, ignored, dead_lettered)
+WHERE p.projection = $1 AND p.topic = $2 AND p.partition = moved.partition
+    AND p.next_offset = moved.expected AND p.owner_epoch = moved.epoch
+RETURNING 1
 """
 
-ADVANCED: Final = "SELECT 1 / count(*) FROM part_0"
-"""Fails, and everything beside it in its statement with it, when the advance before it found no row."""
+ADVANCED: Final = "SELECT 1 / (count(*) = $1::bigint)::int FROM part_0"
+"""Fails, and everything beside it in its statement with it, when the advance before it did not find all its rows."""
 
 SELECT_ONE: Final = """
 SELECT next_offset, owner_epoch FROM projection_positions WHERE projection = $1 AND topic = $2 AND partition = $3
@@ -47,6 +51,15 @@ class Claim:
     partition: int
     next_offset: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition's step to `next_offset`, over the records that the tally counts."""
+
+    claim: Claim
+    next_offset: int
+    tally: Tally
 
 
 async def claim(pool: Pool, topic: str, partitions: Collection[int]) -> dict[int, Claim]:
@@ -68,31 +81,30 @@ async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
     return Claim(held.partition, row["next_offset"], held.epoch)
 
 
-async def commit(
-    connection: Connection, topic: str, held: Claim, next_offset: int, tally: Tally, *, writes: Sequence[Write]
-) -> None:
-    """Moves the position and writes, in one statement, which is a transaction by itself: a process that is paused
-    holds nothing, and round trips are most of what a small batch costs. Raises FencedError when the claim is no longer
-    good."""
-    arguments = [_arguments(topic, held, next_offset, tally), *(write.arguments() for write in writes), ()]
-    statements = (f"{ADVANCE} RETURNING 1", *(write.statement for write in writes), ADVANCED)
+async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, writes: Sequence[Write]) -> None:
+    """Moves the positions and writes, in one statement, which is a transaction by itself: a process that is paused
+    holds nothing, and round trips are most of what a small batch costs. Raises FencedError, and does nothing, when one
+    of the claims is no longer good."""
+    arguments = [_arguments(topic, moves), *(write.arguments() for write in writes), (len(moves),)]
+    statements = (ADVANCE, *(write.statement for write in writes), ADVANCED)
     statement = joined(statements, tuple(map(len, arguments)))
     try:
         await connection.execute(statement, *(each for own in arguments for each in own))
     except asyncpg.DivisionByZeroError as error:
-        raise _fenced(topic, held) from error
+        raise _fenced(topic, moves) from error
 
 
-async def advance(connection: Connection, topic: str, held: Claim, next_offset: int, tally: Tally) -> None:
-    """Moves the position inside the caller's transaction. Raises FencedError when the claim is no longer good."""
-    if await connection.execute(ADVANCE, *_arguments(topic, held, next_offset, tally)) != "UPDATE 1":
-        raise _fenced(topic, held)
+def _arguments(topic: str, moves: Sequence[Move]) -> tuple[object, ...]:
+    columns = zip(*(_columns(move) for move in moves), strict=True)
+    return PROJECTION, topic, *map(list, columns)
 
 
-def _arguments(topic: str, held: Claim, next_offset: int, tally: Tally) -> tuple[object, ...]:
+def _columns(move: Move) -> tuple[int, ...]:
+    claim, tally = move.claim, move.tally
     counts = (tally.applied, tally.ignored, tally.dead_lettered)
-    return PROJECTION, topic, held.partition, held.next_offset, held.epoch, next_offset, *counts
+    return claim.partition, claim.next_offset, claim.epoch, move.next_offset, *counts
 
 
-def _fenced(topic: str, held: Claim) -> FencedError:
-    return FencedError(f"partition {held.partition} of {topic} is not at {held.next_offset} under our epoch")
+def _fenced(topic: str, moves: Sequence[Move]) -> FencedError:
+    expected = ", ".join(f"{move.claim.partition} at {move.claim.next_offset}" for move in moves)
+    return FencedError(f"partitions of {topic} are not where they were left under our epoch: {expected}")

@@ -1,9 +1,12 @@
-"""From records to read models: decode, fold, and one transaction a partition batch (laws 2, 3 and 4)."""
+"""From records to read models: decode, fold, and one transaction a batch (laws 2, 3 and 4).
+
+A batch is of one partition, or of several that have something waiting: what a transaction costs, here and in
+PostgreSQL, hardly depends on how much is in it. Each partition's position is compared and set for itself.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -26,10 +29,18 @@ from gengui_stream.projections.folding import (
     fold_records,
     generation_ids,
 )
-from gengui_stream.projections.writing import writes_of
+from gengui_stream.projections.owned_partition import OwnedPartition
+from gengui_stream.projections.writing import together, writes_of
 
-CACHED_STATES: Final = 50_000
-"""A partition's states kept in memory: about 1 KiB each. The owner alone changes them, so they are never stale."""
+REFUSALS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.CardinalityViolationError,
+    ValueError,
+    UnicodeError,
+)
+"""PostgreSQL, or asyncpg before it, takes a value of the batch neither now nor later. CardinalityViolationError: two
+partitions speak of one generation, as a foreign producer may make them."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,14 +56,20 @@ class ProjectedBatch:
     tally: Tally = field(default_factory=Tally)
 
 
-@dataclass(slots=True)
-class _Partition:
-    """What the owner of a partition remembers of it. `certain`: whether the last commit's outcome is known."""
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """Records of a partition that are not committed yet, and what its owner will remember once they are."""
 
-    claim: positions.Claim
+    held: OwnedPartition
+    batch: ProjectedBatch
+    states: dict[UUID, Generation]
     parked: set[UUID]
-    states: dict[UUID, Generation] = field(default_factory=dict)
-    certain: bool = True
+
+    def move(self) -> positions.Move:
+        return positions.Move(self.held.claim, self.batch.next_offset, self.batch.tally)
+
+
+_Work: TypeAlias = Sequence[tuple[OwnedPartition, Sequence[Record]]]
 
 
 class Projector:
@@ -63,7 +80,7 @@ class Projector:
         self._pool = pool
         self._topic = topic
         self._react = react
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, OwnedPartition] = {}
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Takes the partitions over and forgets all others; returns the next offset to read of each.
@@ -73,78 +90,102 @@ class Projector:
         claims = await positions.claim(self._pool, self._topic, partitions)
         with transient_errors():
             held = {
-                partition: _Partition(claim, await dead_letters.parked_generations(self._pool, self._topic, partition))
+                partition: OwnedPartition(
+                    claim, await dead_letters.parked_generations(self._pool, self._topic, partition)
+                )
                 for partition, claim in claims.items()
             }
         self._partitions = held
         return {partition: claim.next_offset for partition, claim in claims.items()}
 
     async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
-        """Folds the records into the read models, exactly once, in one transaction.
+        """`project_all` of one partition."""
+        return (await self.project_all({partition: records}))[0]
+
+    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
+        """Folds the records of these partitions into the read models, exactly once, in one transaction. Answers in
+        the order of `batches`.
 
         Records before the position were projected already and are left out. Raises FencedError when another owner
-        has the partition, BugError when records are missing before these, and TransientError when PostgreSQL is
-        away: the same call may be made again, whether or not the commit had gone through.
+        has one of the partitions, BugError when records are missing before these, and TransientError when PostgreSQL
+        is away: the same call may be made again, whether or not the commit had gone through.
         """
+        work = [await self._fresh(partition, records) for partition, records in batches.items()]
+        done = {batch.partition: batch for batch in await self._project_or_isolate([each for each in work if each[1]])}
+        claims = (held.claim for held, _ in work)
+        return [done.get(claim.partition) or ProjectedBatch(claim.partition, claim.next_offset) for claim in claims]
+
+    async def _fresh(self, partition: int, records: Sequence[Record]) -> tuple[OwnedPartition, Sequence[Record]]:
         held = await self._held(partition)
         fresh = [record for record in records if record.offset >= held.claim.next_offset]
-        if not fresh:
-            return ProjectedBatch(partition, held.claim.next_offset)
-        _check_no_gap(partition, held.claim.next_offset, fresh)
-        try:
-            return await self._project(held, fresh)
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, UnicodeError) as error:
-            return await self._isolate(held, fresh, error)
+        if fresh:
+            _check_no_gap(partition, held.claim.next_offset, fresh)
+        return held, fresh
 
-    async def _held(self, partition: int) -> _Partition:
+    async def _held(self, partition: int) -> OwnedPartition:
         held = self._partitions.get(partition)
         if held is None:
             raise FencedError(f"partition {partition} of {self._topic} is not claimed")
         if not held.certain:
-            held.claim = await positions.refresh(self._pool, self._topic, held.claim)
-            held.states.clear()
-            held.certain = True
+            held.restart(await positions.refresh(self._pool, self._topic, held.claim))
         return held
 
-    async def _project(self, held: _Partition, records: Sequence[Record]) -> ProjectedBatch:
-        decoded = decode_records(records)
-        states = await self._states(held, generation_ids(decoded))
-        parked = set(held.parked)
-        entries = fold_records(decoded, states, parked)
-        return await self._commit(held, records, entries, states, parked)
+    async def _project_or_isolate(self, work: _Work) -> Sequence[ProjectedBatch]:
+        if not work:
+            return ()
+        try:
+            return await self._project(work)
+        except REFUSALS as error:
+            if len(work) == 1:
+                return [await self._isolate(*work[0], error)]
+            _log.warning("batches_refused", partitions=[held.claim.partition for held, _ in work], error=repr(error))
+            return [await self.project(held.claim.partition, records) for held, records in work]
 
-    async def _states(self, held: _Partition, needed: set[UUID]) -> dict[UUID, Generation]:
-        """The known states of these generations: a copy, so that a failed batch leaves no trace."""
-        states = {gid: state for gid in needed if (state := held.states.get(gid)) is not None}
-        missing = needed.difference(states)
+    async def _project(self, work: _Work) -> Sequence[ProjectedBatch]:
+        decoded = [decode_records(records) for _, records in work]
+        wanted = [(held, generation_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
+        folded: list[_Folded] = []
+        for (held, _), each, states in zip(work, decoded, await self._states(wanted), strict=True):
+            parked = set(held.parked)
+            folded.append(self._folded(held, fold_records(each, states, parked), states, parked))
+        return await self._commit(folded)
+
+    async def _states(self, wanted: Sequence[tuple[OwnedPartition, set[UUID]]]) -> Sequence[dict[UUID, Generation]]:
+        """The states of these generations, remembered or loaded."""
+        known = [held.known(ids) for held, ids in wanted]
+        missing = {
+            held.claim.partition: lacking
+            for (held, ids), states in zip(wanted, known, strict=True)
+            if (lacking := ids.difference(states))
+        }
         if missing:
             with transient_errors():
-                states.update(await generation_states.load(self._pool, missing, partition=held.claim.partition))
-        return states
+                loaded = await generation_states.load_own(self._pool, missing)
+            for (held, _), states in zip(wanted, known, strict=True):
+                states.update(loaded.get(held.claim.partition, {}))
+        return known
 
-    async def _commit(
-        self,
-        held: _Partition,
-        records: Sequence[Record],
-        entries: list[Entry],
-        states: dict[UUID, Generation],
-        parked: set[UUID],
-    ) -> ProjectedBatch:
-        tally = Tally().count(entries)
+    def _folded(
+        self, held: OwnedPartition, entries: list[Entry], states: dict[UUID, Generation], parked: set[UUID]
+    ) -> _Folded:
         jobs = job_rows.jobs_of(entries) if self._react else []
-        partition, next_offset = held.claim.partition, records[-1].offset + 1
-        writes = writes_of(self._topic, partition, entries, jobs)
-        held.certain = False
+        next_offset = entries[-1].record.offset + 1
+        batch = ProjectedBatch(held.claim.partition, next_offset, entries, jobs, Tally().count(entries))
+        return _Folded(held, batch, states, parked)
+
+    async def _commit(self, folded: Sequence[_Folded]) -> Sequence[ProjectedBatch]:
+        batches = [each.batch for each in folded]
+        writes = together([writes_of(self._topic, batch.partition, batch.entries, batch.jobs) for batch in batches])
+        for each in folded:
+            each.held.doubt()
         with transient_errors():
             async with self._pool.acquire() as connection:
-                await positions.commit(connection, self._topic, held.claim, next_offset, tally, writes=writes)
-        held.claim = positions.Claim(partition, next_offset, held.claim.epoch)
-        held.certain = True
-        held.parked = parked
-        _remember(held.states, states)
-        return ProjectedBatch(partition, next_offset, entries, jobs, tally)
+                await positions.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
+        for each in folded:
+            each.held.advance(each.batch.next_offset, each.states, each.parked)
+        return batches
 
-    async def _isolate(self, held: _Partition, records: Sequence[Record], error: Exception) -> ProjectedBatch:
+    async def _isolate(self, held: OwnedPartition, records: Sequence[Record], error: Exception) -> ProjectedBatch:
         """PostgreSQL refuses a value of the batch: commit record by record, so that only its own is lost to it."""
         partition = held.claim.partition
         _log.warning("batch_refused", partition=partition, records=len(records), error=repr(error))
@@ -156,16 +197,16 @@ class Projector:
                 done.append(await self._project_alone(held, record))
         return _joined(partition, done)
 
-    async def _project_alone(self, held: _Partition, record: Record) -> ProjectedBatch:
+    async def _project_alone(self, held: OwnedPartition, record: Record) -> ProjectedBatch:
         try:
-            return await self._project(held, [record])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, UnicodeError) as error:
+            return (await self._project([(held, [record])]))[0]
+        except REFUSALS as error:
             held = await self._held(held.claim.partition)
             generation_id = decode(record.key, record.value).generation_id
             _log.error("record_refused", partition=held.claim.partition, offset=record.offset, error=repr(error))
             dead = Dead(record, generation_id, "refused_by_database", f"{type(error).__name__}: {error}"[:500])
             parked = held.parked if generation_id is None else held.parked | {generation_id}
-            return await self._commit(held, [record], [dead], {}, parked)
+            return (await self._commit([self._folded(held, [dead], {}, parked)]))[0]
 
 
 def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> None:
@@ -176,14 +217,6 @@ def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> N
             f"partition {partition}: expected offsets {expected} to {last}, but {len(records)} records begin at "
             f"{records[0].offset}: part of the log is gone. Restore it from its archive, or rebuild the projections."
         )
-
-
-def _remember(cache: dict[UUID, Generation], states: Mapping[UUID, Generation]) -> None:
-    for generation_id, state in states.items():
-        cache.pop(generation_id, None)
-        cache[generation_id] = state
-    for oldest in list(islice(cache, max(0, len(cache) - CACHED_STATES))):
-        del cache[oldest]
 
 
 def _joined(partition: int, batches: Sequence[ProjectedBatch]) -> ProjectedBatch:

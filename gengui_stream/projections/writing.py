@@ -24,12 +24,12 @@ async def write_read_models(
     await execute_writes(connection, writes_of(topic, partition, entries, jobs))
 
 
-def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]) -> list[Write]:
-    """Each to a table of its own; those without rows are left out."""
+def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]) -> tuple[Write, ...]:
+    """Each to a table of its own, always in the same order, also where there are no rows."""
     moved = transitions(entries)
     minutes = provider_statistics.rows_of(provider_statistics.count(moved), partition)
     latencies = provider_statistics.latency_rows_of(provider_statistics.count_latencies(moved), partition)
-    writes = (
+    return (
         generation_requests.write(generation_requests.rows_of(moved)),
         generation_states.write(generation_states.rows_of(entries, partition)),
         timeline.write(timeline.rows_of(entries, partition)),
@@ -39,4 +39,11 @@ def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequen
         dead_letters.write(dead_letters.rows_of(entries, topic, partition)),
         job_rows.write(jobs),
     )
-    return [write for write in writes if write.rows]
+
+
+def together(batches: Sequence[Sequence[Write]]) -> list[Write]:
+    """What several batches write, table by table; tables without rows are left out."""
+    tables = [
+        Write(parts[0].statement, [row for part in parts for row in part.rows]) for parts in zip(*batches, strict=True)
+    ]
+    return [table for table in tables if table.rows]

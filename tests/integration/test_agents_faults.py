@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -33,10 +33,10 @@ EVENTS = 40
 class Failing(Projector):
     """Meets a batch that it cannot project, and says so in the worst way."""
 
-    async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
-        if records[-1].offset >= 5:
+    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
+        if any(records[-1].offset >= 5 for records in batches.values()):
             raise RuntimeError("a bug in our code")
-        return await super().project(partition, records)
+        return await super().project_all(batches)
 
 
 class Stuttering(Projector):
@@ -44,13 +44,13 @@ class Stuttering(Projector):
 
     failures = 0
 
-    async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
+    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
         if self.failures < 5:
             self.failures += 1
             if self.failures % 2:
-                await super().project(partition, records)
+                await super().project_all(batches)
             raise TransientError("away")
-        return await super().project(partition, records)
+        return await super().project_all(batches)
 
 
 class Stuck(Projector):
@@ -61,10 +61,10 @@ class Stuck(Projector):
         self.entered = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
+    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
         self.entered.set()
         await self.go_on.wait()
-        return await super().project(partition, records)
+        return await super().project_all(batches)
 
 
 async def append(event_log: EventLog, number: int = EVENTS) -> None:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections import daily_counts, positions, projector
+from gengui_stream.projections import daily_counts, owned_partition, positions
 from gengui_stream.projections.folding import PARKED, Applied, Dead, Inert, Tally
 from gengui_stream.projections.projector import Projector
 from schemas.events import Event
@@ -60,7 +60,7 @@ async def test_records_that_come_again_are_left_out(emptied: Pool) -> None:
 async def test_nothing_is_forgotten_that_a_later_event_needs(emptied: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     records = three_generations()
     expected = await plainly(emptied, records)
-    monkeypatch.setattr(projector, "CACHED_STATES", 1)
+    monkeypatch.setattr(owned_partition, "CACHED_STATES", 1)
     forgetful = await a_projector(emptied)
     for start in range(0, len(records), 4):
         await forgetful.project(0, records[start : start + 4])
@@ -120,8 +120,8 @@ async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None
     held = (await positions.claim(emptied, TOPIC, [0]))[0]
 
     async def advance() -> None:
-        async with emptied.acquire() as connection, connection.transaction():
-            await positions.advance(connection, TOPIC, held, 5, Tally(applied=5))
+        async with emptied.acquire() as connection:
+            await positions.commit(connection, TOPIC, [positions.Move(held, 5, Tally(applied=5))], writes=())
 
     outcomes = await asyncio.gather(*(advance() for _ in range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
@@ -135,7 +135,7 @@ async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) ->
         counts = Counter({(UUID(int=owner), date(2026, 6, 1), "requested"): 1})
         writes = [daily_counts.write(daily_counts.rows_of(counts, 0))]
         async with emptied.acquire() as connection:
-            await positions.commit(connection, TOPIC, held, 1, Tally(applied=1), writes=writes)
+            await positions.commit(connection, TOPIC, [positions.Move(held, 1, Tally(applied=1))], writes=writes)
 
     outcomes = await asyncio.gather(*map(commit, range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]

@@ -30,11 +30,13 @@ class RawRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Consecutive records of one partition. `epoch` tells which assignment of the partition they were fetched under."""
+    """Consecutive records of one partition. `epoch` tells which assignment of the partition they were fetched under.
+    `followed`: more of the same fetch comes right behind."""
 
     epoch: int
     partition: int
     records: Sequence[Record]
+    followed: bool = False
 
 
 class BatchMessage(ConsumerMessage):

@@ -117,20 +117,24 @@ class Lanes:
     # the work
 
     async def give(self, batch: RecordBatch) -> None:
-        """Returns when there is room for more: no more than two transactions' records wait in a lane."""
+        """Returns when there is room for more: no more than two transactions' records wait in a lane. What was fetched
+        together begins together, with the last of it."""
         lane = self._lanes.get(batch.partition)
         if lane is None or lane.stale or batch.epoch != self.epoch:
             return
         lane.waiting.extend(batch.records)
-        if lane.ready and self._at_work < AT_ONCE:
+        full = len(lane.waiting) > self._batch_max
+        if full or not batch.followed:
             self._start()
-        if len(lane.waiting) > self._batch_max:
+        if full:
             lane.room.clear()
             await lane.room.wait()
 
     def _start(self) -> None:
         if self._group is None:
             raise BugError("lanes are given a batch before they are open")
+        if self._at_work == AT_ONCE or not any(lane.ready for lane in self._lanes.values()):
+            return
         self._at_work += 1
         task = self._group.create_task(self._run())
         self._running.add(task)

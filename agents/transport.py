@@ -13,6 +13,7 @@ tests/integration/test_agents_faults.py shows each fault of faust's and that it 
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
 from aiokafka import TopicPartition
@@ -142,7 +143,11 @@ class BatchConsumer(driver.Consumer):
         if epoch != self._epoch:  # fetched before the last seek: those records come again
             return ()
         self._check_ends()
-        return [message for tp, records in fetched.items() for message in self._messages(tp, records)]
+        messages = [message for tp, records in fetched.items() for message in self._messages(tp, records)]
+        for message in messages[:-1]:
+            if isinstance(message, BatchMessage):
+                message.batch = replace(message.batch, followed=True)
+        return messages
 
     async def _until_flowing(self) -> None:
         while not (self.flow_active or self.should_stop):

@@ -38,7 +38,7 @@ async def contents(pool: Pool) -> dict[str, object]:
     rows = "SELECT to_jsonb(t) - 'created_at' FROM {} t"  # of the log alone, not of the time at which it was folded
     held = {table: sorted(map(str, await pool.fetch(rows.format(table)))) for table in TABLES}
     jobs = "SELECT job_key, kind, generation_id, attempt, output_id FROM jobs ORDER BY 1"
-    counts = "SELECT next_offset, applied, ignored, dead_lettered FROM projection_positions"
+    counts = "SELECT next_offset, applied, ignored, dead_lettered FROM projection_positions ORDER BY partition"
     return {**held, "jobs": list(map(tuple, await pool.fetch(jobs))), "at": list(map(tuple, await pool.fetch(counts)))}
 
 

@@ -84,5 +84,6 @@ class Report:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str | bytes) or value is None else str(value)
+    text = repr(value) if isinstance(value, bytes) or value is None else str(value)
+    text = repr(text) if isinstance(value, str) else text  # a status as the database has it, not as an enumeration
     return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"

@@ -186,7 +186,8 @@ class BatchConsumer(driver.Consumer):
         self._expected[tp] = records[-1].offset + 1
 
     async def _deliver(self, message: ConsumerMessage) -> None:
-        self._delivered[message.tp].append(message.offset)
+        if self.transport.positions is None:
+            self._delivered[message.tp].append(message.offset)
         self._acked_index[message.tp].discard(message.offset)
         await self.callback(message)
 

@@ -1,7 +1,5 @@
 """One broker of Apache Kafka (KRaft: its own controller), started from its jars as the embedded servers are."""
 
-import base64
-import uuid
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +16,9 @@ JAVA: Final = (
     *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
+
+CLUSTER: Final = "Z2VuZ3VpLXN0cmVhbS0wMQ"
+"""Sixteen bytes in base64, always the same: one of 64 random ones begins with a dash and is taken for an option."""
 
 PROPERTIES: Final = """\
 process.roles=broker,controller
@@ -68,9 +69,8 @@ class ApacheKafkaServer:
 
     async def _format(self, properties: Path) -> None:
         """KRaft wants its data directory made beforehand, for one cluster."""
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatting = Child("format", self.child.log)
-        formatting.start(_java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", properties))
+        formatting.start(_java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", properties))
         await formatting.ended()
         if formatting.exit_code:
             raise TransientError(f"the data directory could not be made:\n{formatting.log_tail()}")

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
 
@@ -30,12 +31,16 @@ def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
     """Hints are not what these tests are about."""
 
 
-async def run_projector(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> None:
-    """`run_agents` with a projector of the test's."""
+def projector_app(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> faust.App:
+    """`run_agents`'s, with a projector of the test's."""
     lanes = Lanes(projector, _nobody_told, settings.projector_batch_max, stop)
     app = new_app(settings, settings.consumer_group, datadir, partial(sliced, size=settings.projector_batch_max), lanes)
     add_project_events(app, log_topic(app, settings), lanes)
-    await run_app(app, stop, settings.shutdown_grace_s)
+    return app
+
+
+async def run_projector(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> None:
+    await run_app(projector_app(settings, projector, stop, datadir), stop, settings.shutdown_grace_s)
 
 
 @dataclass(frozen=True, slots=True)

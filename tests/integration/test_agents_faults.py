@@ -14,6 +14,7 @@ from faust.types import TP
 from agents.app import new_app
 from agents.batches import sliced
 from agents.run import run_agents
+from agents.running import run_app
 from agents.transport import BatchConsumer
 from gengui_stream.errors import BugError, TransientError
 from gengui_stream.exit_codes import ExitCode
@@ -22,7 +23,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.folding import Record
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
-from tests.integration.agents_runs import AgentsProcess, commit, committed, progress, run_projector
+from tests.integration.agents_runs import AgentsProcess, commit, committed, progress, projector_app, run_projector
 from tests.integration.running import PATIENCE_S, a_request, eventually, running
 
 pytestmark = pytest.mark.stack
@@ -216,6 +217,21 @@ async def test_faust_alone_commits_past_what_is_in_flight_and_ours_does_not(sett
 
 
 async def _nothing(*_: object) -> None: ...
+
+
+async def test_what_postgresql_counts_is_not_remembered_as_well(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
+) -> None:
+    """Offsets that nobody takes out again would grow for as long as the process keeps its partitions."""
+    stop = asyncio.Event()
+    app = projector_app(settings, Projector(pool, settings.events_topic), stop, tmp_path)
+    projecting = asyncio.create_task(run_app(app, stop, settings.shutdown_grace_s))
+    await append(event_log)
+    await eventually(lambda: all_applied(settings, pool))
+    assert isinstance(app.consumer, BatchConsumer)
+    assert not any(app.consumer._delivered.values())
+    stop.set()
+    await projecting
 
 
 @pytest.mark.parametrize(

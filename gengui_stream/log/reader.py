@@ -6,7 +6,7 @@ on the embedded broker after a batch of several records.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,6 +20,7 @@ Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
 POLL_MS: Final = 500
 CHUNK: Final = 5_000
+CLOSE_S: Final = 5.0
 
 
 class LogReader:
@@ -73,6 +74,9 @@ async def open_reader(
     except (KafkaError, OSError) as error:
         await stop_consumer(consumer)
         raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
+    except BaseException:
+        await stop_consumer(consumer)
+        raise
     try:
         offsets = {p: (start or {}).get(p, 0) for p in _all(settings, partitions)}
         consumer.assign([TopicPartition(settings.events_topic, p) for p in offsets])
@@ -84,9 +88,12 @@ async def open_reader(
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """aiokafka cancels a task of its own and awaits it: one that has not had its first turn takes us with it."""
+    """aiokafka cancels tasks of its own and awaits them: one that has not had its first turn takes us with it, and one
+    that missed its cancellation is told again."""
     await asyncio.sleep(0)
-    await consumer.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await consumer.stop()
 
 
 def _all(settings: Settings, partitions: Collection[int] | None) -> Collection[int]:

@@ -21,7 +21,7 @@ from gengui_stream.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
 LINGER_MS: Final = 0
-"""Long enough for concurrent appends to share a request, short beside a commit."""
+"""A batch goes out at once; what comes while its request is under way shares the next one."""
 
 CLOSE_S: Final = 5.0
 

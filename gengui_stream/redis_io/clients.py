@@ -4,6 +4,7 @@ A shared client never runs a blocking command: one that waits for seconds would 
 reads belong to `streams.BlockingConsumer`, subscriptions to `hints.HintSubscriber`, each on a connection of its own.
 """
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -90,7 +91,9 @@ def _keepalive(settings: Settings) -> dict[str, object]:
 
 @contextmanager
 def transient_errors() -> Iterator[None]:
-    """Turns Redis' passing errors into TransientError; the others fly on."""
+    """Turns Redis' passing errors into TransientError; the others fly on. Raises a cancellation that came meanwhile and
+    got lost: on Python 3.11 redis-py's `wait_for` returns as if nothing were when its command goes out just then."""
+    cancellations = _cancellations()
     try:
         yield
     except TRANSIENT as error:
@@ -99,3 +102,14 @@ def transient_errors() -> Iterator[None]:
         if not str(error).startswith(TRANSIENT_REPLIES):
             raise
         raise TransientError(f"Redis: {error}") from error
+    if _cancellations() > cancellations:
+        raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    """How often the running task was asked to end."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop
+        return 0
+    return task.cancelling() if task is not None else 0

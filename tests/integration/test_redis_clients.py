@@ -10,7 +10,7 @@ from redis import exceptions as redis_errors
 from gengui_stream.errors import TransientError
 from gengui_stream.redis_io.clients import SHARED_CONNECTIONS, open_dedicated, opened_redis, transient_errors
 from gengui_stream.settings import Settings, load_settings
-from tests.integration.running import eventually, private_redis
+from tests.integration.running import PATIENCE_S, eventually, private_redis
 
 AWAY = load_settings({"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}, env_files=())
 
@@ -106,3 +106,21 @@ async def test_a_server_that_was_started_again_is_found_again(tmp_path: Path) ->
                 await redis.get("kept")
             await server.start()
             assert await redis.get("kept") == "1"
+
+
+async def test_a_cancellation_is_never_lost(settings: Settings) -> None:
+    """At whatever step of a command it comes: on Python 3.11 redis-py alone forgets one that comes as it is sent."""
+
+    async def for_ever() -> None:
+        while True:
+            with transient_errors():
+                await redis.get("any")
+
+    async with opened_redis(settings) as redis:
+        for steps in range(200):
+            busy = asyncio.create_task(for_ever())
+            for _ in range(steps % 40):
+                await asyncio.sleep(0)
+            busy.cancel()
+            done, _ = await asyncio.wait({busy}, timeout=PATIENCE_S)
+            assert done, f"it went on after {steps % 40} steps"

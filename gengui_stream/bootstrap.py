@@ -48,8 +48,8 @@ def run_role(role: Role, settings: Settings) -> int:
 async def live(entry: Entry, role: str, settings: Settings) -> ExitCode:
     """The life of a role: until it is told to end, then at most its grace longer."""
     stop = asyncio.Event()
-    _stop_on_signals(stop)
     _log.info("starting", role=role, pid=os.getpid())
+    _stop_on_signals(stop)
     running = asyncio.ensure_future(persist(lambda: _attempt(entry, settings, stop), stop, what=role))
     told = asyncio.ensure_future(stop.wait())
     await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)

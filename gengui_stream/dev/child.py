@@ -44,6 +44,10 @@ class Child:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it runs and has a handler for the signal by now, as proc(5) tells."""
+        return self.alive and bool(_caught(self.pid) >> (number - 1) & 1)
+
     def start(
         self,
         command: Sequence[str | Path],
@@ -99,6 +103,15 @@ class Child:
         if not self.log.exists():
             return "(no output)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
+def _caught(pid: int | None) -> int:
+    """The bit mask of signals, from 1; none once the process is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:")), 0)
 
 
 async def listens(port: int) -> bool:

@@ -94,7 +94,8 @@ class DemoSystem:
                 raise TransientError(f"the system was not ready within {READY_WITHIN_S:.0f} s") from error
 
     async def _is_ready(self, client: DemoClient) -> bool:
-        return await client.ready() and await self.staging.stands() and await self._agents_are_ready()
+        standing = self.supervisor.stands() and await self.staging.stands()
+        return standing and await client.ready() and await self._agents_are_ready()
 
     async def _agents_are_ready(self) -> bool:
         """Events that wait for the agents to start would say nothing about how long events take."""

@@ -96,7 +96,7 @@ async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack
     try:
         supervisor.start()
         async with _watched(supervisor) as watching:
-            await _until_ready(settings, known["demo"])
+            await _until_ready(settings, known["demo"], supervisor)
             _welcome(settings, known["demo"])
             await watching
     finally:
@@ -115,11 +115,11 @@ async def _watched(supervisor: Supervisor) -> AsyncIterator["asyncio.Future[None
             await watching
 
 
-async def _until_ready(settings: Settings, key: str) -> None:
+async def _until_ready(settings: Settings, key: str, supervisor: Supervisor) -> None:
     """What is printed afterwards works as printed; what is not ready after a minute is for the logs to explain."""
     with suppress(TimeoutError):
         async with asyncio.timeout(READY_WITHIN_S), open_client(url_of(settings), key) as client:
-            while not await client.ready():  # noqa: ASYNC110 - a server, not a task
+            while not (supervisor.stands() and await client.ready()):  # noqa: ASYNC110 - processes
                 await asyncio.sleep(0.1)
             return
     _say(f"not ready within {READY_WITHIN_S:.0f} s: {url_of(settings)}/readyz and the logs say why")

@@ -1,6 +1,7 @@
 """Every role as a process of its own; a role or a server that dies is started again, with back-off, and said so."""
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -80,6 +81,10 @@ class Supervisor:
     def pids(self) -> dict[str, list[int]]:
         """Of everything that runs, by role or server."""
         return {child.name: [child.pid] if child.alive and child.pid else [] for child in self.children}
+
+    def stands(self) -> bool:
+        """Whether every role has come to life: a stop ends it in good order, where before it is killed as it loads."""
+        return all(child.catches(signal.SIGTERM) for child in self.roles.values())
 
     async def watch(self) -> None:
         """Until cancelled: starts again what died. Each on its own: a server that takes long keeps no role waiting."""

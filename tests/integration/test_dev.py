@@ -22,6 +22,13 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
 REDIS_DATABASE = 4_095
 
+SLOW_TO_LOAD = """
+import sys, time
+if sys.orig_argv[-1] == "bridge":
+    time.sleep(8)
+"""
+"""The role that nothing else waits for loads as slowly as on a busy machine."""
+
 
 @pytest.fixture(scope="module")
 def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSystem]:
@@ -38,7 +45,8 @@ def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -
         "LIVE_TABLES_GROUP": f"{name}-live",
     }
     (directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in own.items()))
-    made = DevSystem(directory)
+    (directory / "sitecustomize.py").write_text(SLOW_TO_LOAD)
+    made = DevSystem(directory, {"PYTHONPATH": str(directory)})
     yield made
     asyncio.run(made.stop())
 
@@ -130,6 +138,11 @@ async def test_a_role_that_dies_is_started_again_and_said_so(system: DevSystem) 
         return log_of(system, "bridge").count(b"bridge_started") == 2
 
     await eventually(at_work)
+
+
+def test_it_is_ready_once_every_role_would_end_in_good_order(system: DevSystem) -> None:
+    for role in ROLES:
+        assert b'"starting"' in log_of(system, role), role
 
 
 async def test_ctrl_c_tells_streams_and_leaves_nothing_behind(system: DevSystem) -> None:

@@ -6,7 +6,7 @@ on the way: a record that cannot be decoded must reach the agent, which alone ca
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import faust
 from faust.types import AppT, CodecArg, ConsumerMessage, Message
@@ -16,16 +16,6 @@ from gengui_stream.errors import BugError
 from gengui_stream.projections.folding import Record
 
 R = TypeVar("R", bound=Record)
-
-
-class RawRecord(NamedTuple):
-    """What the fold needs of a record. aiokafka's own holds the headers too: more than twenty objects that nobody here
-    reads, which wait in the lanes and which the garbage collector walks through."""
-
-    offset: int
-    timestamp: int | None
-    key: bytes | None
-    value: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

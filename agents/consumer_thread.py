@@ -12,7 +12,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
 
-from agents.batches import RawRecord
+from agents.raw_records import RawTopic, offer_raw_records
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.log.connection import connection
 from gengui_stream.projections.folding import Record
@@ -50,11 +50,19 @@ class BatchThread(AIOKafkaConsumerThread):
     settings: Settings
     _epoch = 0
 
+    def _start_thread(self) -> None:
+        """A loop that it was given, mode leaves open."""
+        try:
+            super()._start_thread()
+        finally:
+            self.thread_loop.close()
+
     def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
-        """As faust does it, but for what faust leaves no setting: our connection, and how long it waits."""
+        """As faust does it, but for what faust leaves no setting: our connection, how long it waits, raw records."""
         has_tables = bool(self.app.tables.changelog_topics)
         self._assignor = self.app.assignor if has_tables else RoundRobinPartitionAssignor
         session_ms = self.settings.kafka_session_timeout_s * 1000
+        offer_raw_records()
         return AIOKafkaConsumer(
             **connection(self.settings),
             client_id=self.app.conf.broker_client_id,
@@ -62,6 +70,7 @@ class BatchThread(AIOKafkaConsumerThread):
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            key_deserializer=RawTopic(self.settings.events_topic),
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=FETCH_MAX_BYTES,
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
@@ -109,13 +118,7 @@ class BatchThread(AIOKafkaConsumerThread):
 
     async def _fetch(self, partitions: set[TP]) -> tuple[int, Mapping[TopicPartition, Sequence[Record]]]:
         records = await self._fetch_records(self._ensure_consumer(), partitions, timeout=POLL_S)
-        return self._epoch, {TopicPartition(*tp): self._light(tp, chunk) for tp, chunk in records.items()}
-
-    def _light(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
-        """Those of the log without what the fold does not read; those of changelogs as faust wants them."""
-        if tp.topic != self.settings.events_topic:
-            return records
-        return [RawRecord(record.offset, record.timestamp, record.key, record.value) for record in records]
+        return self._epoch, {TopicPartition(*tp): chunk for tp, chunk in records.items()}
 
     async def seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
         await self.call_thread(self._seek_to, offsets, epoch)

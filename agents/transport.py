@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
+import uvloop
 from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
@@ -65,7 +66,8 @@ class BatchConsumer(driver.Consumer):
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._expected: dict[TP, int] = {}
         self._epoch = 0
-        thread = BatchThread(self, loop=self.loop, beacon=self.beacon, Worker=DaemonThread)
+        thread_loop = uvloop.new_event_loop()
+        thread = BatchThread(self, loop=self.loop, thread_loop=thread_loop, beacon=self.beacon, Worker=DaemonThread)
         thread.settings = self.transport.settings
         return thread
 

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         "gengui-live-tables", description="consumer group of the live tables, and prefix of their changelog topics"
     )
     projector_batch_max: Annotated[int, Field(ge=1, le=20_000)] = Field(
-        2_000, description="most events in one transaction"
+        5_000, description="most events in one transaction"
     )
     in_flight_window_s: Seconds = Field(60, description="window of the live tables' event counts")
 

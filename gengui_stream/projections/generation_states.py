@@ -28,9 +28,15 @@ UPSERT: Final = """
 INSERT INTO generation_states AS s (generation_id, partition, log_offset, status, version, attempt, provider, percent,
     stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error,
     provider_model, provider_job_id, endpoint_id)
-SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::text[],
-    $8::float8[], $9::text[], $10::bool[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[],
-    $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[])
+SELECT generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
+    to_timestamp(dispatched_at), to_timestamp(started_at), to_timestamp(ended_at), to_timestamp(heartbeat_at),
+    to_timestamp(deleted_at), outputs, error, provider_model, provider_job_id, endpoint_id
+FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::text[],
+    $8::float8[], $9::text[], $10::bool[], $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[],
+    $16::text[], $17::text[], $18::text[], $19::text[], $20::text[])
+    AS new (generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
+        dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error, provider_model, provider_job_id,
+        endpoint_id)
 ON CONFLICT (generation_id) DO UPDATE SET
     log_offset = EXCLUDED.log_offset, status = EXCLUDED.status, version = EXCLUDED.version,
     attempt = EXCLUDED.attempt, provider = EXCLUDED.provider, percent = EXCLUDED.percent, stage = EXCLUDED.stage,
@@ -40,6 +46,8 @@ ON CONFLICT (generation_id) DO UPDATE SET
     provider_model = EXCLUDED.provider_model, provider_job_id = EXCLUDED.provider_job_id,
     endpoint_id = EXCLUDED.endpoint_id
 """
+
+INSTANTS: Final = range(10, 15)
 
 SELECT: Final = """
 SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
@@ -87,7 +95,7 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
 
 
 def write(rows: list[Row]) -> Write:
-    return Write(UPSERT, rows)
+    return Write(UPSERT, rows, INSTANTS)
 
 
 async def load(

@@ -20,9 +20,16 @@ COLUMNS: Final = (
 INSERT: Final = """
 INSERT INTO timeline (generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at,
     version, status, ignored, payload)
-SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::int[],
-    $8::timestamptz[], $9::timestamptz[], $10::int[], $11::text[], $12::text[], $13::text[])
+SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, to_timestamp(occurred_at),
+    to_timestamp(appended_at), version, status, ignored, payload
+FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::int[],
+    $8::float8[], $9::float8[], $10::int[], $11::text[], $12::text[], $13::text[])
+    AS new (generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
+        status, ignored, payload)
 """
+
+
+INSTANTS: Final = (7, 8)
 
 
 def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
@@ -74,4 +81,4 @@ def _unknown_row(
 
 
 def write(rows: list[Row]) -> Write:
-    return Write(INSERT, rows)
+    return Write(INSERT, rows, INSTANTS)

@@ -44,6 +44,7 @@ def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequen
 def together(batches: Sequence[Sequence[Write]]) -> list[Write]:
     """What several batches write, table by table; tables without rows are left out."""
     tables = [
-        Write(parts[0].statement, [row for part in parts for row in part.rows]) for parts in zip(*batches, strict=True)
+        Write(parts[0].statement, [row for part in parts for row in part.rows], parts[0].instants)
+        for parts in zip(*batches, strict=True)
     ]
     return [table for table in tables if table.rows]

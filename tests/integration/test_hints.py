@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from asyncpg.pgproto import pgproto
 
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hint_outbox import opened_outbox
@@ -62,6 +63,17 @@ async def test_only_what_was_subscribed_to_is_heard(settings: Settings) -> None:
         await HintPublisher(redis).publish([mine], ["dispatch"])
         await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))
         assert heard == [(jobs_channel("dispatch"), None)]
+
+
+async def test_ids_may_be_such_as_the_database_gives(settings: Settings) -> None:
+    owner_id, generation_id = uuid4(), uuid4()
+    from_database = Hint(pgproto.UUID(owner_id.bytes), pgproto.UUID(generation_id.bytes), 1, 7)
+    channel = owner_channel(owner_id)
+    async with opened_redis(settings) as redis, HintSubscriber(settings) as subscriber, hearing(subscriber) as heard:
+        await subscriber.subscribe(channel)
+        await eventually(lambda: contains(heard, (channel, None)))  # in force
+        await HintPublisher(redis).publish([from_database], [])
+        await eventually(lambda: contains(heard, (channel, Hint(owner_id, generation_id, 1, 7))))
 
 
 async def test_an_outbox_says_the_last_of_each_generation_and_what_is_left_at_the_end(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 # The part of aiokafka 0.14 that this project uses: the package carries no types of its own.
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
 from typing import Generic, NamedTuple, TypeVar
 
@@ -91,6 +91,7 @@ class AIOKafkaConsumer:
         group_id: str | None = None,
         enable_auto_commit: bool = True,
         auto_offset_reset: str = "latest",
+        key_deserializer: Callable[[bytes | None], object] | None = None,
         fetch_max_wait_ms: int = 500,
         fetch_max_bytes: int = ...,
         max_partition_fetch_bytes: int = 1048576,

@@ -1,8 +1,8 @@
 """What the fold needs of a record, made where aiokafka would make a record of its own.
 
-aiokafka's holds seven things more, headers among them: more than twenty objects that nobody here reads. To make them, to
-have them in the way while records wait in the lanes, and to take them apart again is a seventh of the agents' processor
-time when they have much to fold.
+aiokafka's holds seven things more, headers among them: more than twenty objects that nobody here reads. To make them,
+to have them in the way while records wait in the lanes, and to take them apart again is a seventh of the agents'
+processor time when they have much to fold.
 """
 
 from dataclasses import dataclass

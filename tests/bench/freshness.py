@@ -206,9 +206,10 @@ METHOD: Final = f"""\
 one (Tansu), which keeps its log in its own memory, reads the slower the more appends it holds, and looks for new ones
 only once a fetch's longest wait is over. A publisher in a process of its own appends wide events of many generations
 at a fixed rate, those of {TICK_S * 1000:.0f} ms together, without waiting for answers. A sampler appends an event at
-random moments, {SAMPLES_PER_S} a second, and asks `GET /v1/generations/{{id}}` on kept connections, {POLL_S * 1000:.0f} ms after each answer, until one
-has the event; or it asks once with `Min-Position`. Time counts from the moment the append was due, so a stall is paid
-for by all that it delays; the append itself and the answer's way back are in it."""
+random moments, {SAMPLES_PER_S} a second, and asks `GET /v1/generations/{{id}}` on kept connections,
+{POLL_S * 1000:.0f} ms after each answer, until one has the event; or it asks once with `Min-Position`.
+Time counts from the moment the append was due, so a stall is paid for by all that it delays; the append itself and the
+answer's way back are in it."""
 
 
 def _rows(broker: str, level: Freshness) -> Sequence[str]:

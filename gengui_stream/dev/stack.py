@@ -9,8 +9,10 @@ from typing import Final
 
 import boto3
 
+from gengui_stream.dev.postgres_server import PostgresServer
 from gengui_stream.dev.private_files import write_private
-from gengui_stream.dev.servers import PostgresServer, SeaweedServer, Server, TansuServer, ValkeyServer
+from gengui_stream.dev.seaweed_server import SeaweedServer
+from gengui_stream.dev.servers import Server, TansuServer, ValkeyServer
 from gengui_stream.errors import TransientError
 
 LOG_BUCKET: Final = "gengui-log"
@@ -113,7 +115,9 @@ class EmbeddedStack:
         failure: Exception | None = None
         try:
             async with asyncio.timeout(BUCKET_WITHIN_S):
-                while failure := await asyncio.to_thread(self._make_bucket, name):  # noqa: ASYNC110 - a server
+                while failure := await asyncio.to_thread(self._make_bucket, name):
+                    for server in self.servers:
+                        server.child.check_alive()
                     await asyncio.sleep(0.2)
         except TimeoutError as error:
             raise TransientError(f"the log's bucket {name} cannot be made: {failure}") from error

@@ -1,9 +1,12 @@
 """The embedded servers through kills at awkward moments, and what dev writes for others."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -16,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gengui_stream.dev import dev_files
+from gengui_stream.dev.child import listens
 from gengui_stream.dev.dev_files import write_env
-from gengui_stream.dev.ports import is_free
-from gengui_stream.dev.servers import PostgresServer
+from gengui_stream.dev.ports import GRPC_DISTANCE, free_port, is_free
+from gengui_stream.dev.postgres_server import PostgresServer
+from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
 from tests.integration.running import eventually
@@ -34,6 +39,26 @@ def test_connections_that_linger_do_not_occupy_a_port() -> None:
     served.close()  # the side that closes first lingers, and that was the server's
     client.close()
     assert is_free(port)
+
+
+DRAW = "import sys; from gengui_stream.dev.ports import free_port; print(free_port([int(sys.argv[1])]))"
+
+
+def test_a_free_port_is_given_once_whoever_asks() -> None:
+    """A stack draws seven before its servers listen at any, and others may start beside it."""
+    port = free_port()
+    with pytest.raises(OSError, match="no free port"):
+        free_port([port])
+    another = subprocess.run([sys.executable, "-c", DRAW, str(port)], capture_output=True, text=True, check=False)
+    assert another.returncode == 1, another.stdout
+    assert "no free port" in another.stderr
+
+
+def test_a_server_can_listen_at_a_free_port_and_at_its_companion() -> None:
+    port = free_port()
+    for number in (port, port + GRPC_DISTANCE):
+        with socket.create_server(("127.0.0.1", number)):
+            assert not is_free(number)
 
 
 @pytest.fixture
@@ -68,6 +93,56 @@ def _initdbs(directory: Path) -> list[int]:
             if words[0].endswith(b"/initdb") and any(word.startswith(os.fsencode(directory)) for word in words):
                 found.append(int(entry.name))
     return found
+
+
+async def test_a_stopped_store_leaves_no_sockets(directory: Path) -> None:
+    """It makes some of its own accord, in /tmp whatever TMPDIR says."""
+    server = SeaweedServer(directory, directory / "log")
+    await server.start()
+    assert _sockets(server)
+    await server.stop()
+    assert _sockets(server) == []
+
+
+def _sockets(server: SeaweedServer) -> list[Path]:
+    numbers = {number for port in server.ports for number in (port, port + GRPC_DISTANCE)}
+    return [path for number in numbers for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock")]
+
+
+async def test_a_kept_port_whose_companion_is_taken_is_given_up(directory: Path) -> None:
+    wanted = free_port()
+    assert SeaweedServer(directory, directory / "log", wanted).port == wanted
+    with socket.create_server(("127.0.0.1", wanted + GRPC_DISTANCE)):
+        assert SeaweedServer(directory, directory / "log", wanted).port != wanted
+
+
+async def test_a_store_that_dies_before_it_can_be_used_is_told_at_once(directory: Path) -> None:
+    """As when another has the port of its gRPC: it listens, and is gone before the log's bucket is made."""
+    _let_nobody_make_a_bucket(directory / "seaweed")
+    stack = EmbeddedStack(directory, given={"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r"})
+    starting = asyncio.ensure_future(stack.start())
+    try:
+        await eventually(partial(_listen, stack))
+        done, _ = await asyncio.wait({starting}, timeout=1)  # to see it listen, too, and to try in vain
+        assert not done
+        [seaweed] = [server.child for server in stack.servers]
+        assert seaweed.pid is not None
+        os.kill(seaweed.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            with pytest.raises(TransientError, match="seaweed ended with code -9"):
+                await starting
+    finally:
+        await stack.stop()
+
+
+def _let_nobody_make_a_bucket(directory: Path) -> None:
+    directory.mkdir()
+    reader = {"name": "reader", "credentials": [{"accessKey": "r", "secretKey": "s"}], "actions": ["Read"]}
+    (directory / "s3.json").write_text(json.dumps({"identities": [reader]}))
+
+
+async def _listen(stack: EmbeddedStack) -> bool:
+    return bool(stack.servers) and all([await listens(server.port) for server in stack.servers])
 
 
 @given(

@@ -101,9 +101,18 @@ async def _create(place: Place, provider: str, number: int) -> str:
 
 
 async def _ended(place: Place, ids: Sequence[str], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        while await _number(place, ids, "ended_at IS NOT NULL") < len(ids):  # noqa: ASYNC110 - processes
-            await asyncio.sleep(0.2)
+    try:
+        async with asyncio.timeout(seconds):
+            while await _number(place, ids, "ended_at IS NOT NULL") < len(ids):  # noqa: ASYNC110 - processes
+                await asyncio.sleep(0.2)
+    except TimeoutError as error:
+        raise TimeoutError(f"{seconds:.0f} s after the last: {await _not_ended(place, ids)}") from error
+
+
+async def _not_ended(place: Place, ids: Sequence[str]) -> str:
+    query = """SELECT count(*), status, attempt, min(generation_id::text) AS one FROM generation_states
+    WHERE generation_id = ANY($1::uuid[]) AND ended_at IS NULL GROUP BY status, attempt"""
+    return ", ".join(str(dict(row)) for row in await place.pool.fetch(query, list(ids)))
 
 
 async def _number(place: Place, ids: Sequence[str], what: str) -> int:

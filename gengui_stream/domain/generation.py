@@ -48,6 +48,10 @@ class StoredOutput:
     thumbnail: Thumbnail | None = None
     thumbnail_error: str | None = None
 
+    @property
+    def open(self) -> bool:
+        return self.thumbnail is None and self.thumbnail_error is None
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -98,3 +102,8 @@ class Generation(NamedTuple):
     @property
     def terminal(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def settled(self) -> bool:
+        """Ended, and nothing is under way for its results: only a deletion, or news that come too late, may follow."""
+        return self.terminal and not any(output.open for output in self.outputs)

@@ -10,7 +10,8 @@ from gengui_stream.domain.generation import Generation
 from gengui_stream.projections.positions import Claim
 
 CACHED_STATES: Final = 50_000
-"""A partition's states kept in memory: about 1 KiB each. The owner alone changes them, so they are never stale."""
+"""A partition's states kept in memory, 1 to 2 KiB each: of generations that are under way. Of one that is settled, what
+may still come is rare, and worth a look into the database. The owner alone changes them, so they are never stale."""
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class OwnedPartition:
         self.parked = parked
         for generation_id, state in states.items():
             self.states.pop(generation_id, None)
-            self.states[generation_id] = state
+            if not state.settled:
+                self.states[generation_id] = state
         for oldest in list(islice(self.states, max(0, len(self.states) - CACHED_STATES))):
             del self.states[oldest]

@@ -119,7 +119,8 @@ def _goal(found: Mapping[str, Sizes], load_s: float) -> str:
         judgement = "not judged, this run is too short"
     return (
         f"Goal: nothing grows over 10 minutes, that is, by more than {GROWS_MIB_A_MIN} MiB/min over the second half: "
-        f"{judgement}. `agents` remembers states, about 1 KiB a generation and 50,000 a partition at most."
+        f"{judgement}. `agents` remembers the states of generations under way, 1 to 2 KiB each and 50,000 a partition "
+        "at most."
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import structlog
 
+from gengui_stream.allocation import share_heaps
 from gengui_stream.domain.generation import Generation, StoredOutput
 from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.identifiers import owner_name
@@ -37,6 +38,7 @@ _log = structlog.get_logger(__name__)
 
 async def run_thumbnails(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until told to stop, and then finishes what it has begun; waits for servers that are away."""
+    share_heaps()
     async with AsyncExitStack() as stack:
         try:
             await _run(settings, stop, stack)

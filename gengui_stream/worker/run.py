@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from gengui_stream.allocation import give_back_large_blocks, share_heaps
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import owner_name
 from gengui_stream.lifecycle import Stopped, pause, persist
@@ -31,6 +32,8 @@ _log = structlog.get_logger(__name__)
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until told to stop; waits for servers that are away."""
+    share_heaps()
+    give_back_large_blocks()  # a picture's layers are large, and drawing takes far longer than fresh pages do
     async with AsyncExitStack() as stack:
         try:
             worker = await _assembled(settings, stop, stack)

@@ -11,6 +11,7 @@ from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
 from gengui_stream.dev.dev_files import DIRECTORY, given_environ, url_of, write_env, write_stack
+from gengui_stream.dev.log_length import long_log
 from gengui_stream.dev.ports import free_port, is_free
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
@@ -97,6 +98,8 @@ async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack
         supervisor.start()
         async with _watched(supervisor) as watching:
             await _until_ready(settings, known["demo"], supervisor)
+            if "KAFKA_BOOTSTRAP_SERVERS" in stack.environ:
+                await _tell_of_a_long_log(settings)
             _welcome(settings, known["demo"])
             await watching
     finally:
@@ -123,6 +126,12 @@ async def _until_ready(settings: Settings, key: str, supervisor: Supervisor) -> 
                 await asyncio.sleep(0.1)
             return
     _say(f"not ready within {READY_WITHIN_S:.0f} s: {url_of(settings)}/readyz and the logs say why")
+
+
+async def _tell_of_a_long_log(settings: Settings) -> None:
+    with suppress(TransientError):  # what is away is said elsewhere
+        if told := await long_log(settings):
+            _say(told)
 
 
 def _port(wanted: int) -> int:

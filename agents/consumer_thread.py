@@ -80,6 +80,10 @@ class BatchThread(AIOKafkaConsumerThread):
             rebalance_timeout_ms=session_ms,
         )
 
+    def close(self) -> None:
+        """Nothing: the thread closes the consumer as it stops. When partitions come while the app stops, faust closes
+        it out of the app's thread, and two threads in one loop of uvloop can end the process with a memory fault."""
+
     async def on_thread_stop(self) -> None:
         """aiokafka leaves the group only from generation 1 on, and the embedded broker counts from 0: a member that
         does not leave keeps its successor waiting for the session's end."""

@@ -7,9 +7,11 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import faust
 import pytest
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
+from structlog.testing import capture_logs
 
 from agents.app import new_app
 from agents.batches import sliced
@@ -159,6 +161,27 @@ async def test_it_stops_in_time_while_a_batch_hangs(
     await asyncio.wait_for(run, 30)  # the batch would hang for ever
     async with running(run_agents, settings):
         await eventually(lambda: all_applied(settings, pool))
+
+
+async def test_partitions_that_come_while_it_stops_are_left_alone(
+    settings: Settings, pool: Pool, tmp_path: Path
+) -> None:
+    """faust closes the consumer then, out of another thread than its own: with uvloop the process may die of it."""
+    stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
+    app = projector_app(settings, projector, stop, tmp_path)
+    with capture_logs() as logged:
+        run = asyncio.ensure_future(run_app(app, stop, grace_s=20))
+        thread = app.consumer._thread  # noqa: SLF001 - nothing else shows whose loop it is
+        thread.thread_loop.set_debug(True)  # tells threads apart
+        await eventually(partial(_joins, app))
+        stop.set()
+        await run
+    assert not [line for line in logged if line["event"] in {"faust_stop_overdue", "faust_stop_failed"}]
+
+
+async def _joins(app: faust.App) -> bool:
+    """Until the broker answers: the embedded one takes its time."""
+    return app.rebalancing
 
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "behind"])

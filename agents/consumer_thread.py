@@ -80,6 +80,13 @@ class BatchThread(AIOKafkaConsumerThread):
             rebalance_timeout_ms=session_ms,
         )
 
+    def _crash(self, reason: BaseException) -> None:
+        """What waits for it here, wakes up here: the crash may be another thread's."""
+        try:
+            self.thread_loop.call_soon_threadsafe(super()._crash, reason)
+        except RuntimeError:  # closed: nobody waits there any more
+            super()._crash(reason)
+
     def close(self) -> None:
         """Nothing: the thread closes the consumer as it stops. When partitions come while the app stops, faust closes
         it out of the app's thread, and two threads in one loop of uvloop can end the process with a memory fault."""

@@ -70,6 +70,13 @@ class Stuck(Projector):
         return await super().project_all(batches)
 
 
+def tell_threads_apart(app: faust.App) -> None:
+    """The loop in which aiokafka runs refuses from now on what is called from another thread."""
+    consumer = app.consumer
+    assert isinstance(consumer, BatchConsumer)
+    consumer._thread.thread_loop.set_debug(True)
+
+
 async def append(event_log: EventLog, number: int = EVENTS) -> None:
     await event_log.append_many([a_request() for _ in range(number)])
 
@@ -94,6 +101,19 @@ async def test_an_exception_in_the_agent_skips_nothing(
     assert all(offset <= 5 for offset in (await committed(settings)).values())
     async with running(run_agents, settings):
         await eventually(lambda: all_applied(settings, pool))
+
+
+async def test_a_crash_leaves_the_loop_of_the_other_thread_alone(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """faust tells all parts of an app of its crash out of one thread: with uvloop the process may die of it unheard."""
+    await append(event_log)
+    stop, failing = asyncio.Event(), Failing(pool, settings.events_topic)
+    app = projector_app(settings, failing, stop, tmp_path)
+    tell_threads_apart(app)
+    with pytest.raises(RuntimeError, match="a bug in our code"):
+        await run_app(app, stop, grace_s=20)
+    assert "Non-thread-safe" not in caplog.text
 
 
 async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
@@ -171,8 +191,7 @@ async def test_partitions_that_come_while_it_stops_are_left_alone(
     app = projector_app(settings, projector, stop, tmp_path)
     with capture_logs() as logged:
         run = asyncio.ensure_future(run_app(app, stop, grace_s=20))
-        thread = app.consumer._thread  # noqa: SLF001 - nothing else shows whose loop it is
-        thread.thread_loop.set_debug(True)  # tells threads apart
+        tell_threads_apart(app)
         await eventually(partial(_joins, app))
         stop.set()
         await run

@@ -141,6 +141,15 @@ class BatchThread(AIOKafkaConsumerThread):
         for tp, offset in offsets.items():
             consumer.seek(TopicPartition(*tp), offset)
 
+    async def seek_again(self, offsets: Mapping[TP, int], epoch: int) -> None:
+        """To positions of the same epoch; nothing when another one has begun meanwhile."""
+        await self.call_thread(self._seek_again, offsets, epoch)
+
+    async def _seek_again(self, offsets: Mapping[TP, int], epoch: int) -> None:
+        here = self._ensure_consumer().assignment()
+        if epoch == self._epoch:
+            await self._seek_to({tp: offset for tp, offset in offsets.items() if TopicPartition(*tp) in here}, epoch)
+
     async def committed(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The group's committed offsets; 0 where there is none."""
         answer: dict[TP, int] = await self.call_thread(self._committed, partitions)

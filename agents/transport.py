@@ -5,12 +5,14 @@
    `_add_gap` let it; with `Positions` it is what they say is done.
 3. The end of a changelog is the high watermark of a fetch (see consumer_thread.py).
 4. One message a fetched batch, no sleeping where records wait, short waits at the broker.
-5. A membership that the broker refuses for good ends the process; faust would wait for partitions for ever.
+5. A gap in what was fetched is read again for a while, and then ends the process: aiokafka goes on behind it.
+6. A membership that the broker refuses for good ends the process; faust would wait for partitions for ever.
 
 tests/integration/test_agents_faults.py shows each fault of faust's and that it cannot bite here.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +31,7 @@ from agents.batches import BatchMessage, RecordBatch
 from agents.consumer_thread import BatchThread, DaemonThread
 from gengui_stream.errors import BugError
 from gengui_stream.log.connection import connection
+from gengui_stream.log.gaps import Gaps, first_gap
 from gengui_stream.projections.folding import Record
 from gengui_stream.settings import Settings
 
@@ -65,6 +68,7 @@ class BatchConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> BatchThread:
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._expected: dict[TP, int] = {}
+        self._gaps = Gaps()
         self._epoch = 0
         thread_loop = uvloop.new_event_loop()
         thread = BatchThread(self, loop=self.loop, thread_loop=thread_loop, beacon=self.beacon, Worker=DaemonThread)
@@ -145,22 +149,34 @@ class BatchConsumer(driver.Consumer):
         if epoch != self._epoch:  # fetched before the last seek: those records come again
             return ()
         self._check_ends()
-        messages = [message for tp, records in fetched.items() for message in self._messages(tp, records)]
+        found = {TP(*at): self._unbroken(TP(*at), records) for at, records in fetched.items()}
+        messages = [message for tp, records in found.items() for message in self._messages(tp, records)]
         for message in messages[:-1]:
             if isinstance(message, BatchMessage):
                 message.batch = replace(message.batch, followed=True)
+        if again := {tp: self._expected[tp] for tp in found if len(found[tp]) < len(fetched[TopicPartition(*tp)])}:
+            await self._thread.seek_again(again, epoch)
         return messages
 
     async def _until_flowing(self) -> None:
         while not (self.flow_active or self.should_stop):
             await self.wait_first(self.can_resume_flow.wait(), timeout=IDLE_S)
 
-    def _messages(self, at: TopicPartition, records: Sequence[Record]) -> Iterator[ConsumerMessage]:
-        tp = TP(*at)
+    def _unbroken(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
+        """What comes before a gap; the rest is to be read again."""
+        if tp.topic != self.transport.topic:
+            return records
+        expected = self._expected.setdefault(tp, records[0].offset)
+        found = self._gaps.unbroken(tp.partition, expected, records, time.monotonic())
+        if found:
+            self._check_whole(tp, found)
+            self._expected[tp] = found[-1].offset + 1
+        return found
+
+    def _messages(self, tp: TP, records: Sequence[Record]) -> Iterator[ConsumerMessage]:
         if tp.topic != self.transport.topic:
             yield from (self._to_message(tp, record) for record in records)
             return
-        self._check_whole(tp, records)
         for part in self.transport.cut(records):
             batch = RecordBatch(self._epoch, tp.partition, part)
             yield BatchMessage.of(tp.topic, batch, self.app.consumer_generation_id)
@@ -181,11 +197,12 @@ class BatchConsumer(driver.Consumer):
                 raise BugError(f"{tp.topic}/{tp.partition}: expected offset {expected}, the log ends at {end}")
 
     def _check_whole(self, tp: TP, records: Sequence[Record]) -> None:
-        """aiokafka resets a position that the log does not have (any more) in silence: that must not pass."""
-        first, expected = records[0].offset, self._expected.get(tp, records[0].offset)
-        if first != expected and self.transport.positions is not None:
-            raise BugError(f"{tp.topic}/{tp.partition}: expected offset {expected}, the log went on at {first}")
-        self._expected[tp] = records[-1].offset + 1
+        """aiokafka resets a position that the log does not have (any more) in silence, and goes on behind a record that
+        is gone: where that must not happen, it ends the process."""
+        at = first_gap(self._expected[tp], records)
+        if at is not None and self.transport.positions is not None:
+            expected, found = self._expected[tp] + at, records[at].offset
+            raise BugError(f"{tp.topic}/{tp.partition}: expected offset {expected}, the log went on at {found}")
 
     async def _deliver(self, message: ConsumerMessage) -> None:
         if self.transport.positions is None:

@@ -5,7 +5,8 @@ on the embedded broker after a batch of several records.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.connection import connection
+from gengui_stream.log.gaps import Gaps
 from gengui_stream.settings import Settings
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
@@ -30,14 +32,21 @@ class LogReader:
         self._consumer = consumer
         self._topic = topic
         self.offsets = offsets
+        self._gaps = Gaps()
 
     async def read(self, limit: int = CHUNK, timeout_ms: int = POLL_MS) -> list[Record]:
         """The next records, each partition in order; empty when none came within `timeout_ms`."""
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
-        records = [record for chunk in fetched.values() for record in chunk]
-        for record in records:
-            self.offsets[record.partition] = record.offset + 1
-        return records
+        return [record for at, chunk in fetched.items() for record in self._unbroken(at, chunk)]
+
+    def _unbroken(self, at: TopicPartition, chunk: Sequence[Record]) -> Sequence[Record]:
+        """What comes before a gap; the rest is read again."""
+        found = self._gaps.unbroken(at.partition, self.offsets[at.partition], chunk, time.monotonic())
+        if found:
+            self.offsets[at.partition] = found[-1].offset + 1
+        if len(found) < len(chunk):
+            self._consumer.seek(at, self.offsets[at.partition])
+        return found
 
     def ends(self) -> dict[int, int | None]:
         """The high watermark of each partition as last fetched; None before the first fetch answered."""

@@ -71,7 +71,7 @@ async def _until_told() -> None:
 async def _dev() -> None:
     given = given_environ()
     wanted = load_settings(given, env_files=()).port
-    stack = EmbeddedStack(DIRECTORY, given=given, durable=True)
+    stack = EmbeddedStack(DIRECTORY, given=given, durable=True, say=_say)
     _say("starting the servers ...")
     try:
         await stack.start()
@@ -92,6 +92,7 @@ async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack
         stack.servers,
         say=_say,
         changed=lambda: write_stack(settings, known, supervisor.pids()),
+        restarted=stack.mend_log,
     )
     _say("starting the roles ...")
     try:

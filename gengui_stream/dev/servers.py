@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -86,12 +87,22 @@ class ValkeyServer:
 
 
 class TansuServer:
-    """Tansu: speaks Kafka's protocol. `storage` is `memory://tansu/`, or `s3://bucket/` for a log that is kept."""
+    """Tansu: speaks Kafka's protocol. `storage` is `memory://tansu/`, or `s3://bucket/` for a log that is kept.
+    `before` is awaited before each start."""
 
-    def __init__(self, log: Path, storage: str, environ: dict[str, str], port: int | None = None) -> None:
+    def __init__(
+        self,
+        log: Path,
+        storage: str,
+        environ: dict[str, str],
+        port: int | None = None,
+        *,
+        before: Callable[[], Awaitable[None]],
+    ) -> None:
         self.port = ReservedPort(port).number
         self._storage = storage
         self._environ = environ
+        self._before = before
         self.child = Child("tansu", log)
 
     @property
@@ -99,6 +110,7 @@ class TansuServer:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
+        await self._before()
         listener = f"tcp://{self.address}"
         self.child.start(
             [

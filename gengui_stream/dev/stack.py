@@ -2,21 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import boto3
-
+from gengui_stream.dev import log_bucket
 from gengui_stream.dev.postgres_server import PostgresServer
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.servers import Server, TansuServer, ValkeyServer
 from gengui_stream.errors import TransientError
 
-LOG_BUCKET: Final = "gengui-log"
-REGION: Final = "us-east-1"
 BUCKET_WITHIN_S: Final = 60.0
 PLACES_OF_A_DATABASE: Final = ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
 
@@ -25,12 +21,23 @@ class EmbeddedStack:
     """Starts what `given` (the environment and `.env`) does not already name.
 
     `durable`: the log is kept in the object store and survives everything; otherwise it lives in the broker's memory.
+    `say` is told what people should know.
     """
 
-    def __init__(self, directory: Path, *, given: Mapping[str, str] | None = None, durable: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        given: Mapping[str, str] | None = None,
+        durable: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._directory = directory.resolve()
         self._given = given or {}
         self._durable = durable
+        self._say = say
+        self._broker_given = bool(self._given.get("KAFKA_BOOTSTRAP_SERVERS"))
+        self._keeps_log = durable and not self._broker_given
         self.servers: list[Server] = []
         self.environ: dict[str, str] = {}
 
@@ -39,10 +46,9 @@ class EmbeddedStack:
         kept = self._kept_ports()
         starting = [self._postgres(kept), self._valkey(kept), self._seaweed(kept)]
         await asyncio.gather(*(server.start() for server in starting if server is not None))
-        broker_given = bool(self._given.get("KAFKA_BOOTSTRAP_SERVERS"))
-        if "S3_ENDPOINT" in self.environ or (self._durable and not broker_given):
-            await self._ensure_bucket(LOG_BUCKET)
-        if not broker_given:
+        if "S3_ENDPOINT" in self.environ or self._keeps_log:
+            await self._ensure_bucket()
+        if not self._broker_given:
             await self._tansu(kept).start()
         self._keep_ports()
 
@@ -77,17 +83,21 @@ class EmbeddedStack:
         server = SeaweedServer(self._directory / "seaweed", self._log("seaweed"), kept.get("seaweed"))
         self.environ |= {
             "S3_ENDPOINT": server.url,
-            "AWS_REGION": REGION,
+            "AWS_REGION": log_bucket.REGION,
             "AWS_ACCESS_KEY_ID": server.access_key,
             "AWS_SECRET_ACCESS_KEY": server.secret_key,
         }
         return self._started_with(server)
 
     def _tansu(self, kept: Mapping[str, int]) -> Server:
-        storage = f"s3://{LOG_BUCKET}/" if self._durable else "memory://tansu/"
-        environ = {"AWS_ENDPOINT": self._store["S3_ENDPOINT"], "AWS_ALLOW_HTTP": "true", "AWS_REGION": REGION}
+        storage = f"s3://{log_bucket.BUCKET}/" if self._durable else "memory://tansu/"
+        environ = {
+            "AWS_ENDPOINT": self._store["S3_ENDPOINT"],
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": log_bucket.REGION,
+        }
         environ |= {name: value for name, value in self._store.items() if name.startswith("AWS_")}
-        server = TansuServer(self._log("tansu"), storage, environ, kept.get("tansu"))
+        server = TansuServer(self._log("tansu"), storage, environ, kept.get("tansu"), before=self.mend_log)
         self.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.address
         return self._started_with(server)
 
@@ -110,33 +120,32 @@ class EmbeddedStack:
         ports = {server.child.name: server.port for server in self.servers}
         write_private(self._directory / "ports.json", json.dumps(ports))
 
-    async def _ensure_bucket(self, name: str) -> None:
+    async def _ensure_bucket(self) -> None:
         """Retries for a while: the store listens some seconds before it can make a bucket."""
-        failure: Exception | None = None
+        failure: TransientError | None = None
         try:
             async with asyncio.timeout(BUCKET_WITHIN_S):
-                while failure := await asyncio.to_thread(self._make_bucket, name):
+                while failure := await asyncio.to_thread(self._make_bucket):
                     for server in self.servers:
                         server.child.check_alive()
                     await asyncio.sleep(0.2)
         except TimeoutError as error:
-            raise TransientError(f"the log's bucket {name} cannot be made: {failure}") from error
+            raise TransientError(f"the log's bucket {log_bucket.BUCKET} cannot be made: {failure}") from error
 
-    def _make_bucket(self, name: str) -> Exception | None:
+    def _make_bucket(self) -> TransientError | None:
         """Why it cannot be made (yet)."""
-        client = boto3.client(
-            "s3",
-            endpoint_url=self._store["S3_ENDPOINT"],
-            region_name=self._store.get("AWS_REGION", REGION),
-            aws_access_key_id=self._store.get("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=self._store.get("AWS_SECRET_ACCESS_KEY"),
-        )
         try:
-            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-                client.create_bucket(Bucket=name)
-            client.put_object(Bucket=name, Key=".ready", Body=b"")
-        except Exception as error:  # noqa: BLE001 - whatever it says while starting, the deadline decides
+            with log_bucket.LogBucket(self._store) as bucket:
+                bucket.ensure()
+        except TransientError as error:
             return error
-        finally:
-            client.close()
         return None
+
+    async def mend_log(self) -> None:
+        """Fills the holes that a killed broker, or a store that was away, has left in a log that is kept. Raises
+        TransientError while the store is away."""
+        if not self._keeps_log:
+            return
+        if filled := await log_bucket.fill_holes(self._store):
+            places = ", ".join(map(str, filled))
+            self._say(f"the broker had left holes in its log; there are empty records now, dead letters each: {places}")

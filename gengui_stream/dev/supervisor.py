@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -49,7 +50,8 @@ class Backoff:
 
 class Supervisor:
     """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
-    look for the env files; without it, in this process's directory. `besides`: what else runs, as ROLES has it."""
+    look for the env files; without it, in this process's directory. `besides`: what else runs, as ROLES has it.
+    `restarted` is awaited whenever something was started again; a TransientError of its is no news."""
 
     def __init__(
         self,
@@ -61,11 +63,12 @@ class Supervisor:
         changed: Callable[[], None] = lambda: None,
         cwd: Path | None = None,
         besides: Mapping[str, Sequence[str]] | None = None,
+        restarted: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._commands = {**ROLES, **(besides or {})}
         self._environ, self._cwd = environ, cwd
         self._servers = servers
-        self._say, self._changed = say, changed
+        self._say, self._changed, self._restarted = say, changed, restarted
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in self._commands}
 
     @property
@@ -124,3 +127,6 @@ class Supervisor:
             self._say(f"{child.name} runs again, process {child.pid}")
         backoff.started()
         self._changed()
+        if self._restarted is not None:
+            with suppress(TransientError):  # what is away is said by whoever keeps it
+                await self._restarted()

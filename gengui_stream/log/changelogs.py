@@ -88,7 +88,8 @@ async def _at_end(consumer: AIOKafkaConsumer) -> bool:
 
 async def _changes(consumer: AIOKafkaConsumer, table: str, settings: Settings) -> list[Change]:
     fetched = await consumer.getmany(timeout_ms=POLL_MS)
-    records = [record for chunk in fetched.values() for record in chunk]
+    # A record without a key is one that the embedded broker has lost (docs/adr/0004-embedded-broker.md).
+    records = [record for chunk in fetched.values() for record in chunk if record.key is not None]
     if table in WINDOWED:
         return list(_windowed(records, settings))
     return [(_text(record.key), _value(record.value)) for record in records]

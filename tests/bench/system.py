@@ -77,7 +77,7 @@ async def opened_system_on_apache_kafka() -> AsyncIterator[System]:
 
 @asynccontextmanager
 async def _opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
-    directory = _directory()
+    directory = new_directory()
     stack = EmbeddedStack(directory, given=given)
     try:
         await stack.start()
@@ -97,7 +97,8 @@ async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str,
     return System(directory, own, settings, known["demo"], pids)
 
 
-def _directory() -> Path:
+def new_directory() -> Path:
+    """To be removed by the caller."""
     made = Path(tempfile.mkdtemp(prefix="gengui-bench-"))
     made.chmod(0o755)  # PostgreSQL runs as nobody when we are root: it has to get to its data
     return made

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -27,7 +28,10 @@ REDIS_DATABASES = 4_096
 
 
 def pytest_configure() -> None:
-    """A shell that runs us in the background has us ignore Ctrl-C, and whatever we start after us."""
+    """A shell that runs us in the background has us ignore Ctrl-C, and whatever we start after us. And no property is
+    timed: how long an example takes is up to what else the machine does."""
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -12,8 +12,7 @@ from tests.events import histories
 
 HISTORIES = histories()
 
-settings.register_profile("thorough", max_examples=300, deadline=None)
-settings.load_profile("thorough")
+thorough = settings(max_examples=300)
 
 
 def fold(history: list[Event], state: Generation | None = None) -> Generation | None:
@@ -32,6 +31,7 @@ def steps(history: list[Event]) -> list[tuple[Generation | None, Event, Generati
     return taken
 
 
+@thorough
 @given(HISTORIES, st.randoms(use_true_random=False))
 def test_reordering_and_duplication_never_raise(history: list[Event], source: Random) -> None:
     twice = [*history, *history]
@@ -39,6 +39,7 @@ def test_reordering_and_duplication_never_raise(history: list[Event], source: Ra
     fold(twice)
 
 
+@thorough
 @given(HISTORIES)
 def test_a_terminal_status_never_changes(history: list[Event]) -> None:
     for before, _, judgement in steps(history):
@@ -46,6 +47,7 @@ def test_a_terminal_status_never_changes(history: list[Event]) -> None:
             assert judgement.status is before.status
 
 
+@thorough
 @given(HISTORIES)
 def test_an_applied_event_raises_the_version_by_one_and_an_ignored_one_has_a_reason(history: list[Event]) -> None:
     for before, _, judgement in steps(history):
@@ -56,17 +58,20 @@ def test_an_applied_event_raises_the_version_by_one_and_an_ignored_one_has_a_rea
                 assert judgement.value
 
 
+@thorough
 @given(HISTORIES, st.integers(0, 30))
 def test_folding_in_pieces_is_folding_in_one_go(history: list[Event], cut: int) -> None:
     assert fold(history[cut:], fold(history[:cut])) == fold(history)
 
 
+@thorough
 @given(HISTORIES)
 def test_an_event_delivered_twice_in_a_row_counts_once(history: list[Event]) -> None:
     doubled = [event for event in history for _ in range(2)]
     assert fold(doubled) == fold(history)
 
 
+@thorough
 @given(HISTORIES)
 def test_progress_only_grows_within_an_attempt(history: list[Event]) -> None:
     for before, _, after in steps(history):
@@ -76,6 +81,7 @@ def test_progress_only_grows_within_an_attempt(history: list[Event]) -> None:
         assert before.percent is None or after.percent is not None
 
 
+@thorough
 @given(HISTORIES)
 def test_attempts_grow_by_one_and_never_exceed_the_maximum(history: list[Event]) -> None:
     for before, _, after in steps(history):
@@ -84,6 +90,7 @@ def test_attempts_grow_by_one_and_never_exceed_the_maximum(history: list[Event])
             assert 1 <= after.attempt <= after.max_attempts
 
 
+@thorough
 @given(HISTORIES)
 def test_an_event_of_another_attempt_is_inert(history: list[Event]) -> None:
     always = ("generation.requested", "thumbnail.created", "thumbnail.failed", "generation.deleted")
@@ -93,6 +100,7 @@ def test_an_event_of_another_attempt_is_inert(history: list[Event]) -> None:
         assert judgement in {Ignored.TERMINAL, Ignored.STALE_ATTEMPT, Ignored.UNKNOWN_ATTEMPT}
 
 
+@thorough
 @given(HISTORIES)
 def test_what_was_asked_for_never_changes(history: list[Event]) -> None:
     for before, _, after in steps(history):
@@ -101,12 +109,14 @@ def test_what_was_asked_for_never_changes(history: list[Event]) -> None:
             assert all(getattr(before, name) == getattr(after, name) for name in fixed)
 
 
+@thorough
 @given(HISTORIES)
 def test_a_canceled_wish_is_never_queued_again(history: list[Event]) -> None:
     state = fold(history)
     assert not (state and state.cancel_requested and state.status is Status.QUEUED)
 
 
+@thorough
 @given(HISTORIES)
 def test_output_ids_are_unique(history: list[Event]) -> None:
     state = fold(history)

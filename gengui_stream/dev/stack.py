@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.servers import Server, TansuServer, ValkeyServer
 from gengui_stream.errors import TransientError
 
-BUCKET_WITHIN_S: Final = 60.0
+STORE_WITHIN_S: Final = 60.0
 PLACES_OF_A_DATABASE: Final = ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
 
 
@@ -121,31 +121,36 @@ class EmbeddedStack:
         write_private(self._directory / "ports.json", json.dumps(ports))
 
     async def _ensure_bucket(self) -> None:
-        """Retries for a while: the store listens some seconds before it can make a bucket."""
-        failure: TransientError | None = None
-        try:
-            async with asyncio.timeout(BUCKET_WITHIN_S):
-                while failure := await asyncio.to_thread(self._make_bucket):
-                    for server in self.servers:
-                        server.child.check_alive()
-                    await asyncio.sleep(0.2)
-        except TimeoutError as error:
-            raise TransientError(f"the log's bucket {log_bucket.BUCKET} cannot be made: {failure}") from error
-
-    def _make_bucket(self) -> TransientError | None:
-        """Why it cannot be made (yet)."""
-        try:
+        def made() -> None:
             with log_bucket.LogBucket(self._store) as bucket:
                 bucket.ensure()
-        except TransientError as error:
-            return error
-        return None
+
+        await self._once_the_store_can(lambda: asyncio.to_thread(made))
+
+    async def _once_the_store_can(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Retries for a while: the store listens some seconds before it can do anything."""
+        failure = "it does not answer"
+        try:
+            async with asyncio.timeout(STORE_WITHIN_S):
+                while True:
+                    try:
+                        return await attempt()
+                    except TransientError as error:
+                        failure = str(error)
+                    for server in self.servers:
+                        if isinstance(server, SeaweedServer):
+                            server.child.check_alive()
+                    await asyncio.sleep(0.2)
+        except TimeoutError as error:
+            raise TransientError(f"the log's bucket {log_bucket.BUCKET} cannot be used: {failure}") from error
 
     async def mend_log(self) -> None:
         """Fills the holes that a killed broker, or a store that was away, has left in a log that is kept. Raises
-        TransientError while the store is away."""
-        if not self._keeps_log:
-            return
+        TransientError when the store stays away."""
+        if self._keeps_log:
+            await self._once_the_store_can(self._fill_holes)
+
+    async def _fill_holes(self) -> None:
         if filled := await log_bucket.fill_holes(self._store):
             places = ", ".join(map(str, filled))
             self._say(f"the broker had left holes in its log; there are empty records now, dead letters each: {places}")

@@ -48,10 +48,13 @@ class Backoff:
         self._started_at = time.monotonic()
 
 
+async def _nothing() -> None: ...
+
+
 class Supervisor:
     """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
     look for the env files; without it, in this process's directory. `besides`: what else runs, as ROLES has it.
-    `restarted` is awaited whenever something was started again; a TransientError of its is no news."""
+    `restarted` is awaited after something was started again, once for all that was meanwhile."""
 
     def __init__(
         self,
@@ -63,12 +66,13 @@ class Supervisor:
         changed: Callable[[], None] = lambda: None,
         cwd: Path | None = None,
         besides: Mapping[str, Sequence[str]] | None = None,
-        restarted: Callable[[], Awaitable[None]] | None = None,
+        restarted: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._commands = {**ROLES, **(besides or {})}
         self._environ, self._cwd = environ, cwd
         self._servers = servers
         self._say, self._changed, self._restarted = say, changed, restarted
+        self._news = asyncio.Event()
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in self._commands}
 
     @property
@@ -96,6 +100,14 @@ class Supervisor:
                 group.create_task(self._keep(server.child, server.start))
             for role, child in self.roles.items():
                 group.create_task(self._keep(child, partial(self._relaunch, role)))
+            group.create_task(self._tell_of_restarts())
+
+    async def _tell_of_restarts(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            with suppress(TransientError):
+                await self._restarted()
 
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
@@ -127,6 +139,4 @@ class Supervisor:
             self._say(f"{child.name} runs again, process {child.pid}")
         backoff.started()
         self._changed()
-        if self._restarted is not None:
-            with suppress(TransientError):  # what is away is said by whoever keeps it
-                await self._restarted()
+        self._news.set()

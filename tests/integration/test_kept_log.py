@@ -112,6 +112,19 @@ async def test_a_store_that_is_away_leaves_a_hole_that_can_be_filled_while_the_b
     await holds(log, pool, hole=2, end=5)
 
 
+async def test_a_broker_that_starts_before_its_store_waits_for_it(log: KeptLog, events: EventLog) -> None:
+    """Just started, SeaweedFS answers, but cannot read yet: all of `make dev` was given up for that."""
+    await appended(events, *of_one_generation(2))
+    await log.broker.stop()
+    await log.gate.shut()
+    starting = asyncio.ensure_future(log.broker.start())
+    done, _ = await asyncio.wait({starting}, timeout=2)
+    assert not done
+    await log.gate.reopen()
+    await starting
+    assert len(await everything(log.settings)) == 2
+
+
 async def test_where_there_is_a_record_nothing_is_filled(log: KeptLog, events: EventLog) -> None:
     """Batches of one and of several, and one that was under way when it was looked for."""
     first, *others = of_one_generation(5)

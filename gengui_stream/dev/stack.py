@@ -153,4 +153,4 @@ class EmbeddedStack:
     async def _fill_holes(self) -> None:
         if filled := await log_bucket.fill_holes(self._store):
             places = ", ".join(map(str, filled))
-            self._say(f"the broker had left holes in its log; there are empty records now, dead letters each: {places}")
+            self._say(f"the broker had left holes in its log; there are empty records in them now: {places}")

@@ -106,7 +106,7 @@ class Supervisor:
         while True:
             await self._news.wait()
             self._news.clear()
-            with suppress(TransientError):
+            with suppress(TransientError):  # what is away is said by whoever keeps it
                 await self._restarted()
 
     async def stop(self, grace_s: float) -> None:

@@ -59,7 +59,7 @@ async def test_the_log_has_a_hole(system: DevSystem) -> None:
         await asked.more(5)
     await settled(system, asked)
     assert f"agents ended ({ExitCode.BUG})" in system.said()
-    assert f"dead letters each: {hole}" in system.said()
+    assert f"empty records in them now: {hole}" in system.said()
 
 
 async def test_dev_itself_is_killed_and_started_again(system: DevSystem, chance: random.Random) -> None:

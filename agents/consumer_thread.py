@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError, InvalidSessionTimeoutError, KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
 
+from agents.assignor import Assignor, WatchfulAssignor
 from agents.raw_records import RawTopic, offer_raw_records
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.log.connection import connection
@@ -27,10 +29,16 @@ MAX_POLL_INTERVAL_MS: Final = 24 * 3600 * 1000
 """A wait for PostgreSQL, however long, must not cost the membership: who is fenced is decided there, not by Kafka."""
 
 METADATA_MAX_AGE_MS: Final = 5_000
-"""A leader of the group that was refused the topic's metadata hands out no partitions at all, until it asks again: by
-itself after five minutes."""
+"""A leader of the group that was refused the topic's metadata hands out no partitions at all, until it asks again (see
+assignor.py): by itself after five minutes."""
 
 WATERMARK_S: Final = 30.0
+
+
+def _let_leave(coordinator: GroupCoordinator) -> None:
+    """aiokafka leaves the group only from generation 1 on, and the embedded broker counts from 0."""
+    if coordinator.generation == 0:
+        coordinator.generation = 1
 
 
 class DaemonThread(WorkerThread):
@@ -48,6 +56,7 @@ class BatchThread(AIOKafkaConsumerThread):
     """Fetches whole batches and marks each with the epoch of the last seek: what was fetched before is told apart."""
 
     settings: Settings
+    _watchful: WatchfulAssignor
     _epoch = 0
 
     def _start_thread(self) -> None:
@@ -61,13 +70,14 @@ class BatchThread(AIOKafkaConsumerThread):
         """As faust does it, but for what faust leaves no setting: our connection, how long it waits, raw records."""
         has_tables = bool(self.app.tables.changelog_topics)
         self._assignor = self.app.assignor if has_tables else RoundRobinPartitionAssignor
+        self._watchful = WatchfulAssignor(cast(Assignor, self._assignor))
         session_ms = self.settings.kafka_session_timeout_s * 1000
         offer_raw_records()
         return AIOKafkaConsumer(
             **connection(self.settings),
             client_id=self.app.conf.broker_client_id,
             group_id=self.app.conf.id,
-            partition_assignment_strategy=[self._assignor],
+            partition_assignment_strategy=[self._watchful],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             key_deserializer=RawTopic(self.settings.events_topic),
@@ -92,12 +102,15 @@ class BatchThread(AIOKafkaConsumerThread):
         it out of the app's thread, and two threads in one loop of uvloop can end the process with a memory fault."""
 
     async def on_thread_stop(self) -> None:
-        """aiokafka leaves the group only from generation 1 on, and the embedded broker counts from 0: a member that
-        does not leave keeps its successor waiting for the session's end."""
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - there is no other way to leave
-        if coordinator is not None and coordinator.generation == 0:
-            coordinator.generation = 1
+        """A member that does not leave keeps its successor waiting for the session's end."""
+        coordinator = self._coordinator
+        if coordinator is not None:
+            _let_leave(coordinator)
         await super().on_thread_stop()
+
+    @property
+    def _coordinator(self) -> GroupCoordinator | None:
+        return self._ensure_consumer()._coordinator  # noqa: SLF001 - as aiokafka's own getmany does
 
     async def check_group(self) -> None:
         """Raises what ended this process's membership for good. aiokafka says so when it is asked for records, but
@@ -105,9 +118,18 @@ class BatchThread(AIOKafkaConsumerThread):
         await self.call_thread(self._check_group)
 
     async def _check_group(self) -> None:
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - as aiokafka's own getmany does
+        coordinator = self._coordinator
         if coordinator is None:
             return
+        self._check_errors(coordinator)
+        unknown = self._watchful.unknown
+        if unknown and all(self._ensure_consumer().partitions_for_topic(topic) for topic in unknown):
+            self._watchful.unknown = frozenset()
+            structlog.get_logger(__name__).warning("assigned_without_metadata", topics=sorted(unknown))
+            _let_leave(coordinator)
+            await coordinator._maybe_leave_group()  # noqa: SLF001 - and joins again at once
+
+    def _check_errors(self, coordinator: GroupCoordinator) -> None:
         try:
             coordinator.check_errors()
         except InvalidSessionTimeoutError as error:

@@ -4,15 +4,20 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import faust
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from faust.assignor.partition_assignor import PartitionAssignor
 from pydantic import SecretStr
 
 from agents.app import log_topic, new_app
@@ -140,3 +145,23 @@ class AgentsProcess:
     async def ended(self, within_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         return await asyncio.wait_for(self.process.wait(), within_s)
+
+
+def hide_partitions_until_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the broker refuses the topic's metadata while the group forms, and gives them a moment later."""
+    known = ClusterMetadata.partitions_for_topic
+    assigned: list[float] = []
+    for assignor in (RoundRobinPartitionAssignor, PartitionAssignor):
+        assign = assignor.assign
+
+        def assigning(*arguments: Any, assign: Callable[..., object] = assign) -> object:
+            answer = assign(*arguments)
+            assigned.append(time.monotonic())
+            return answer
+
+        monkeypatch.setattr(assignor, "assign", assigning)
+
+    def partitions_for_topic(self: ClusterMetadata, topic: str) -> set[int] | None:
+        return known(self, topic) if assigned and time.monotonic() > assigned[0] + 1 else None
+
+    monkeypatch.setattr(ClusterMetadata, "partitions_for_topic", partitions_for_topic)

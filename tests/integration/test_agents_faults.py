@@ -25,7 +25,15 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.folding import Record
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
-from tests.integration.agents_runs import AgentsProcess, commit, committed, progress, projector_app, run_projector
+from tests.integration.agents_runs import (
+    AgentsProcess,
+    commit,
+    committed,
+    hide_partitions_until_assigned,
+    progress,
+    projector_app,
+    run_projector,
+)
 from tests.integration.running import PATIENCE_S, a_request, eventually, running
 
 pytestmark = pytest.mark.stack
@@ -196,6 +204,16 @@ async def test_partitions_that_come_while_it_stops_are_left_alone(
         stop.set()
         await run
     assert not [line for line in logged if line["event"] in {"faust_stop_overdue", "faust_stop_failed"}]
+
+
+async def test_an_assignment_that_was_made_without_metadata_is_not_for_ever(
+    settings: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded broker gives who joins again what he had: nothing."""
+    await append(event_log)
+    hide_partitions_until_assigned(monkeypatch)
+    async with running(run_agents, settings):
+        await eventually(lambda: all_applied(settings, pool), within_s=30)
 
 
 async def _joins(app: faust.App) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from ssl import SSLContext
 from typing import Generic, NamedTuple, TypeVar
 
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -82,12 +84,8 @@ class AIOKafkaProducer:
     ) -> RecordMetadata: ...
     async def partitions_for(self, topic: str) -> set[int]: ...
 
-class _Coordinator:
-    generation: int
-    def check_errors(self) -> None: ...
-
 class AIOKafkaConsumer:
-    _coordinator: _Coordinator | None
+    _coordinator: GroupCoordinator | None
     def __init__(
         self,
         *topics: str,

@@ -4,17 +4,21 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 
-from agents.run import run_agents
+from agents.run import run_agents, run_live_tables
 from agents.running import run_app
 from agents.transport import BatchConsumer
 from gengui_stream.dev.log_bucket import LogBucket, fill_holes
-from gengui_stream.errors import BugError, TransientError
+from gengui_stream.errors import BugError, PermanentError, TransientError
+from gengui_stream.log.changelogs import TABLES, changelog_topic, read_changelog
+from gengui_stream.log.connection import connection
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
 from gengui_stream.log.reader import open_reader
@@ -24,7 +28,7 @@ from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.integration.agents_runs import progress, projector_app
-from tests.integration.kept_logs import KeptLog, kept_log
+from tests.integration.kept_logs import Batches, KeptLog, kept_log
 from tests.integration.logs import everything
 from tests.integration.running import PATIENCE_S, a_request, eventually, running
 
@@ -110,6 +114,43 @@ async def test_a_store_that_is_away_leaves_a_hole_that_can_be_filled_while_the_b
     assert [at.offset for at in await appended(events, third, last)] == [3, 4]
     await log.stack.mend_log()
     await holds(log, pool, hole=2, end=5)
+
+
+async def test_live_tables_come_back_from_changelogs_that_had_holes(log: KeptLog, events: EventLog) -> None:
+    """Their recovery waits for the changelog's end, and so does whoever reads it."""
+    settings = log.settings.model_copy(update={"live_tables_group": f"{log.settings.consumer_group}-live"})
+    before, after = a_request(), a_request()
+
+    async def in_flight(request: Event) -> bool:
+        try:
+            return str(request.generation_id) in await read_changelog(settings, "in_flight")
+        except PermanentError:  # not made yet
+            return False
+
+    await events.append(before)
+    async with running(run_live_tables, settings):
+        await eventually(partial(in_flight, before))
+    for table in TABLES:
+        await leave_holes(settings, changelog_topic(settings, table), log.store)
+    await log.stack.mend_log()
+    assert await in_flight(before)
+    assert len(await read_changelog(settings, "events_by_type")) == 1
+    await events.append(after)
+    async with running(run_live_tables, settings):
+        await eventually(partial(in_flight, after))
+
+
+async def leave_holes(settings: Settings, topic: str, store: Mapping[str, str]) -> None:
+    """At the end of every partition."""
+    producer = AIOKafkaProducer(**connection(settings))
+    await producer.start()
+    try:
+        with closing(Batches(store, topic)) as batches:
+            for partition in range(settings.events_partitions):
+                sent = await producer.send_and_wait(topic, b"nothing", key=b'"lost"', partition=partition)
+                batches.take(Position(partition, sent.offset))
+    finally:
+        await producer.stop()
 
 
 async def test_a_broker_that_starts_before_its_store_waits_for_it(log: KeptLog, events: EventLog) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.consumer_thread import FETCH_MAX_WAIT_MS
+from gengui_stream.dev.log_bucket import fill_holes
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.connection import connection
@@ -38,11 +39,13 @@ ELSEWHERE: Final = {"DATABASE_URL": "postgresql://none/none", "REDIS_URL": "redi
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """At so many batches: seconds from an append to its arrival, and the servers' processor seconds a turn."""
+    """At so many batches: seconds from an append to its arrival, and the servers' processor seconds a turn; and the
+    seconds that a look for holes takes, where the log is kept."""
 
     batches: int
     arrival: float
     cpu: float
+    look: float | None = None
 
 
 def run(quick: bool) -> str:
@@ -52,20 +55,21 @@ def run(quick: bool) -> str:
 
 
 async def measure(levels: Sequence[int], *, durable: bool) -> Sequence[Turns]:
-    async with _opened_broker(durable=durable) as (settings, pids), AsyncExitStack() as opened:
+    async with _opened_broker(durable=durable) as (stack, settings, pids), AsyncExitStack() as opened:
         logs = [await opened.enter_async_context(EventLog(settings)) for _ in range(settings.events_partitions)]
         found: list[Turns] = []
         there = 0
         for level in levels:
             await asyncio.gather(*(_append(log, (level - there) // len(logs)) for log in logs))
             async with _at_the_end(settings) as consumer:
-                found.append(await _turns(level, logs[0], consumer, pids))
+                turns = await _turns(level, logs[0], consumer, pids)
+            found.append(replace(turns, look=await _look(stack) if durable else None))
             there = level + TURNS
         return found
 
 
 @asynccontextmanager
-async def _opened_broker(*, durable: bool) -> AsyncIterator[tuple[Settings, Sequence[int]]]:
+async def _opened_broker(*, durable: bool) -> AsyncIterator[tuple[EmbeddedStack, Settings, Sequence[int]]]:
     """The broker and the object store alone, and their process ids."""
     directory = new_directory()
     stack = EmbeddedStack(directory, given=ELSEWHERE, durable=durable)
@@ -73,7 +77,7 @@ async def _opened_broker(*, durable: bool) -> AsyncIterator[tuple[Settings, Sequ
         await stack.start()
         settings = load_settings({**ELSEWHERE, **stack.environ}, env_files=())
         await ensure_topic(settings)
-        yield settings, [server.child.pid or 0 for server in stack.servers]
+        yield stack, settings, [server.child.pid or 0 for server in stack.servers]
     finally:
         await stack.stop()
         shutil.rmtree(directory, ignore_errors=True)
@@ -131,23 +135,35 @@ async def _turn(log: EventLog, consumer: AIOKafkaConsumer) -> float:
     return time.perf_counter() - appended
 
 
+async def _look(stack: EmbeddedStack) -> float:
+    """Seconds; there are none."""
+    began = time.perf_counter()
+    assert not await fill_holes(stack.environ)
+    return time.perf_counter() - began
+
+
 METHOD: Final = f"""\
 The embedded broker alone with a log of four partitions, in its own memory or kept in the object store; as many
 producers append events one by one, each a batch of its own. At each length one consumer of all partitions stands at
 their ends and asks as the agents do, with {FETCH_MAX_WAIT_MS} ms as a fetch's longest wait; {TURNS} times one event is
 appended and waited for. Milliseconds from the end of the append to its arrival, the median; and processor time of
-broker and store for one append and the reads until it arrived."""
+broker and store for one append and the reads until it arrived. A look for holes is what `make dev` does whenever it
+starts something again."""
 
 
 def section(memory: Sequence[Turns], kept: Sequence[Turns]) -> str:
     known = {of.batches: of for of in kept}
-    rows = [f"| {of.batches:,} | {_figures(of)} | {_figures(known.get(of.batches))} |" for of in memory]
-    head = "| batches | in memory, ms | CPU, ms | in the object store, ms | CPU, ms |"
-    return "\n".join([METHOD, "", head, "|---:|---:|---:|---:|---:|", *rows])
+    rows = [f"| {of.batches:,} | {_figures(of)} | {_kept(known.get(of.batches))} |" for of in memory]
+    head = "| batches | in memory, ms | CPU, ms | in the object store, ms | CPU, ms | a look for holes, ms |"
+    return "\n".join([METHOD, "", head, "|---:|---:|---:|---:|---:|---:|", *rows])
 
 
-def _figures(of: Turns | None) -> str:
-    return f"{of.arrival * 1000:.1f} | {of.cpu * 1000:.0f}" if of else "not measured | "
+def _figures(of: Turns) -> str:
+    return f"{of.arrival * 1000:.1f} | {of.cpu * 1000:.0f}"
+
+
+def _kept(of: Turns | None) -> str:
+    return f"{_figures(of)} | {(of.look or 0) * 1000:.0f}" if of else "not measured | | "
 
 
 if __name__ == "__main__":

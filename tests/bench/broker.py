@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +22,6 @@ from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.connection import connection
 from gengui_stream.log.event_log import EventLog
-from gengui_stream.log.reader import open_reader
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.settings import Settings, load_settings
 from schemas.events import GenerationProgressed
@@ -58,13 +57,12 @@ async def measure(levels: Sequence[int], *, durable: bool) -> Sequence[Turns]:
     async with _opened_broker(durable=durable) as (stack, settings, pids), AsyncExitStack() as opened:
         logs = [await opened.enter_async_context(EventLog(settings)) for _ in range(settings.events_partitions)]
         found: list[Turns] = []
-        there = 0
+        ends = dict.fromkeys(range(settings.events_partitions), 0)
         for level in levels:
-            await asyncio.gather(*(_append(log, (level - there) // len(logs)) for log in logs))
-            async with _at_the_end(settings) as consumer:
-                turns = await _turns(level, logs[0], consumer, pids)
+            await asyncio.gather(*(_append(log, (level - sum(ends.values())) // len(logs), ends) for log in logs))
+            async with _consuming(settings, ends) as consumer:
+                turns = await _turns(level, logs[0], consumer, ends, pids)
             found.append(replace(turns, look=await _look(stack) if durable else None))
-            there = level + TURNS
         return found
 
 
@@ -96,39 +94,39 @@ def _event() -> GenerationProgressed:
     )
 
 
-async def _append(log: EventLog, batches: int) -> None:
-    """One after the other, each a batch of its own; of many generations, so to all partitions."""
+async def _append(log: EventLog, batches: int, ends: dict[int, int]) -> None:
+    """One after the other, each a batch of its own; of many generations, so to all partitions. `ends` follow."""
     for _ in range(batches):
-        await log.append(_event())
+        position = await log.append(_event())
+        ends[position.partition] = max(ends[position.partition], position.offset + 1)
 
 
 @asynccontextmanager
-async def _at_the_end(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    """One that asks as the agents do."""
-    async with open_reader(settings) as reader:
-        async for _ in reader.until_end():
-            pass
+async def _consuming(settings: Settings, ends: Mapping[int, int]) -> AsyncIterator[AIOKafkaConsumer]:
+    """From there on, asking as the agents do."""
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(**connection(settings), fetch_max_wait_ms=FETCH_MAX_WAIT_MS)
     await consumer.start()
     try:
-        places = {TopicPartition(settings.events_topic, p): offset for p, offset in reader.offsets.items()}
+        places = {TopicPartition(settings.events_topic, partition): end for partition, end in ends.items()}
         consumer.assign(list(places))
-        for place, offset in places.items():
-            consumer.seek(place, offset)
+        for place, end in places.items():
+            consumer.seek(place, end)
         yield consumer
     finally:
         await consumer.stop()
 
 
-async def _turns(level: int, log: EventLog, consumer: AIOKafkaConsumer, pids: Sequence[int]) -> Turns:
+async def _turns(
+    level: int, log: EventLog, consumer: AIOKafkaConsumer, ends: dict[int, int], pids: Sequence[int]
+) -> Turns:
     before = sum(map(cpu_s, pids))
-    arrivals = [await _turn(log, consumer) for _ in range(TURNS)]
+    arrivals = [await _turn(log, consumer, ends) for _ in range(TURNS)]
     return Turns(level, quantile(arrivals, 0.5), (sum(map(cpu_s, pids)) - before) / TURNS)
 
 
-async def _turn(log: EventLog, consumer: AIOKafkaConsumer) -> float:
+async def _turn(log: EventLog, consumer: AIOKafkaConsumer, ends: dict[int, int]) -> float:
     """Seconds from the end of the append."""
-    await log.append(_event())
+    await _append(log, 1, ends)
     appended = time.perf_counter()
     while not await consumer.getmany(timeout_ms=1_000):
         pass

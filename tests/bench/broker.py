@@ -30,7 +30,7 @@ from tests.bench.system import cpu_s, new_directory
 
 IN_MEMORY: Final = (0, 1_000, 2_000, 5_000, 10_000, 20_000)
 KEPT: Final = (0, 1_000, 2_000, 5_000)
-"""An append to the object store takes some ten milliseconds, and longer the more there are."""
+"""To fill a longer one takes many minutes."""
 QUICK: Final = (0, 500)
 TURNS: Final = 40
 ELSEWHERE: Final = {"DATABASE_URL": "postgresql://none/none", "REDIS_URL": "redis://none"}

@@ -110,11 +110,13 @@ class LogBucket:
     def fill(self, hole: Hole) -> bool:
         """Whether it was filled; False when a record has come there meanwhile."""
         body = empty_batch(int(time.time() * 1000))
-        try:
-            with _store_errors():
+        with _store_errors():
+            try:
                 self._client.put_object(Bucket=BUCKET, Key=hole.key, Body=body, IfNoneMatch="*")
-        except FileExistsError:
-            return False
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ALREADY_THERE:
+                    raise
+                return False
         return True
 
     def _partitions(self) -> Iterator[str]:
@@ -169,8 +171,6 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response["Error"]["Code"] in ALREADY_THERE:
-            raise FileExistsError from error
         raise TransientError(f"the object store refuses: {error}") from error
     except (BotoCoreError, ResponseParserError) as error:  # the latter when it is not yet what answers at its address
         raise TransientError(f"the object store is away: {error}") from error

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from gengui_stream.errors import TransientError
+from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.reader import LogReader, Record, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
@@ -85,7 +86,7 @@ class _PartitionCheck:
         async with open_reader(self._settings, {self._partition: expected}, [self._partition]) as reader:
             while expected < self._end and not reader.at_end():
                 records = [record for record in await _next(reader) if record.offset < self._end]
-                if not _gapless(expected, records):
+                if first_gap(expected, records) is not None:
                     break
                 await compare(records)
                 expected += len(records)
@@ -152,10 +153,6 @@ async def _next(reader: LogReader) -> list[Record]:
     except TimeoutError as error:
         raise TransientError(f"the broker sent nothing for {PATIENCE_S} s") from error
     return records
-
-
-def _gapless(expected: int, records: Sequence[Record]) -> bool:
-    return not records or (records[0].offset == expected and records[-1].offset == expected + len(records) - 1)
 
 
 def _digest(payload: object) -> str:

@@ -4,7 +4,6 @@ python -m tests.bench.broker [--quick]
 """
 
 import asyncio
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.settings import Settings, load_settings
 from schemas.events import GenerationProgressed
 from tests.bench.quantiles import quantile
-from tests.bench.system import cpu_s, new_directory
+from tests.bench.system import cpu_s, opened_stack
 
 IN_MEMORY: Final = (0, 1_000, 2_000, 5_000, 10_000, 20_000)
 KEPT: Final = (0, 1_000, 2_000, 5_000)
@@ -70,16 +69,10 @@ async def measure(levels: Sequence[int], *, durable: bool) -> Sequence[Turns]:
 @asynccontextmanager
 async def _opened_broker(*, durable: bool) -> AsyncIterator[tuple[EmbeddedStack, Settings, Sequence[int]]]:
     """The broker and the object store alone, and their process ids."""
-    directory = new_directory()
-    stack = EmbeddedStack(directory, given=ELSEWHERE, durable=durable)
-    try:
-        await stack.start()
+    async with opened_stack(ELSEWHERE, durable=durable) as (_, stack):
         settings = load_settings({**ELSEWHERE, **stack.environ}, env_files=())
         await ensure_topic(settings)
         yield stack, settings, [server.child.pid or 0 for server in stack.servers]
-    finally:
-        await stack.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _event() -> GenerationProgressed:

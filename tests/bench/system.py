@@ -56,7 +56,7 @@ class System:
 @asynccontextmanager
 async def opened_system(**environ: str) -> AsyncIterator[System]:
     """`environ` goes over the stack's own settings. Everything is gone afterwards."""
-    async with _opened_stack({}) as (directory, stack):
+    async with opened_stack({}) as (directory, stack):
         yield await _prepared(directory, stack, environ)
 
 
@@ -67,7 +67,7 @@ async def opened_system_on_apache_kafka() -> AsyncIterator[System]:
         broker = ApacheKafkaServer(Path(name) / "apache-kafka", Path(name) / "apache-kafka.log")
         try:
             await broker.start()
-            async with _opened_stack({"KAFKA_BOOTSTRAP_SERVERS": broker.address}) as (directory, stack):
+            async with opened_stack({"KAFKA_BOOTSTRAP_SERVERS": broker.address}) as (directory, stack):
                 system = await _prepared(directory, stack, {"KAFKA_BOOTSTRAP_SERVERS": broker.address})
                 system.servers[broker.child.name] = broker.child.pid or 0
                 yield system
@@ -76,9 +76,10 @@ async def opened_system_on_apache_kafka() -> AsyncIterator[System]:
 
 
 @asynccontextmanager
-async def _opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
-    directory = new_directory()
-    stack = EmbeddedStack(directory, given=given)
+async def opened_stack(given: Mapping[str, str], *, durable: bool = False) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
+    """What `given` does not name, in a directory that is gone afterwards."""
+    directory = _directory()
+    stack = EmbeddedStack(directory, given=given, durable=durable)
     try:
         await stack.start()
         yield directory, stack
@@ -97,8 +98,7 @@ async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str,
     return System(directory, own, settings, known["demo"], pids)
 
 
-def new_directory() -> Path:
-    """To be removed by the caller."""
+def _directory() -> Path:
     made = Path(tempfile.mkdtemp(prefix="gengui-bench-"))
     made.chmod(0o755)  # PostgreSQL runs as nobody when we are root: it has to get to its data
     return made

@@ -120,6 +120,7 @@ lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
 
 .PHONY: clean
 clean: ## remove .venv, caches and the development stack's data (.gengui)
+	@case "$$(readlink .gengui/postgres || true)" in */gengui-stream*/*) rm -rf "$$(readlink .gengui/postgres)" ;; esac
 	rm -rf $(VENV) .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	rm -f demo-contact-sheet.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,14 +6,13 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
 
+from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
@@ -59,11 +58,9 @@ def given_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[s
 
 @pytest.fixture(scope="session")
 def stack(given_broker: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """The environment of a running embedded stack. Not below pytest's own directory, which every run of pytest on the
-    machine locks up for all other users when it starts: as root, PostgreSQL runs as one of them."""
-    with TemporaryDirectory(prefix="gengui-test-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        embedded = EmbeddedStack(Path(name), given=given_broker)
+    """The environment of a running embedded stack."""
+    with temporary_directory("gengui-test-") as directory:
+        embedded = EmbeddedStack(directory, given=given_broker)
         asyncio.run(_started(embedded))
         asyncio.run(migrate(embedded.environ["DATABASE_URL"]))
         yield {**given_broker, **embedded.environ}

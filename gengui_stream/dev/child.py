@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import pwd
 import signal
 import subprocess
 import time
@@ -58,7 +59,7 @@ class Child:
         command: Sequence[str | Path],
         *,
         environ: Mapping[str, str] | None = None,
-        user: int | None = None,
+        user: pwd.struct_passwd | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +71,8 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=environ,
                 cwd=cwd,
-                user=user,
-                group=user,
+                user=user and user.pw_uid,
+                group=user and user.pw_gid,
                 extra_groups=[] if user is not None else None,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children in order
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - the call is async-signal-safe, and we have no threads here

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from gengui_stream.dev.demo_provider import DemoProvider
 from gengui_stream.dev.demo_report import DemoReport, Made, count_events, print_json, print_report
 from gengui_stream.dev.demo_run import DemoRun, make_generations
 from gengui_stream.dev.demo_system import running_system
+from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from schemas.http import EventResource
@@ -38,9 +38,8 @@ def run_demo(count: int, provider: DemoProvider, as_json: bool, output: Path) ->
         _say(f"the contact sheet cannot be written to {output}: {error.strerror}; choose another --output")
         return ExitCode.USAGE
     try:
-        with tempfile.TemporaryDirectory(prefix="gengui-demo-") as name:
-            Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`, who has to get to its data
-            report, history = asyncio.run(_until_told(_demo(Path(name), count, provider, began)))
+        with temporary_directory("gengui-demo-") as directory:
+            report, history = asyncio.run(_until_told(_demo(directory, count, provider, began)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         _say("interrupted; everything was stopped")
         return INTERRUPTED

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev import log_bucket
-from gengui_stream.dev.postgres_server import PostgresServer
+from gengui_stream.dev.postgres.server import PostgresServer
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.servers import Server, TansuServer, ValkeyServer

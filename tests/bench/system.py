@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import aiohttp
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.demo_report import claimed_partitions
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import ROLES
@@ -78,14 +78,13 @@ async def opened_system_on_apache_kafka() -> AsyncIterator[System]:
 @asynccontextmanager
 async def opened_stack(given: Mapping[str, str], *, durable: bool = False) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
     """What `given` does not name, in a directory that is gone afterwards."""
-    directory = _directory()
-    stack = EmbeddedStack(directory, given=given, durable=durable)
-    try:
-        await stack.start()
-        yield directory, stack
-    finally:
-        await stack.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    with temporary_directory("gengui-bench-") as directory:
+        stack = EmbeddedStack(directory, given=given, durable=durable)
+        try:
+            await stack.start()
+            yield directory, stack
+        finally:
+            await stack.stop()
 
 
 async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str, str]) -> System:
@@ -96,12 +95,6 @@ async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str,
     known = await keys(settings, directory / "keys.json")
     pids = {server.child.name: server.child.pid or 0 for server in stack.servers}
     return System(directory, own, settings, known["demo"], pids)
-
-
-def _directory() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="gengui-bench-"))
-    made.chmod(0o755)  # PostgreSQL runs as nobody when we are root: it has to get to its data
-    return made
 
 
 @asynccontextmanager

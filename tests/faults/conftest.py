@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Generic, TypeVar
 
 import pytest
 
+from gengui_stream.dev.postgres.data_directory import temporary_directory
 from tests.faults.given import GivenSystem
 from tests.faults.system import DevSystem
 
@@ -68,9 +68,8 @@ class Systems(Generic[S]):
 
 
 def _systems(make: Callable[[Path], S]) -> Iterator[Systems[S]]:
-    with TemporaryDirectory(prefix="gengui-faults-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`
-        made = Systems(Path(name), make)
+    with temporary_directory("gengui-faults-") as directory:
+        made = Systems(directory, make)
         try:
             yield made
         finally:

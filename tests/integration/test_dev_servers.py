@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,6 @@ from gengui_stream.dev import dev_files
 from gengui_stream.dev.child import listens
 from gengui_stream.dev.dev_files import write_env
 from gengui_stream.dev.ports import GRPC_DISTANCE, free_port, is_free
-from gengui_stream.dev.postgres_server import PostgresServer
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
@@ -64,35 +62,7 @@ def test_a_server_can_listen_at_a_free_port_and_at_its_companion() -> None:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     with TemporaryDirectory(prefix="gengui-test-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)  # as root, PostgreSQL runs as `nobody`
         yield Path(name)
-
-
-async def test_a_database_whose_making_was_killed_is_made_anew(directory: Path) -> None:
-    first = PostgresServer(directory / "postgres", directory / "postgres.log")
-    starting = asyncio.ensure_future(first.start())
-    await eventually(partial(asyncio.to_thread, _half_made, directory))
-    for pid in _initdbs(directory):
-        os.kill(pid, signal.SIGKILL)
-    with pytest.raises(TransientError):
-        await starting
-    second = PostgresServer(directory / "postgres", directory / "postgres.log")
-    await second.start()
-    await second.stop()
-
-
-def _half_made(directory: Path) -> bool:
-    return any(directory.glob("*/PG_VERSION")) and bool(_initdbs(directory))
-
-
-def _initdbs(directory: Path) -> list[int]:
-    found: list[int] = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if words[0].endswith(b"/initdb") and any(word.startswith(os.fsencode(directory)) for word in words):
-                found.append(int(entry.name))
-    return found
 
 
 async def test_a_stopped_store_leaves_no_sockets(directory: Path) -> None:

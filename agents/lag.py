@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -28,11 +28,18 @@ class LagReport:
 
     def measure(self) -> None:
         partitions = set(self._lanes.partitions())
-        for gone in self._even.keys() - partitions:
-            del self._even[gone]
-            self._metrics.forget_lag(gone)
+        self._forget(self._even.keys() - partitions)
         for partition in partitions:
             self._measure(partition)
+
+    def forget(self) -> None:
+        """Nothing is reported any more."""
+        self._forget(set(self._even))
+
+    def _forget(self, partitions: Set[int]) -> None:
+        for gone in partitions:
+            del self._even[gone]
+            self._metrics.forget_lag(gone)
 
     def _measure(self, partition: int) -> None:
         now = time.time()
@@ -57,6 +64,7 @@ async def reporting_lag(app: faust.App, topic: str, lanes: Lanes, metrics: Metri
         yield
     finally:
         task.cancel()
+        report.forget()
 
 
 async def _every_second(report: LagReport) -> None:

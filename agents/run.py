@@ -1,6 +1,5 @@
 """The two faust roles: the projector, and the operators' live tables."""
 
-import asyncio
 import gc
 from contextlib import AsyncExitStack
 from functools import partial
@@ -16,29 +15,27 @@ from agents.live_tables import add_live_tables, window_parts
 from agents.project_events import add_project_events, announcing
 from agents.running import run_app
 from gengui_stream.log.topics import ensure_topic
-from gengui_stream.metrics import new_metrics, serve_metrics
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projections.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hint_outbox import opened_outbox
 from gengui_stream.redis_io.hints import HintPublisher
-from gengui_stream.settings import Settings
+from gengui_stream.role_context import RoleContext
 
 COLLECT_AFTER: Final = 500_000
 """Objects made and not freed until the young ones are looked through: more than one batch holds."""
 
 
-async def run_agents(settings: Settings, stop: asyncio.Event) -> None:
+async def run_agents(role: RoleContext) -> None:
     """Projects the partitions that the consumer group gives this process, until told to stop.
 
     Raises TransientError while a server is not up yet, and whatever ends the app later: FencedError, BugError.
     """
+    settings, stop, metrics = role.settings, role.stop, role.metrics
     collect_seldom()
     arrays_are_lists()
     async with AsyncExitStack() as stack:
-        metrics = new_metrics()
-        await stack.enter_async_context(serve_metrics(settings, metrics.registry))
         pool = await stack.enter_async_context(opened_pool(settings))
         redis = await stack.enter_async_context(opened_redis(settings))
         await ensure_topic(settings)
@@ -50,17 +47,20 @@ async def run_agents(settings: Settings, stop: asyncio.Event) -> None:
         app = new_app(settings, settings.consumer_group, datadir, cut, lanes)
         add_project_events(app, log_topic(app, settings), lanes)
         await stack.enter_async_context(reporting_lag(app, settings.events_topic, lanes, metrics))
+        role.health.started()
         await run_app(app, stop, settings.shutdown_grace_s)
 
 
-async def run_live_tables(settings: Settings, stop: asyncio.Event) -> None:
+async def run_live_tables(role: RoleContext) -> None:
     """Keeps the operators' live tables until told to stop; their changelogs are read by `gengui-stream tables`."""
+    settings = role.settings
     await ensure_topic(settings)
     with TemporaryDirectory(prefix="gengui-live-tables-") as datadir:
         cut = partial(window_parts, window_s=settings.in_flight_window_s)
         app = new_app(settings, settings.live_tables_group, Path(datadir), cut)
         add_live_tables(app, log_topic(app, settings), settings)
-        await run_app(app, stop, settings.shutdown_grace_s)
+        role.health.started()
+        await run_app(app, role.stop, settings.shutdown_grace_s)
 
 
 def collect_seldom() -> None:

@@ -73,9 +73,8 @@ async def _observed(request: web.Request, handler: Handler) -> web.StreamRespons
 def _measure(request: web.Request, status: int, seconds: float) -> None:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unmatched"
-    has = request.app[HOLDER].services
-    if has is not None:
-        has.metrics.observe_request(method=request.method, route=route, status=status, seconds=seconds)
+    metrics = request.app[HOLDER].metrics
+    metrics.observe_request(method=request.method, route=route, status=status, seconds=seconds)
     _log.debug("request", method=request.method, route=route, status=status, ms=round(seconds * 1000, 2))
 
 

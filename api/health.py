@@ -18,9 +18,11 @@ from gengui_stream.redis_io.clients import transient_errors as redis_errors
 CHECK_TIMEOUT_S: Final = 2.0
 
 
-async def livez(_: web.Request) -> web.Response:
-    """That this is answered is the progress of a process that does nothing but answer."""
-    return json_response({"status": "alive"})
+async def livez(request: web.Request) -> web.Response:
+    """That the event loop answers this is its tick."""
+    health = request.app[HOLDER].health
+    health.tick()
+    return json_response(health.liveness().document())
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -77,6 +79,5 @@ async def _log(has: Services) -> None:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    has = request.app[HOLDER].services
-    body = generate_latest(has.metrics.registry) if has else b""
+    body = generate_latest(request.app[HOLDER].metrics.registry)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -15,28 +15,27 @@ from gengui_stream.lifecycle import persist
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
-from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.providers.flags import open_flags
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.waiting import WaitingRoom
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import HintPublisher, HintSubscriber
-from gengui_stream.settings import Settings
+from gengui_stream.role_context import RoleContext
 
 _log = structlog.get_logger(__name__)
 
 
-async def run_api(settings: Settings, stop: asyncio.Event) -> None:
-    async with served_api(settings, stop) as port:
-        _log.info("listening", host=settings.host, port=port)
-        await stop.wait()
+async def run_api(role: RoleContext) -> None:
+    async with served_api(role) as port:
+        _log.info("listening", host=role.settings.host, port=port)
+        await role.stop.wait()
 
 
 @asynccontextmanager
-async def served_api(settings: Settings, stop: asyncio.Event) -> AsyncIterator[int]:
+async def served_api(role: RoleContext) -> AsyncIterator[int]:
     """Serves on HOST:PORT meanwhile; yields the port. Requests get SHUTDOWN_GRACE_S to finish at the end."""
-    holder = Holder()
+    settings, holder = role.settings, Holder(role.health, role.metrics)
     runner = web.AppRunner(
         make_app(holder), access_log=None, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True
     )
@@ -45,7 +44,7 @@ async def served_api(settings: Settings, stop: asyncio.Event) -> AsyncIterator[i
         site = web.TCPSite(runner, settings.host, settings.port)
         await site.start()
         async with asyncio.TaskGroup() as tasks:
-            living = tasks.create_task(_live(settings, holder, stop))
+            living = tasks.create_task(_live(role, holder))
             yield int(runner.addresses[0][1])
             await _tell_streams(holder)
             await runner.cleanup()
@@ -59,33 +58,34 @@ async def _tell_streams(holder: Holder) -> None:
         holder.services.hub.close()
 
 
-async def _live(settings: Settings, holder: Holder, stop: asyncio.Event) -> None:
+async def _live(role: RoleContext, holder: Holder) -> None:
     """Opens everything, retrying for as long as it takes, and keeps it open until cancelled."""
     async with AsyncExitStack() as stack:
 
         async def opened() -> Services:
             try:
-                return await _open(settings, stack)
+                return await _open(role, stack)
             except TransientError as error:
                 holder.waiting_for = str(error)
                 await stack.aclose()
                 raise
 
-        holder.services = await persist(opened, stop, what="api")
+        holder.services = await persist(opened, role.stop, what="api")
+        role.health.started()
         try:
             await holder.services.hub.run()
         finally:
             holder.services = None
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
+async def _open(role: RoleContext, stack: AsyncExitStack) -> Services:
+    settings = role.settings
     pool = await stack.enter_async_context(opened_pool(settings))
     await ensure_topic(settings)
     log = await stack.enter_async_context(EventLog(settings))
     store = await stack.enter_async_context(open_object_store(settings))
-    metrics = new_metrics()
     redis = await stack.enter_async_context(opened_redis(settings))
-    providers = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
+    providers = await stack.enter_async_context(opened_providers(settings, redis, store, role.metrics))
     flags = await stack.enter_async_context(open_flags(settings, providers))
     subscriber = await stack.enter_async_context(HintSubscriber(settings))
     return Services(
@@ -95,7 +95,6 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
         store=store,
         hub=Hub(subscriber),
         hints=HintPublisher(redis),
-        metrics=metrics,
         providers=providers,
         flags=flags,
         waiting_room=WaitingRoom(pool),

@@ -10,6 +10,7 @@ from aiohttp import web
 from api.hub import Hub
 from api.problems import Refusal
 from gengui_stream.accounts.api_keys import Principal, Role, authenticate, hash_key
+from gengui_stream.health.liveness import Health
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
@@ -36,7 +37,6 @@ class Services:
     store: ObjectStore
     hub: Hub
     hints: HintPublisher
-    metrics: Metrics
     providers: Providers
     flags: Flags
     waiting_room: WaitingRoom
@@ -76,6 +76,8 @@ def services(request: web.Request) -> Services:
 class Holder:
     """Filled when everything is open. `waiting_for` says meanwhile what is not."""
 
+    health: Health
+    metrics: Metrics
     services: Services | None = None
     waiting_for: str = "starting"
 

@@ -7,7 +7,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeAlias, assert_never
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import structlog
 import uvloop
@@ -15,11 +16,15 @@ import uvloop
 from gengui_stream.errors import ConfigurationError, FencedError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.roles import ROLES, RoleName
 from gengui_stream.settings import Settings
 from gengui_stream.telemetry import configure_logging
 
-Role: TypeAlias = Literal["api", "agents", "live-tables", "worker", "thumbnails", "dispatch", "bridge"]
+if TYPE_CHECKING:
+    from gengui_stream.role_context import RoleContext
+
 Entry: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
+RoleEntry: TypeAlias = "Callable[[RoleContext], Awaitable[None]]"
 
 LAST_SECONDS: Final = 2.0
 """What a role gets beyond its grace, and once more after being cancelled, before the process ends without it."""
@@ -27,11 +32,11 @@ LAST_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
-def run_role(role: Role, settings: Settings) -> int:
+def run_role(role: RoleName, settings: Settings) -> int:
     """Runs the role until SIGTERM or SIGINT, and returns the exit code. Waits for servers that are not up yet."""
     configure_logging(settings, role)
     try:
-        code = uvloop.run(live(_entry(role), role, settings))
+        code = _serve(role, _entry(role), settings)
     except ConfigurationError as error:
         _log.error("misconfigured", role=role, faults=error.faults)
         return ExitCode.CONFIGURATION
@@ -43,6 +48,28 @@ def run_role(role: Role, settings: Settings) -> int:
         return ExitCode.BUG
     _log.info("ended", role=role, code=int(code))
     return code
+
+
+def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
+    """Runs the role, which answers `/livez` and `/metrics` for as long as it lives: the API itself, the others here."""
+    from gengui_stream.health.liveness import Health, ticking
+    from gengui_stream.health.server import served_health
+    from gengui_stream.metrics import new_metrics
+    from gengui_stream.role_context import RoleContext
+
+    role, health, metrics = ROLES[name], Health(), new_metrics()
+
+    async def entry(settings: Settings, stop: asyncio.Event) -> None:
+        health.starting()
+        await run(RoleContext(settings, stop, metrics, health))
+
+    async def measured() -> ExitCode:
+        with ticking(health):
+            return await live(entry, name, settings)
+
+    answers_itself = role.metrics_port is None
+    with nullcontext() if answers_itself else served_health(settings, role, health, metrics.registry):
+        return uvloop.run(measured())
 
 
 async def live(entry: Entry, role: str, settings: Settings) -> ExitCode:
@@ -112,7 +139,7 @@ def _outcome(running: "asyncio.Future[None]", role: str, stop: asyncio.Event) ->
     return ExitCode.OK
 
 
-def _entry(role: Role) -> Entry:
+def _entry(role: RoleName) -> RoleEntry:
     match role:
         case "api":
             from api.server import run_api as run

@@ -3,28 +3,11 @@
 Nothing is registered at import: a process makes one `Metrics` in a registry of its own and hands it on.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
-import structlog
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    ProcessCollector,
-    start_http_server,
-)
-
-from gengui_stream.errors import ConfigurationError
-from gengui_stream.settings import Settings
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-
-_log = structlog.get_logger(__name__)
 
 
 class Metrics:
@@ -121,26 +104,3 @@ def new_metrics() -> Metrics:
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return Metrics(registry)
-
-
-@asynccontextmanager
-async def serve_metrics(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[int | None]:
-    """Serves `/metrics` on HOST:METRICS_PORT meanwhile; yields the port, or None when METRICS_PORT is unset.
-
-    For the roles that serve nothing else; it has a thread of its own, so that a busy loop is still measured.
-    """
-    if settings.metrics_port is None:
-        yield None
-        return
-    try:
-        server, thread = start_http_server(settings.metrics_port, settings.host, registry)
-    except OSError as error:
-        fault = f"METRICS_PORT: cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}"
-        raise ConfigurationError([fault]) from error
-    _log.info("metrics_served", host=settings.host, port=server.server_port)
-    try:
-        yield server.server_port
-    finally:
-        await asyncio.to_thread(server.shutdown)
-        server.server_close()
-        await asyncio.to_thread(thread.join)

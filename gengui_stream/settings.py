@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         None, description="URL by which clients reach the API; unset: from the request"
     )
     metrics_port: Port | None = Field(
-        None, description="port on HOST where the other roles serve /metrics; unset: none"
+        None, description="port on HOST where a role but the API serves /livez and /metrics; unset: the role's own"
     )
 
     default_provider: str = Field("local", description="provider of a request that names none")

@@ -183,9 +183,11 @@ class WebhookReceipt(Resource):
 
 
 class Liveness(Resource):
-    """The process answers."""
+    """The process answers. `starting`: a server that it needs has not answered yet, which restarting does not change.
+    `tick_age_s`: seconds since its event loop last ticked."""
 
-    status: Literal["alive"]
+    status: Literal["starting", "alive"]
+    tick_age_s: float
 
 
 class Readiness(Resource):

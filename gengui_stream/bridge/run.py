@@ -24,10 +24,10 @@ from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import Appender, EventLog
-from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
+from gengui_stream.metrics import Metrics
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BEGINNING, BlockingConsumer, ProducerStreams, StreamEntry
-from gengui_stream.settings import Settings
+from gengui_stream.role_context import RoleContext
 
 BATCH: Final = 500
 WAIT_S: Final = 1.0
@@ -38,18 +38,20 @@ CLAIM_EVERY_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
-async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs until told to stop; waits for Redis and the broker when they are away."""
+async def run_bridge(role: RoleContext) -> None:
+    """Runs until told to stop; waits for Redis and the broker while they are unavailable."""
+    settings, stop = role.settings, role.stop
     consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
-    log, metrics = EventLog(settings), new_metrics()
+    log = EventLog(settings)
     try:
         await persist(log.start, stop, what="broker")
         async with (
-            serve_metrics(settings, metrics.registry),
             opened_redis(settings) as redis,
             BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
-            bridge = Bridge(consumer, ProducerStreams(redis), log, metrics, claim_idle_s=settings.job_lease_s)
+            bridge = Bridge(consumer, ProducerStreams(redis), log, role.metrics, claim_idle_s=settings.job_lease_s)
+            await persist(consumer.create_group, stop, what="status stream")
+            role.health.started()
             await _carry(bridge, consumer, stop)
     except Stopped:
         _log.info("bridge_stopped")
@@ -58,7 +60,6 @@ async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _carry(bridge: "Bridge", consumer: BlockingConsumer, stop: asyncio.Event) -> None:
-    await persist(consumer.create_group, stop, what="status stream")
     _log.info("bridge_started", stream=STATUS_STREAM, group=STATUS_GROUP)
     while not stop.is_set():
         entries = await persist(bridge.next_entries, stop, what="status stream")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from gengui_stream.bootstrap import Role, run_role
+from gengui_stream.bootstrap import run_role
 from gengui_stream.cli.perform import perform_plainly
+from gengui_stream.roles import RoleName
 
 
 class AgentsApp(StrEnum):
@@ -50,5 +51,5 @@ def bridge() -> None:
     _run("bridge")
 
 
-def _run(role: Role) -> None:
+def _run(role: RoleName) -> None:
     perform_plainly(lambda settings: run_role(role, settings))

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from gengui_stream.dev.demo_client import DemoClient, open_client
 from gengui_stream.dev.demo_provider import DemoProvider, Staging, staging
 from gengui_stream.dev.demo_report import claimed_partitions
-from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.ports import free_metrics_ports, free_port
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import LOOK_EVERY_S, Supervisor
@@ -123,7 +123,15 @@ async def running_system(
         settings = load_settings(environ, env_files=())
         await prepare(settings)
         known = await keys(settings, directory / "keys.json")
-        supervisor = Supervisor(directory, environ, stack.servers, say=say, cwd=directory, besides=staged.commands)
+        supervisor = Supervisor(
+            directory,
+            environ,
+            stack.servers,
+            metrics_ports=free_metrics_ports(),
+            say=say,
+            cwd=directory,
+            besides=staged.commands,
+        )
         say("starting the roles ...")
         try:
             supervisor.start()

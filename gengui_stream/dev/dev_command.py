@@ -12,7 +12,7 @@ from typing import Final
 from gengui_stream.dev.demo_client import open_client
 from gengui_stream.dev.dev_files import DIRECTORY, given_environ, url_of, write_env, write_stack
 from gengui_stream.dev.log_length import long_log
-from gengui_stream.dev.ports import free_port, is_free
+from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import Supervisor
@@ -86,12 +86,16 @@ async def _dev() -> None:
 
 async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack) -> None:
     known = await keys(settings, DIRECTORY / "keys.json")
+    ports = default_metrics_ports()
+    if settings.metrics_port is not None:
+        _say(f"METRICS_PORT is for one process: each role here has a port of its own, see {DIRECTORY / 'stack.json'}")
     supervisor = Supervisor(
         DIRECTORY,
         environ,
         stack.servers,
+        metrics_ports=ports,
         say=_say,
-        changed=lambda: write_stack(settings, known, supervisor.pids()),
+        changed=lambda: write_stack(settings, known, ports, supervisor.pids()),
         restarted=stack.mend_log,
     )
     _say("starting the roles ...")

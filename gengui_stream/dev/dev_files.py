@@ -40,13 +40,17 @@ def url_of(settings: Settings) -> str:
     return f"http://{settings.host}:{settings.port}"
 
 
-def write_stack(settings: Settings, known: Mapping[str, str], pids: Mapping[str, list[int]]) -> None:
+def write_stack(
+    settings: Settings, known: Mapping[str, str], metrics_ports: Mapping[str, int], pids: Mapping[str, list[int]]
+) -> None:
+    """`health`: by role, where it answers `/livez` and `/metrics`."""
     document = {
         "api": url_of(settings),
         "kafka": settings.kafka_bootstrap_servers,
         "postgres": settings.database_dsn,
         "redis": settings.redis_dsn,
         "s3": settings.s3_endpoint,
+        "health": {"api": url_of(settings), **{n: f"http://{settings.host}:{p}" for n, p in metrics_ports.items()}},
         "keys": dict(known),
         "pids": dict(pids),
     }

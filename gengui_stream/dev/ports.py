@@ -5,6 +5,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from gengui_stream.roles import ROLES
+
 GRPC_DISTANCE: Final = 10_000
 """SeaweedFS listens at each of its ports plus this for gRPC."""
 
@@ -36,6 +38,17 @@ def free_port(choice: Sequence[int] = CHOICE) -> int:
         if _reserve(port) and _reserve(port + GRPC_DISTANCE):
             return port
     raise OSError(f"no free port found between {min(choice)} and {max(choice)}")
+
+
+def default_metrics_ports() -> dict[str, int]:
+    """A port for each role but the API: its default one where that is free."""
+    wanted = {role.name: role.metrics_port for role in ROLES.values() if role.metrics_port is not None}
+    return {name: port if is_free(port) else free_port() for name, port in wanted.items()}
+
+
+def free_metrics_ports() -> dict[str, int]:
+    """A port for each role but the API, whatever runs beside on this machine."""
+    return {role.name: free_port() for role in ROLES.values() if role.metrics_port is not None}
 
 
 def _reserve(port: int) -> bool:

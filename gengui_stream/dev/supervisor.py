@@ -13,17 +13,7 @@ from typing import Final
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.servers import Server
 from gengui_stream.errors import TransientError
-
-ROLES: Final[Mapping[str, Sequence[str]]] = {
-    "api": ("api",),
-    "agents": ("agents",),
-    "live-tables": ("agents", "--app", "live-tables"),
-    "dispatch": ("dispatch",),
-    "worker": ("worker",),
-    "thumbnails": ("thumbnails",),
-    "bridge": ("bridge",),
-}
-"""Process to command line."""
+from gengui_stream.roles import ROLES
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 10.0, 30.0
 LOOK_EVERY_S: Final = 0.2
@@ -53,8 +43,9 @@ async def _nothing() -> None: ...
 
 class Supervisor:
     """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
-    look for the env files; without it, in this process's directory. `besides`: what else runs, as ROLES has it.
-    `restarted` is awaited after something was started again, once for all that was meanwhile."""
+    look for the env files; without it, in this process's directory. `besides`: what else runs, name to command line.
+    `metrics_ports`: where each role answers `/livez` and `/metrics`. `restarted` is awaited after something was
+    started again, once for all that was meanwhile."""
 
     def __init__(
         self,
@@ -62,13 +53,15 @@ class Supervisor:
         environ: Mapping[str, str],
         servers: Sequence[Server],
         *,
+        metrics_ports: Mapping[str, int],
         say: Callable[[str], None],
         changed: Callable[[], None] = lambda: None,
         cwd: Path | None = None,
         besides: Mapping[str, Sequence[str]] | None = None,
         restarted: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        self._commands = {**ROLES, **(besides or {})}
+        self._commands = {name: role.arguments for name, role in ROLES.items()} | dict(besides or {})
+        self._metrics_ports = metrics_ports
         self._environ, self._cwd = environ, cwd
         self._servers = servers
         self._say, self._changed, self._restarted = say, changed, restarted
@@ -114,7 +107,8 @@ class Supervisor:
 
     def _launch(self, role: str) -> None:
         command = [sys.executable, "-m", "gengui_stream.cli", *self._commands[role]]
-        self.roles[role].start(command, environ=self._environ, cwd=self._cwd)
+        environ = {**self._environ, "METRICS_PORT": str(self._metrics_ports.get(role, ""))}
+        self.roles[role].start(command, environ=environ, cwd=self._cwd)
 
     async def _relaunch(self, role: str) -> None:
         self._launch(role)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -29,5 +30,12 @@ class CircuitCollector(Collector):
         yield gauge
 
 
-def show_circuits(registry: CollectorRegistry, circuits: Circuits) -> None:
-    registry.register(CircuitCollector(circuits))
+@contextmanager
+def shown_circuits(registry: CollectorRegistry, circuits: Circuits) -> Iterator[None]:
+    """The registry has them meanwhile."""
+    collector = CircuitCollector(circuits)
+    registry.register(collector)
+    try:
+        yield
+    finally:
+        registry.unregister(collector)

@@ -14,10 +14,10 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
-from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
+from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.providers.circuit import Circuits
-from gengui_stream.providers.circuit_metrics import show_circuits
+from gengui_stream.providers.circuit_metrics import shown_circuits
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing import Router
 from gengui_stream.reactions.calling import Calls
@@ -28,32 +28,32 @@ from gengui_stream.reactions.jobs import JobQueue
 from gengui_stream.reactions.resources import Resources
 from gengui_stream.reactions.watching import Watcher
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 
-async def run_dispatch(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs until told to stop, and then finishes what it has begun; waits for servers that are away."""
+async def run_dispatch(role: RoleContext) -> None:
+    """Runs until told to stop, and then finishes what it has begun; waits for servers that are unavailable."""
     async with AsyncExitStack() as stack:
         try:
-            await _run(settings, stop, stack)
+            await _run(role, stack)
         except Stopped:
             _log.info("dispatch_stopped_while_waiting")
 
 
-async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -> None:
+async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
+    settings, stop, metrics = role.settings, role.stop, role.metrics
     pool = await persist(lambda: stack.enter_async_context(opened_pool(settings)), stop, what="database")
     log = EventLog(settings)
     stack.push_async_callback(log.stop)
     await persist(log.start, stop, what="broker")
     redis = await stack.enter_async_context(opened_redis(settings))
     store = await stack.enter_async_context(open_object_store(settings))
-    metrics = new_metrics()
     known = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
-    await stack.enter_async_context(serve_metrics(settings, metrics.registry))
     circuits = Circuits()
-    show_circuits(metrics.registry, circuits)
+    stack.enter_context(shown_circuits(metrics.registry, circuits))
     resources = Resources(
         pool=pool,
         log=log,
@@ -62,6 +62,7 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
         usual_patience=_patience(settings),
         stop=stop,
     )
+    role.health.started()
     await _loops(settings, resources, metrics)
 
 

@@ -22,12 +22,13 @@ from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.media.thumbnails import Limits
-from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
+from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool, open_pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.reactions.claims import listen, work_through
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from gengui_stream.reactions.thumbnailing import NoThumbnail, NotYet, Result, Stored, Thumbnailer, created, failed
+from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
@@ -36,17 +37,18 @@ CONNECTIONS: Final = 4
 _log = structlog.get_logger(__name__)
 
 
-async def run_thumbnails(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs until told to stop, and then finishes what it has begun; waits for servers that are away."""
+async def run_thumbnails(role: RoleContext) -> None:
+    """Runs until told to stop, and then finishes what it has begun; waits for servers that are unavailable."""
     share_heaps()
     async with AsyncExitStack() as stack:
         try:
-            await _run(settings, stop, stack)
+            await _run(role, stack)
         except Stopped:
             _log.info("thumbnails_stopped_while_waiting")
 
 
-async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -> None:
+async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
+    settings, stop, metrics = role.settings, role.stop, role.metrics
     pool = await persist(partial(open_pool, settings, size=CONNECTIONS), stop, what="database")
     stack.push_async_callback(pool.close)
     log = EventLog(settings)
@@ -54,11 +56,10 @@ async def _run(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -
     await persist(log.start, stop, what="broker")
     store = await stack.enter_async_context(open_object_store(settings))
     threads = stack.enter_context(ThreadPoolExecutor(settings.thumbnail_threads, thread_name_prefix="thumbnail"))
-    metrics = new_metrics()
-    await stack.enter_async_context(serve_metrics(settings, metrics.registry))
     queue = JobQueue(pool, "thumbnail", owner=owner_name("thumbnails"), lease_seconds=settings.job_lease_s)
     thumbnailer = Thumbnailer(store, threads, limits_of(settings), metrics)
     jobs = ThumbnailJobs(queue, thumbnailer=thumbnailer, pool=pool, log=log, metrics=metrics, stop=stop)
+    role.health.started()
     await _work(settings, jobs, queue, stop)
 
 

@@ -13,11 +13,10 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import owner_name
 from gengui_stream.lifecycle import Stopped, pause, persist
 from gengui_stream.media.object_store import open_object_store
-from gengui_stream.metrics import new_metrics, serve_metrics
 from gengui_stream.providers.local import QUEUE_STREAM
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
-from gengui_stream.settings import Settings
+from gengui_stream.role_context import RoleContext
 from gengui_stream.worker.beside import beside
 from gengui_stream.worker.client import WorkerClient, open_worker_client
 from gengui_stream.worker.drawing import Drawing
@@ -30,19 +29,21 @@ DELIVERIES_MAX: Final = 5
 _log = structlog.get_logger(__name__)
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs until told to stop; waits for servers that are away."""
+async def run_worker(role: RoleContext) -> None:
+    """Runs until told to stop; waits for servers that are unavailable."""
     share_heaps()
     give_back_large_blocks()  # a picture's layers are large, and drawing takes far longer than fresh pages do
     async with AsyncExitStack() as stack:
         try:
-            worker = await _assembled(settings, stop, stack)
-            await worker.run(settings.worker_concurrency, grace_s=settings.shutdown_grace_s)
+            worker = await _assembled(role, stack)
+            role.health.started()
+            await worker.run(role.settings.worker_concurrency, grace_s=role.settings.shutdown_grace_s)
         except Stopped:
             _log.info("worker_stopped_while_waiting")
 
 
-async def _assembled(settings: Settings, stop: asyncio.Event, stack: AsyncExitStack) -> "Worker":
+async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
+    settings, stop = role.settings, role.stop
     name = owner_name("worker")
     client = await persist(lambda: stack.enter_async_context(open_worker_client(settings)), stop, what="log")
     store = await stack.enter_async_context(open_object_store(settings))
@@ -51,7 +52,6 @@ async def _assembled(settings: Settings, stop: asyncio.Event, stack: AsyncExitSt
         BlockingConsumer(settings, QUEUE_STREAM, GROUP, name, longest_wait_s=WAIT_S)
     )
     threads = stack.enter_context(ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="painter"))
-    await stack.enter_async_context(serve_metrics(settings, new_metrics().registry))
     queue = WorkQueue(consumer, redis, name, claim_idle_s=settings.worker_claim_idle_s)
     await persist(queue.create, stop, what="job queue")
     drawing = Drawing(queue, client, store, threads, stop)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import linear_regression, median
 from typing import Final
 
-from gengui_stream.dev.supervisor import ROLES
+from gengui_stream.roles import ROLES
 from tests.bench.everyday_load import Served, everyday_load
 from tests.bench.system import descendants, opened_system, roles_started, rss_mib
 

@@ -19,10 +19,10 @@ from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
-from gengui_stream.dev.supervisor import ROLES
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.queries import histories
+from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
 from tests.apache_kafka.broker import ApacheKafkaServer
 
@@ -113,7 +113,7 @@ async def roles_started(system: System, roles: Iterable[str]) -> AsyncIterator[d
     """Each as a process, by the names of `gengui-stream dev`. Yields process ids, once the API and the agents work."""
     async with AsyncExitStack() as stack:
         children = {
-            role: await stack.enter_async_context(started(system, role, ["gengui_stream.cli", *ROLES[role]]))
+            role: await stack.enter_async_context(started(system, role, ["gengui_stream.cli", *ROLES[role].arguments]))
             for role in roles
         }
         if "api" in children:

@@ -11,8 +11,9 @@ from gengui_stream.log.reader import open_reader
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import generation_states
 from gengui_stream.projections.projector import Projector
+from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
-from tests.integration.running import PATIENCE_S
+from tests.integration.running import PATIENCE_S, role_context
 
 T = TypeVar("T")
 
@@ -52,12 +53,10 @@ async def state_of(pool: Pool, generation_id: UUID) -> Generation | None:
 
 
 @asynccontextmanager
-async def running(
-    role: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings
-) -> AsyncIterator[None]:
+async def running(role: Callable[[RoleContext], Awaitable[None]], settings: Settings) -> AsyncIterator[None]:
     """The role runs meanwhile in this process, is told to stop at the end, and must then end well."""
     stop = asyncio.Event()
-    task = asyncio.ensure_future(role(settings, stop))
+    task = asyncio.ensure_future(role(role_context(settings, stop)))
     try:
         yield
         assert not task.done() or task.exception() is None, f"the role ended early: {task}"

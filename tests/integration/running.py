@@ -14,15 +14,18 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from gengui_stream.domain.generation import Generation
+from gengui_stream.health.liveness import Health
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.codec import decode
 from gengui_stream.log.reader import open_reader
+from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import generation_states
 from gengui_stream.projections.folding import Applied
 from gengui_stream.projections.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import Hint, HintPublisher
+from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationRequested
 
@@ -74,13 +77,18 @@ async def _project(settings: Settings, pool: Pool) -> None:
                 await publisher.publish(hints, {job.kind for job in batch.jobs})
 
 
+def role_context(settings: Settings, stop: asyncio.Event | None = None, metrics: Metrics | None = None) -> RoleContext:
+    """What the process would hand to a role."""
+    return RoleContext(settings, stop or asyncio.Event(), metrics or new_metrics(), Health())
+
+
 @asynccontextmanager
 async def running(
-    role: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings
+    role: Callable[[RoleContext], Awaitable[None]], settings: Settings, metrics: Metrics | None = None
 ) -> AsyncIterator[asyncio.Event]:
     """The role, told to stop at the end."""
     stop = asyncio.Event()
-    task = asyncio.ensure_future(role(settings, stop))
+    task = asyncio.ensure_future(role(role_context(settings, stop, metrics)))
     try:
         yield stop
         assert not task.done(), task

@@ -34,7 +34,7 @@ from tests.integration.agents_runs import (
     projector_app,
     run_projector,
 )
-from tests.integration.running import PATIENCE_S, a_request, eventually, running
+from tests.integration.running import PATIENCE_S, a_request, eventually, role_context, running
 
 pytestmark = pytest.mark.stack
 
@@ -244,7 +244,7 @@ async def test_a_log_that_was_replaced_is_not_read_in_silence(
     )
     await append(event_log)
     with pytest.raises(BugError, match="expected offset 1000"):
-        await asyncio.wait_for(run_agents(settings, asyncio.Event()), PATIENCE_S)
+        await asyncio.wait_for(run_agents(role_context(settings)), PATIENCE_S)
 
 
 AT = TP("log", 0)

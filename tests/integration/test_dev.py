@@ -107,6 +107,23 @@ def test_it_says_where_everything_is(system: DevSystem) -> None:
         assert stat.S_IMODE((system.directory / ".gengui" / name).stat().st_mode) == 0o600
 
 
+async def test_every_role_says_where_it_is_alive(system: DevSystem) -> None:
+    health = system.document()["health"]
+    assert isinstance(health, dict)
+    assert sorted(health) == sorted(ROLES)
+    assert len(set(health.values())) == len(ROLES)
+    async with aiohttp.ClientSession() as http:
+        for role, url in health.items():
+
+            async def alive(url: str = url) -> bool:
+                async with http.get(f"{url}/livez") as answer:
+                    return answer.status == 200 and (await answer.json())["status"] == "alive"
+
+            await eventually(alive)
+            async with http.get(f"{url}/metrics") as answer:
+                assert "process_resident_memory_bytes" in await answer.text(), role
+
+
 def test_what_is_given_is_not_started(system: DevSystem) -> None:
     pids = system.document()["pids"]
     assert isinstance(pids, dict)

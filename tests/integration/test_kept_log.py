@@ -30,7 +30,7 @@ from schemas.events import Event
 from tests.integration.agents_runs import progress, projector_app
 from tests.integration.kept_logs import Batches, KeptLog, kept_log
 from tests.integration.logs import everything
-from tests.integration.running import PATIENCE_S, a_request, eventually, running
+from tests.integration.running import PATIENCE_S, a_request, eventually, role_context, running
 
 
 @pytest_asyncio.fixture
@@ -224,5 +224,5 @@ async def test_agents_do_not_go_on_behind_what_is_gone(log: KeptLog, events: Eve
     positions = await appended(events, *of_one_generation(4))
     log.batches.take(positions[1])
     with pytest.raises(BugError, match="expected offset 1, the log went on at 2"):
-        await asyncio.wait_for(run_agents(log.settings, asyncio.Event()), PATIENCE_S)
+        await asyncio.wait_for(run_agents(role_context(log.settings)), PATIENCE_S)
     assert await _at(log, pool, 1)

@@ -7,16 +7,15 @@ from functools import partial
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from gengui_stream.dev.ports import free_port
 from gengui_stream.domain.generation import Generation, Status
 from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
 from gengui_stream.fakes.runpod_script import READY, RunpodScript
 from gengui_stream.fakes.scripts import read_script
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.settings import Settings
@@ -89,6 +88,7 @@ async def scene(
     *,
     dispatchers: int = 1,
     webhooks: bool = False,
+    metrics: Metrics | None = None,
     **changes: object,
 ) -> AsyncIterator[Scene]:
     """Looks soon at who is silent, unless `changes` say otherwise."""
@@ -103,7 +103,7 @@ async def scene(
             url = await stack.enter_async_context(serving(made, session))
             made = made.model_copy(update={"public_url": url})
         for _ in range(dispatchers):
-            await stack.enter_async_context(running(run_dispatch, made))
+            await stack.enter_async_context(running(run_dispatch, made, metrics))
         yield Scene(made, pool, log, server)
         assert server.overlaps == {}
 
@@ -244,22 +244,15 @@ async def test_the_endpoint_may_change_while_a_job_runs(settings: Settings, pool
 async def test_a_crash_loop_sends_the_next_attempt_elsewhere(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    port = free_port()
+    metrics = new_metrics()
     script = living(queue_s=3_600, workers="crashing")
-    async with scene(settings, pool, event_log, script, provider_fallbacks="local", metrics_port=port) as stage:
+    async with scene(settings, pool, event_log, script, metrics=metrics, provider_fallbacks="local") as stage:
         request = await stage.request(provider_choice=ProviderChoice(source="default"))
         state = await stage.reaches(request, Status.DISPATCHED, attempt=2)
         assert (state.attempt, state.provider) == (2, "local")
         assert stage.server.runs.now == {}
-        circuits = await _gauge(port, "gengui_circuit_state")
-        assert circuits["runpod", "zit-basic"] == 2.0
-
-
-async def _gauge(port: int, name: str) -> dict[tuple[str, str], float]:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-        families = list(text_string_to_metric_families(await answer.text()))
-    samples = [sample for family in families if family.name == name for sample in family.samples]
-    return {(sample.labels["provider"], sample.labels["model"]): sample.value for sample in samples}
+        circuit = {"provider": "runpod", "model": "zit-basic"}
+        assert metrics.registry.get_sample_value("gengui_circuit_state", circuit) == 2.0
 
 
 async def test_when_nobody_succeeds_the_reason_is_told_without_a_traceback(

@@ -1,24 +1,12 @@
 """Metrics live in the registry they are given, under the names that dashboards know."""
 
-import asyncio
-import socket
-import urllib.request
-
-import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from gengui_stream.errors import ConfigurationError
-from gengui_stream.metrics import Metrics, new_metrics, serve_metrics
-from gengui_stream.settings import Settings
+from gengui_stream.metrics import Metrics, new_metrics
 
 
 def shown(metrics: Metrics) -> str:
     return generate_latest(metrics.registry).decode()
-
-
-def _scrape(port: int | None) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
-        return str(response.read(), "utf-8")
 
 
 def test_two_sets_of_metrics_know_nothing_of_each_other() -> None:
@@ -56,24 +44,3 @@ def test_requests_are_counted_by_route() -> None:
 
 def test_a_process_reports_its_memory() -> None:
     assert "process_resident_memory_bytes" in shown(new_metrics())
-
-
-async def test_metrics_are_served_until_the_role_ends() -> None:
-    metrics = Metrics(CollectorRegistry())
-    async with serve_metrics(Settings.model_validate({"metrics_port": 0}), metrics.registry) as port:
-        assert "gengui_streams_open" in await asyncio.to_thread(_scrape, port)
-    with pytest.raises(OSError, match="refused"):
-        await asyncio.to_thread(_scrape, port)
-
-
-async def test_nothing_is_served_without_a_port() -> None:
-    async with serve_metrics(Settings.model_validate({}), CollectorRegistry()) as port:
-        assert port is None
-
-
-async def test_a_port_in_use_is_a_configuration_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = Settings.model_validate({"metrics_port": taken.getsockname()[1]})
-        with pytest.raises(ConfigurationError, match="METRICS_PORT: cannot listen on"):
-            async with serve_metrics(settings, CollectorRegistry()):
-                pass

@@ -1,6 +1,5 @@
 """The API's process in this one, with a projector beside it, and keys of four people."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,13 +12,13 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
 from tests.integration.projecting import projecting
-from tests.integration.running import eventually
+from tests.integration.running import eventually, role_context
 
 
 @asynccontextmanager
 async def serving(settings: Settings, session: aiohttp.ClientSession) -> AsyncIterator[str]:
     """The URL of an API that is ready."""
-    async with served_api(settings, asyncio.Event()) as port:
+    async with served_api(role_context(settings)) as port:
         address = f"http://127.0.0.1:{port}"
 
         async def ready() -> bool:

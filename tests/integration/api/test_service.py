@@ -15,7 +15,7 @@ from schemas.operations import OPERATIONS
 from tests.integration.api.client import DOCUMENT, Client
 from tests.integration.api.conftest import serving
 from tests.integration.projecting import projecting
-from tests.integration.running import PATIENCE_S
+from tests.integration.running import PATIENCE_S, role_context
 
 
 async def test_the_document_is_openapi_and_names_every_route_and_no_other(user: Client) -> None:
@@ -48,13 +48,15 @@ async def test_health_and_metrics_need_no_key(user: Client) -> None:
 
 async def test_until_everything_is_reached_it_lives_and_is_not_ready(settings: Settings) -> None:
     away = settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
-    async with aiohttp.ClientSession() as session, served_api(away, asyncio.Event()) as port:
+    async with aiohttp.ClientSession() as session, served_api(role_context(away)) as port:
         client = Client(session, f"http://127.0.0.1:{port}", "gg_x")
-        assert await client.get("/livez") == {"status": "alive"}
+        assert await client.get("/livez") == {"status": "starting", "tick_age_s": 0.0}
         status, _, found = await client.call("GET", "/readyz")
         assert (status, found["status"]) == (503, "not_ready")
         status, headers, found = await client.call("GET", "/v1/generations")
         assert (status, found["code"], headers["Retry-After"]) == (503, "starting", "1")
+        async with session.get(f"{client.base}/metrics") as answer:
+            assert 'gengui_http_requests_total{method="GET",route="/livez",status="200"} 1.0' in await answer.text()
 
 
 async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(user: Client) -> None:

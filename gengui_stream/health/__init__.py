@@ -1,0 +1,1 @@
+"""Whether a process lives: what it knows of itself, and the port where it says so."""

@@ -1,0 +1,144 @@
+"""`/livez` and `/metrics` of a role that serves no HTTP otherwise, by a thread: a busy loop is still measured."""
+
+import errno
+import json
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Final, TypeAlias
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import structlog
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from gengui_stream.errors import ConfigurationError
+from gengui_stream.health.liveness import Health
+from gengui_stream.roles import Role
+from gengui_stream.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+REQUEST_TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.1
+"""How long a stop takes at most."""
+
+JSON: Final = [("Content-Type", "application/json")]
+
+Answer: TypeAlias = tuple[str, Mapping[str, object]]
+"""A status line and a document."""
+
+_log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def served_health(settings: Settings, role: Role, health: Health, registry: CollectorRegistry) -> Iterator[int]:
+    """Serves meanwhile, and yields the port: METRICS_PORT; else the role's default port, or any free one where that is
+    taken. Raises ConfigurationError when METRICS_PORT is taken."""
+    server = _listening(settings, role)
+    server.set_app(_application(health, registry))
+    thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), name="health", daemon=True)
+    thread.start()
+    _log.info("health_served", role=role.name, host=settings.host, port=server.server_port)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _listening(settings: Settings, role: Role) -> "_Server":
+    if settings.metrics_port is not None:
+        return _configured(settings.host, settings.metrics_port)
+    wanted = role.metrics_port or 0
+    try:
+        return _Server(settings.host, wanted)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise ConfigurationError([f"HOST: cannot listen on {settings.host}: {error.strerror}"]) from error
+    server = _configured(settings.host, 0)
+    _log.warning("default_metrics_port_taken", role=role.name, wanted=wanted, port=server.server_port)
+    return server
+
+
+def _configured(host: str, port: int) -> "_Server":
+    try:
+        return _Server(host, port)
+    except OSError as error:
+        fault = (
+            f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port for each process, "
+            "or leave METRICS_PORT unset"
+        )
+        raise ConfigurationError([fault]) from error
+
+
+class _Handler(WSGIRequestHandler):
+    """A client that connects and sends nothing holds its thread for REQUEST_TIMEOUT_S at most."""
+
+    timeout = REQUEST_TIMEOUT_S
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Requests are not logged."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Raises OSError when it cannot listen there."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int) -> None:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        self.address_family = family
+        super().__init__((str(address[0]), port), _Handler)
+
+    def server_bind(self) -> None:
+        """Not the base class's: that asks the resolver for the host's name, which may take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is not an error of ours."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            _log.error("health_request_failed", exc_info=error)
+
+
+def _application(health: Health, registry: CollectorRegistry) -> "WSGIApplication":
+    metrics: WSGIApplication = make_wsgi_app(registry)
+    documents: Mapping[str, Callable[[], Answer]] = {"/livez": lambda: _livez(health)}
+
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = str(environ["PATH_INFO"])
+        if path == "/metrics":
+            return metrics(environ, start_response)
+        reading = environ["REQUEST_METHOD"] in {"GET", "HEAD"}
+        answer = documents.get(path, _not_found) if reading else _not_allowed
+        return _answered(environ, start_response, *answer())
+
+    return application
+
+
+def _answered(
+    environ: "WSGIEnvironment", start_response: "StartResponse", status: str, document: Mapping[str, object]
+) -> Iterable[bytes]:
+    body = json.dumps(document).encode()
+    start_response(status, [*JSON, ("Content-Length", str(len(body)))])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _livez(health: Health) -> Answer:
+    liveness = health.liveness()
+    return "200 OK" if liveness.live else "503 Service Unavailable", liveness.document()
+
+
+def _not_allowed() -> Answer:
+    return "405 Method Not Allowed", {"status": "method_not_allowed"}
+
+
+def _not_found() -> Answer:
+    return "404 Not Found", {"status": "not_found", "paths": ["/livez", "/metrics"]}

@@ -37,6 +37,7 @@ from schemas.events import (
     GenerationTimedOut,
     ThumbnailCreated,
     ThumbnailFailed,
+    ThumbnailRequested,
 )
 
 BATCH: Final = 500
@@ -97,7 +98,7 @@ def step(before: InFlight | None, event: Event) -> InFlight | None:
     """The row after the event; None for none. What ended does not come back, as only a request makes a row."""
     if isinstance(event, GenerationRequested):
         return before or InFlight("queued", 1, event.max_attempts, event.occurred_at.isoformat())
-    if before is None or isinstance(event, ThumbnailCreated | ThumbnailFailed):
+    if before is None or isinstance(event, ThumbnailRequested | ThumbnailCreated | ThumbnailFailed):
         return before
     if isinstance(event, GenerationDeleted):
         return None

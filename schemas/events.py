@@ -26,6 +26,7 @@ from schemas.fields import (
     Pixels,
     Prompt,
     RetryAfter,
+    Revision,
     Seed,
     Sha256,
     Text,
@@ -210,6 +211,20 @@ class GenerationRetried(Envelope):
     last_heard_at: LastHeard = None
 
 
+ThumbnailRevision: TypeAlias = Annotated[
+    Revision, Field(description="which of the output's thumbnails: 1 follows the completion, each request asks for one")
+]
+
+
+class ThumbnailRequested(Envelope):
+    """Another thumbnail of one output was requested, by a backfill. `revision` is the output's last one plus one, so
+    that two requests for the same thumbnail are one."""
+
+    type: Literal["thumbnail.requested"] = "thumbnail.requested"
+    output_id: OutputId = "0"
+    revision: ThumbnailRevision
+
+
 class ThumbnailCreated(Envelope):
     """A thumbnail of one output is in the object store."""
 
@@ -220,6 +235,7 @@ class ThumbnailCreated(Envelope):
     width: Pixels
     height: Pixels
     bytes: ByteCount
+    revision: ThumbnailRevision = 1
 
 
 class ThumbnailFailed(Envelope):
@@ -229,6 +245,7 @@ class ThumbnailFailed(Envelope):
     output_id: OutputId = "0"
     reason: ErrorCode
     message: Text | None = None
+    revision: ThumbnailRevision = 1
 
 
 class GenerationDeleted(Envelope):
@@ -251,6 +268,7 @@ Event: TypeAlias = (
     | GenerationTimedOut
     | GenerationModerated
     | GenerationRetried
+    | ThumbnailRequested
     | ThumbnailCreated
     | ThumbnailFailed
     | GenerationDeleted
@@ -270,6 +288,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     GenerationTimedOut,
     GenerationModerated,
     GenerationRetried,
+    ThumbnailRequested,
     ThumbnailCreated,
     ThumbnailFailed,
     GenerationDeleted,

@@ -35,6 +35,7 @@ from schemas.events import (
     Output,
     ThumbnailCreated,
     ThumbnailFailed,
+    ThumbnailRequested,
 )
 
 NOON: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -97,6 +98,9 @@ def ending_events(generation_id: UUID = GENERATION) -> list[Event]:
             for o in "012"
         ),
         *(ThumbnailFailed(**common, output_id=o, reason="broken_image") for o in "012"),
+        *(ThumbnailRequested(**common, output_id=o, revision=revision) for o in "01" for revision in (2, 3)),
+        ThumbnailCreated(**common, revision=2, object_key="t.webp", mime_type="image/webp", **pixels),
+        ThumbnailFailed(**common, revision=2, reason="broken_image"),
         GenerationDeleted(**common),
     ]
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from gengui_stream.cli import dead_letters, events, fakes, roles, setup, stack, state, tables
+from gengui_stream.cli import backfill, dead_letters, events, fakes, roles, setup, stack, state, tables
 
 app = typer.Typer(
     name="gengui-stream",
@@ -19,7 +19,7 @@ for command in (stack.demo, stack.dev, setup.migrate, setup.seed):
 app.add_typer(fakes.app, name="fake", rich_help_panel="Begin")
 for command in (roles.api, roles.agents, roles.worker, roles.thumbnails, roles.dispatch, roles.bridge):
     app.command(rich_help_panel="Processes")(command)
-for command in (state.lag, state.verify, state.jobs):
+for command in (state.lag, state.verify, state.jobs, backfill.backfill_thumbnails):
     app.command(rich_help_panel="Operate")(command)
 app.add_typer(events.app, name="events", rich_help_panel="Operate")
 app.add_typer(tables.app, name="tables", rich_help_panel="Operate")

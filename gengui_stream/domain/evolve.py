@@ -5,11 +5,12 @@ a terminal status never changes; an event of another attempt than the current on
 a duplicate finds its change already made.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
-from gengui_stream.domain.generation import Generation, Problem, Status
+from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput
 from gengui_stream.domain.outputs import awaits, stored, with_thumbnail
 from schemas.events import (
     Event,
@@ -29,6 +30,7 @@ from schemas.events import (
     GenerationTimedOut,
     ThumbnailCreated,
     ThumbnailFailed,
+    ThumbnailRequested,
 )
 
 
@@ -51,6 +53,8 @@ class Ignored(StrEnum):
     NOT_COMPLETED = "not_completed"
     UNKNOWN_OUTPUT = "unknown_output"
     THUMBNAIL_EXISTS = "thumbnail_exists"
+    THUMBNAIL_ALREADY_REQUESTED = "thumbnail_already_requested"
+    OTHER_THUMBNAIL_REVISION = "other_thumbnail_revision"
     UNKNOWN_TYPE = "unknown_type"
     IMPLAUSIBLE_TIME = "implausible_time"
 
@@ -97,6 +101,8 @@ def judge(state: Generation | None, event: Event) -> Generation | Ignored:
             return Ignored.ALREADY_REQUESTED
         case "thumbnail.created" | "thumbnail.failed":
             return _thumbnail(state, event)
+        case "thumbnail.requested":
+            return _thumbnail_requested(state, event)
         case "generation.deleted":
             return _deleted(state, event)
         case _:
@@ -303,14 +309,36 @@ def _ended(state: Generation, event: Event, status: Status, problem: Problem | N
 
 
 def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | Ignored:
-    if state.status is not Status.COMPLETED:
-        return Ignored.NOT_COMPLETED
-    output = next((output for output in state.outputs if output.id == event.output_id), None)
-    if output is None:
-        return Ignored.UNKNOWN_OUTPUT
+    output = _output_of(state, event.output_id)
+    if isinstance(output, Ignored):
+        return output
+    if event.revision != output.thumbnail_revision:
+        return Ignored.OTHER_THUMBNAIL_REVISION
     if not awaits(output, event):
         return Ignored.THUMBNAIL_EXISTS
-    changed = with_thumbnail(output, event)
+    return _with_output(state, output, with_thumbnail(output, event))
+
+
+def _thumbnail_requested(state: Generation, event: ThumbnailRequested) -> Generation | Ignored:
+    """The thumbnail there is stays until the new one is made."""
+    output = _output_of(state, event.output_id)
+    if isinstance(output, Ignored):
+        return output
+    if state.deleted_at is not None:
+        return Ignored.ALREADY_DELETED
+    if event.revision <= output.thumbnail_revision:
+        return Ignored.THUMBNAIL_ALREADY_REQUESTED
+    return _with_output(state, output, replace(output, thumbnail_revision=event.revision, thumbnail_error=None))
+
+
+def _output_of(state: Generation, output_id: str) -> StoredOutput | Ignored:
+    if state.status is not Status.COMPLETED:
+        return Ignored.NOT_COMPLETED
+    found = next((output for output in state.outputs if output.id == output_id), None)
+    return Ignored.UNKNOWN_OUTPUT if found is None else found
+
+
+def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput) -> Generation:
     outputs = tuple(changed if known is output else known for known in state.outputs)
     return state._replace(version=state.version + 1, outputs=outputs)
 

@@ -25,18 +25,20 @@ TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.T
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A stored thumbnail: object key, true content type, pixels, bytes."""
+    """A stored thumbnail: object key, true content type, pixels, bytes. `revision`: the request it answers."""
 
     object_key: str
     mime_type: str
     width: int
     height: int
     bytes: int
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """One result and what became of its thumbnail: made, refused with a reason, or still open (both None)."""
+    """One result and its thumbnail. `thumbnail_revision` is the last one requested; `thumbnail` is of that revision, or
+    of an earlier one while the new one is open; `thumbnail_error` says why the last one could not be made."""
 
     id: str
     object_key: str
@@ -47,10 +49,15 @@ class StoredOutput:
     sha256: str | None
     thumbnail: Thumbnail | None = None
     thumbnail_error: str | None = None
+    thumbnail_revision: int = 1
+
+    @property
+    def has_current_thumbnail(self) -> bool:
+        return self.thumbnail is not None and self.thumbnail.revision == self.thumbnail_revision
 
     @property
     def open(self) -> bool:
-        return self.thumbnail is None and self.thumbnail_error is None
+        return not self.has_current_thumbnail and self.thumbnail_error is None
 
 
 @dataclass(frozen=True, slots=True)

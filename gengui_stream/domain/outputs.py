@@ -19,15 +19,16 @@ def stored(outputs: Sequence[Output]) -> tuple[StoredOutput, ...]:
 
 
 def awaits(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> bool:
-    """Whether the event tells something new: a thumbnail may still come after a refusal, nothing after a thumbnail."""
+    """Whether the event tells something new of the revision it is about: a thumbnail may still come after a refusal,
+    nothing after a thumbnail."""
     already_refused = output.thumbnail_error is not None and isinstance(event, ThumbnailFailed)
-    return output.thumbnail is None and not already_refused
+    return not output.has_current_thumbnail and not already_refused
 
 
 def with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> StoredOutput:
     match event:
         case ThumbnailCreated():
-            made = Thumbnail(event.object_key, event.mime_type, event.width, event.height, event.bytes)
+            made = Thumbnail(event.object_key, event.mime_type, event.width, event.height, event.bytes, event.revision)
             return replace(output, thumbnail=made, thumbnail_error=None)
         case ThumbnailFailed():
             return replace(output, thumbnail_error=event.reason)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.generation import Generation, Status, StoredOutput
 from gengui_stream.domain.retry import backoff_seconds
 
 JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "watch"]
@@ -27,8 +27,8 @@ def jobs_for(before: Generation | None, after: Generation) -> tuple[Job, ...]:
     """The jobs that this transition makes; none for most."""
     if after.status is Status.QUEUED:
         return _dispatch(before, after)
-    if after.status is Status.COMPLETED and (before is None or before.status is not Status.COMPLETED):
-        return _thumbnails(after)
+    if after.status is Status.COMPLETED:
+        return _thumbnails(before, after)
     if after.cancel_requested and not after.terminal and not (before and before.cancel_requested):
         return (_job("cancel", after),)
     return ()
@@ -52,6 +52,18 @@ def _job(kind: JobKind, after: Generation, delay: float = 0.0) -> Job:
     return Job(key, kind, after.generation_id, after.attempt, None, delay)
 
 
-def _thumbnails(after: Generation) -> tuple[Job, ...]:
+def _thumbnails(before: Generation | None, after: Generation) -> tuple[Job, ...]:
+    """One for each output whose thumbnail was requested since, by its completion or by a request."""
+    requested = {output.id: output.thumbnail_revision for output in before.outputs} if before else {}
     gid, attempt = after.generation_id, after.attempt
-    return tuple(Job(f"thumbnail:{gid}:{o.id}", "thumbnail", gid, attempt, o.id) for o in after.outputs)
+    return tuple(
+        Job(thumbnail_key(gid, output), "thumbnail", gid, attempt, output.id)
+        for output in after.outputs
+        if output.thumbnail_revision > requested.get(output.id, 0)
+    )
+
+
+def thumbnail_key(generation_id: UUID, output: StoredOutput) -> str:
+    """The key of the job that makes the thumbnail that was requested last."""
+    revision = output.thumbnail_revision
+    return f"thumbnail:{generation_id}:{output.id}" + (f":{revision}" if revision > 1 else "")

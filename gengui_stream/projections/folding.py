@@ -122,8 +122,8 @@ def _fold_one(record: Record, decoded: Decoded, states: MutableMapping[UUID, Gen
 
 
 def transitions(entries: Iterable[Entry]) -> list[Applied]:
-    """Those that took a generation to another status or attempt, or asked for its end: few among reports of progress,
-    and all that counts and jobs follow from."""
+    """Those that took a generation to another status or attempt, or requested its end or a thumbnail: few among reports
+    of progress, and all that counts and jobs follow from."""
     return [
         entry
         for entry in entries
@@ -133,6 +133,7 @@ def transitions(entries: Iterable[Entry]) -> list[Applied]:
             or before.status is not entry.after.status
             or before.attempt != entry.after.attempt
             or before.cancel_requested is not entry.after.cancel_requested
+            or entry.event.type == "thumbnail.requested"
         )
     ]
 

@@ -1,6 +1,8 @@
 """Where each generation stands: one narrow, often updated row, and its way back into the fold's state."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from operator import attrgetter
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -8,10 +10,15 @@ import asyncpg
 import orjson
 from pydantic import TypeAdapter
 
-from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput
+from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput, Thumbnail
 from gengui_stream.postgres.pool import Connection, Pool
 from gengui_stream.projections.bulk import Write
 from gengui_stream.projections.folding import Applied, Entry
+
+OUTPUT_FIELDS: Final = tuple(field.name for field in fields(StoredOutput))
+THUMBNAIL_FIELDS: Final = tuple(field.name for field in fields(Thumbnail))
+_output_values: Final = attrgetter(*OUTPUT_FIELDS)
+_thumbnail_values: Final = attrgetter(*THUMBNAIL_FIELDS)
 
 _outputs: Final = TypeAdapter(tuple[StoredOutput, ...])
 _problem: Final = TypeAdapter(Problem)
@@ -86,7 +93,7 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
         state.ended_at,
         state.heartbeat_at,
         state.deleted_at,
-        orjson.dumps(state.outputs).decode() if state.outputs else None,
+        document_of(state.outputs) if state.outputs else None,
         orjson.dumps(state.error).decode() if state.error else None,
         state.model,
         state.provider_job_id,
@@ -141,6 +148,25 @@ def _state(row: asyncpg.Record) -> Generation:
         outputs=outputs_from(row["outputs"]),
         error=problem_from(row["error"]),
     )
+
+
+def document_of(outputs: tuple[StoredOutput, ...]) -> str:
+    """The `outputs` column. Revisions are left out where no thumbnail was requested again, so that rows are as they
+    were written before there were revisions."""
+    return orjson.dumps(outputs, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
+
+
+def _plain(value: object) -> dict[str, object]:
+    match value:
+        case StoredOutput():
+            plain, revision = dict(zip(OUTPUT_FIELDS, _output_values(value), strict=True)), "thumbnail_revision"
+        case Thumbnail():
+            plain, revision = dict(zip(THUMBNAIL_FIELDS, _thumbnail_values(value), strict=True)), "revision"
+        case _:
+            raise TypeError(f"{type(value).__name__} is no part of an output")
+    if plain[revision] == 1:
+        del plain[revision]
+    return plain
 
 
 def outputs_from(document: str | None) -> tuple[StoredOutput, ...]:

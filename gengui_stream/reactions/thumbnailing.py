@@ -101,7 +101,7 @@ def _bounded(job: ClaimedJob, tries: int, reason: str, error: Exception) -> NoTh
     return NotYet(f"{reason}: {error}") if job.tries < tries else NoThumbnail(reason, str(error))
 
 
-def created(job: ClaimedJob, output_id: str, stored: Stored) -> ThumbnailCreated:
+def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailCreated:
     """The same job always gives an event of the same id."""
     return ThumbnailCreated(
         id=uuid5(_EVENT_IDS, f"created:{job.key}"),
@@ -109,7 +109,8 @@ def created(job: ClaimedJob, output_id: str, stored: Stored) -> ThumbnailCreated
         attempt=job.attempt,
         occurred_at=datetime.now(UTC),
         producer=process_name("thumbnails"),
-        output_id=output_id,
+        output_id=output.id,
+        revision=output.thumbnail_revision,
         object_key=stored.key,
         mime_type=stored.made.mime_type,
         width=stored.made.width,
@@ -118,7 +119,7 @@ def created(job: ClaimedJob, output_id: str, stored: Stored) -> ThumbnailCreated
     )
 
 
-def failed(job: ClaimedJob, output_id: str, failure: NoThumbnail) -> ThumbnailFailed:
+def failed(job: ClaimedJob, output: StoredOutput, failure: NoThumbnail) -> ThumbnailFailed:
     """The same job always gives an event of the same id."""
     return ThumbnailFailed(
         id=uuid5(_EVENT_IDS, f"failed:{job.key}"),
@@ -126,7 +127,8 @@ def failed(job: ClaimedJob, output_id: str, failure: NoThumbnail) -> ThumbnailFa
         attempt=job.attempt,
         occurred_at=datetime.now(UTC),
         producer=process_name("thumbnails"),
-        output_id=output_id,
+        output_id=output.id,
+        revision=output.thumbnail_revision,
         reason=str(failure.reason),
         message=failure.message[:2000].replace("\x00", ""),
     )

@@ -16,6 +16,7 @@ import structlog
 
 from gengui_stream.allocation import share_heaps
 from gengui_stream.domain.generation import Generation, StoredOutput
+from gengui_stream.domain.reactions import thumbnail_key
 from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.identifiers import owner_name
 from gengui_stream.lifecycle import Stopped, persist
@@ -126,10 +127,10 @@ class ThumbnailJobs:
                 await self._put_off(job, result)
                 return "retried"
             case Stored():
-                await self._tell(job, created(job, output.id, result))
+                await self._tell(job, created(job, output, result))
                 return "done"
             case NoThumbnail():
-                await self._tell(job, failed(job, output.id, result))
+                await self._tell(job, failed(job, output, result))
                 return "failed"
             case _:
                 assert_never(result)
@@ -152,11 +153,14 @@ class ThumbnailJobs:
 
 
 def _wanted(state: Generation | None, job: ClaimedJob) -> StoredOutput | None:
-    """The output that needs one: none when the generation was deleted, or an earlier try made it."""
+    """The output that needs one: none when the generation was deleted, an earlier try made it, or another one has been
+    requested since, which is another job."""
     if state is None or state.deleted_at is not None:
         return None
     found = next((output for output in state.outputs if output.id == job.output_id), None)
-    return found if found is not None and found.thumbnail is None else None
+    if found is None or found.has_current_thumbnail:
+        return None
+    return found if thumbnail_key(state.generation_id, found) == job.key else None
 
 
 def _report(job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:

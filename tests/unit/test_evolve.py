@@ -11,6 +11,7 @@ from schemas.events import Event
 from tests.events import histories
 
 HISTORIES = histories()
+THUMBNAIL_EVENTS = ("thumbnail.requested", "thumbnail.created", "thumbnail.failed")
 
 thorough = settings(max_examples=300)
 
@@ -93,7 +94,7 @@ def test_attempts_grow_by_one_and_never_exceed_the_maximum(history: list[Event])
 @thorough
 @given(HISTORIES)
 def test_an_event_of_another_attempt_is_inert(history: list[Event]) -> None:
-    always = ("generation.requested", "thumbnail.created", "thumbnail.failed", "generation.deleted")
+    always = ("generation.requested", *THUMBNAIL_EVENTS, "generation.deleted")
     for before, event, judgement in steps(history):
         if before is None or event.attempt in {None, before.attempt} or event.type in always:
             continue
@@ -122,3 +123,14 @@ def test_output_ids_are_unique(history: list[Event]) -> None:
     state = fold(history)
     ids = [output.id for output in state.outputs] if state else []
     assert len(ids) == len(set(ids))
+
+
+@thorough
+@given(HISTORIES)
+def test_a_thumbnail_event_that_counted_never_counts_again(history: list[Event]) -> None:
+    """However late it is appended again, and whatever was requested since."""
+    counted = [event for _, event, after in steps(history) if not isinstance(after, Ignored)]
+    state = fold(history)
+    for event in counted:
+        if event.type in THUMBNAIL_EVENTS:
+            assert isinstance(judge(state, event), Ignored)

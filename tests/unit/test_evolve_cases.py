@@ -6,11 +6,14 @@ import pytest
 
 from gengui_stream.domain.evolve import Ignored, evolve, judge
 from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.reactions import jobs_for
+from gengui_stream.projections.generation_states import document_of, outputs_from
 from schemas.events import (
     Event,
     Failure,
     GenerationCancelRequested,
     GenerationCompleted,
+    GenerationDeleted,
     GenerationDispatched,
     GenerationFailed,
     GenerationHeartbeatReceived,
@@ -20,6 +23,9 @@ from schemas.events import (
     GenerationStarted,
     GenerationTimedOut,
     Output,
+    ThumbnailCreated,
+    ThumbnailFailed,
+    ThumbnailRequested,
 )
 from tests.events import GENERATION, NOON, OWNER
 
@@ -120,3 +126,71 @@ def test_an_attempt_that_was_heard_of_since_is_not_given_up_for_its_silence(
     judgement = judge(state, said(kind, seconds=60, reason="silent", last_heard_at=last))
     assert (judgement is not Ignored.HEARD_SINCE) == given_up
     assert isinstance(judgement, Generation) == given_up
+
+
+COMPLETED = said(GenerationCompleted, outputs=(Output(object_key="a"), Output(id="1", object_key="b")))
+
+
+def created(object_key: str = "t", revision: int = 1) -> Event:
+    pixels = {"width": 128, "height": 96, "bytes": 9}
+    return said(ThumbnailCreated, object_key=object_key, revision=revision, mime_type="image/webp", **pixels)
+
+
+def thumbnails(*events: Event) -> Generation:
+    """A completed generation after these events."""
+    state = fold([REQUESTED, COMPLETED, *events])
+    assert state is not None
+    return state
+
+
+def test_a_requested_thumbnail_is_one_job_of_a_new_key() -> None:
+    before = thumbnails(said(ThumbnailFailed, reason="object_missing"))
+    after = evolve(before, said(ThumbnailRequested, revision=2))
+    assert after is not None
+    assert [job.key for job in jobs_for(before, after)] == [f"thumbnail:{GENERATION}:0:2"]
+    assert after.outputs[0].open
+    assert judge(after, said(ThumbnailRequested, revision=2)) is Ignored.THUMBNAIL_ALREADY_REQUESTED
+
+
+def test_the_thumbnail_there_is_stays_until_the_new_one_is_made() -> None:
+    requested = thumbnails(created(), said(ThumbnailRequested, revision=2))
+    [output, _] = requested.outputs
+    assert (output.open, output.thumbnail and output.thumbnail.object_key) == (True, "t")
+    made = evolve(requested, created("new", revision=2))
+    assert made is not None
+    [output, _] = made.outputs
+    assert (output.open, output.thumbnail and output.thumbnail.object_key) == (False, "new")
+
+
+def test_a_new_thumbnail_that_cannot_be_made_leaves_the_old_one_and_the_reason() -> None:
+    state = thumbnails(
+        created(),
+        said(ThumbnailRequested, revision=2),
+        said(ThumbnailFailed, revision=2, reason="object_missing"),
+    )
+    [output, _] = state.outputs
+    assert (output.open, output.thumbnail_error) == (False, "object_missing")
+    assert output.thumbnail is not None
+
+
+@pytest.mark.parametrize("late", [created(), said(ThumbnailFailed, reason="object_missing")])
+def test_what_became_of_an_earlier_request_does_not_answer_a_later_one(late: Event) -> None:
+    state = thumbnails(said(ThumbnailRequested, revision=2))
+    assert judge(state, late) is Ignored.OTHER_THUMBNAIL_REVISION
+
+
+def test_no_thumbnail_is_requested_of_what_is_not_there() -> None:
+    request = said(ThumbnailRequested, revision=2)
+    assert judge(fold([REQUESTED]), request) is Ignored.NOT_COMPLETED
+    assert judge(thumbnails(said(GenerationDeleted)), request) is Ignored.ALREADY_DELETED
+    unknown = said(ThumbnailRequested, output_id="7", revision=2)
+    assert judge(thumbnails(), unknown) is Ignored.UNKNOWN_OUTPUT
+
+
+def test_rows_without_a_request_are_written_as_before_there_were_requests() -> None:
+    """`verify` compares them with rows of older versions."""
+    first, again = created(), said(ThumbnailRequested, revision=2)
+    for state in (thumbnails(), thumbnails(first)):
+        assert "revision" not in document_of(state.outputs)
+    for state in (thumbnails(first, again), thumbnails(again, created(revision=2))):
+        assert outputs_from(document_of(state.outputs)) == state.outputs

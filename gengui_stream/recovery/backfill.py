@@ -1,0 +1,120 @@
+"""Requests thumbnails that completed generations lack, or all of them anew: events, from which the fold makes the jobs.
+
+A request names the revision after the last one, so that two backfills at once request the same thumbnail, once.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid5
+
+from gengui_stream.domain.generation import Generation, StoredOutput
+from gengui_stream.domain.reactions import thumbnail_key
+from gengui_stream.identifiers import process_name
+from gengui_stream.log.event_log import Appender
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections import generation_states
+from schemas.events import ThumbnailRequested
+
+PAGE_MAX: Final = 500
+PAGES_A_SECOND: Final = 4
+"""Generations are taken in pages of a quarter of a second: an even flow of requests, and few appends."""
+
+FIRST: Final = UUID(int=0)
+
+COMPLETED: Final = """
+FROM generation_states WHERE status = 'completed' AND deleted_at IS NULL AND generation_id > $1
+AND ($2 OR outputs::jsonb @? '$[*] ? (@.thumbnail == null)')
+"""
+COUNT: Final = f"SELECT count(*) {COMPLETED}"
+NEXT: Final = f"SELECT generation_id {COMPLETED} ORDER BY generation_id LIMIT $3"
+OPEN_KEYS: Final = "SELECT job_key FROM jobs WHERE job_key = ANY($1) AND outcome IS NULL"
+
+_EVENT_IDS: Final = UUID("0d3b52f8-9c1e-5a53-8a0e-6e1f6f2f7b1d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Completed generations after `after`, in the order of their ids, which is that of their requests: those that lack
+    a thumbnail, or `everything`."""
+
+    everything: bool = False
+    after: UUID = FIRST
+
+
+@dataclass(slots=True)
+class Backfill:
+    """What a backfill did so far. `pending`: outputs whose thumbnail is being made already, and was not requested
+    again. `last`: the last generation done, after which another backfill can continue."""
+
+    generations: int = 0
+    requested: int = 0
+    pending: int = 0
+    last: UUID | None = None
+
+
+async def count_generations(pool: Pool, scope: Scope) -> int:
+    """How many generations a backfill will take."""
+    with transient_errors():
+        return int(await pool.fetchval(COUNT, scope.after, scope.everything))
+
+
+async def request_thumbnails(pool: Pool, log: Appender | None, scope: Scope, rate: float) -> AsyncIterator[Backfill]:
+    """Requests at most `rate` thumbnails a second; yields what is done after each page, the same object each time.
+    Without a log they are counted and not requested. Raises TransientError while a server is unavailable; what was
+    requested by then stays requested."""
+    done = Backfill()
+    async for states in _pages(pool, scope, min(PAGE_MAX, max(1, int(rate / PAGES_A_SECOND)))):
+        wanted = [(state, output) for state in states for output in _outputs(state, scope)]
+        open_keys = await _open_keys(pool, wanted)
+        requests = [request_of(state, output) for state, output in wanted if _key(state, output) not in open_keys]
+        if log is not None and requests:
+            await log.append_many(requests)
+        done.generations += len(states)
+        done.requested += len(requests)
+        done.pending += len(wanted) - len(requests)
+        done.last = states[-1].generation_id
+        yield done
+        if log is not None:
+            await asyncio.sleep(len(requests) / rate)
+
+
+def request_of(state: Generation, output: StoredOutput) -> ThumbnailRequested:
+    """The same revision of the same output always gives an event of the same id."""
+    revision = output.thumbnail_revision + 1
+    return ThumbnailRequested(
+        id=uuid5(_EVENT_IDS, f"{state.generation_id}:{output.id}:{revision}"),
+        generation_id=state.generation_id,
+        occurred_at=datetime.now(UTC),
+        producer=process_name("backfill"),
+        output_id=output.id,
+        revision=revision,
+    )
+
+
+async def _pages(pool: Pool, scope: Scope, size: int) -> AsyncIterator[Sequence[Generation]]:
+    after = scope.after
+    while True:
+        with transient_errors():
+            ids = [row["generation_id"] for row in await pool.fetch(NEXT, after, scope.everything, size)]
+            states = await generation_states.load(pool, ids)
+        if not ids:
+            return
+        after = ids[-1]
+        yield [states[generation_id] for generation_id in ids]
+
+
+def _outputs(state: Generation, scope: Scope) -> Sequence[StoredOutput]:
+    return [output for output in state.outputs if scope.everything or output.thumbnail is None]
+
+
+async def _open_keys(pool: Pool, wanted: Sequence[tuple[Generation, StoredOutput]]) -> set[str]:
+    with transient_errors():
+        rows = await pool.fetch(OPEN_KEYS, [_key(state, output) for state, output in wanted])
+    return {row["job_key"] for row in rows}
+
+
+def _key(state: Generation, output: StoredOutput) -> str:
+    return thumbnail_key(state.generation_id, output)

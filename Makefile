@@ -68,17 +68,8 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 	$(BIN)/python -m gengui_stream.settings_example
 
 .PHONY: test
-test: $(STAMP) chromium ## every test but the slow ones, on the embedded stack, two at once; ARGS="-k name"
+test: $(STAMP) chromium kafka ## every test but the slow ones, on the embedded stack, two at once; ARGS="-k name"
 	$(PYTEST) $(TWO_AT_ONCE) -m "not faults" $(ARGS)
-
-.PHONY: test-kafka
-test-kafka: $(STAMP) maven ## the integration tests on Apache Kafka (Java 17; skipped where its jars cannot be fetched)
-	@status=0; $(BIN)/python -m tests.apache_kafka.jars || status=$$?; \
-	case $$status in \
-		0) GENGUI_TEST_KAFKA=apache $(PYTEST) $(TWO_AT_ONCE) tests/integration -m "stack and not faults" $(ARGS) ;; \
-		75) ;; \
-		*) exit $$status ;; \
-	esac
 
 .PHONY: test-faults
 test-faults: $(STAMP) ## processes and servers killed under load
@@ -89,17 +80,16 @@ hell: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="
 	$(BIN)/python -m tests.hell $(ARGS)
 
 .PHONY: bench
-bench: $(STAMP) maven ## measure against the baselines (docs/benchmarks.md)
-	@$(BIN)/python -m tests.apache_kafka.jars || true # measured without where it cannot be had
+bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: chromium
 chromium: # for the browser tests, which are skipped without it
 	@command -v chromium chromium-browser google-chrome >/dev/null || { $(call install,chromium,the browser tests); }
 
-.PHONY: maven
-maven: # for Apache Kafka's jars; Java comes with it
-	@{ command -v mvn && command -v java; } >/dev/null || { $(call install,maven,the tests on Apache Kafka); }
+.PHONY: kafka
+kafka: $(STAMP) # fetched before the tests, whose time is limited; without it they say what was skipped
+	@$(BIN)/python -m gengui_stream.dev.kafka.installation || true
 
 # $(1) from the system's packages, where that can be done; $(2) will be skipped otherwise.
 define install
@@ -117,6 +107,10 @@ lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
 	$(COMPILE) $(ARGS) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) $(ARGS) --all-extras -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+
+.PHONY: lock-kafka
+lock-kafka: $(STAMP) ## renew the list of Apache Kafka's jars from requirements/kafka-pom.xml (for maintainers; Maven)
+	@$(BIN)/python -m gengui_stream.dev.kafka.lock_renewal
 
 .PHONY: clean
 clean: ## remove .venv, caches and the development stack's data (.gengui)

@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+from gengui_stream.dev.kafka.installation import install
+from gengui_stream.dev.kafka.jar_cache import RepositoryUnavailableError
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.event_log import EventLog
@@ -20,10 +22,11 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.settings import Settings, load_settings
-from tests.apache_kafka.broker import ApacheKafkaServer
 
 STACK_FIXTURES = {"stack", "settings", "pool", "event_log", "database", "emptied"}
 REDIS_DATABASES = 4_096
+WITHOUT_KAFKA = "Apache Kafka is missing"
+"""How the reason of such a skip begins."""
 
 
 def pytest_configure() -> None:
@@ -42,32 +45,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def given_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """What GENGUI_TEST_KAFKA asks for in place of the embedded broker: `apache` is Apache Kafka, started here from the
-    jars that `make test-kafka` fetches; `host:port` is a broker that runs already."""
-    wanted = os.environ.get("GENGUI_TEST_KAFKA", "")
-    if wanted != "apache":
-        yield {"KAFKA_BOOTSTRAP_SERVERS": wanted} if wanted else {}
-        return
-    directory = tmp_path_factory.mktemp("apache-kafka")
-    server = ApacheKafkaServer(directory, directory / "apache-kafka.log")
-    asyncio.run(_started(server))
-    yield {"KAFKA_BOOTSTRAP_SERVERS": server.address}
-    asyncio.run(server.stop())
+def apache_kafka() -> None:
+    """For tests that start a broker: skipped where Apache Kafka cannot be fetched, and failed there in CI."""
+    try:
+        asyncio.run(install(print))
+    except RepositoryUnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"in CI no test is skipped: {error}", pytrace=False)
+        pytest.skip(f"{WITHOUT_KAFKA}: {error}")
 
 
 @pytest.fixture(scope="session")
-def stack(given_broker: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+def stack(apache_kafka: None) -> Iterator[Mapping[str, str]]:
     """The environment of a running embedded stack."""
     with temporary_directory("gengui-test-") as directory:
-        embedded = EmbeddedStack(directory, given=given_broker)
+        embedded = EmbeddedStack(directory)
         asyncio.run(_started(embedded))
         asyncio.run(migrate(embedded.environ["DATABASE_URL"]))
-        yield {**given_broker, **embedded.environ}
+        yield embedded.environ
         asyncio.run(embedded.stop())
 
 
-async def _started(server: EmbeddedStack | ApacheKafkaServer) -> None:
+async def _started(server: EmbeddedStack) -> None:
     try:
         await server.start()
     except BaseException:

@@ -113,7 +113,7 @@ async def running_system(
     directory: Path, provider: DemoProvider, *, say: Callable[[str], None]
 ) -> AsyncIterator[DemoSystem]:
     """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
-    stack = EmbeddedStack(directory)
+    stack = EmbeddedStack(directory, say=say)
     say("starting the servers ...")
     try:
         await stack.start()

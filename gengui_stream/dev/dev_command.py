@@ -11,7 +11,6 @@ from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
 from gengui_stream.dev.dev_files import DIRECTORY, given_environ, url_of, write_env, write_stack
-from gengui_stream.dev.log_length import long_log
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
@@ -71,7 +70,7 @@ async def _until_told() -> None:
 async def _dev() -> None:
     given = given_environ()
     wanted = load_settings(given, env_files=()).port
-    stack = EmbeddedStack(DIRECTORY, given=given, durable=True, say=_say)
+    stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
     _say("starting the servers ...")
     try:
         await stack.start()
@@ -96,15 +95,12 @@ async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack
         metrics_ports=ports,
         say=_say,
         changed=lambda: write_stack(settings, known, ports, supervisor.pids()),
-        restarted=stack.mend_log,
     )
     _say("starting the roles ...")
     try:
         supervisor.start()
         async with _watched(supervisor) as watching:
             await _until_ready(settings, known["demo"], supervisor)
-            if "KAFKA_BOOTSTRAP_SERVERS" in stack.environ:
-                await _tell_of_a_long_log(settings)
             _welcome(settings, known["demo"])
             await watching
     finally:
@@ -131,12 +127,6 @@ async def _until_ready(settings: Settings, key: str, supervisor: Supervisor) -> 
                 await asyncio.sleep(0.1)
             return
     _say(f"not ready within {READY_WITHIN_S:.0f} s: {url_of(settings)}/readyz and the logs say why")
-
-
-async def _tell_of_a_long_log(settings: Settings) -> None:
-    with suppress(TransientError):  # what is away is said elsewhere
-        if told := await long_log(settings):
-            _say(told)
 
 
 def _port(wanted: int) -> int:

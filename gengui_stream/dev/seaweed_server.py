@@ -1,18 +1,31 @@
 """SeaweedFS as the object store of the embedded stack: its keys and ports, how it starts, what it leaves."""
 
+import asyncio
 import json
 import os
 import secrets
 import shutil
 import sysconfig
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from gengui_stream.dev.child import Child, listens
 from gengui_stream.dev.ports import GRPC_DISTANCE, free_port
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.servers import ReservedPort
 from gengui_stream.errors import ConfigurationError
+
+REGION: Final = "us-east-1"
+"""It has no regions; clients want one."""
+
+PROBE: Final = "gengui-probe"
+"""The bucket that is written to see whether it can be."""
 
 PLACE_OF_SOCKETS: Final = Path("/tmp")  # noqa: S108 - there, whatever TMPDIR says
 
@@ -80,7 +93,26 @@ class SeaweedServer:
         await self.child.until_ready(self._answers, 60)
 
     async def _answers(self) -> bool:
-        return await listens(self.port)
+        """It listens some seconds before anything can be written."""
+        return await listens(self.port) and await asyncio.to_thread(self._takes_objects)
+
+    def _takes_objects(self) -> bool:
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
+        )
+        with closing(client):
+            try:
+                with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                    client.create_bucket(Bucket=PROBE)
+                client.put_object(Bucket=PROBE, Key="ready", Body=b"")
+            except (BotoCoreError, ClientError, ResponseParserError):  # the last: what answers is no store yet
+                return False
+        return True
 
     async def stop(self) -> None:
         await self.child.stop(grace_s=3)

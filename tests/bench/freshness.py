@@ -7,8 +7,8 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, TypedDict
@@ -23,10 +23,9 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool, opened_pool
 from schemas.events import Event, GenerationProgressed, GenerationRequested, GenerationStarted
-from tests.apache_kafka.jars import WrongJarsError, kept_jars
 from tests.bench.quantiles import quantile
 from tests.bench.steady_load import TICK_S, Published, steady_load
-from tests.bench.system import System, cpu_s, opened_system, opened_system_on_apache_kafka, projected, roles_started
+from tests.bench.system import System, cpu_s, opened_system, projected, roles_started
 
 EVENTS_PER_S: Final = 1_000
 SAMPLES_PER_S: Final = 20
@@ -37,7 +36,7 @@ POLL_S: Final = 0.001
 WARM_UP_S: Final = 3.0
 P50_GOAL_MS, P99_GOAL_MS = 10.0, 50.0
 ROLES: Final = ("agents", "api")
-WATCHED: Final = ("agents", "api", "postgres", "tansu", "apache-kafka")
+WATCHED: Final = ("agents", "api", "postgres", "kafka")
 
 
 @dataclass(slots=True)
@@ -74,27 +73,13 @@ class Freshness:
 
 
 def run(quick: bool) -> str:
-    """The brokers one after the other."""
-    seconds = 15 if quick else 60
-    measured = {name: uvloop.run(measure(opened, seconds=seconds)) for name, opened in _brokers().items()}
-    return section(measured)
+    return section(uvloop.run(measure(seconds=15 if quick else 60)))
 
 
-def _brokers() -> dict[str, Callable[[], AbstractAsyncContextManager[System]]]:
-    """Those that there are on this machine."""
-    embedded = {"Tansu": opened_system}
-    try:
-        kept_jars()
-    except WrongJarsError as error:
-        print(f"Apache Kafka is not measured: {error}", file=sys.stderr)
-        return {**embedded}
-    return {"Apache Kafka": opened_system_on_apache_kafka, **embedded}
-
-
-async def measure(opened: Callable[[], AbstractAsyncContextManager[System]], *, seconds: float) -> Sequence[Freshness]:
+async def measure(*, seconds: float) -> Sequence[Freshness]:
     """At rest, then under load."""
     async with (
-        opened() as system,
+        opened_system() as system,
         opened_pool(system.settings, size=2) as pool,
         roles_started(system, ROLES) as roles,
         _opened_sampler(system, pool) as sampler,
@@ -189,22 +174,15 @@ def _common(generation_id: UUID) -> _Common:
     return _Common(id=new_id(), generation_id=generation_id, attempt=1, occurred_at=now, producer="bench")
 
 
-def section(measured: Mapping[str, Sequence[Freshness]]) -> str:
-    head = "| broker | events/s | since the append was due until … | samples | p50 ms | p90 ms | p99 ms | worst ms |"
-    rows = [row for broker, levels in measured.items() for level in levels for row in _rows(broker, level)]
-    busy = [
-        f"- {broker}, {_rate(level)}: cores in use by {_busy(level)}"
-        for broker, levels in measured.items()
-        for level in levels
-    ]
-    goals = [_goal(broker, levels[-1]) for broker, levels in measured.items()]
-    return "\n".join([METHOD, "", head, "|---|---|---|---:|---:|---:|---:|---:|", *rows, "", *busy, *goals])
+def section(levels: Sequence[Freshness]) -> str:
+    head = "| events/s | since the append was due until … | samples | p50 ms | p90 ms | p99 ms | worst ms |"
+    rows = [row for level in levels for row in _rows(level)]
+    busy = [f"- {_rate(level)}: cores in use by {_busy(level)}" for level in levels]
+    return "\n".join([METHOD, "", head, "|---|---|---:|---:|---:|---:|---:|", *rows, "", *busy, _goal(levels[-1])])
 
 
 METHOD: Final = f"""\
-`agents` and `api` as processes; the broker is Apache Kafka with its log on a file system in memory, or the embedded
-one (Tansu), which keeps its log in its own memory, reads the slower the more appends it holds, and looks for new ones
-only once a fetch's longest wait is over. A publisher in a process of its own appends wide events of many generations
+`agents` and `api` as processes. A publisher in a process of its own appends wide events of many generations
 at a fixed rate, those of {TICK_S * 1000:.0f} ms together, without waiting for answers. A sampler appends an event at
 random moments, {SAMPLES_PER_S} a second, and asks `GET /v1/generations/{{id}}` on kept connections,
 {POLL_S * 1000:.0f} ms after each answer, until one has the event; or it asks once with `Min-Position`.
@@ -212,16 +190,14 @@ Time counts from the moment the append was due, so a stall is paid for by all th
 answer's way back are in it."""
 
 
-def _rows(broker: str, level: Freshness) -> Sequence[str]:
+def _rows(level: Freshness) -> Sequence[str]:
     delays = level.delays
     what = {
         "the log confirmed it": delays.confirmed,
         "a polled GET had it": delays.polled,
         "a GET with `Min-Position` was answered": delays.awaited,
     }
-    return [
-        f"| {broker} | {_rate(level)} | {name} | {len(times):,} | {_figures(times)} |" for name, times in what.items()
-    ]
+    return [f"| {_rate(level)} | {name} | {len(times):,} | {_figures(times)} |" for name, times in what.items()]
 
 
 def _rate(level: Freshness) -> str:
@@ -236,12 +212,12 @@ def _busy(level: Freshness) -> str:
     return ", ".join(f"{name} {cores:.2f}" for name, cores in sorted(level.busy.items()))
 
 
-def _goal(broker: str, loaded: Freshness) -> str:
+def _goal(loaded: Freshness) -> str:
     p50, p99 = (quantile(loaded.delays.polled, share) * 1000 for share in (0.5, 0.99))
     met = "met" if p50 <= P50_GOAL_MS and p99 <= P99_GOAL_MS else "**missed**"
     return (
         f"- Goal at {EVENTS_PER_S:,} events/s: p50 ≤ {P50_GOAL_MS:.0f} ms and p99 ≤ {P99_GOAL_MS:.0f} ms. "
-        f"{broker}, polled: {p50:.1f} ms and {p99:.1f} ms, {met}."
+        f"Polled: {p50:.1f} ms and {p99:.1f} ms, {met}."
     )
 
 

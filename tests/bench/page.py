@@ -13,8 +13,8 @@ heading are the machine, the versions, the commit and the day of that section.
 
 Everything runs on one machine: load, servers and databases share its cores, so these are figures of the whole, not of
 one part. The servers are those of the embedded stack, each role is a process of its own, PostgreSQL has `fsync` and
-`synchronous_commit` on, and the broker keeps its log in memory. What is compared runs interleaved, in rounds; a figure
-is the median of its rounds unless it says otherwise. Goals stand beside the figures, missed or met.
+`synchronous_commit` on, and the broker leaves its log to the page cache. What is compared runs interleaved, in
+rounds; a figure is the median of its rounds unless it says otherwise. Goals stand beside the figures, missed or met.
 """
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,9 +23,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.queries import histories
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
-from tests.apache_kafka.broker import ApacheKafkaServer
 
-MEMORY: Final = Path("/dev/shm")
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,25 +58,10 @@ async def opened_system(**environ: str) -> AsyncIterator[System]:
 
 
 @asynccontextmanager
-async def opened_system_on_apache_kafka() -> AsyncIterator[System]:
-    """The same, but that the broker is Apache Kafka with its log on a file system in memory."""
-    with tempfile.TemporaryDirectory(prefix="gengui-bench-", dir=MEMORY) as name:
-        broker = ApacheKafkaServer(Path(name) / "apache-kafka", Path(name) / "apache-kafka.log")
-        try:
-            await broker.start()
-            async with opened_stack({"KAFKA_BOOTSTRAP_SERVERS": broker.address}) as (directory, stack):
-                system = await _prepared(directory, stack, {"KAFKA_BOOTSTRAP_SERVERS": broker.address})
-                system.servers[broker.child.name] = broker.child.pid or 0
-                yield system
-        finally:
-            await broker.stop()
-
-
-@asynccontextmanager
-async def opened_stack(given: Mapping[str, str], *, durable: bool = False) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
+async def opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
     """What `given` does not name, in a directory that is gone afterwards."""
     with temporary_directory("gengui-bench-") as directory:
-        stack = EmbeddedStack(directory, given=given, durable=durable)
+        stack = EmbeddedStack(directory, given=given)
         try:
             await stack.start()
             yield directory, stack

@@ -12,7 +12,7 @@ class GivenSystem(DevSystem):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self._stack = EmbeddedStack(directory / "servers", durable=True)
+        self._stack = EmbeddedStack(directory / "servers")
 
     async def start(self) -> None:
         await self._stack.start()

@@ -19,7 +19,7 @@ from gengui_stream.settings import Settings, load_settings
 from tests.integration.running import eventually
 
 ROLES: Final = ("api", "agents", "live-tables", "dispatch", "worker", "thumbnails", "bridge")
-SERVERS: Final = ("postgres", "valkey", "seaweed", "tansu")
+SERVERS: Final = ("postgres", "valkey", "seaweed", "kafka")
 
 IMPATIENT: Final = {
     "KAFKA_SESSION_TIMEOUT_S": "6",

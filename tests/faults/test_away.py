@@ -11,7 +11,7 @@ from tests.faults.load import listening, load
 from tests.faults.oracle import settled
 from tests.integration.running import eventually
 
-PARTS = {"postgres": "postgres", "valkey": "redis", "seaweed": "objects", "tansu": "log"}
+PARTS = {"postgres": "postgres", "valkey": "redis", "seaweed": "objects", "kafka": "log"}
 """What /readyz calls them."""
 
 AWAY_S = 6.0

@@ -3,20 +3,15 @@
 import asyncio
 import random
 import signal
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from dotenv import dotenv_values
 
-from gengui_stream.exit_codes import ExitCode
-from gengui_stream.log.event_log import EventLog
 from tests.faults.conftest import Systems
 from tests.faults.load import load
 from tests.faults.oracle import settled
 from tests.faults.system import ROLES, SERVERS, DevSystem
-from tests.integration.kept_logs import Batches
-from tests.integration.running import a_request, eventually
+from tests.integration.running import eventually
 
 STARTS = 4
 
@@ -42,24 +37,6 @@ async def test_a_server_is_killed(system: DevSystem, server: str, chance: random
         await system.ready()
         await asked.more(5)
     await settled(system, asked)
-
-
-async def test_the_log_has_a_hole(system: DevSystem) -> None:
-    """As a store that was away at the wrong moment leaves it: `agents` end at it, are started again, and go on."""
-    store = {name: value for name, value in dotenv_values(system.directory / ".gengui" / "dev.env").items() if value}
-    async with load(system) as asked:
-        await asked.more(5)
-        system.signal("agents", signal.SIGSTOP)
-        async with EventLog(system.settings) as log:
-            at = await log.append(a_request())
-        with closing(Batches(store, system.settings.events_topic)) as batches:
-            await asyncio.to_thread(batches.take, at)
-            hole = batches.place(at)
-        system.signal("agents", signal.SIGCONT)
-        await asked.more(5)
-    await settled(system, asked)
-    assert f"agents ended ({ExitCode.BUG})" in system.said()
-    assert f"empty records in them now: {hole}" in system.said()
 
 
 async def test_dev_itself_is_killed_and_started_again(system: DevSystem, chance: random.Random) -> None:

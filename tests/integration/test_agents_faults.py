@@ -1,7 +1,6 @@
 """The faults of faust 0.15.3 that touch this system, each shown not to bite here."""
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -137,9 +136,6 @@ async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
         await eventually(lambda: all_applied(settings, pool))
 
 
-@pytest.mark.skipif(
-    os.environ.get("GENGUI_TEST_KAFKA") != "apache", reason="the embedded broker takes any session timeout"
-)
 async def test_a_membership_that_is_refused_ends_the_process(settings: Settings) -> None:
     async with AgentsProcess(settings.model_copy(update={"kafka_session_timeout_s": 1})) as agents:
         assert await agents.ended() == ExitCode.CONFIGURATION

@@ -86,10 +86,14 @@ async def test_a_kept_port_whose_companion_is_taken_is_given_up(directory: Path)
         assert SeaweedServer(directory, directory / "log", wanted).port != wanted
 
 
+OTHERS = {"REDIS_URL": "redis://r", "KAFKA_BOOTSTRAP_SERVERS": "k:1"}
+"""Given, so that they are not started."""
+
+
 async def test_a_store_that_dies_before_it_can_be_used_is_told_at_once(directory: Path) -> None:
-    """As when another has the port of its gRPC: it listens, and is gone before the log's bucket is made."""
+    """As when another has the port of its gRPC: it listens, and is gone before anything can be written."""
     _let_nobody_make_a_bucket(directory / "seaweed")
-    stack = EmbeddedStack(directory, given={"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r"})
+    stack = EmbeddedStack(directory, given={**OTHERS, "DATABASE_URL": "postgresql://db/x"})
     starting = asyncio.ensure_future(stack.start())
     try:
         await eventually(partial(_listen, stack))
@@ -137,7 +141,6 @@ def test_every_value_comes_back_from_the_file(started: dict[str, str]) -> None:
 async def test_a_database_that_is_given_in_any_way_is_not_started(
     tmp_path: Path, given_settings: Mapping[str, str]
 ) -> None:
-    others = {"REDIS_URL": "redis://r", "S3_ENDPOINT": "http://s", "KAFKA_BOOTSTRAP_SERVERS": "k:1"}
-    stack = EmbeddedStack(tmp_path, given={**others, **given_settings})
+    stack = EmbeddedStack(tmp_path, given={**OTHERS, "S3_ENDPOINT": "http://s", **given_settings})
     await stack.start()
     assert (stack.servers, stack.environ) == ([], {})

@@ -1,0 +1,58 @@
+"""The settings of a broker that is alone and small: its own controller, few threads, few internal partitions."""
+
+from pathlib import Path
+from typing import Final
+
+from gengui_stream.dev.ports import GRPC_DISTANCE
+
+CLUSTER_ID: Final = "Z2VuZ3VpLXN0cmVhbS0wMQ"
+"""Sixteen bytes in base64, always the same: one of 64 random ones begins with a dash and is taken for an option."""
+
+NODE_ID: Final = 1
+
+PROPERTIES: Final = """\
+process.roles=broker,controller
+node.id={node_id}
+controller.quorum.voters={node_id}@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+log.dirs={logs}
+
+# A topic that is used before it is made is a mistake, as it is in production.
+auto.create.topics.enable=false
+
+# There is no second broker, and no need for the usual 50 partitions of each internal topic.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+
+# After a kill, the controller lets the broker in again only once its session has ended.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+
+# A new group would wait 3 s for further members.
+group.initial.rebalance.delay.ms=0
+
+# Memory and threads of a laptop that does other things. The index files are made at their full size.
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+log.cleaner.dedupe.buffer.size=2097152
+log.segment.bytes=134217728
+log.index.size.max.bytes=1048576
+"""
+
+
+def controller_port(port: int) -> int:
+    """It is reserved together with `port`."""
+    return port + GRPC_DISTANCE
+
+
+def server_properties(port: int, logs: Path) -> str:
+    return PROPERTIES.format(node_id=NODE_ID, port=port, controller_port=controller_port(port), logs=logs)

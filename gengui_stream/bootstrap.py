@@ -17,7 +17,7 @@ from gengui_stream.errors import ConfigurationError, FencedError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.roles import ROLES, RoleName
-from gengui_stream.settings import Settings
+from gengui_stream.settings import Inspection, Settings
 from gengui_stream.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -32,9 +32,14 @@ LAST_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
-def run_role(role: RoleName, settings: Settings) -> int:
-    """Runs the role until SIGTERM or SIGINT, and returns the exit code. Waits for servers that are not up yet."""
+def run_role(role: RoleName, settings: Settings, inspection: Inspection | None = None) -> int:
+    """Runs the role until SIGTERM or SIGINT, and returns the exit code. Waits for servers that are not up yet.
+
+    `inspection`: where the settings come from, to log what is to be said about that.
+    """
     configure_logging(settings, role)
+    if inspection is not None:
+        _log_remarks(inspection)
     try:
         code = _serve(role, _entry(role), settings)
     except ConfigurationError as error:
@@ -48,6 +53,16 @@ def run_role(role: RoleName, settings: Settings) -> int:
         return ExitCode.BUG
     _log.info("ended", role=role, code=int(code))
     return code
+
+
+def _log_remarks(inspection: Inspection) -> None:
+    if renamed := [{"old": one.old, "new": one.new} for one in inspection.renamings if one.used]:
+        _log.warning("settings_renamed", renamed=renamed)
+    unread = inspection.unread()
+    if unused := [one.name for one in unread if one.not_used_yet]:
+        _log.warning("settings_not_used_yet", names=unused)
+    if unknown := [{"name": one.name, "nearest": one.nearest} for one in unread if not one.not_used_yet]:
+        _log.warning("settings_unknown", unknown=unknown)
 
 
 def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:

@@ -18,7 +18,7 @@ TARGET: Final = Path(__file__).parents[1] / ".env.example"
 HEADER: Final = """\
 # Every setting of every process. Copy to .env and take the mark off the lines you want to change.
 # The environment wins over .env; .env wins over .gengui/dev.env, which `make dev` writes.
-# Written by `make format` from gengui_stream/settings.py.
+# Written by `make format` from gengui_stream/settings/model.py.
 """
 
 GROUPS: Final = {
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if TARGET.exists() and TARGET.read_text(encoding="utf-8") == expected:
         return 0
-    sys.stderr.write(".env.example is not what gengui_stream/settings.py says: run `make format`\n")
+    sys.stderr.write(".env.example is not what gengui_stream/settings/model.py says: run `make format`\n")
     return 1
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from gengui_stream.cli import backfill, dead_letters, events, fakes, roles, setup, stack, state, tables
+from gengui_stream.cli import backfill, config, dead_letters, events, fakes, roles, setup, stack, state, tables
 
 app = typer.Typer(
     name="gengui-stream",
@@ -21,6 +21,7 @@ for command in (roles.api, roles.agents, roles.worker, roles.thumbnails, roles.d
     app.command(rich_help_panel="Processes")(command)
 for command in (state.lag, state.verify, state.jobs, backfill.backfill_thumbnails):
     app.command(rich_help_panel="Operate")(command)
+app.add_typer(config.app, name="config", rich_help_panel="Operate")
 app.add_typer(events.app, name="events", rich_help_panel="Operate")
 app.add_typer(tables.app, name="tables", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")

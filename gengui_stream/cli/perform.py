@@ -14,7 +14,7 @@ import uvloop
 from gengui_stream.cli.output import complain
 from gengui_stream.errors import ConfigurationError, PermanentError, TransientError
 from gengui_stream.exit_codes import ExitCode
-from gengui_stream.settings import Settings, load_settings
+from gengui_stream.settings import Inspection, Settings, inspect_settings
 from gengui_stream.telemetry import CHATTY, configure_logging, redact_text
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +40,11 @@ def _log_for_people(settings: Settings) -> None:
 
 def perform_plainly(work: Callable[[Settings], int | None]) -> NoReturn:
     """The same for work that runs a loop of its own."""
+    perform_inspected(lambda inspection: work(inspection.valid()))
+
+
+def perform_inspected(work: Callable[[Inspection], int | None]) -> NoReturn:
+    """The same for work that wants to know where the settings come from, or that they are not valid."""
     try:
         code = _guarded(work)
     except BrokenPipeError:  # whoever read our output has had enough of it
@@ -52,9 +57,9 @@ async def _awaited(work: Callable[[Settings], Awaitable[ExitCode | None]], setti
     return await work(settings)
 
 
-def _guarded(work: Callable[[Settings], int | None]) -> int | None:
+def _guarded(work: Callable[[Inspection], int | None]) -> int | None:
     try:
-        return work(load_settings())
+        return work(inspect_settings())
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - every kind has its line and its code

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gengui_stream.bootstrap import run_role
-from gengui_stream.cli.perform import perform_plainly
+from gengui_stream.cli.perform import perform_inspected
 from gengui_stream.roles import RoleName
 
 
@@ -52,4 +52,4 @@ def bridge() -> None:
 
 
 def _run(role: RoleName) -> None:
-    perform_plainly(lambda settings: run_role(role, settings))
+    perform_inspected(lambda inspection: run_role(role, inspection.valid(), inspection))

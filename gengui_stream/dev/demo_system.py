@@ -26,11 +26,14 @@ PLACES: Final = (
     "REDIS_",
     "S3_",
     "AWS_",
+    "MINIO_",
     "PUBLIC_",
     "METRICS_",
     "WORKER_API_",
     "WORKER_TRANSPORT",
     "DEFAULT_",
+    "IMAGE_INFERENCE_",
+    "ENABLE_RUNPOD",
     "PROVIDER_",
     "RUNPOD_",
     "GEMINI_",
@@ -153,6 +156,7 @@ async def _started(system: DemoSystem) -> None:
 
 def _environ(stack: EmbeddedStack, directory: Path, port: int) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PLACES)}
+    generous = {name: value for name, value in GENEROUS.items() if name.lower() in Settings.model_fields}
     cores = str(os.cpu_count() or 1)
     own = {"HOST": "127.0.0.1", "PORT": str(port), "TMPDIR": str(directory)}
-    return {"WORKER_CONCURRENCY": cores, **GENEROUS, **ours, **stack.environ, **own}
+    return {"WORKER_CONCURRENCY": cores, **generous, **ours, **stack.environ, **own}

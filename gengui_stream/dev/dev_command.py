@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
-from gengui_stream.dev.dev_files import DIRECTORY, given_environ, url_of, write_env, write_stack
+from gengui_stream.dev.dev_files import DIRECTORY, given_environ, given_settings, url_of, write_env, write_stack
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import keys, prepare
 from gengui_stream.dev.stack import EmbeddedStack
@@ -18,6 +18,7 @@ from gengui_stream.dev.supervisor import Supervisor
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.settings import Settings, load_settings
+from gengui_stream.settings.advice import remarks
 
 READY_WITHIN_S: Final = 60.0
 INTERRUPTED: Final = 130
@@ -68,14 +69,17 @@ async def _until_told() -> None:
 
 
 async def _dev() -> None:
-    given = given_environ()
-    wanted = load_settings(given, env_files=()).port
+    inspection = given_settings()
+    wanted, given = inspection.valid().port, given_environ(inspection)
+    for remark in remarks(inspection):
+        _say(remark)
     stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
     _say("starting the servers ...")
     try:
         await stack.start()
-        environ = {**given, **stack.environ, "PORT": str(_port(wanted))}
-        write_env(stack.environ, environ)
+        port = _port(wanted)
+        environ = {**given, **stack.environ, "PORT": str(port)}
+        write_env(inspection, stack.environ, port)
         settings = load_settings(environ, env_files=())
         await prepare(settings)
         await _run(settings, environ, stack)

@@ -6,26 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from dotenv import dotenv_values
-
 from gengui_stream.dev.private_files import write_private
-from gengui_stream.settings import DEV_ENV, Settings
+from gengui_stream.settings import DEV_ENV, Inspection, Settings, inspect_settings
+from gengui_stream.settings.sources import ENVIRONMENT
 
 DIRECTORY: Final = DEV_ENV.parent
 
 
-def given_environ() -> dict[str, str]:
+def given_settings() -> Inspection:
     """What the user set: `.env` and, over it, the environment."""
-    file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
-    return {**file, **{name: value for name, value in os.environ.items() if value}}
+    return inspect_settings(env_files=(Path(".env"),))
 
 
-def write_env(started: Mapping[str, str], environ: Mapping[str, str]) -> None:
+def given_environ(given: Inspection) -> dict[str, str]:
+    """The same for a process, settings by today's names."""
+    variables = {**given.others, **given.variables}
+    kept = {name: value for name, value in os.environ.items() if value and name.upper() in given.others}
+    return {**{name: variable.text for name, variable in variables.items()}, **kept}
+
+
+def write_env(given: Inspection, started: Mapping[str, str], port: int) -> None:
     """Every setting that another terminal needs and does not find in `.env` or among the defaults: where the started
     servers are, and what this process was given in its environment."""
-    ours = {name: value for name, value in environ.items() if name.lower() in Settings.model_fields}
-    in_environment = {name: value for name, value in ours.items() if name in os.environ}
-    settings = {**in_environment, **started, "PORT": environ["PORT"]}
+    set_here = {name: found.text for name, found in given.variables.items() if found.source == ENVIRONMENT}
+    settings = {**set_here, **started, "PORT": str(port)}
     write_private(DEV_ENV, "".join(f"{name}={_quoted(value)}\n" for name, value in settings.items()))
 
 

@@ -121,10 +121,11 @@ async def open_object_store(settings: Settings) -> AsyncIterator[ObjectStore]:
 
 
 def _session(settings: Settings) -> boto3.session.Session:
-    secret = settings.aws_secret_access_key
+    secret, token = settings.aws_secret_access_key, settings.aws_session_token
     return boto3.session.Session(
         aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=secret.get_secret_value() if secret else None,
+        aws_session_token=token.get_secret_value() if token else None,
         region_name=settings.aws_region,
     )
 

@@ -71,7 +71,8 @@ async def opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, Em
 
 async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str, str]) -> System:
     port = free_port()
-    own = {**stack.environ, "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}", **environ}
+    # As many connections as in production, but without its log format.
+    own = {**stack.environ, "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}", "DB_POOL_MAX": "10", **environ}
     settings = load_settings(own, env_files=())
     await prepare(settings)
     known = await keys(settings, directory / "keys.json")

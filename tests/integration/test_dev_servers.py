@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from gengui_stream.dev import dev_files
 from gengui_stream.dev.child import listens
-from gengui_stream.dev.dev_files import write_env
+from gengui_stream.dev.dev_files import given_environ, given_settings, write_env
 from gengui_stream.dev.ports import GRPC_DISTANCE, free_port, is_free
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
+from gengui_stream.settings import inspect_settings
 from tests.integration.running import eventually
 
 
@@ -130,7 +131,7 @@ def test_every_value_comes_back_from_the_file(started: dict[str, str]) -> None:
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         path = Path(name) / "dev.env"
         patch.setattr(dev_files, "DEV_ENV", path)
-        write_env(started, {"PORT": "3000"})
+        write_env(inspect_settings({}, env_files=()), started, 3000)
         assert dotenv_values(path, interpolate=False) == {**started, "PORT": "3000"}
 
 
@@ -144,3 +145,28 @@ async def test_a_database_that_is_given_in_any_way_is_not_started(
     stack = EmbeddedStack(tmp_path, given={**OTHERS, "S3_ENDPOINT": "http://s", **given_settings})
     await stack.start()
     assert (stack.servers, stack.environ) == ([], {})
+
+
+def test_older_names_of_servers_count_for_dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would start a store of its own beside the one that is given."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dev_files, "DEV_ENV", tmp_path / "dev.env")
+    (tmp_path / ".env").write_text("MINIO_ENDPOINT=minio\nMINIO_ACCESS_KEY=me\nDB_HOST=one\nFOREIGN=kept\n")
+    for name, value in {"NODE_ENV": "test", "DB_HOST": "another", "https_proxy": "http://p"}.items():
+        monkeypatch.setenv(name, value)
+    given = given_settings()
+    environ = given_environ(given)
+    expected = {
+        "S3_ENDPOINT": "http://minio:9000",
+        "AWS_ACCESS_KEY_ID": "me",
+        "DB_HOST": "another",
+        "ENVIRONMENT": "development",
+        "FOREIGN": "kept",
+        "https_proxy": "http://p",
+    }
+    assert {name: environ.get(name) for name in expected} == expected
+    assert not {"MINIO_ENDPOINT", "NODE_ENV"} & set(environ)
+    write_env(given, {"REDIS_URL": "redis://r"}, 3000)
+    written = dotenv_values(tmp_path / "dev.env")
+    assert (written["ENVIRONMENT"], written["DB_HOST"], written["PORT"]) == ("development", "another", "3000")
+    assert "S3_ENDPOINT" not in written

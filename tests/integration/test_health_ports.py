@@ -1,6 +1,7 @@
 """Every role as a process answers `/livez` and `/metrics`, whatever its servers and its event loop do."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -115,3 +116,27 @@ async def test_a_blocked_loop_is_not_alive(tmp_path: Path) -> None:
             return (await answer(session, port, "/livez"))[0] == 200
 
         await eventually(alive)
+
+
+async def test_what_is_odd_about_the_settings_is_logged_once_at_start(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "MINIO_SECRET_KEY=hunter2\nDB_PASWORD=hunter2\nSMTP_PASSWORD=hunter2\nLOG_LEVEL=warn\n"
+    )
+    environ = {"METRICS_PORT": str(free_port()), "NODE_ENV": "production"}
+    async with started("bridge", tmp_path, environ) as child:
+
+        async def waits() -> bool:
+            child.check_alive()
+            return b'"waiting"' in child.log.read_bytes()
+
+        await eventually(waits)
+    log = child.log.read_text()
+    events = [json.loads(line) for line in log.splitlines()]
+    said = {event["event"]: event for event in events if event["event"].startswith("settings_")}
+    assert len([event for event in events if event["event"].startswith("settings_")]) == len(said)
+    assert said["settings_renamed"]["renamed"] == [
+        {"old": "LOG_LEVEL=warn", "new": "LOG_LEVEL=warning"},
+        {"old": "NODE_ENV", "new": "ENVIRONMENT"},
+    ]
+    assert said["settings_unknown"]["unknown"] == [{"name": "DB_PASWORD", "nearest": "DB_PASSWORD"}]
+    assert "hunter2" not in log

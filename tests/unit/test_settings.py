@@ -142,6 +142,28 @@ def test_an_empty_value_counts_as_unset(tmp_path: Path) -> None:
     assert settings.redis_dsn == "redis://127.0.0.1:6379/0"
 
 
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, (5, 10)),
+        ({"ENVIRONMENT": "production"}, (10, 5)),
+        ({"NODE_ENV": "production"}, (10, 5)),
+        ({"ENVIRONMENT": "production", "DB_POOL_MAX": "3"}, (3, 5)),
+        ({"ENVIRONMENT": "production", "DB_CONNECT_TIMEOUT": "7"}, (10, 7)),
+    ],
+)
+def test_the_database_pool_is_by_environment(environ: dict[str, str], expected: tuple[int, float]) -> None:
+    settings = load_settings(environ, env_files=())
+    assert (settings.db_pool_max, settings.db_connect_timeout) == expected
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"DB_NAME=\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"\.env: cannot be read: "):
+        load_settings({}, env_files=(path,))
+
+
 def test_what_is_not_ours_is_left_alone() -> None:
     load_settings({"PATH": "/bin", "PYTHONHASHSEED": "0"}, env_files=())
 

@@ -1,75 +1,28 @@
-"""Every setting of every process: one typed object, read from the environment and from env files.
+"""Every setting of every process: name, type, bounds, default and meaning. `.env.example` is generated from here."""
 
-`.env.example` is generated from the descriptions here. Precedence: environment, `.env`, `.gengui/dev.env`, default.
-"""
-
-import itertools
-import os
-import re
-from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gengui_stream.addresses import Brokers, DatabaseUrl, HttpAddress, RedisUrl
-from gengui_stream.errors import ConfigurationError
+from gengui_stream.settings.field_types import (
+    AesKey,
+    Count,
+    HeaderKey,
+    ModelName,
+    ModelNames,
+    Port,
+    Seconds,
+    TimeoutsByModel,
+    timeouts_by_model,
+)
 
-DEV_ENV: Final = Path(".gengui/dev.env")
-"""Written by `gengui-stream dev`: what another terminal needs to reach the development stack."""
-
-ENV_FILES: Final = (DEV_ENV, Path(".env"))
-"""Read from the working directory; a later file wins, and the environment wins over both."""
-
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=1)]
-
-
-def _check_aes_key(key: SecretStr) -> SecretStr:
-    try:
-        good = len(b64decode(key.get_secret_value(), validate=True)) == 16
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError("must be 16 bytes in base64, as GrowthBook shows it")
-    return key
-
-
-AesKey = Annotated[SecretStr, AfterValidator(_check_aes_key)]
-
-
-def _check_header(key: SecretStr) -> SecretStr:
-    if not all("!" <= character <= "~" for character in key.get_secret_value()):
-        raise ValueError("must be printable ASCII without spaces: it is sent in a header")
-    return key
-
-
-HeaderKey = Annotated[SecretStr, AfterValidator(_check_header)]
-
-
-def timeouts_by_model(text: str) -> dict[str, float]:
-    """`name=seconds`, comma separated. Raises ValueError for anything else."""
-    found: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        match = re.fullmatch(r"([^=\x00]{1,100})=([0-9]{1,6})", part)
-        if match is None or not 5 <= int(match[2]) <= 604_800:
-            raise ValueError(f"{part[:80]!r} is not name=seconds, from 5 to 604800 seconds")
-        found[match[1]] = float(match[2])
-    return found
-
-
-def _check_timeouts(text: str) -> str:
-    timeouts_by_model(text)
-    return text
-
-
-TimeoutsByModel = Annotated[str, AfterValidator(_check_timeouts)]
-ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
-ModelName = Annotated[str, Field(min_length=1, max_length=100)]
+IN_PRODUCTION: Final[Mapping[str, object]] = {"db_pool_max": 10, "db_connect_timeout": 5}
+"""Defaults where ENVIRONMENT is production: more connections for more load, and a quick failure that is retried."""
 
 
 class Settings(BaseSettings):
@@ -126,9 +79,13 @@ class Settings(BaseSettings):
     db_user: str = Field("gengui", description="used without DATABASE_URL")
     db_password: SecretStr | None = Field(None, description="used without DATABASE_URL")
     db_ssl: bool = Field(False, description="ask for TLS; used without DATABASE_URL")
-    db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(10, description="most connections a process opens")
+    db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(
+        5, description="most connections a process opens; unset: 5 in development, 10 in production"
+    )
     db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed")
-    db_connect_timeout: Seconds = Field(10, description="seconds to wait for a connection")
+    db_connect_timeout: Seconds = Field(
+        10, description="seconds to wait for a connection; unset: 10 in development, 5 in production"
+    )
 
     redis_url: RedisUrl = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
 
@@ -140,6 +97,7 @@ class Settings(BaseSettings):
     aws_region: str = Field("us-east-1", description="region of the bucket")
     aws_access_key_id: str | None = Field(None, description="unset: the AWS client's own search")
     aws_secret_access_key: SecretStr | None = Field(None, description="unset: the AWS client's own search")
+    aws_session_token: SecretStr | None = Field(None, description="with temporary credentials")
     presigned_url_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = Field(
         900, description="seconds a signed URL is good for"
     )
@@ -233,6 +191,12 @@ class Settings(BaseSettings):
     worker_api_url: HttpAddress | None = Field(None, description="base URL of the API, for WORKER_TRANSPORT=http")
     worker_api_key: SecretStr | None = Field(None, description="a worker's key, for WORKER_TRANSPORT=http")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_by_environment(cls, given: dict[str, object]) -> dict[str, object]:
+        """Defaults that are others in production."""
+        return {**IN_PRODUCTION, **given} if given.get("environment") == "production" else given
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -274,49 +238,3 @@ class Settings(BaseSettings):
     def fallback_order(self) -> tuple[str, ...]:
         """PROVIDER_FALLBACKS, each once."""
         return tuple(dict.fromkeys(name for name in self.provider_fallbacks.split(",") if name))
-
-
-def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Settings:
-    """The settings of this process. Raises ConfigurationError naming every fault, and no secret's value."""
-    values = _read(os.environ if environ is None else environ, env_files)
-    faults = _faults_together(values)
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        faults = [*_faults(error), *faults]
-    else:
-        if not faults:
-            return settings
-    raise ConfigurationError(faults)
-
-
-def _read(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, str]:
-    """Values by field name; an empty value counts as unset."""
-    values: dict[str, str] = {}
-    for path in env_files:
-        source = DotEnvSettingsSource(Settings, env_file=path, env_file_encoding="utf-8")
-        values |= {name: value for name, value in source.env_vars.items() if value}
-    values |= {name.lower(): value for name, value in environ.items() if value}
-    return {name: value for name, value in values.items() if name in Settings.model_fields}
-
-
-def _faults(error: ValidationError) -> list[str]:
-    faults = error.errors(include_url=False, include_input=False)
-    return [f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
-
-
-def _faults_together(values: Mapping[str, str]) -> list[str]:
-    """Of settings that need one another: found whether or not each is well by itself."""
-    faults: list[str] = []
-    sasl = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
-    if values.get("kafka_security_protocol", "").startswith("SASL") and not all(map(values.get, sasl)):
-        faults.append(f"{', '.join(sasl).upper()}: needed with a SASL protocol")
-    if values.get("growthbook_api_host") and not values.get("growthbook_client_key"):
-        faults.append("GROWTHBOOK_CLIENT_KEY: needed with GROWTHBOOK_API_HOST")
-    for given, other in itertools.permutations(("runpod_api_key", "runpod_endpoint_id")):
-        if values.get(given) and not values.get(other):
-            faults.append(f"{other.upper()}: needed with {given.upper()}")
-    http = ("worker_api_url", "worker_api_key")
-    if values.get("worker_transport") == "http" and not all(map(values.get, http)):
-        faults.append(f"{', '.join(http).upper()}: needed with WORKER_TRANSPORT=http")
-    return faults

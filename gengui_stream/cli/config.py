@@ -1,0 +1,109 @@
+"""`config`: the settings as this directory and this environment give them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Final, get_args
+
+import typer
+from pydantic import SecretStr
+
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import complain, say, say_json, say_table
+from gengui_stream.cli.perform import perform_inspected
+from gengui_stream.exit_codes import ExitCode
+from gengui_stream.settings import Inspection, Settings
+from gengui_stream.settings.advice import advice, remarks
+from gengui_stream.settings.sources import Variable
+from gengui_stream.telemetry import REDACTED, redact_text
+
+
+def _is_secret(kind: object) -> bool:
+    return kind is SecretStr or any(map(_is_secret, get_args(kind)))
+
+
+SECRET_FIELDS: Final = frozenset(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
+
+app = typer.Typer(help="The settings: valid or not, and where each comes from.", no_args_is_help=True)
+
+
+@app.command()
+def check(json: AsJson = False) -> None:
+    """Check every setting. Exit 78 and all faults at once, else 0 and what else is to be said."""
+
+    def work(inspection: Inspection) -> ExitCode:
+        settings = inspection.settings
+        warnings = [*remarks(inspection), *(advice(settings) if settings else ())]
+        if json:
+            say_json({"valid": settings is not None, "faults": inspection.faults, "warnings": warnings})
+        else:
+            _say_findings(inspection, warnings)
+        return ExitCode.CONFIGURATION if inspection.faults else ExitCode.OK
+
+    perform_inspected(work)
+
+
+def _say_findings(inspection: Inspection, warnings: list[str]) -> None:
+    for fault in inspection.faults:
+        say(f"fault    {fault}")
+    for warning in warnings:
+        say(f"warning  {warning}")
+    if not inspection.faults:
+        say(f"the settings are valid: {len(inspection.variables)} set, the others have their defaults")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """`source`: where the value was set. `set_as`: the older name that it was set under."""
+
+    name: str
+    value: str | int | float | bool | None
+    source: str
+    set_as: str | None = None
+
+
+@app.command()
+def show(
+    defaults: Annotated[bool, typer.Option("--all", help="Also settings that have their defaults.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show what is set, to what, and where. Secrets are masked."""
+
+    def work(inspection: Inspection) -> ExitCode:
+        shown = list(_shown(inspection, defaults=defaults))
+        if json:
+            say_json([asdict(one) for one in shown])
+        else:
+            rows = [
+                (one.name, one.value, f"{one.source} as {one.set_as}" if one.set_as else one.source) for one in shown
+            ]
+            say_table(("setting", "value", "from"), rows)
+        complain(*inspection.faults)
+        return ExitCode.CONFIGURATION if inspection.faults else ExitCode.OK
+
+    perform_inspected(work)
+
+
+def _shown(inspection: Inspection, *, defaults: bool) -> Iterator[Shown]:
+    for field in Settings.model_fields:
+        name = field.upper()
+        variable = inspection.variables.get(name)
+        if variable is not None:
+            set_as = variable.name if variable.name != name else None
+            yield Shown(name, _value(inspection, field, variable), variable.source, set_as)
+        elif defaults:
+            yield Shown(name, _value(inspection, field, None), "default")
+
+
+def _value(inspection: Inspection, field: str, variable: Variable | None) -> str | int | float | bool | None:
+    """As it counts; as it was written where settings are not valid, and then no secret in any part."""
+    if inspection.settings is None:
+        text = variable.text if variable else None
+        return REDACTED if text is not None and field in SECRET_FIELDS else text
+    value: object = getattr(inspection.settings, field)
+    match value:
+        case SecretStr() as secret:
+            return redact_text(secret.get_secret_value()) if field.endswith("_url") else REDACTED
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return str(value)

@@ -1,0 +1,52 @@
+"""What is to be said about settings that are valid: renamed or unread variables, and choices that rarely are meant."""
+
+from collections.abc import Iterator
+
+from gengui_stream.settings.loading import Inspection
+from gengui_stream.settings.model import Settings
+from gengui_stream.settings.older_names import Renaming
+from gengui_stream.settings.unread import Unread
+
+
+def remarks(inspection: Inspection) -> list[str]:
+    """A line each: what was renamed, then what is not read."""
+    return [*map(_renaming, inspection.renamings), *map(_unread, inspection.unread())]
+
+
+def advice(settings: Settings) -> list[str]:
+    """A line each, with the remedy."""
+    return [*_provider(settings), *(_production(settings) if settings.environment == "production" else ())]
+
+
+def _renaming(renaming: Renaming) -> str:
+    if renaming.used:
+        return f"{renaming.old}: an older name, taken as {renaming.new}"
+    return f"{renaming.old}: an older name, ignored because {renaming.new} is set"
+
+
+def _unread(found: Unread) -> str:
+    if found.not_used_yet:
+        return f"{found.name} ({found.source}): not used yet"
+    meant = f"; did you mean {found.nearest}?" if found.nearest else ""
+    return f"{found.name} ({found.source}): there is no such setting{meant}"
+
+
+def _provider(settings: Settings) -> Iterator[str]:
+    keys = {"gemini": settings.gemini_api_key, "runpod": settings.runpod_api_key}
+    named = dict.fromkeys((settings.default_provider, *settings.fallback_order))
+    for name in named:
+        if name in keys and keys[name] is None:
+            yield f"DEFAULT_PROVIDER, PROVIDER_FALLBACKS: there is no provider {name} without {name.upper()}_API_KEY"
+        elif name not in {"local", *keys}:
+            yield f"DEFAULT_PROVIDER, PROVIDER_FALLBACKS: {name!r} is none of local, {', '.join(keys)}"
+
+
+def _production(settings: Settings) -> Iterator[str]:
+    if settings.events_replication_factor < 3:
+        yield "EVENTS_REPLICATION_FACTOR: less than 3 in production: the loss of a broker may lose events"
+    if not settings.kafka_security_protocol.endswith("SSL"):
+        yield "KAFKA_SECURITY_PROTOCOL: without TLS in production: set SASL_SSL or SSL"
+    if "ssl" not in settings.database_dsn.partition("?")[2]:
+        yield "DATABASE_URL, DB_SSL: without TLS in production: set DB_SSL=true, or ?sslmode=verify-full"
+    if settings.redis_dsn.startswith("redis://"):
+        yield "REDIS_URL: without TLS in production: use a rediss:// URL"

@@ -1,0 +1,54 @@
+"""Types of single settings. Each check raises ValueError with the form that is expected, and shows no secret."""
+
+import re
+from base64 import b64decode
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _check_aes_key(key: SecretStr) -> SecretStr:
+    try:
+        good = len(b64decode(key.get_secret_value(), validate=True)) == 16
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be 16 bytes in base64, as GrowthBook shows it")
+    return key
+
+
+AesKey = Annotated[SecretStr, AfterValidator(_check_aes_key)]
+
+
+def _check_header(key: SecretStr) -> SecretStr:
+    if not all("!" <= character <= "~" for character in key.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces: it is sent in a header")
+    return key
+
+
+HeaderKey = Annotated[SecretStr, AfterValidator(_check_header)]
+
+
+def timeouts_by_model(text: str) -> dict[str, float]:
+    """`name=seconds`, comma separated. Raises ValueError for anything else."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"([^=\x00]{1,100})=([0-9]{1,6})", part)
+        if match is None or not 5 <= int(match[2]) <= 604_800:
+            raise ValueError(f"{part[:80]!r} is not name=seconds, from 5 to 604800 seconds")
+        found[match[1]] = float(match[2])
+    return found
+
+
+def _check_timeouts(text: str) -> str:
+    timeouts_by_model(text)
+    return text
+
+
+TimeoutsByModel = Annotated[str, AfterValidator(_check_timeouts)]
+ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=100)]

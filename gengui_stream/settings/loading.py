@@ -1,0 +1,79 @@
+"""From variables to `Settings`: every fault at once, and what else is to be said about them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from gengui_stream.errors import ConfigurationError
+from gengui_stream.settings.model import Settings
+from gengui_stream.settings.older_names import Renaming, translate
+from gengui_stream.settings.rules import faults_together
+from gengui_stream.settings.sources import Variable, read_variables
+from gengui_stream.settings.unread import Unread, unread
+
+DEV_ENV: Final = Path(".gengui/dev.env")
+"""Written by `gengui-stream dev`: what another terminal needs to reach the development stack."""
+
+ENV_FILES: Final = (DEV_ENV, Path(".env"))
+"""Read from the working directory; a later file wins, and the environment wins over both."""
+
+NAMES: Final = frozenset(name.upper() for name in Settings.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """`settings`: None where there are faults. `variables`: those that are settings, by today's names. `others`: every
+    other one that is set."""
+
+    settings: Settings | None
+    faults: tuple[str, ...]
+    renamings: tuple[Renaming, ...]
+    variables: Mapping[str, Variable]
+    others: Mapping[str, Variable]
+
+    def unread(self) -> list[Unread]:
+        """Variables that look like settings and are none."""
+        return unread(self.others, NAMES)
+
+    def valid(self) -> Settings:
+        """Raises ConfigurationError naming every fault, and no secret's value."""
+        if self.settings is None:
+            raise ConfigurationError(list(self.faults))
+        return self.settings
+
+
+def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Settings:
+    """The settings of this process. Raises ConfigurationError naming every fault, and no secret's value."""
+    return inspect_settings(environ, env_files).valid()
+
+
+def inspect_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Inspection:
+    """The same, with where each value comes from. Raises ConfigurationError only for a file that cannot be read."""
+    found = translate(read_variables(os.environ if environ is None else environ, env_files))
+    variables = {name: variable for name, variable in found.variables.items() if name in NAMES}
+    settings, faults = _validated({name.lower(): variable.text for name, variable in variables.items()})
+    faults = [*found.faults, *faults]
+    return Inspection(
+        settings=None if faults else settings,
+        faults=tuple(faults),
+        renamings=found.renamings,
+        variables=variables,
+        others={name: variable for name, variable in found.variables.items() if name not in NAMES},
+    )
+
+
+def _validated(texts: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
+    together = faults_together(texts)
+    try:
+        return Settings.model_validate(texts), together
+    except ValidationError as error:
+        return None, [*_faults(error), *together]
+
+
+def _faults(error: ValidationError) -> list[str]:
+    faults = error.errors(include_url=False, include_input=False)
+    return [f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]

@@ -1,19 +1,13 @@
 """SeaweedFS as the object store of the embedded stack: its keys and ports, how it starts, what it leaves."""
 
-import asyncio
 import json
 import os
 import secrets
 import shutil
+import signal
 import sysconfig
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 
 from gengui_stream.dev.child import Child, listens
 from gengui_stream.dev.ports import GRPC_DISTANCE, free_port
@@ -24,10 +18,19 @@ from gengui_stream.errors import ConfigurationError
 REGION: Final = "us-east-1"
 """It has no regions; clients want one."""
 
-PROBE: Final = "gengui-probe"
-"""The bucket that is written to see whether it can be."""
+SOCKETS: Final = Path("/tmp")  # noqa: S108 - there, whatever TMPDIR says
 
-PLACE_OF_SOCKETS: Final = Path("/tmp")  # noqa: S108 - there, whatever TMPDIR says
+OPTIONS: Final = (
+    "-volume.max=500",
+    "-master.volumeSizeLimitMB=256",
+    "-master.peers=none",  # a single master need not wait for others before it elects itself
+    "-master.resumeState=false",  # a master that resumes refuses writes for 15 s, until volume servers have reported
+    "-master.telemetry=false",
+    "-filer.localSocket=filer.sock",  # in the working directory: the path of a socket is limited to some 100 bytes
+    "-s3.localSocket=s3.sock",
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+)
 
 
 class SeaweedServer:
@@ -43,11 +46,6 @@ class SeaweedServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def ports(self) -> list[int]:
-        """Each with a companion for gRPC."""
-        return [self.port, *self._ports.values()]
 
     def _credentials(self) -> tuple[str, str]:
         """As the server's own configuration file has them."""
@@ -81,10 +79,7 @@ class SeaweedServer:
                 "-s3",
                 f"-s3.port={self.port}",
                 f"-s3.config={self._directory / 's3.json'}",
-                "-volume.max=500",
-                "-master.volumeSizeLimitMB=256",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
+                *OPTIONS,
             ],
             cwd=self._directory,
             # A new bucket would make seven volumes at once, and the server has room for a limited number.
@@ -93,36 +88,20 @@ class SeaweedServer:
         await self.child.until_ready(self._answers, 60)
 
     async def _answers(self) -> bool:
-        """It listens some seconds before anything can be written."""
-        return await listens(self.port) and await asyncio.to_thread(self._takes_objects)
-
-    def _takes_objects(self) -> bool:
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
-        )
-        with closing(client):
-            try:
-                with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-                    client.create_bucket(Bucket=PROBE)
-                client.put_object(Bucket=PROBE, Key="ready", Body=b"")
-            except (BotoCoreError, ClientError, ResponseParserError):  # the last: what answers is no store yet
-                return False
-        return True
+        """By the time it listens, it takes objects: the S3 API starts last."""
+        return await listens(self.port)
 
     async def stop(self) -> None:
-        await self.child.stop(grace_s=3)
-        self._remove_sockets()
+        """Kills it: what it has acknowledged survives that, and its orderly end takes 15 s."""
+        await self.child.stop(how=signal.SIGKILL)
+        for socket in self.sockets:
+            socket.unlink(missing_ok=True)
 
-    def _remove_sockets(self) -> None:
-        """It leaves those it makes of its own accord."""
-        for number in (*self.ports, *(port + GRPC_DISTANCE for port in self.ports)):
-            for left in PLACE_OF_SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
-                left.unlink(missing_ok=True)
+    @property
+    def sockets(self) -> list[Path]:
+        """By which its parts reach each other; SeaweedFS has no option for their directory."""
+        ports = {**self._ports, "s3": self.port}
+        return [SOCKETS / f"seaweedfs-{part}-grpc-{port + GRPC_DISTANCE}.sock" for part, port in ports.items()]
 
 
 def _script(name: str) -> Path:

@@ -51,14 +51,31 @@ demo: $(STAMP) ## the whole system once, end to end; ARGS="--count 200 --json"
 dev: $(STAMP) ## the stack and every role, kept in .gengui/, API on port 3000, until Ctrl-C
 	@$(BIN)/gengui-stream dev $(ARGS)
 
+.PHONY: docker-up docker-down docker-logs
+docker-up: docker ## the whole system in containers (docs/deployment.md), API on port 3001
+	@docker compose up --detach $(ARGS)
+
+docker-down: docker ## stop the containers; ARGS="--volumes" deletes their data
+	@docker compose down $(ARGS)
+
+docker-logs: docker ## follow the containers' logs; ARGS="api agents"
+	@docker compose logs --follow $(ARGS)
+
+.PHONY: docker
+docker:
+	@docker compose version >/dev/null 2>&1 || { echo "docker compose does not work here: install Docker Engine with its" \
+		"compose plugin, 2.24 or newer. Without containers, make dev runs the same system." >&2; exit 1; }
+
 .PHONY: check
-check: $(STAMP) ## format, lint, types, import contracts, stale generated files
+check: $(STAMP) ## format, lint, types, import contracts, stale generated files, Dockerfiles, docker-compose.yml
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.publish --check
 	$(BIN)/python -m gengui_stream.settings_example --check
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/python -m tests.deploy.compose_file
 
 .PHONY: format
 format: $(STAMP) ## format, fix what can be fixed, write the generated files

@@ -17,7 +17,7 @@ def _brokers(text: str) -> str:
 
 def _is_host_port(address: str) -> bool:
     host, _, port = address.strip().rpartition(":")
-    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+    return bool(host) and "/" not in host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536
 
 
 def _http(text: str) -> str:

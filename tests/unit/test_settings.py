@@ -45,6 +45,14 @@ def test_faults_between_settings_are_reported_at_once_too() -> None:
     assert "WORKER_API_KEY" in named
 
 
+@pytest.mark.parametrize("brokers", ["http://broker:9092", "kafka://broker:9092", "a:1,https://b:2"])
+def test_a_url_is_no_broker(brokers: str) -> None:
+    """A role would wait for ever for a broker of that name."""
+    [fault] = faults({"KAFKA_BOOTSTRAP_SERVERS": brokers})
+    assert fault.startswith("KAFKA_BOOTSTRAP_SERVERS: ")
+    assert fault.endswith("is not host:port")
+
+
 def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> None:
     found = faults({"LOG_LEVEL": "loud", "DATABASE_URL": "mysql://localhost/x", "REDIS_URL": "redis://h:port"})
     assert {fault.split(":")[0] for fault in found} == {"LOG_LEVEL", "DATABASE_URL", "REDIS_URL"}

@@ -158,7 +158,7 @@ def test_flags_come_from_the_container_once_there_is_a_client_key() -> None:
     assert environment_with()["GROWTHBOOK_API_HOST"] == ""
     with_key = environment_with(GROWTHBOOK_CLIENT_KEY="sdk-1", GROWTHBOOK_API_HOST="http://localhost:3100")
     assert (with_key["GROWTHBOOK_API_HOST"], with_key["GROWTHBOOK_CLIENT_KEY"]) == ("http://growthbook:3100", "sdk-1")
-    elsewhere = environment_with(GROWTHBOOK_CLIENT_KEY="sdk-1", GROWTHBOOK_CONTAINER_API_HOST="https://flags.example")
+    elsewhere = environment_with(GROWTHBOOK_CLIENT_KEY="sdk-1", CONTAINERS_GROWTHBOOK_API_HOST="https://flags.example")
     assert elsewhere["GROWTHBOOK_API_HOST"] == "https://flags.example"
 
 

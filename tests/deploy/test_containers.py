@@ -95,6 +95,7 @@ async def end(role: Container) -> None:
     async with asyncio.timeout(role.grace_s):
         await role.child.ended()
     assert role.child.exit_code == 0, role.child.log_tail()
+    assert "settings_unknown" not in role.child.log.read_text(), "a variable of the file is read by nothing"
 
 
 @pytest.mark.timeout(300)

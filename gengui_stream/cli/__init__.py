@@ -3,6 +3,8 @@
 
 def main() -> None:
     """Runs the command that the process was called with, and ends the process."""
-    from gengui_stream.cli.app import app
+    import sys
 
-    app(prog_name="gengui-stream")
+    from gengui_stream.cli.app import command_line
+
+    command_line(sys.argv[1:])(prog_name="gengui-stream")

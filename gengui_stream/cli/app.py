@@ -1,27 +1,71 @@
-"""All commands on one screen."""
+"""All commands on one screen. The module of a command is imported when that command is called."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 import typer
 
-from gengui_stream.cli import backfill, config, dead_letters, events, fakes, roles, setup, stack, state, tables
+Command: TypeAlias = Callable[..., None]
 
-app = typer.Typer(
-    name="gengui-stream",
-    help="An event-sourced media-generation core: the log, its folds, and the processes around them.",
-    epilog="Exit codes: 0 fine, 1 a finding, 2 usage, 69 a server is away, 70 a bug, 78 configuration, 130 Ctrl-C.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "Begin": {
+            "demo": "stack:demo",
+            "dev": "stack:dev",
+            "migrate": "setup:migrate",
+            "seed": "setup:seed",
+            "fake": "fakes:app",
+        },
+        "Processes": {
+            "api": "roles:api",
+            "agents": "roles:agents",
+            "worker": "roles:worker",
+            "thumbnails": "roles:thumbnails",
+            "dispatch": "roles:dispatch",
+            "bridge": "roles:bridge",
+        },
+        "Operate": {
+            "lag": "state:lag",
+            "verify": "state:verify",
+            "jobs": "state:jobs",
+            "backfill-thumbnails": "backfill:backfill_thumbnails",
+            "config": "config:app",
+            "events": "events:app",
+            "tables": "tables:app",
+            "dead-letters": "dead_letters:app",
+        },
+    }
 )
+"""By panel of the help and name: the module of this package and what it calls the command."""
 
-for command in (stack.demo, stack.dev, setup.migrate, setup.seed):
-    app.command(rich_help_panel="Begin")(command)
-app.add_typer(fakes.app, name="fake", rich_help_panel="Begin")
-for command in (roles.api, roles.agents, roles.worker, roles.thumbnails, roles.dispatch, roles.bridge):
-    app.command(rich_help_panel="Processes")(command)
-for command in (state.lag, state.verify, state.jobs, backfill.backfill_thumbnails):
-    app.command(rich_help_panel="Operate")(command)
-app.add_typer(config.app, name="config", rich_help_panel="Operate")
-app.add_typer(events.app, name="events", rich_help_panel="Operate")
-app.add_typer(tables.app, name="tables", rich_help_panel="Operate")
-app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
+
+def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
+    """With the command alone that the first argument names; with all of them where it names none, as for the help."""
+    app = typer.Typer(
+        name="gengui-stream",
+        help="An event-sourced media-generation core: the log, its folds, and the processes around them.",
+        epilog="Exit codes: 0 fine, 1 a finding, 2 usage, 69 a server is away, 70 a bug, 78 configuration, 130 Ctrl-C.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_nothing)  # without it an application of one command would take no name of a command
+    places = {name: (panel, place) for panel, commands in PANELS.items() for name, place in commands.items()}
+    for name in arguments[:1] if set(arguments[:1]) & set(places) else places:
+        _add(app, name, *places[name])
+    return app
+
+
+def _nothing() -> None: ...
+
+
+def _add(app: typer.Typer, name: str, panel: str, place: str) -> None:
+    module, _, attribute = place.partition(":")
+    command: typer.Typer | Command = getattr(import_module(f"gengui_stream.cli.{module}"), attribute)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name, rich_help_panel=panel)
+    else:
+        app.command(name, rich_help_panel=panel)(command)

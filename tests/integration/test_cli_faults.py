@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from typer.testing import CliRunner
 
-from gengui_stream.cli.app import app
+from gengui_stream.cli.app import command_line
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.settings import Settings
 from tests.conftest import new_database
@@ -61,7 +61,7 @@ async def each(environ: Settings | dict[str, str], *commands: str) -> list[Ran]:
     ],
 )
 def test_bad_usage_names_the_argument(line: str, words: str) -> None:
-    ran = CliRunner().invoke(app, line.split(), env={"COLUMNS": "300"})
+    ran = CliRunner().invoke(command_line(line.split()), line.split(), env={"COLUMNS": "300"})
     assert (ran.exit_code, ran.stdout) == (USAGE, "")
     assert words in " ".join(ran.stderr.replace("│", " ").split())
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from gengui_stream.cli.app import app
+from gengui_stream.cli.app import command_line
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.settings.model import Settings
 
@@ -34,7 +34,9 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(line: str, environ: Mapping[str, str] | None = None) -> Result:
-    ran = CliRunner().invoke(app, ["config", *line.split()], env={"COLUMNS": "300", **(environ or {})})
+    ran = CliRunner().invoke(
+        command_line(["config"]), ["config", *line.split()], env={"COLUMNS": "300", **(environ or {})}
+    )
     assert "hunter2" not in ran.output
     return ran
 

@@ -11,7 +11,7 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from gengui_stream.cli.app import app
+from gengui_stream.cli.app import command_line
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -36,7 +36,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 def unknown(words: list[str]) -> str | None:
     """The first word that the command line does not know; an argument after a whole command is not looked at."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(command_line())
     for word in words:
         if word.startswith("--"):
             known = {name for option in command.params for name in option.opts} | {"--help"}

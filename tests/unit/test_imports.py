@@ -1,0 +1,88 @@
+"""What a process imports: a library that one role alone needs costs the others neither time nor memory."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Set
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gengui_stream.roles import ROLES, RoleName
+
+EVERY_ROLE: Final = frozenset(
+    {
+        "aiokafka",
+        "orjson",
+        "prometheus-client",
+        "pydantic",
+        "pydantic-settings",
+        "redis",
+        "rich",  # of structlog and typer
+        "structlog",
+        "typer",
+        "uvloop",
+    }
+)
+
+OF_A_ROLE: Final[Mapping[RoleName, Set[str]]] = {
+    "api": {"aiohttp", "asyncpg", "boto3", "growthbook"},
+    "agents": {"aiohttp", "asyncpg", "faust-streaming", "mode-streaming"},
+    "live-tables": {"aiohttp", "asyncpg", "faust-streaming", "mode-streaming"},
+    "dispatch": {"aiohttp", "asyncpg", "boto3"},
+    "worker": {"aiohttp", "asyncpg", "boto3", "numpy", "pillow"},
+    "thumbnails": {"asyncpg", "boto3", "numpy", "pillow"},
+    "bridge": {"asyncpg"},
+}
+
+IMPORT_ROLE: Final = """
+import sys
+from gengui_stream.cli.app import command_line
+command_line(["worker"])
+from gengui_stream.bootstrap import _entry
+_entry(sys.argv[1])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+IMPORT_COMMAND: Final = """
+import sys
+from gengui_stream.cli.app import command_line
+command_line(sys.argv[1:])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_imports_its_own_libraries_and_no_others(role: RoleName) -> None:
+    assert _libraries(IMPORT_ROLE, role) == EVERY_ROLE | OF_A_ROLE[role]
+
+
+def test_a_command_that_asks_one_server_imports_the_libraries_of_no_role() -> None:
+    libraries = _libraries(IMPORT_COMMAND, "dead-letters")
+    assert "asyncpg" in libraries
+    assert libraries & {"aiohttp", "boto3", "faust-streaming", "numpy", "pillow", "redis"} == set()
+
+
+def _libraries(code: str, argument: str) -> Set[str]:
+    """Of the direct dependencies, those that the code has imported."""
+    ran = subprocess.run([sys.executable, "-c", code, argument], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return {name for module in ran.stdout.split() for name in _distributions().get(module, ())} & _dependencies()
+
+
+@cache
+def _distributions() -> Mapping[str, Set[str]]:
+    return {module: set(map(_normal, names)) for module, names in packages_distributions().items()}
+
+
+def _dependencies() -> Set[str]:
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    return {_normal(re.split(r"[\[<>=~!; ]", line)[0]) for line in project["dependencies"]}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -11,6 +11,7 @@ import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
+from _pytest.terminal import TerminalReporter
 
 from gengui_stream.dev.kafka.installation import install
 from gengui_stream.dev.kafka.jar_cache import RepositoryUnavailableError
@@ -42,6 +43,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("stack")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None]:
+    """After everything else: how many tests did not run for want of the broker, and why."""
+    yield
+    reasons = [
+        reason
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple) and WITHOUT_KAFKA in (reason := report.longrepr[2])
+    ]
+    if reasons:
+        terminalreporter.write_line(f"{len(reasons)} tests were not run. {reasons[0].removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

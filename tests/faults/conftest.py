@@ -77,7 +77,7 @@ def _systems(make: Callable[[Path], S]) -> Iterator[Systems[S]]:
 
 
 @pytest.fixture(scope="module")
-def systems() -> Iterator[Systems[DevSystem]]:
+def systems(apache_kafka: None) -> Iterator[Systems[DevSystem]]:
     yield from _systems(DevSystem)
 
 
@@ -87,7 +87,7 @@ def system(systems: Systems[DevSystem]) -> DevSystem:
 
 
 @pytest.fixture(scope="module")
-def given_systems() -> Iterator[Systems[GivenSystem]]:
+def given_systems(apache_kafka: None) -> Iterator[Systems[GivenSystem]]:
     yield from _systems(GivenSystem)
 
 

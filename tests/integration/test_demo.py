@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.usefixtures("apache_kafka")
+
 KEYS = [
     "generations",
     "completed",

@@ -17,6 +17,9 @@ from gengui_stream.dev.ports import is_free
 from gengui_stream.errors import ConfigurationError, TransientError
 
 READY_WITHIN_S: Final = 90.0
+ANSWER_MS: Final = 3_000
+"""Another process may listen there, and never answer."""
+
 UNKNOWN_METADATA: Final = re.compile(r"No MetadataVersion with feature level (\d+)")
 PORT_TAKEN: Final = re.compile(r"Address already in use")
 FAULT: Final = re.compile(r"^.*(?:Exception|Error|FATAL|ERROR).*$", re.MULTILINE)
@@ -85,7 +88,7 @@ class Broker:
         """Whether clients can list the broker: while it registers with its controller, there is none."""
         if not await listens(self._port):
             return False
-        admin = AIOKafkaAdminClient(bootstrap_servers=[f"127.0.0.1:{self._port}"])
+        admin = AIOKafkaAdminClient(bootstrap_servers=[f"127.0.0.1:{self._port}"], request_timeout_ms=ANSWER_MS)
         try:
             await admin.start()  # fails while there is no broker in the cluster
         except (KafkaError, OSError):

@@ -13,7 +13,7 @@ from threading import Event
 from typing import Final
 
 import platformdirs
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from gengui_stream.dev.kafka.jar_cache import JarCache, Repository, write_errors
 from gengui_stream.dev.kafka.jars import Jar, broker_version, locked_jars
@@ -23,8 +23,6 @@ from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
 
 LOOK_EVERY_S: Final = 0.2
-STARTUP_CACHE_BYTES: Final = 150_000_000
-"""While it is made, roughly; it keeps less than half of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,53 +35,47 @@ class Installation:
 
 
 def cache_directory() -> Path:
-    """Raises ConfigurationError for a user without a home."""
-    found = platformdirs.user_cache_path("gengui-stream")
-    if not found.is_absolute():
+    """Raises ConfigurationError for a user without a home directory."""
+    try:
+        return platformdirs.user_cache_path("gengui-stream") / "kafka"
+    except RuntimeError as error:
         raise ConfigurationError(
-            [f"XDG_CACHE_HOME: {found} is no absolute path, and Apache Kafka is kept there: set it to one"]
-        )
-    return found / "kafka"
+            ["XDG_CACHE_HOME: this user has no home directory to keep Apache Kafka in: set it to a directory for that"]
+        ) from error
 
 
 async def install(
-    say: Callable[[str], None], directory: Path | None = None, repository: Repository | None = None
+    say: Callable[[str], None],
+    directory: Path | None = None,
+    repository: Repository | None = None,
+    jars: Sequence[Jar] | None = None,
 ) -> Installation:
-    """What a start needs, from the cache; what is missing or damaged there is made again first, and other processes
-    wait meanwhile. Raises RepositoryUnavailableError, TransientError or ConfigurationError with the reason in a line.
+    """What a start needs, from the cache. What is missing or damaged there is made again first; other processes wait
+    meanwhile. Raises RepositoryUnavailableError, TransientError or ConfigurationError with the reason in a line.
 
-    `directory` and `repository` are the user's cache and Maven Central without another.
+    By default: the user's cache, Maven Central, the locked jars.
     """
     directory = directory or cache_directory()
-    jars = locked_jars()
+    jars = jars or locked_jars()
     cache, startup = JarCache(directory / "jars"), StartupCache(directory)
     class_path = cache.class_path(jars)
     missing, good = await asyncio.gather(asyncio.to_thread(cache.missing, jars), asyncio.to_thread(startup.is_good))
     if missing:
-        async with _exclusive(directory, say):
-            await _fetch(cache, jars, repository)
-    if not good:
-        good = await _make(startup, directory, class_path, say)
-    version = broker_version(jars)
-    if not good:
-        return Installation(version, Java(class_path), None)
-    return Installation(version, Java(class_path, startup.aot_cache), startup.template)
+        with write_errors(directory, sum(jar.size for jar in missing)):
+            async with _exclusive(directory, say):
+                await _fetch(cache, jars, repository)
+    if not good and not await _make(startup, directory, class_path, say):
+        return Installation(broker_version(jars), Java(class_path), None)
+    return Installation(broker_version(jars), Java(class_path, startup.aot_cache), startup.template)
 
 
 @asynccontextmanager
 async def _exclusive(directory: Path, say: Callable[[str], None]) -> AsyncIterator[None]:
-    """One process at a time changes the directory."""
-    with write_errors(directory, 0):
-        lock = FileLock(directory / "lock", timeout=0, thread_local=False)
-        waited = False
-        while True:
-            try:
-                lock.acquire()
-                break
-            except Timeout:
-                if not waited:
-                    say(f"another process prepares Apache Kafka in {directory}: waiting for it ...")
-                waited = True
+    """One process at a time changes the directory. Raises OSError when it cannot be written."""
+    lock = FileLock(directory / "lock", timeout=0, thread_local=False)
+    if not _acquired(lock):
+        say(f"another process prepares Apache Kafka in {directory}: waiting for it ...")
+        while not _acquired(lock):  # noqa: ASYNC110 - another process
             await asyncio.sleep(LOOK_EVERY_S)
     try:
         yield
@@ -91,26 +83,31 @@ async def _exclusive(directory: Path, say: Callable[[str], None]) -> AsyncIterat
         lock.release()
 
 
+def _acquired(lock: BaseFileLock) -> bool:
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    return True
+
+
 async def _fetch(cache: JarCache, jars: Sequence[Jar], repository: Repository | None) -> None:
     """What another process has not fetched meanwhile."""
-    missing = await asyncio.to_thread(cache.missing, jars)
-    if not missing:
-        return
     cancelled = Event()
     try:
-        await asyncio.to_thread(_fetch_blocking, cache, missing, repository, cancelled)
+        await asyncio.to_thread(_fetch_blocking, cache, jars, repository, cancelled)
     finally:
         cancelled.set()  # the thread ends soon after us
 
 
-def _fetch_blocking(cache: JarCache, missing: Sequence[Jar], repository: Repository | None, cancelled: Event) -> None:
+def _fetch_blocking(cache: JarCache, jars: Sequence[Jar], repository: Repository | None, cancelled: Event) -> None:
     # Its HTTP client takes a third of a second to import, and most starts fetch nothing.
     from gengui_stream.dev.kafka.fetch_progress import fetch_progress
     from gengui_stream.dev.kafka.maven_central import MavenCentral
 
-    version = broker_version(locked_jars())
-    with fetch_progress(version, len(missing), sum(jar.size for jar in missing)) as received:
-        cache.fetch(missing, repository or MavenCentral(), cancelled, received)
+    if missing := cache.missing(jars):
+        with fetch_progress(broker_version(jars), len(missing), sum(jar.size for jar in missing)) as received:
+            cache.fetch(missing, repository or MavenCentral(), cancelled, received)
 
 
 async def _make(startup: StartupCache, directory: Path, class_path: str, say: Callable[[str], None]) -> bool:
@@ -119,10 +116,9 @@ async def _make(startup: StartupCache, directory: Path, class_path: str, say: Ca
         async with _exclusive(directory, say):
             if not await asyncio.to_thread(startup.is_good):
                 say("preparing Apache Kafka's first start, once: some 12 s ...")
-                with write_errors(directory, STARTUP_CACHE_BYTES):
-                    await startup.make(class_path, say)
-    except (ConfigurationError, TransientError) as error:
-        say(f"every start of Apache Kafka will take some seconds longer: {error}")
+                await startup.make(class_path, say)
+    except (OSError, TransientError) as error:
+        say(f"every start of Apache Kafka takes some seconds longer; nothing was kept in {directory}: {error}")
         return False
     return True
 

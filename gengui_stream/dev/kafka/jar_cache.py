@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ ATTEMPTS: Final = 3
 PAUSE_S: Final = 0.5
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MODIFIED_AT: Final = 1_000_000_000
-"""Every jar's file time, Unix seconds: the JVM's AOT cache is refused when a jar is as it was, but newer."""
+"""Every jar's file time, Unix seconds: the JVM refuses an AOT cache that was made when a jar had another one."""
 
 
 class RepositoryUnavailableError(TransientError):
@@ -53,22 +53,26 @@ class JarCache:
     def _is_good(self, jar: Jar) -> bool:
         try:
             with self.path(jar).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                return size == jar.size and hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256
+                found = os.fstat(file.fileno())
+                if found.st_size != jar.size or hashlib.file_digest(file, "sha256").hexdigest() != jar.sha256:
+                    return False
         except OSError:
             return False
+        if found.st_mtime != MODIFIED_AT:
+            with suppress(OSError):  # not ours: the JVM starts without its AOT cache
+                os.utime(self.path(jar), (MODIFIED_AT, MODIFIED_AT))
+        return True
 
     def fetch(
         self, jars: Sequence[Jar], repository: Repository, cancelled: Event, received: Callable[[int], None]
     ) -> None:
-        """All of them, or raises: RepositoryUnavailableError; TransientError when a file is not the locked one or the
-        disk is full; ConfigurationError when the directory cannot be written. Complete jars stay, others are gone.
-        `received` gets numbers of bytes, negative ones for what has to be fetched again."""
-        with write_errors(self._directory, sum(jar.size for jar in jars)):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            for abandoned in self._directory.glob(".*.part"):
-                abandoned.unlink()
-            self._fetch_all(jars, repository, cancelled, received)
+        """All of them, or raises: RepositoryUnavailableError; TransientError when a file is not the locked one; OSError
+        when it cannot be written. Complete jars stay, others are gone. `received` gets numbers of bytes, negative
+        ones for what has to be fetched again."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for abandoned in self._directory.glob(".*.part"):
+            abandoned.unlink()
+        self._fetch_all(jars, repository, cancelled, received)
 
     def _fetch_all(
         self, jars: Sequence[Jar], repository: Repository, cancelled: Event, received: Callable[[int], None]

@@ -32,12 +32,12 @@ class MavenCentral:
     def chunks(self, jar: Jar, cancelled: Event) -> Iterator[bytes]:
         """The file, or what the server sent in its place: at most one chunk more than the jar's size. Raises
         RepositoryUnavailableError, and FetchCancelledError once `cancelled` is set."""
+        _check(cancelled, jar)
         try:
             with self._open(jar) as response:
                 received = 0
                 for chunk in response.iter_content(CHUNK):
-                    if cancelled.is_set():
-                        raise FetchCancelledError(f"the download of {jar} was cancelled")
+                    _check(cancelled, jar)
                     yield chunk
                     received += len(chunk)
                     if received > jar.size:
@@ -49,6 +49,11 @@ class MavenCentral:
         artifact = Artifact(jar.group, jar.artifact, jar.version)
         url = self._downloader.resolver.uri_for_artifact(artifact)
         return self._downloader.requestor.request(url, None, stream=True, timeout=self._timeout)
+
+
+def _check(cancelled: Event, jar: Jar) -> None:
+    if cancelled.is_set():
+        raise FetchCancelledError(f"the download of {jar} was cancelled")
 
 
 def unavailable(jar: Jar, error: requests.RequestException) -> str:

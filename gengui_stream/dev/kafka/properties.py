@@ -45,6 +45,7 @@ num.io.threads=4
 background.threads=2
 log.cleaner.dedupe.buffer.size=2097152
 log.segment.bytes=134217728
+metadata.max.idle.interval.ms=0
 log.index.size.max.bytes=1048576
 """
 

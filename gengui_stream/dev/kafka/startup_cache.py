@@ -1,12 +1,21 @@
 """What makes a broker start soon, made once for each Java and lock: a formatted data directory to copy, and the JVM's
 ahead-of-time cache, which has the broker's classes loaded and linked (JEP 483)."""
 
+import asyncio
 import hashlib
+import logging
 import shutil
+import signal
 import sysconfig
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.broker import Broker
@@ -21,6 +30,10 @@ SUMS: Final = "SHA256SUMS"
 AOT_CACHE: Final = "broker.aot"
 CREATED_WITHIN_S: Final = 120.0
 """From the end of the training run on: the JVM writes the cache then."""
+
+USED_WITHIN_S: Final = 60.0
+TOPIC: Final = "training"
+RECORDS: Final = 100
 
 
 def key() -> str:
@@ -55,11 +68,13 @@ class StartupCache:
     async def make(self, class_path: str, say: Callable[[str], None]) -> None:
         """One process at a time. Raises what a start of the broker raises; without room for the AOT cache, or when the
         JVM refuses it, there is none, and `say` is told."""
-        fresh = self.directory.with_name(f"{self.directory.name}.new")
-        for old in (fresh, self.directory):
+        for old in (self.directory, *self.directory.parent.glob("new-*")):
             shutil.rmtree(old, ignore_errors=True)
-        fresh.mkdir(parents=True)
+        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self.directory.parent))
         await _train(fresh, class_path, say)
+        self._place(fresh)
+
+    def _place(self, fresh: Path) -> None:
         (fresh / SUMS).write_text(sums(fresh))
         fresh.replace(self.directory)
 
@@ -76,23 +91,59 @@ def _sha256(path: Path) -> str:
 
 
 async def _train(directory: Path, class_path: str, say: Callable[[str], None]) -> None:
-    """A broker is formatted, started and ended; the JVM writes down what it loaded."""
-    run, cache = directory / "run", directory / AOT_CACHE
+    """A broker is formatted, started, used and ended; then the JVM writes down what it loaded."""
+    run, cache, port = directory / "run", directory / AOT_CACHE, free_port()
     child = Child("kafka-training", run / "broker.log")
-    broker = Broker(child, DataDirectory(run), free_port(), Java(class_path), (f"-XX:AOTCacheOutput={cache}",))
+    broker = Broker(child, DataDirectory(run), port, Java(class_path), (f"-XX:AOTCacheOutput={cache}",))
     run.mkdir()
     await broker.format_directory(directory / "template")
     try:
-        await broker.start(directory / "template")
-    except TransientError:
-        pass  # without a reason of its own: what ails the broker itself, its next start tells
-    finally:
+        # A broker that does not work says so at its next start.
+        with suppress(TransientError, KafkaError, TimeoutError), _quiet_client():
+            await broker.start(directory / "template")
+            await asyncio.wait_for(_use(f"127.0.0.1:{port}"), USED_WITHIN_S)
         await child.stop(grace_s=CREATED_WITHIN_S)
+    finally:
+        await child.stop(how=signal.SIGKILL)
     if not await _is_usable(cache, class_path, child.log):
         _discard(directory)
-        say("Java made no cache of the broker's classes: starts take some seconds longer")
-        say(child.log_tail())
+        reason = child.log_tail().strip().rpartition("\n")[2]
+        say(f"Java made no cache of the broker's classes, so every start takes some seconds longer: {reason}")
     shutil.rmtree(run)
+
+
+async def _use(address: str) -> None:
+    """What clients of ours do first, so that the broker's classes for it are in the cache."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=[address])
+    producer = AIOKafkaProducer(bootstrap_servers=[address], enable_idempotence=True)
+    consumer: AIOKafkaConsumer = AIOKafkaConsumer(
+        TOPIC, bootstrap_servers=[address], group_id=TOPIC, auto_offset_reset="earliest"
+    )
+    try:
+        await admin.start()
+        await admin.create_topics([NewTopic(TOPIC, num_partitions=4, replication_factor=1)])
+        await producer.start()
+        for number in range(RECORDS):
+            await producer.send_and_wait(TOPIC, b"", key=str(number).encode())
+        await consumer.start()
+        while not await consumer.getmany(timeout_ms=500):
+            pass
+        await consumer.commit()
+    finally:
+        for client in (consumer.stop, producer.stop, admin.close):
+            await client()
+
+
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """aiokafka warns of what it tries again, as it does while a topic is new."""
+    logger = logging.getLogger("aiokafka")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 async def _is_usable(cache: Path, class_path: str, log: Path) -> bool:

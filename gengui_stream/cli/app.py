@@ -27,6 +27,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "bridge": "roles:bridge",
         },
         "Operate": {
+            "doctor": "doctor:doctor",
             "lag": "state:lag",
             "verify": "state:verify",
             "jobs": "state:jobs",

@@ -24,14 +24,14 @@ def perform(work: Callable[[Settings], Awaitable[ExitCode | None]]) -> NoReturn:
     """Awaits `work` with this process's settings, and ends the command with what it returns (None: all is well)."""
 
     def in_loop(settings: Settings) -> int | None:
-        _log_for_people(settings)
+        log_for_people(settings)
         return uvloop.run(_awaited(work, settings))
 
     perform_plainly(in_loop)
 
 
-def _log_for_people(settings: Settings) -> None:
-    """What a library complains of comes back as an error, which is told in one line."""
+def log_for_people(settings: Settings) -> None:
+    """For a command: what a library complains of comes back as an error, which is told in one line."""
     configure_logging(settings, "cli")
     if settings.log_level != "debug":
         for name in CHATTY:

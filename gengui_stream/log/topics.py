@@ -27,7 +27,7 @@ async def ensure_topic(settings: Settings) -> int:
     Raises ConfigurationError when a topic of that name has another number of partitions (changing it would send
     later events of a generation to another partition) or is compacted. Raises TransientError when no broker answers.
     """
-    async with _administering(settings) as admin:
+    async with administering(settings) as admin:
         await _create(admin, settings)
         await _refuse_compaction(admin, settings.events_topic)
         return await _checked_partitions(admin, settings) or settings.events_partitions
@@ -36,7 +36,7 @@ async def ensure_topic(settings: Settings) -> int:
 async def check_topic(settings: Settings) -> None:
     """Raises ConfigurationError when there is no such topic, or it has another number of partitions. It is asked for
     in a way that makes no broker create it."""
-    async with _administering(settings) as admin:
+    async with administering(settings) as admin:
         if not await _checked_partitions(admin, settings):
             raise ConfigurationError(
                 [f"EVENTS_TOPIC: there is no topic {settings.events_topic}: run `gengui-stream migrate`"]
@@ -44,7 +44,8 @@ async def check_topic(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started client, closed at the end. Raises TransientError for what brokers refuse meanwhile."""
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()

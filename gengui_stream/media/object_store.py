@@ -5,6 +5,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import boto3.session
@@ -38,11 +41,11 @@ class ObjectTooLarge(PermanentError):  # noqa: N818 - says what is the case
 class ObjectStore:
     """One bucket. Methods raise TransientError while the store is away, else PermanentError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, read_timeout_s: float = 20, tries: int = 2) -> None:
         self._bucket = settings.s3_bucket
         self._region = settings.aws_region
         session = _session(settings)
-        self._client = _client(session, settings.s3_endpoint)
+        self._client = _client(session, settings.s3_endpoint, read_timeout_s, tries)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._signer = UrlSigner(
             Place.of(settings.s3_public_endpoint or settings.s3_endpoint, self._bucket, self._region),
@@ -71,6 +74,19 @@ class ObjectStore:
     async def check(self) -> None:
         """Raises unless the bucket is there and answers: for readiness."""
         await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
+
+    async def remove(self, key: str) -> None:
+        """The object is gone afterwards, whether or not it was there."""
+        await self._in_thread(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
+
+    async def server_time(self) -> datetime | None:
+        """The store's clock, to the second, as it says with an answer about the bucket. Raises as `check` does."""
+        answer = await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
+        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(said)
+        except ValueError:
+            return None
 
     def presigned_url(self, key: str) -> str:
         """A GET URL for clients, with at least half of PRESIGNED_URL_TTL_S to live. Cheap: no input or output."""
@@ -111,9 +127,11 @@ class ObjectStore:
 
 
 @asynccontextmanager
-async def open_object_store(settings: Settings) -> AsyncIterator[ObjectStore]:
-    """Speaks to nobody yet. Making the client reads boto3's service description: in a thread."""
-    store = await asyncio.to_thread(ObjectStore, settings)
+async def open_object_store(
+    settings: Settings, *, read_timeout_s: float = 20, tries: int = 2
+) -> AsyncIterator[ObjectStore]:
+    """Speaks to no server yet. Making the client reads boto3's service description: in a thread."""
+    store = await asyncio.to_thread(partial(ObjectStore, settings, read_timeout_s=read_timeout_s, tries=tries))
     try:
         yield store
     finally:
@@ -130,13 +148,13 @@ def _session(settings: Settings) -> boto3.session.Session:
     )
 
 
-def _client(session: boto3.session.Session, endpoint: str | None) -> "S3Client":
+def _client(session: boto3.session.Session, endpoint: str | None, read_timeout_s: float, tries: int) -> "S3Client":
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint else "virtual"},
         connect_timeout=3,
-        read_timeout=20,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        read_timeout=read_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": tries},
         max_pool_connections=THREADS,
         request_checksum_calculation="when_required",  # the other stores do not all know AWS's newer checksums
         response_checksum_validation="when_required",

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -37,6 +38,14 @@ def shipped_migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.name)
 
 
+def unapplied_migrations(applied: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Names that are not applied yet, and names that are applied and not shipped with this version. `applied`: name to
+    digest. Raises ConfigurationError when an applied file was changed afterwards."""
+    shipped = shipped_migrations()
+    missing = [migration.name for migration in shipped if not _already(migration, applied)]
+    return missing, sorted(applied.keys() - {migration.name for migration in shipped})
+
+
 async def migrate(database_url: str) -> list[str]:
     """Applies what is missing and returns the names. Safe to run by many processes at once, and again.
 
@@ -64,7 +73,7 @@ async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> li
     return [migration.name for migration in missing]
 
 
-def _already(migration: Migration, applied: dict[str, str]) -> bool:
+def _already(migration: Migration, applied: Mapping[str, str]) -> bool:
     known = applied.get(migration.name)
     if known is not None and known != migration.sha256:
         raise ConfigurationError([f"{migration.name} was changed after it was applied: add a new migration instead"])

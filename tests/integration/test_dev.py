@@ -136,6 +136,18 @@ async def test_another_terminal_finds_it_by_itself(system: DevSystem) -> None:
     assert (code, orjson.loads(output)["agrees"]) == (0, True)
 
 
+async def test_the_doctor_finds_nothing_to_complain_of(system: DevSystem) -> None:
+    await system.ready()
+
+    async def well() -> bool:
+        code, output = await system.command("doctor", "--json")
+        document = orjson.loads(output)
+        roles = [one for one in document["findings"] if one["name"].startswith("role.") and "alive at" in one["detail"]]
+        return (code, document["not_checked"], len(roles)) == (0, {}, len(ROLES))
+
+    await eventually(well)
+
+
 async def test_a_second_one_is_refused(system: DevSystem) -> None:
     code, output = await system.command("dev")
     assert code == ExitCode.UNAVAILABLE

@@ -6,16 +6,26 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
 from typer.core import TyperGroup
 
 from gengui_stream.cli.app import command_line
+from gengui_stream.domain.reactions import JobKind
+from gengui_stream.roles import ROLES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+NAMED_BY_KIND = {f"role.{role}" for role in ROLES} | {
+    *(f"jobs.{kind}" for kind in get_args(JobKind)),
+    "flags.image_provider",
+}
+"""Findings of which there is one for each role or kind of job."""
 
 
 def documents() -> list[object]:
@@ -83,6 +93,21 @@ def test_every_file_named_exists(path: Path) -> None:
 def test_every_setting_or_constant_named_exists(path: Path) -> None:
     named = set(re.findall(r"(?<![\w./-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", code(path)))
     assert {name for name in named if not _in_sources(name)} == set()
+
+
+def test_every_finding_of_the_doctor_that_is_named_exists() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "gengui_stream" / "doctor").rglob("*.py")]
+    subjects = "postgresql|redis|kafka|object_store|provider|role|jobs|flags|projections|dead_letters"
+    named = set(re.findall(rf"`((?:{subjects})\.[a-z_]+)`", page)) - NAMED_BY_KIND
+    assert len(named) > 20
+    assert {name for name in named if not any(f'"{name}"' in source for source in sources)} == set()
+
+
+def test_the_default_ports_are_those_of_the_registry() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    written = {command: int(port) for command, port in re.findall(r"^\| `([^`]+)` \| (9\d{3}) \|$", page, re.MULTILINE)}
+    assert written == {" ".join(role.arguments): role.metrics_port for role in ROLES.values() if role.metrics_port}
 
 
 def _in_sources(name: str) -> bool:

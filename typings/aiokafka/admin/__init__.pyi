@@ -20,11 +20,20 @@ class CreateTopicsResponse:
 class DescribedPartition(TypedDict):
     partition: int
     leader: int
+    replicas: list[int]
+    isr: list[int]
 
 class DescribedTopic(TypedDict):
     topic: str
     error_code: int
     partitions: list[DescribedPartition]
+
+class DescribedCluster(TypedDict):
+    brokers: list[tuple[object, ...]]
+
+class DescribeGroupsResponse:
+    # error code, group, state, protocol type, protocol, members
+    groups: Sequence[tuple[int, str, str, str, str, Sequence[object]]]
 
 class DescribeConfigsResponse:
     resources: Sequence[tuple[int, str | None, int, str, Sequence[tuple[str, str | None, bool, bool, bool]]]]
@@ -47,4 +56,6 @@ class AIOKafkaAdminClient:
     async def create_topics(self, new_topics: Sequence[NewTopic]) -> CreateTopicsResponse: ...
     async def delete_topics(self, topics: Sequence[str]) -> object: ...
     async def describe_topics(self, topics: Sequence[str] | None = None) -> list[DescribedTopic]: ...
+    async def describe_cluster(self) -> DescribedCluster: ...
+    async def describe_consumer_groups(self, group_ids: Sequence[str]) -> list[DescribeGroupsResponse]: ...
     async def describe_configs(self, config_resources: Sequence[ConfigResource]) -> list[DescribeConfigsResponse]: ...

@@ -1,0 +1,111 @@
+"""`doctor`: one line a finding, with the remedy; for people and, with `--json`, for programs."""
+
+import os
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.output import say_json
+from gengui_stream.cli.perform import log_for_people, perform_inspected
+from gengui_stream.doctor.examination import Progress, Report
+from gengui_stream.doctor.findings import Finding, Status, fail, ok, warn
+from gengui_stream.exit_codes import ExitCode
+from gengui_stream.settings import DEV_ENV, Inspection, Settings
+from gengui_stream.settings.advice import advice, remarks
+
+STYLES: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(json: AsJson = False) -> None:
+    """Check the settings, every server, provider and role, and what does not get done. Exit 1 when a check fails."""
+
+    def work(inspection: Inspection) -> ExitCode:
+        began = time.monotonic()
+        report = _examined(inspection)
+        seconds = round(time.monotonic() - began, 1)
+        _print_json(report, seconds) if json else _print(report, seconds)
+        code = ExitCode.FINDING if report.status == "fail" else ExitCode.OK
+        if report.abandoned:  # its thread, or its task, would be waited for
+            sys.stdout.flush()
+            os._exit(code)
+        return code
+
+    perform_inspected(work)
+
+
+def _examined(inspection: Inspection) -> Report:
+    about, settings = _of_settings(inspection), inspection.settings
+    if settings is None:
+        return Report(tuple(about))
+    report = _of_system(settings)
+    return Report((*about, *report.findings), report.not_checked, report.abandoned)
+
+
+def _of_settings(inspection: Inspection) -> list[Finding]:
+    name, settings = "settings", inspection.settings
+    faults = [fail(name, fault, "correct it in the environment or in .env") for fault in inspection.faults]
+    said = [*remarks(inspection), *(advice(settings) if settings else ())]
+    warnings = [warn(name, remark, "see `gengui-stream config show`") for remark in said]
+    valid = [ok(name, f"valid, {len(inspection.variables)} set")] if settings else []
+    return [*faults, *valid, *warnings]
+
+
+def _of_system(settings: Settings) -> Report:
+    import uvloop
+
+    from gengui_stream.doctor.checks import CHECKS
+    from gengui_stream.doctor.examination import examine
+
+    quiet = settings.log_level != "debug"  # what goes wrong is a finding, and not to be said twice
+    log_for_people(settings.model_copy(update={"log_level": "error"}) if quiet else settings)
+    with _shown_progress() as progress:
+        # Not uvloop.run: at its end it waits for everything, also for what was left behind.
+        return uvloop.new_event_loop().run_until_complete(examine(settings, DEV_ENV.parent, CHECKS, progress))
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Progress]:
+    """On a terminal alone."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("checking ...") as status:
+
+        def show(running: Collection[str]) -> None:
+            status.update(f"checking {', '.join(running)} ...")
+
+        yield show
+
+
+def _print_json(report: Report, seconds: float) -> None:
+    findings = [asdict(finding) for finding in report.findings]
+    say_json({"status": report.status, "findings": findings, "not_checked": report.not_checked, "seconds": seconds})
+
+
+def _print(report: Report, seconds: float) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, soft_wrap=True)
+    width = max((len(finding.name) for finding in report.findings), default=0)
+    for finding in report.findings:
+        console.print(
+            Text.assemble(
+                (f"{finding.status:<4}", STYLES[finding.status]), f"  {finding.name:<{width}}  {finding.detail}"
+            )
+        )
+        if finding.remedy is not None:
+            console.print(Text(f"      → {finding.remedy}"))
+    for check, servers in report.not_checked.items():
+        console.print(Text(f"--    {check:<{width}}  not checked: it needs {', '.join(servers)}"))
+    console.print(Text(_summary(report, seconds)))
+
+
+def _summary(report: Report, seconds: float) -> str:
+    counts = {status: sum(one.status == status for one in report.findings) for status in STYLES}
+    return f"{counts['fail']} failed, {counts['warn']} warnings, {counts['ok']} ok, in {seconds} s"

@@ -1,0 +1,133 @@
+"""Work that does not get done: jobs that no process claims or that keep failing, generations beyond their deadline, a
+projection that falls behind, dead letters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from gengui_stream.bridge import messages
+from gengui_stream.doctor.examination import Context
+from gengui_stream.doctor.findings import Finding, fail, ok, warn
+from gengui_stream.postgres.pool import opened_pool, transient_errors
+from gengui_stream.recovery.lag import PartitionLag, measure_lag
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.inspection import count_entries
+from gengui_stream.telemetry import redact_text
+from gengui_stream.worker import queue
+
+OVERDUE: Final = timedelta(seconds=30)
+"""A process claims a job within a second of its time."""
+
+OVERDUE_END: Final = timedelta(seconds=60)
+TRIES_WARN: Final = 3
+LAG_WARN_S: Final = 10.0
+LAG_FAIL_S: Final = 60.0
+
+JOBS: Final = """
+SELECT kind, count(*) AS open, count(*) FILTER (WHERE available_at < now() - $1::interval) AS overdue,
+  extract(epoch FROM now() - min(available_at))::float8 AS oldest_s, max(tries) AS tries,
+  (array_agg(last_error ORDER BY tries DESC) FILTER (WHERE last_error IS NOT NULL))[1] AS error
+FROM jobs WHERE outcome IS NULL GROUP BY kind ORDER BY kind
+"""
+
+BEYOND_DEADLINE: Final = """
+SELECT count(DISTINCT j.generation_id) FROM jobs j
+JOIN generation_states s USING (generation_id) JOIN generation_requests r USING (generation_id)
+WHERE j.outcome IS NULL AND j.kind <> 'thumbnail' AND s.ended_at IS NULL AND r.deadline < now() - $1::interval
+"""
+
+OPEN_LETTERS: Final = """
+SELECT count(*) FILTER (WHERE reason <> 'parked') AS dead, count(*) FILTER (WHERE reason = 'parked') AS parked
+FROM dead_letters WHERE topic = $1 AND resolution IS NULL
+"""
+
+ROLE_OF: Final = {"thumbnail": "thumbnails"}
+"""Kind of job to the role that does it; every other kind is done by `dispatch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJobs:
+    """`overdue`: due for longer than OVERDUE, and claimed by no process. `tries`: most of any; `error`: the last one of
+    those that were tried most."""
+
+    kind: str
+    open: int
+    overdue: int
+    oldest_s: float
+    tries: int
+    error: str | None
+
+
+async def check_jobs(context: Context) -> list[Finding]:
+    async with opened_pool(context.settings, size=1) as pool:
+        with transient_errors():
+            rows = await pool.fetch(JOBS, OVERDUE)
+            late = await pool.fetchval(BEYOND_DEADLINE, OVERDUE_END)
+    return [*judge_jobs([OpenJobs(**dict(row)) for row in rows]), _generations(int(late or 0))]
+
+
+def judge_jobs(found: Sequence[OpenJobs]) -> list[Finding]:
+    """Pure."""
+    return [_jobs(jobs) for jobs in found] or [ok("jobs", "none open")]
+
+
+def _jobs(jobs: OpenJobs) -> Finding:
+    name, role = f"jobs.{jobs.kind}", ROLE_OF.get(jobs.kind, "dispatch")
+    symptom = "Thumbnails not generating" if jobs.kind == "thumbnail" else "Job stuck"
+    if jobs.overdue:
+        detail = f"{symptom}: {jobs.overdue} jobs due, and claimed by no process, for up to {jobs.oldest_s:.0f} s"
+        return fail(name, detail, f"start `gengui-stream {role}`; if it runs, its log says what it waits for")
+    if jobs.tries >= TRIES_WARN and jobs.error:
+        detail = f"{jobs.open} open; tried {jobs.tries} times: {redact_text(jobs.error)[:200]}"
+        return warn(name, detail, f"see the log of `gengui-stream {role}`, and `gengui-stream events show ID`")
+    return ok(name, f"{jobs.open} open")
+
+
+def _generations(late: int) -> Finding:
+    if late:
+        remedy = "start `gengui-stream dispatch` and `gengui-stream agents`: they end what is beyond its deadline"
+        return fail("generations", f"{late} beyond their deadline and not ended", remedy)
+    return ok("generations", "none beyond its deadline")
+
+
+async def check_lag(context: Context) -> list[Finding]:
+    async with opened_pool(context.settings, size=1) as pool:
+        return [judge_lag(await measure_lag(context.settings, pool))]
+
+
+def judge_lag(lags: Sequence[PartitionLag]) -> Finding:
+    """Pure."""
+    events, seconds = sum(lag.events for lag in lags), max((lag.seconds for lag in lags), default=0.0)
+    detail = f"{events} events behind the log, the oldest for {seconds:.0f} s"
+    remedy = "start `gengui-stream agents`; if it runs, its log says why it stands still"
+    if seconds > LAG_FAIL_S:
+        return fail("projections.lag", detail, remedy)
+    return warn("projections.lag", detail, remedy) if seconds > LAG_WARN_S else ok("projections.lag", detail)
+
+
+async def check_dead_letters(context: Context) -> list[Finding]:
+    async with opened_pool(context.settings, size=1) as pool:
+        with transient_errors():
+            row = await pool.fetchrow(OPEN_LETTERS, context.settings.events_topic)
+    return [judge_letters(row["dead"], row["parked"])] if row else []
+
+
+def judge_letters(dead: int, parked: int) -> Finding:
+    """Pure."""
+    if not dead:
+        return ok("dead_letters.log", "none")
+    remedy = "`gengui-stream dead-letters list`, then retry or discard each"
+    return warn("dead_letters.log", f"{dead}, and {parked} events wait behind them", remedy)
+
+
+async def check_dead_entries(context: Context) -> list[Finding]:
+    """What workers and the bridge put aside at Redis."""
+    streams = (queue.DEAD_STREAM, messages.DEAD_STREAM)
+    async with opened_redis(context.settings) as redis:
+        counts = {stream: await count_entries(redis, stream) for stream in streams}
+    dead = [f"{number} in {stream}" for stream, number in counts.items() if number]
+    if not dead:
+        return [ok("dead_letters.redis", "none")]
+    remedy = "look at them with XRANGE: a worker wrote what has no meaning; remove them with DEL"
+    return [warn("dead_letters.redis", ", ".join(dead), remedy)]

@@ -1,0 +1,29 @@
+"""All checks on one screen, in the order in which they are shown."""
+
+from typing import Final
+
+from gengui_stream.doctor import backlog, flags, host, providers, role_processes
+from gengui_stream.doctor.examination import Check
+from gengui_stream.doctor.servers import kafka, object_store, postgresql, redis
+
+POSTGRESQL: Final = frozenset({"postgresql"})
+REDIS: Final = frozenset({"redis"})
+KAFKA: Final = frozenset({"kafka"})
+
+CHECKS: Final = (
+    Check("postgresql", postgresql.check_database),
+    Check("redis", redis.check_redis),
+    Check("kafka", kafka.check_kafka),
+    Check("object_store", object_store.check_object_store),
+    Check("flags", flags.check_flags),
+    Check("provider.gemini", providers.check_gemini),
+    Check("provider.runpod", providers.check_runpod),
+    Check("host", host.check_disk),
+    Check("provider.local", providers.check_local, needs=REDIS),
+    Check("provider.gemini.retirement", providers.check_retirement, second=True),
+    Check("roles", role_processes.check_roles, second=True),
+    Check("jobs", backlog.check_jobs, needs=POSTGRESQL),
+    Check("projections.lag", backlog.check_lag, needs=POSTGRESQL | KAFKA),
+    Check("dead_letters.log", backlog.check_dead_letters, needs=POSTGRESQL),
+    Check("dead_letters.redis", backlog.check_dead_entries, needs=REDIS),
+)

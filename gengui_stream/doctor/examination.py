@@ -1,0 +1,110 @@
+"""Runs the checks: the servers first, all at once, then what needs them; each within a limit of time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import aiohttp
+import structlog
+
+from gengui_stream.doctor.findings import Finding, Status, fail, worst
+from gengui_stream.errors import GenGuiError
+from gengui_stream.settings import Settings
+from gengui_stream.telemetry import redact_text
+
+LIMIT_S: Final = 5.0
+"""Of one check. There are two rounds of them."""
+
+NO_ANSWER: Final = f"no answer within {LIMIT_S:g} s"
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`directory`: where `make dev` keeps its state. `available`: the servers that answer, from the second round on."""
+
+    settings: Settings
+    http: aiohttp.ClientSession
+    directory: Path
+    available: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`needs`: names of checks of the first round, whose first finding says whether a server is there."""
+
+    name: str
+    run: Callable[[Context], Awaitable[Sequence[Finding]]]
+    needs: frozenset[str] = field(default=frozenset())
+    second: bool = False
+
+
+Progress: TypeAlias = Callable[[Collection[str]], None]
+"""Called with the names of the checks that run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`not_checked`: name of a check to the servers that it needs and that do not answer. `abandoned`: a check was left
+    behind as it was."""
+
+    findings: tuple[Finding, ...]
+    not_checked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    abandoned: bool = False
+
+    @property
+    def status(self) -> Status:
+        return worst(self.findings)
+
+
+async def examine(settings: Settings, directory: Path, checks: Sequence[Check], progress: Progress) -> Report:
+    """Findings in the order of the checks. Raises nothing that a check raises."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        return await _examine(Context(settings, http, directory), checks, progress)
+
+
+async def _examine(context: Context, checks: Sequence[Check], progress: Progress) -> Report:
+    first = [check for check in checks if not (check.needs or check.second)]
+    found = await _round(context, first, progress)
+    available = frozenset(name for name, findings in found.items() if findings and findings[0].status != "fail")
+    later = [check for check in checks if check not in first]
+    able = [check for check in later if check.needs <= available]
+    found |= await _round(replace(context, available=available), able, progress)
+    findings = [finding for check in checks for finding in found.get(check.name, ())]
+    not_checked = {check.name: tuple(sorted(check.needs - available)) for check in later if check not in able}
+    abandoned = any(finding.detail == NO_ANSWER for finding in findings)
+    return Report(tuple(findings), not_checked, abandoned)
+
+
+async def _round(context: Context, checks: Sequence[Check], progress: Progress) -> dict[str, Sequence[Finding]]:
+    tasks = {check.name: asyncio.ensure_future(_findings(check, context)) for check in checks}
+    while running := [name for name, task in tasks.items() if not task.done()]:
+        progress(running)
+        await asyncio.wait([tasks[name] for name in running], return_when=asyncio.FIRST_COMPLETED)
+    return {name: task.result() for name, task in tasks.items()}
+
+
+async def _findings(check: Check, context: Context) -> Sequence[Finding]:
+    """One that does not end, and will not be cancelled either, is left behind."""
+    checking = asyncio.ensure_future(check.run(context))
+    await asyncio.wait({checking}, timeout=LIMIT_S)
+    if not checking.done():
+        checking.cancel()
+        checking.add_done_callback(_forget)
+        return [fail(check.name, NO_ANSWER, "look at the server and at the network between")]
+    error = checking.exception()
+    if error is None:
+        return checking.result()
+    if isinstance(error, GenGuiError):
+        return [fail(check.name, redact_text(str(error)), "see docs/troubleshooting.md")]
+    _log.debug("check_crashed", check=check.name, exc_info=error)
+    told = redact_text(f"{type(error).__name__}: {error}")
+    return [fail(check.name, f"the check failed: {told}", "a bug of ours: LOG_LEVEL=debug shows where")]
+
+
+def _forget(checking: "asyncio.Future[Sequence[Finding]]") -> None:
+    if not checking.cancelled():
+        checking.exception()

@@ -1,0 +1,29 @@
+"""This machine: room on the disk of what `make dev` keeps."""
+
+import asyncio
+import shutil
+from typing import Final
+
+from gengui_stream.doctor.examination import Context
+from gengui_stream.doctor.findings import Finding, fail, ok, warn
+
+GIB: Final = 2**30
+FAIL_BELOW: Final = 1 * GIB
+WARN_BELOW: Final = 5 * GIB
+
+
+async def check_disk(context: Context) -> list[Finding]:
+    """Nothing where the servers are not on this machine."""
+    if not context.directory.is_dir():
+        return []
+    usage = await asyncio.to_thread(shutil.disk_usage, context.directory)
+    return [judge(usage.free, usage.total, str(context.directory))]
+
+
+def judge(free: int, total: int, directory: str) -> Finding:
+    """Pure. Sizes in bytes."""
+    name, detail = "host.disk", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free at {directory}"
+    remedy = "make room: a full disk stops PostgreSQL, Redis and Kafka"
+    if free < FAIL_BELOW:
+        return fail(name, detail, remedy)
+    return warn(name, detail, remedy) if free < WARN_BELOW else ok(name, detail)

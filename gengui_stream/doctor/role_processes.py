@@ -1,0 +1,152 @@
+"""Every role: by its `/livez` where it is within reach, else by what it leaves behind on the servers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import aiohttp
+import orjson
+
+from gengui_stream.bridge.messages import STATUS_STREAM
+from gengui_stream.doctor.examination import Context
+from gengui_stream.doctor.findings import Finding, fail, ok, warn
+from gengui_stream.log.inspection import GroupFacts, inspect_log
+from gengui_stream.providers.local import QUEUE_STREAM
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.hints import jobs_channel
+from gengui_stream.redis_io.inspection import StreamFacts, count_subscribers, inspect_stream
+from gengui_stream.roles import ROLES, RoleName
+
+TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
+READING_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Processes of each role as the servers know them; None where the server does not answer. `statuses`: reports of
+    existing workers that the bridge has not read."""
+
+    processes: Mapping[RoleName, int | None]
+    statuses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What `/livez` says."""
+
+    status: int
+    word: str
+    tick_age_s: float
+
+
+async def check_roles(context: Context) -> list[Finding]:
+    traces = await _traces(context)
+    found: list[Finding] = []
+    for name in traces.processes:
+        where = address(context, name)
+        found.append(judge(name, where, await _livez(context, where), traces))
+    return found
+
+
+def address(context: Context, name: RoleName) -> str:
+    """As `make dev` wrote it down, else the default of the role on this machine."""
+    known = _written(context)
+    if name in known:
+        return known[name]
+    host = context.settings.host
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not listened on
+    port = ROLES[name].metrics_port or context.settings.port
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+def _written(context: Context) -> Mapping[str, str]:
+    try:
+        found: object = orjson.loads((context.directory / "stack.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    health = found.get("health") if isinstance(found, dict) else None
+    return {str(name): str(url) for name, url in health.items()} if isinstance(health, dict) else {}
+
+
+async def _livez(context: Context, where: str) -> Answer | None:
+    """None when nothing of ours answers there."""
+    try:
+        async with context.http.get(f"{where}/livez", timeout=TIMEOUT) as answer:
+            document: object = orjson.loads(await answer.read())
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError):
+        return None
+    if not (isinstance(document, dict) and isinstance(document.get("status"), str)):
+        return None
+    age = document.get("tick_age_s")
+    return Answer(status, str(document["status"]), float(age) if isinstance(age, int | float) else 0.0)
+
+
+def judge(name: RoleName, where: str, answer: Answer | None, traces: Traces) -> Finding:
+    """Pure."""
+    line = f"role.{name}"
+    command = " ".join(("gengui-stream", *ROLES[name].arguments))
+    if answer is not None and answer.status == 503:
+        detail = f"its event loop has stood still for {answer.tick_age_s:.0f} s ({where})"
+        return fail(line, detail, "restart the process; its log says what it did last")
+    if answer is not None and answer.word == "starting":
+        return warn(line, f"it waits for a server ({where})", "see the findings of the servers, and its log")
+    if answer is not None:
+        return ok(line, f"alive at {where}")
+    number = traces.processes[name]
+    if number:
+        return ok(line, f"{number} at work elsewhere: not at {where}")
+    return _missing(name, line, f"no process found, nor at {where}", f"start `{command}`", traces)
+
+
+def _missing(name: RoleName, line: str, detail: str, remedy: str, traces: Traces) -> Finding:
+    match name:
+        case "agents" | "dispatch" | "thumbnails":
+            return fail(line, detail, remedy) if traces.processes[name] == 0 else warn(line, detail, remedy)
+        case "api":
+            return warn(line, detail, f"{remedy}, unless it runs on another machine")
+        case "bridge" if traces.statuses:
+            return fail(line, f"{traces.statuses} reports of workers are not read: {detail}", remedy)
+        case "bridge":
+            return ok(line, "not running: only existing workers, which report by Redis, need it")
+        case "live-tables":
+            return ok(line, "not running: only the operators' live view needs it")
+        case "worker":
+            return ok(line, "not running here: see provider.local")
+        case _:
+            assert_never(name)
+
+
+async def _traces(context: Context) -> Traces:
+    """Members of consumer groups at Kafka; subscribers of a job's channel, and readers of a stream, at Redis."""
+    processes: dict[RoleName, int | None] = {
+        "api": None,
+        "agents": None,
+        "live-tables": None,
+        "dispatch": None,
+        "worker": None,
+        "thumbnails": None,
+        "bridge": None,
+    }
+    statuses = 0
+    if "kafka" in context.available:
+        settings = context.settings
+        groups = (await inspect_log(settings, (settings.consumer_group, settings.live_tables_group))).groups
+        processes["agents"] = _members(groups, settings.consumer_group)
+        processes["live-tables"] = _members(groups, settings.live_tables_group)
+    if "redis" in context.available:
+        async with opened_redis(context.settings) as redis:
+            processes["dispatch"] = await count_subscribers(redis, jobs_channel("dispatch"))
+            processes["thumbnails"] = await count_subscribers(redis, jobs_channel("thumbnail"))
+            reports = await inspect_stream(redis, STATUS_STREAM)
+            processes["bridge"], statuses = _readers(reports), reports.waiting
+            processes["worker"] = _readers(await inspect_stream(redis, QUEUE_STREAM))
+    return Traces(processes, statuses)
+
+
+def _members(groups: Mapping[str, GroupFacts], name: str) -> int:
+    return groups[name].members if name in groups else 0
+
+
+def _readers(stream: StreamFacts) -> int:
+    return sum(reader.idle_s < READING_S for reader in stream.readers)

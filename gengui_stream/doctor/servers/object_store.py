@@ -1,0 +1,128 @@
+"""The object store: the bucket is there, and an object can be written, read, read by a signed URL and removed."""
+
+import asyncio
+import re
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from gengui_stream.doctor.examination import Context
+from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.media.object_store import ObjectStore, open_object_store
+from gengui_stream.telemetry import redact_text
+
+BODY: Final = b"gengui-stream doctor"
+READ_TIMEOUT_S: Final = 3.0
+DATE_RESOLUTION_S: Final = 1.0
+_CODE: Final = re.compile(r"\((\w+)\) when calling")
+
+REMEDIES: Final = {
+    "NoSuchBucket": "run `gengui-stream migrate`, or correct S3_BUCKET",
+    "404": "run `gengui-stream migrate`, or correct S3_BUCKET",
+    "AccessDenied": "give the key s3:PutObject, s3:GetObject, s3:DeleteObject and s3:ListBucket on the bucket",
+    "403": "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the key s3:ListBucket on the bucket",
+    "InvalidAccessKeyId": "correct AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "correct AWS_SECRET_ACCESS_KEY",
+    "ExpiredToken": "renew the temporary credentials: AWS_SESSION_TOKEN has expired",
+    "RequestTimeTooSkewed": "synchronize this machine's clock (NTP)",
+    "301": "correct AWS_REGION: the bucket is in another one",
+    "PermanentRedirect": "correct AWS_REGION: the bucket is in another one",
+    "400": "correct AWS_REGION and the credentials",
+}
+"""By the code of the store's error."""
+
+UNREACHABLE: Final = "start the object store, or correct S3_ENDPOINT"
+
+
+async def check_object_store(context: Context) -> list[Finding]:
+    async with open_object_store(context.settings, read_timeout_s=READ_TIMEOUT_S, tries=1) as store:
+        bucket = await _bucket(store, context)
+        if bucket[0].status == "fail" and not _is_refusal(bucket[0]):
+            return bucket
+        return [*bucket, *await _object(store, context)]
+
+
+def _is_refusal(finding: Finding) -> bool:
+    """A key without the right to look at the bucket may have the others."""
+    return finding.remedy in {REMEDIES["403"], REMEDIES["AccessDenied"]}
+
+
+async def _bucket(store: ObjectStore, context: Context) -> list[Finding]:
+    name, began, clock_began = "object_store.bucket", time.time(), time.perf_counter()
+    try:
+        server = await store.server_time()
+    except (TransientError, PermanentError) as error:
+        return [failed(name, str(error))]
+    round_trip_s = time.perf_counter() - clock_began
+    place = context.settings.s3_endpoint or "AWS"
+    found = [connected(name, f"{context.settings.s3_bucket} at {place}", round_trip_s)]
+    if server is not None:
+        ours = datetime.fromtimestamp(began + round_trip_s / 2, UTC)
+        found.append(clock("object_store.clock", server, ours, resolution_s=DATE_RESOLUTION_S))
+    return found
+
+
+async def _object(store: ObjectStore, context: Context) -> list[Finding]:
+    """Written, read, read by URL, removed."""
+    key = f"doctor/{uuid.uuid4().hex}"
+    try:
+        await store.put(key, BODY, "text/plain")
+    except (TransientError, PermanentError) as error:
+        return [failed("object_store.write", str(error))]
+    try:
+        found = [
+            ok("object_store.write", "S3 upload works"),
+            await _read(store, key),
+            await _by_url(store, context, key),
+        ]
+    finally:
+        removed = await _remove(store, key)
+    return [*found, removed]
+
+
+async def _read(store: ObjectStore, key: str) -> Finding:
+    try:
+        await store.get(key, len(BODY))
+    except (TransientError, PermanentError) as error:
+        return failed("object_store.read", str(error))
+    return ok("object_store.read", "what was written is read")
+
+
+async def _by_url(store: ObjectStore, context: Context, key: str) -> Finding:
+    """As a client of the API does; from this machine, where S3_PUBLIC_ENDPOINT may be out of reach."""
+    name, remedy = "object_store.signed_url", "correct S3_PUBLIC_ENDPOINT: clients of the API read images there"
+    try:
+        url = store.presigned_url(key)
+        async with context.http.get(URL(url, encoded=True)) as answer:
+            status, body = answer.status, await answer.read()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return warn(name, f"not reached from here: {type(error).__name__}", remedy)
+    if (status, body) != (200, BODY):
+        return fail(name, f"a signed URL was answered with {status}", remedy)
+    return ok(name, "a signed URL is served")
+
+
+async def _remove(store: ObjectStore, key: str) -> Finding:
+    try:
+        await asyncio.shield(store.remove(key))
+    except (TransientError, PermanentError) as error:
+        said = redact_text(str(error))
+        return warn("object_store.remove", f"{key} stays: {said}", "give the key the right s3:DeleteObject")
+    return ok("object_store.remove", "the probe is removed")
+
+
+def failed(name: str, said: str) -> Finding:
+    """Pure."""
+    code = _CODE.search(said)
+    remedy = REMEDIES.get(code[1]) if code else None
+    if remedy is None:
+        remedy = UNREACHABLE if code is None else "see what the store says"
+    if "NoCredentials" in said or "credentials" in said.lower():
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    kind = "S3 upload failed" if name == "object_store.write" else "S3 request failed"
+    return fail(name, f"{kind}: {redact_text(said).removeprefix('object store: ')}", remedy)

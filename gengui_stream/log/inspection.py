@@ -1,0 +1,122 @@
+"""What the brokers say of themselves, of the topic and of consumer groups; and whether the topic may be written to."""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, for_code
+
+from gengui_stream.errors import TransientError
+from gengui_stream.log.connection import connection
+from gengui_stream.log.topics import administering
+from gengui_stream.settings import Settings
+
+BEYOND_BYTES: Final = 64 * 1024
+RECORD_MAX_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """`leader`: -1 where there is none. Numbers are of brokers."""
+
+    number: int
+    leader: int
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """`members`: processes that have joined."""
+
+    state: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """`partitions`: empty where there is no such topic. `configuration`: of the topic, defaults included. `groups`: by
+    name. `refused`: what the user may not do."""
+
+    brokers: int
+    round_trip_s: float
+    partitions: tuple[PartitionFacts, ...]
+    configuration: Mapping[str, str]
+    groups: Mapping[str, GroupFacts]
+    refused: tuple[str, ...]
+
+
+async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
+    """Creates nothing. Raises TransientError without a broker."""
+    refused: list[str] = []
+    async with administering(settings) as admin:
+        clock = time.perf_counter()
+        cluster = await admin.describe_cluster()
+        round_trip_s = time.perf_counter() - clock
+        partitions = await _partitions(admin, settings.events_topic)
+        configuration = await _configuration(admin, settings.events_topic, refused) if partitions else {}
+        found = {name: facts for name in groups if (facts := await _group(admin, name, refused))}
+    return LogFacts(len(cluster["brokers"]), round_trip_s, partitions, configuration, found, tuple(refused))
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> tuple[PartitionFacts, ...]:
+    """Of all topics, as asking for one makes some brokers create it."""
+    found = [one for one in await admin.describe_topics() if one["topic"] == topic]
+    partitions = [
+        PartitionFacts(one["partition"], one["leader"], tuple(one["replicas"]), tuple(one["isr"]))
+        for entry in found
+        for one in entry["partitions"]
+    ]
+    return tuple(sorted(partitions, key=lambda one: one.number))
+
+
+async def _configuration(admin: AIOKafkaAdminClient, topic: str, refused: list[str]) -> dict[str, str]:
+    [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    found: dict[str, str] = {}
+    for code, _, _, _, entries in response.resources:
+        if code:
+            refused.append(f"DescribeConfigs of the topic {topic} ({for_code(code).__name__})")
+        found |= {str(name): str(value) for name, value, *_ in entries}
+    return found
+
+
+async def _group(admin: AIOKafkaAdminClient, name: str, refused: list[str]) -> GroupFacts | None:
+    try:
+        responses = await admin.describe_consumer_groups([name])
+    except KafkaError as error:
+        if not error.retriable:  # else: a cluster in which no group was ever made has no coordinator yet
+            refused.append(f"Describe of the group {name} ({type(error).__name__})")
+        return None
+    for response in responses:
+        for code, _, state, _, _, members, *_ in response.groups:
+            if code:
+                refused.append(f"Describe of the group {name} ({for_code(code).__name__})")
+                return None
+            return GroupFacts(str(state), len(members))
+    return None
+
+
+async def try_to_append(settings: Settings, record_max_bytes: int) -> None:
+    """Sends a record that is larger than the topic takes. A broker checks the user's rights before it refuses the size,
+    so nothing gets into the log. Raises the KafkaError of any other refusal, and TransientError without a broker.
+
+    `record_max_bytes`: the topic's `max.message.bytes`. One beyond RECORD_MAX_BYTES is not tried.
+    """
+    if record_max_bytes > RECORD_MAX_BYTES:
+        return
+    producer = AIOKafkaProducer(
+        **connection(settings), acks="all", enable_idempotence=True, max_request_size=2 * RECORD_MAX_BYTES
+    )
+    try:
+        await producer.start()
+        await producer.send_and_wait(settings.events_topic, bytes(record_max_bytes + BEYOND_BYTES), partition=0)
+    except MessageSizeTooLargeError:
+        return
+    except OSError as error:
+        raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
+    finally:
+        await producer.stop()

@@ -1,0 +1,96 @@
+"""What a PostgreSQL server says of itself, and what its user may do with our tables."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+
+from gengui_stream.postgres.migrations import shipped_migrations
+from gengui_stream.postgres.pool import SERVER_SETTINGS
+from gengui_stream.settings import Settings
+
+PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+SERVER: Final = """
+SELECT current_setting('server_version') AS version,
+  pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only,
+  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+  current_setting('max_connections')::int AS connections_max,
+  (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS encrypted
+"""
+
+MISSING_PRIVILEGES: Final = """
+SELECT t.name, p.privilege FROM unnest($1::text[]) AS t(name) CROSS JOIN unnest($2::text[]) AS p(privilege)
+WHERE to_regclass(t.name) IS NOT NULL AND NOT has_table_privilege(to_regclass(t.name), p.privilege) ORDER BY 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """`asked_at`: our time when the server's was `now`. `applied`: name to digest of each migration; None where there
+    is no such table, or it may not be read. `missing_privileges`: such as `jobs: UPDATE`."""
+
+    version: str
+    now: datetime
+    asked_at: datetime
+    round_trip_s: float
+    read_only: bool
+    connections: int
+    connections_max: int
+    encrypted: bool
+    applied: Mapping[str, str] | None
+    missing_privileges: tuple[str, ...]
+
+
+def our_tables() -> list[str]:
+    """Those that the migrations make."""
+    found = [re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", one.sql) for one in shipped_migrations()]
+    return [table for tables in found for table in tables]
+
+
+async def inspect_database(settings: Settings, *, connect_s: float) -> DatabaseFacts:
+    """Raises what asyncpg raises, and OSError and TimeoutError, without a server."""
+    async with _connected(settings, connect_s) as connection:
+        began, clock = time.time(), time.perf_counter()
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        round_trip_s = time.perf_counter() - clock
+        row = await connection.fetchrow(SERVER)
+        missing = await connection.fetch(MISSING_PRIVILEGES, our_tables(), list(PRIVILEGES))
+        applied = await _applied(connection)
+    assert row is not None  # noqa: S101 - a SELECT without FROM
+    return DatabaseFacts(
+        version=row["version"],
+        now=now,
+        asked_at=datetime.fromtimestamp(began + round_trip_s / 2, UTC),
+        round_trip_s=round_trip_s,
+        read_only=row["read_only"],
+        connections=row["connections"],
+        connections_max=row["connections_max"],
+        encrypted=bool(row["encrypted"]),
+        applied=applied,
+        missing_privileges=tuple(f"{found['name']}: {found['privilege']}" for found in missing),
+    )
+
+
+@asynccontextmanager
+async def _connected(settings: Settings, connect_s: float) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(
+        settings.database_dsn, timeout=connect_s, command_timeout=connect_s, server_settings=SERVER_SETTINGS
+    )
+    try:
+        yield connection
+    finally:
+        connection.terminate()  # asked nothing that matters: a close would wait for an answer
+
+
+async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str] | None:
+    try:
+        rows = await connection.fetch("SELECT name, sha256 FROM schema_migrations")
+    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+        return None
+    return {row["name"]: row["sha256"] for row in rows}

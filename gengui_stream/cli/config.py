@@ -28,7 +28,7 @@ app = typer.Typer(help="The settings: valid or not, and where each comes from.",
 
 @app.command()
 def check(json: AsJson = False) -> None:
-    """Check every setting. Exit 78 and all faults at once, else 0 and what else is to be said."""
+    """Check every setting. Exit 78 with all faults at once, else 0 with warnings."""
 
     def work(inspection: Inspection) -> ExitCode:
         settings = inspection.settings

@@ -24,7 +24,7 @@ STYLES: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bo
 
 
 def doctor(json: AsJson = False) -> None:
-    """Check the settings, every server, provider and role, and what does not get done. Exit 1 when a check fails."""
+    """Check settings, servers, providers, roles and the backlog, with remedies. Exit 1 when a check fails."""
 
     def work(inspection: Inspection) -> ExitCode:
         began = time.monotonic()
@@ -63,7 +63,7 @@ def _of_system(settings: Settings) -> Report:
     from gengui_stream.doctor.checks import CHECKS
     from gengui_stream.doctor.examination import examine
 
-    quiet = settings.log_level != "debug"  # what goes wrong is a finding, and not to be said twice
+    quiet = settings.log_level != "debug"  # errors are findings, which are printed once
     log_for_people(settings.model_copy(update={"log_level": "error"}) if quiet else settings)
     with _shown_progress() as progress:
         # Not uvloop.run: at its end it waits for everything, also for what was left behind.

@@ -1,1 +1,1 @@
-"""What keeps the system from working, each with its remedy: one module a subject, one finding a line."""
+"""Diagnosis of a running system: one module a subject, one finding a line, each with its remedy."""

@@ -1,5 +1,5 @@
-"""Work that does not get done: jobs that no process claims or that keep failing, generations beyond their deadline, a
-projection that falls behind, dead letters."""
+"""The backlog: jobs that no process claims or that keep failing, generations past their deadline, projection lag, dead
+letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

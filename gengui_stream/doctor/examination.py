@@ -1,4 +1,4 @@
-"""Runs the checks: the servers first, all at once, then what needs them; each within a limit of time."""
+"""Runs the checks concurrently, each within a time limit: first those of servers, then those that need a server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -34,12 +34,13 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`needs`: names of checks of the first round, whose first finding says whether a server is there."""
+    """`needs`: names of server checks; without one of these servers the check is not run. `after_servers`: runs in the
+    second round, whichever servers are available."""
 
     name: str
     run: Callable[[Context], Awaitable[Sequence[Finding]]]
     needs: frozenset[str] = field(default=frozenset())
-    second: bool = False
+    after_servers: bool = False
 
 
 Progress: TypeAlias = Callable[[Collection[str]], None]
@@ -67,7 +68,7 @@ async def examine(settings: Settings, directory: Path, checks: Sequence[Check], 
 
 
 async def _examine(context: Context, checks: Sequence[Check], progress: Progress) -> Report:
-    first = [check for check in checks if not (check.needs or check.second)]
+    first = [check for check in checks if not (check.needs or check.after_servers)]
     found = await _round(context, first, progress)
     available = frozenset(name for name, findings in found.items() if findings and findings[0].status != "fail")
     later = [check for check in checks if check not in first]

@@ -17,7 +17,7 @@ CLOCK_REMEDY: Final = "synchronize the clocks of both machines (NTP)"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`name`: `subject.aspect`, stable. `remedy`: what to do, unless all is well. No secret in either text."""
+    """`name`: `subject.aspect`, stable. `remedy`: what to do; None with `ok`. Neither text holds a secret."""
 
     name: str
     status: Status

@@ -31,7 +31,7 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LivezAnswer:
     """What `/livez` says."""
 
     status: int
@@ -68,7 +68,7 @@ def _written(context: Context) -> Mapping[str, str]:
     return {str(name): str(url) for name, url in health.items()} if isinstance(health, dict) else {}
 
 
-async def _livez(context: Context, where: str) -> Answer | None:
+async def _livez(context: Context, where: str) -> LivezAnswer | None:
     """None when nothing of ours answers there."""
     try:
         async with context.http.get(f"{where}/livez", timeout=TIMEOUT) as answer:
@@ -79,10 +79,10 @@ async def _livez(context: Context, where: str) -> Answer | None:
     if not (isinstance(document, dict) and isinstance(document.get("status"), str)):
         return None
     age = document.get("tick_age_s")
-    return Answer(status, str(document["status"]), float(age) if isinstance(age, int | float) else 0.0)
+    return LivezAnswer(status, str(document["status"]), float(age) if isinstance(age, int | float) else 0.0)
 
 
-def judge(name: RoleName, where: str, answer: Answer | None, traces: Traces) -> Finding:
+def judge(name: RoleName, where: str, answer: LivezAnswer | None, traces: Traces) -> Finding:
     """Pure."""
     line = f"role.{name}"
     command = " ".join(("gengui-stream", *ROLES[name].arguments))

@@ -1,1 +1,1 @@
-"""Whether a process lives: what it knows of itself, and the port where it says so."""
+"""Liveness of a process, and the port where it answers `/livez` and `/metrics`."""

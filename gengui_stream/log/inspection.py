@@ -1,4 +1,4 @@
-"""What the brokers say of themselves, of the topic and of consumer groups; and whether the topic may be written to."""
+"""Facts about the brokers, the topic and consumer groups, and whether the user may write to the topic."""
 
 import time
 from collections.abc import Collection, Mapping

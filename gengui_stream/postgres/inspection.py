@@ -1,4 +1,4 @@
-"""What a PostgreSQL server says of itself, and what its user may do with our tables."""
+"""Facts about a PostgreSQL server: its state, the applied migrations, the privileges of the user."""
 
 import re
 import time

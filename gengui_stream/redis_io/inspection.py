@@ -1,4 +1,4 @@
-"""What a Redis server says of itself, what its user may do, and who reads our streams and channels."""
+"""Facts about a Redis server: its state, the permissions of the user, the readers of streams and channels."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is to be said about settings that are valid: renamed or unread variables, and choices that rarely are meant."""
+"""Warnings about valid settings: variables that are renamed or unread, and values that are rarely intended."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""From variables to `Settings`: every fault at once, and what else is to be said about them."""
+"""From variables to `Settings`, with every fault at once and the source of each value."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gengui_stream.providers.circuit import CircuitPolicy, Circuits, CircuitState, Pass
-from gengui_stream.providers.circuit_metrics import CircuitCollector
+from gengui_stream.providers.circuit_metrics import CircuitCollector, shown_circuits
 from gengui_stream.providers.interface import Blame, Capabilities, Dispatched, Finished, Refused
 from gengui_stream.providers.routing import Route, Router
 
@@ -120,3 +120,11 @@ def test_the_state_is_a_metric(router: Router, circuits: Circuits, clock: Clock)
     assert value() == 2
     clock.now = 9
     assert value() == 1
+
+
+def test_circuits_are_shown_while_their_role_runs_and_once_each_time() -> None:
+    registry = CollectorRegistry()
+    for _ in range(2):
+        with shown_circuits(registry, Circuits()):
+            assert [family.name for family in registry.collect()] == ["gengui_circuit_state"]
+    assert list(registry.collect()) == []

@@ -120,7 +120,7 @@ def test_only_reading_is_allowed() -> None:
         assert get(port, "/livez", "HEAD")[::2] == (200, b"")
 
 
-def test_rubbish_on_the_socket_holds_nobody_up() -> None:
+def test_an_invalid_request_delays_no_other() -> None:
     with served() as port:
         silent = socket.create_connection(("127.0.0.1", port))
         rude = socket.create_connection(("127.0.0.1", port))

@@ -75,7 +75,7 @@ def test_a_misspelled_setting_is_named_with_the_right_one(wrong: str, right: str
 
 
 @pytest.mark.parametrize("name", [f"{family}QWXZ" for family in OWN_FAMILIES])
-def test_of_families_that_nobody_else_has_each_is_named(name: str) -> None:
+def test_every_name_of_a_family_of_ours_is_named(name: str) -> None:
     assert [found.name for found in unread(name)] == [name]
 
 

@@ -14,6 +14,7 @@ from agents.lanes import Lanes
 from agents.live_tables import add_live_tables, window_parts
 from agents.project_events import add_project_events, announcing
 from agents.running import run_app
+from gengui_stream.log.changelogs import ensure_changelogs
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
@@ -55,6 +56,7 @@ async def run_live_tables(role: RoleContext) -> None:
     """Keeps the operators' live tables until told to stop; their changelogs are read by `gengui-stream tables`."""
     settings = role.settings
     await ensure_topic(settings)
+    await ensure_changelogs(settings)
     with TemporaryDirectory(prefix="gengui-live-tables-") as datadir:
         cut = partial(window_parts, window_s=settings.in_flight_window_s)
         app = new_app(settings, settings.live_tables_group, Path(datadir), cut)

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.connection import connection
 from gengui_stream.log.reader import stop_consumer
+from gengui_stream.log.topics import ensure_changelog
 from gengui_stream.settings import Settings
 
 TABLES: Final = {
@@ -35,6 +36,18 @@ def changelog_topic(settings: Settings, table: str) -> str:
     if table not in TABLES:
         raise PermanentError(f"there is no live table {table!r}; there are: {', '.join(TABLES)}")
     return f"{settings.live_tables_group}-{table}-changelog"
+
+
+async def ensure_changelogs(settings: Settings) -> None:
+    """Creates those that are missing, as faust would. But faust forms its group while brokers do not list them yet,
+    leaves them out and crashes. Raises TransientError without a broker."""
+    kept = {"cleanup.policy": "compact"}
+    windowed = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(int(KEPT_WINDOWS * settings.in_flight_window_s * 1000)),
+    }
+    for table in TABLES:
+        await ensure_changelog(settings, changelog_topic(settings, table), windowed if table in WINDOWED else kept)
 
 
 async def read_changelog(settings: Settings, table: str) -> dict[str, object]:

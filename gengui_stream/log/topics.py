@@ -1,6 +1,7 @@
 """The one topic, created with the settings the laws ask for; an existing one is checked, never changed."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -20,6 +21,9 @@ TOPIC_CONFIGURATION: Final = {
 }
 """Kept for ever and never compacted: compaction would destroy history and leave gaps (law 1)."""
 
+LISTED_WITHIN_S: Final = 30.0
+LOOK_EVERY_S: Final = 0.05
+
 
 async def ensure_topic(settings: Settings) -> int:
     """Creates the topic where it is missing and returns its number of partitions.
@@ -28,9 +32,16 @@ async def ensure_topic(settings: Settings) -> int:
     later events of a generation to another partition) or is compacted. Raises TransientError when no broker answers.
     """
     async with administering(settings) as admin:
-        await _create(admin, settings)
+        await _create(admin, settings, settings.events_topic, TOPIC_CONFIGURATION)
         await _refuse_compaction(admin, settings.events_topic)
         return await _checked_partitions(admin, settings) or settings.events_partitions
+
+
+async def ensure_changelog(settings: Settings, topic: str, configuration: Mapping[str, str]) -> None:
+    """Creates the topic where it is missing, with as many partitions as the log. Raises TransientError when no broker
+    answers."""
+    async with administering(settings) as admin:
+        await _create(admin, settings, topic, configuration)
 
 
 async def check_topic(settings: Settings) -> None:
@@ -56,21 +67,33 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    configuration = dict(TOPIC_CONFIGURATION)
-    if settings.events_replication_factor > 1:
-        configuration["min.insync.replicas"] = "2"
+async def _create(admin: AIOKafkaAdminClient, settings: Settings, name: str, configuration: Mapping[str, str]) -> None:
+    replicated = {"min.insync.replicas": "2"} if settings.events_replication_factor > 1 else {}
     topic = NewTopic(
-        settings.events_topic,
+        name,
         num_partitions=settings.events_partitions,
         replication_factor=settings.events_replication_factor,
-        topic_configs=configuration,
+        topic_configs={**configuration, **replicated},
     )
     response = await admin.create_topics([topic])
     for _, code, *_ in response.topic_errors:
         failure = for_code(code)
         if code and failure is not TopicAlreadyExistsError:
-            raise failure(settings.events_topic)
+            raise failure(name)
+    await _until_listed(admin, name)
+
+
+async def _until_listed(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """A broker answers that a topic is made some moments before it tells clients of it."""
+    async with asyncio.timeout(LISTED_WITHIN_S):
+        while not await _partitions(admin, topic):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
+    """None (0) where there is no such topic, or the broker that answers has not heard of it yet."""
+    topics = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
+    return len(topics.get(topic, ()))
 
 
 async def _refuse_compaction(admin: AIOKafkaAdminClient, topic: str) -> None:
@@ -83,9 +106,8 @@ async def _refuse_compaction(admin: AIOKafkaAdminClient, topic: str) -> None:
 
 
 async def _checked_partitions(admin: AIOKafkaAdminClient, settings: Settings) -> int:
-    """None (0) where there is no such topic, or the broker that answers has not heard of it yet."""
-    topics = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
-    found = len(topics.get(settings.events_topic, ()))
+    """None (0) where there is no such topic."""
+    found = await _partitions(admin, settings.events_topic)
     if found and found != settings.events_partitions:
         fault = (
             f"EVENTS_PARTITIONS: is {settings.events_partitions}, but the topic {settings.events_topic} has {found}; "

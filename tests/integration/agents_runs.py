@@ -1,11 +1,12 @@
 """Agents inside a test and as processes of their own; what they have done so far."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,9 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.protocol.metadata import MetadataRequest
 from faust.assignor.partition_assignor import PartitionAssignor
 from pydantic import SecretStr
 
@@ -145,6 +148,24 @@ class AgentsProcess:
     async def ended(self, within_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         return await asyncio.wait_for(self.process.wait(), within_s)
+
+
+def delay_metadata(monkeypatch: pytest.MonkeyPatch, topic: str, answers: int) -> None:
+    """As when a busy broker has answered that it made the topic, and its next answers do not have it yet."""
+    send = AIOKafkaConnection.send
+    left = itertools.count(answers, -1)
+
+    async def without(answered: Awaitable[Any]) -> object:
+        response = await answered
+        if any(found[1] == topic for found in response.topics) and next(left) > 0:
+            response.topics = [found for found in response.topics if found[1] != topic]
+        return response
+
+    def sending(self: AIOKafkaConnection, request: object, expect_response: bool = True) -> Awaitable[object]:
+        answered = send(self, request, expect_response)
+        return without(answered) if isinstance(request, MetadataRequest) else answered
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", sending)
 
 
 def hide_partitions_until_assigned(monkeypatch: pytest.MonkeyPatch) -> None:

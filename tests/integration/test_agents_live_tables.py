@@ -7,7 +7,7 @@ import pytest
 from agents.live_tables import InFlight, step
 from agents.run import run_live_tables
 from gengui_stream.errors import PermanentError
-from gengui_stream.log.changelogs import read_changelog, tail_changelog
+from gengui_stream.log.changelogs import changelog_topic, read_changelog, tail_changelog
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.settings import Settings
 from schemas.events import (
@@ -20,7 +20,7 @@ from schemas.events import (
     GenerationStarted,
     Output,
 )
-from tests.integration.agents_runs import hide_partitions_until_assigned
+from tests.integration.agents_runs import delay_metadata, hide_partitions_until_assigned
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack
@@ -80,6 +80,23 @@ async def test_they_are_kept_although_the_first_assignment_was_empty(
     request = a_request()
     await event_log.append(request)
     hide_partitions_until_assigned(monkeypatch)
+
+    async def there() -> bool:
+        try:
+            return str(request.generation_id) in await read_changelog(live, "in_flight")
+        except PermanentError:  # not made yet
+            return False
+
+    async with running(run_live_tables, live):
+        await eventually(there)
+
+
+async def test_they_are_kept_although_their_topics_show_late(
+    live: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = a_request()
+    await event_log.append(request)
+    delay_metadata(monkeypatch, changelog_topic(live, "events_by_type"), answers=20)
 
     async def there() -> bool:
         try:

@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
+RUNPOD_VENV := .venv-runpod
+RUNPOD_STAMP := $(RUNPOD_VENV)/.installed
 ARGS ?=
 
 # The first of these that really is Python 3.11; `make PYTHON=/path/to/python3.11` overrides the search.
@@ -74,7 +76,7 @@ check: $(STAMP) ## format, lint, types, import contracts, stale generated files,
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.publish --check
 	$(BIN)/python -m gengui_stream.settings_example --check
-	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/hadolint deploy/Dockerfile deploy/runpod/Dockerfile
 	$(BIN)/python -m tests.deploy.compose_file
 
 .PHONY: format
@@ -86,7 +88,16 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 
 .PHONY: test
 test: $(STAMP) chromium kafka ## every test but the slow ones, on the embedded stack, two at once; ARGS="-k name"
-	$(PYTEST) $(TWO_AT_ONCE) -m "not faults" $(ARGS)
+	$(PYTEST) $(TWO_AT_ONCE) -m "not faults and not runpod" $(ARGS)
+
+.PHONY: test-runpod
+test-runpod: $(STAMP) $(RUNPOD_STAMP) kafka ## the worker for RunPod Serverless under RunPod's own SDK
+	$(PYTEST) -m runpod $(ARGS)
+
+$(RUNPOD_STAMP): $(UV) deploy/runpod/requirements.txt
+	@test -x $(RUNPOD_VENV)/bin/python || $(BIN)/python -m venv --without-pip $(RUNPOD_VENV)
+	@$(UV) pip sync -q --python $(RUNPOD_VENV)/bin/python --require-hashes deploy/runpod/requirements.txt
+	@touch $@
 
 .PHONY: test-faults
 test-faults: $(STAMP) ## processes and servers killed under load
@@ -124,6 +135,7 @@ lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
 	$(COMPILE) $(ARGS) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) $(ARGS) --all-extras -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) $(ARGS) deploy/runpod/requirements.in -o deploy/runpod/requirements.txt
 
 .PHONY: lock-kafka
 lock-kafka: $(STAMP) ## renew the list of Apache Kafka's jars from requirements/kafka-pom.xml (for maintainers; Maven)
@@ -132,6 +144,6 @@ lock-kafka: $(STAMP) ## renew the list of Apache Kafka's jars from requirements/
 .PHONY: clean
 clean: ## remove .venv, caches and the development stack's data (.gengui)
 	@case "$$(readlink .gengui/postgres || true)" in */gengui-stream*/*) rm -rf "$$(readlink .gengui/postgres)" ;; esac
-	rm -rf $(VENV) .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(RUNPOD_VENV) .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	rm -f demo-contact-sheet.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

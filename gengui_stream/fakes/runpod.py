@@ -18,6 +18,7 @@ from gengui_stream.fakes.calls import Runs
 from gengui_stream.fakes.choosing import Request
 from gengui_stream.fakes.pacing import Pacing
 from gengui_stream.fakes.runpod_jobs import Job, Jobs, RunBody
+from gengui_stream.fakes.runpod_outside import OutsideWorkers
 from gengui_stream.fakes.runpod_script import CancelIgnored, Health, JobLife, Operation, RunpodBehaviour, RunpodScript
 from gengui_stream.fakes.runpod_webhooks import Delivery, Webhooks
 from gengui_stream.fakes.runpod_worker import work
@@ -48,7 +49,8 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
         self._key, self._store = key, store
         self._webhooks = Webhooks(session)
         self._pacing = Pacing()
-        self.jobs = Jobs(self._worked, self._webhooks)
+        self._outside = OutsideWorkers()
+        self.jobs = Jobs(self._taken, self._worked, self._webhooks)
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -64,6 +66,9 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
             web.get("/v2/{endpoint}/status/{job}", partial(self._of_job, "status")),
             web.post("/v2/{endpoint}/cancel/{job}", partial(self._of_job, "cancel")),
             web.get("/v2/{endpoint}/health", self._health),
+            web.get("/v2/{endpoint}/job-take/{worker}", self._take),
+            web.post("/v2/{endpoint}/job-done/{worker}/{job}", self._report),
+            web.get("/v2/{endpoint}/job-stop/{worker}", self._stop),
         ]
 
     def read_script(self, text: bytes) -> RunpodScript:
@@ -155,7 +160,34 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
         key = header.removeprefix("Bearer ").strip()
         return bool(key) and self._key in {None, key}
 
+    async def _take(self, http: web.Request) -> web.Response:
+        if not self._authorized(http.headers.get("Authorization", "")):
+            return self.error(Error(status=401, body=""))
+        job = await self._outside.take(http.match_info["endpoint"], http.match_info["worker"])
+        return web.Response(status=204) if job is None else json_response(job)
+
+    async def _report(self, http: web.Request) -> web.Response:
+        """The SDK sends JSON, and calls it a form."""
+        if not self._authorized(http.headers.get("Authorization", "")):
+            return self.error(Error(status=401, body=""))
+        body = await read_json(http)
+        if not isinstance(body, dict):
+            return self.error(Error(status=400, message="the result is no JSON object"))
+        taken = self._outside.report(http.match_info["job"], body)
+        return json_response({}) if taken else self.error(_NOT_FOUND)
+
+    async def _stop(self, http: web.Request) -> web.Response:
+        if not self._authorized(http.headers.get("Authorization", "")):
+            return self.error(Error(status=401, body=""))
+        return json_response({"jobsToStop": await self._outside.stopped(http.match_info["worker"])})
+
+    async def _taken(self, job: Job) -> None:
+        if job.life.worker == "outside":
+            await self._outside.taken(job)
+
     async def _worked(self, job: Job) -> JsonValue:
+        if job.life.worker == "outside":
+            return await self._outside.output(job)
         return await work(job.sent.input, job.life, self._store, self.script.image_side_max)
 
 

@@ -94,10 +94,13 @@ class Job:
 
 
 class Jobs:
-    """Every job that is remembered, each with a task that lives it. `work` makes the output of one."""
+    """Every job that is remembered, each with a task that lives it. `work` makes the output of one, once a worker has
+    `taken` it."""
 
-    def __init__(self, work: Callable[[Job], Awaitable[JsonValue]], webhooks: Webhooks) -> None:
-        self._work, self._webhooks = work, webhooks
+    def __init__(
+        self, taken: Callable[[Job], Awaitable[None]], work: Callable[[Job], Awaitable[JsonValue]], webhooks: Webhooks
+    ) -> None:
+        self._taken, self._work, self._webhooks = taken, work, webhooks
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended = Counter[tuple[str, Ended]]()
@@ -178,6 +181,7 @@ class Jobs:
 
     async def _live(self, job: Job, speed: float) -> None:
         await asyncio.sleep(job.life.queue_s)
+        await self._taken(job)
         job.started_at = time.monotonic()
         await self._forge(job, [kind for kind in job.life.forged if kind != AT_THE_END])
         until_policy = asyncio.timeout(job.sent.policy.execution_timeout / 1_000 / speed)
@@ -190,11 +194,16 @@ class Jobs:
             self._end(job, "TIMED_OUT", error="job timed out")
 
     async def _execute(self, job: Job) -> None:
+        if job.life.worker == "outside":
+            return await self._complete(job)
         pause_s = job.life.run_s / (len(job.life.progress) + 1)
         for said in job.life.progress:
             await asyncio.sleep(pause_s)
             job.progress = said
         await asyncio.sleep(pause_s)
+        return await self._end_as_scripted(job)
+
+    async def _end_as_scripted(self, job: Job) -> None:
         match job.life.end:
             case "completed":
                 await self._complete(job)

@@ -30,6 +30,9 @@ class JobLife(Behaviour):
     For `late_progress_s` after its end /status goes on to say that it runs, as when a progress update is processed
     late. `vanish_s` after its end it is gone; None: after RunPod's 30 minutes.
 
+    With the `worker` `outside`, a worker of another process takes it by RunPod's worker API, and what follows is up to
+    that one: `run_s`, `progress`, `end` and `output` do not count.
+
     Its webhook is sent `webhooks` times, `webhook_s` after the end; each is tried three times. `forged` ones come on
     top: `wrong_token` to a URL whose last part is another one, `unknown_job` with an id that never was, `not_json`, and
     `premature`, which says COMPLETED, all when it begins to run; `finished_job` says FAILED after the end."""
@@ -40,6 +43,7 @@ class JobLife(Behaviour):
     queue_s: Waiting = 0.02
     run_s: Waiting = 0.05
     workers: Workers = "ready"
+    worker: Literal["own", "outside"] = "own"
     queued_word: str = "IN_QUEUE"
     running_word: str = "IN_PROGRESS"
     progress: tuple[JsonValue, ...] = ({"percent": 50, "stage": "painting"},)
@@ -91,6 +95,7 @@ class RunpodScript(Script[RunpodBehaviour]):
 
 BEHAVIOURS: Final[Mapping[str, _Behaviour]] = {
     "image": JobLife(),
+    "outside": JobLife(worker="outside"),
     "slow": JobLife(run_s=3),
     "cold_start": JobLife(queue_s=5, workers="cold"),
     "no_capacity": JobLife(queue_s=LONG_S, workers="throttled"),

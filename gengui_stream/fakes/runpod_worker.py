@@ -17,10 +17,11 @@ NOISE: Final = bytes(range(256)) * 8
 
 
 class WorkerFailed(PermanentError):  # noqa: N818 - says what is the case
-    """What the worker raised, as RunPod hands it on: JSON for its `error` field."""
+    """What the worker said of its failure, as RunPod hands it on in the job's `error` field."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(traceback_json(kind, message))
+
+def _raised(kind: str, message: str) -> WorkerFailed:
+    return WorkerFailed(traceback_json(kind, message))
 
 
 def traceback_json(kind: str, message: str) -> str:
@@ -69,18 +70,18 @@ def _read(given: object) -> RunpodWorkerInput:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        raise WorkerFailed("ValueError", message) from None
+        raise _raised("ValueError", message) from None
 
 
 async def _delivered(job: RunpodWorkerInput, picture: Picture, store: ObjectStore | None) -> JsonValue:
     """Stored first, then said."""
     if job.object_key is not None:
         if store is None:
-            raise WorkerFailed("KeyError", "'BUCKET_ENDPOINT_URL'")
+            raise _raised("KeyError", "'BUCKET_ENDPOINT_URL'")
         try:
             await store.put(job.object_key, picture.body, picture.mime_type)
         except GenGuiError as error:
-            raise WorkerFailed("botocore.exceptions.ClientError", str(error)) from error
+            raise _raised("botocore.exceptions.ClientError", str(error)) from error
     return _described(job, picture)
 
 

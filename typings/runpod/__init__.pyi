@@ -1,0 +1,1 @@
+from runpod import serverless as serverless

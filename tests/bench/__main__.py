@@ -17,6 +17,8 @@ PAGE: Final = ROOT / "docs" / "benchmarks.md"
 HEADINGS: Final = {
     "fold": "Live fold",
     "freshness": "From an append to what a reader sees",
+    "log_length": "Freshness by the length of the log",
+    "start": "Start times and memory of the stack",
     "http": "Reading over HTTP",
     "thumbnails": "Thumbnails",
     "original": "Beside the original service",

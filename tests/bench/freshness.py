@@ -1,4 +1,4 @@
-"""How long after an append a reader sees it, at rest and under a steady load: the agents and the API as processes.
+"""How long after an append a reader sees it, at rest and under steady loads: the agents and the API as processes.
 
 python -m tests.bench.freshness [--quick]
 """
@@ -27,14 +27,16 @@ from tests.bench.quantiles import quantile
 from tests.bench.steady_load import TICK_S, Published, steady_load
 from tests.bench.system import System, cpu_s, opened_system, projected, roles_started
 
-EVENTS_PER_S: Final = 1_000
+RATES: Final = (1_000, 5_000)
+"""Events a second under load; the goal is for the first."""
+
 SAMPLES_PER_S: Final = 20
 GENERATIONS: Final = 200
 """Sampled in turn: each has some seconds between two of its events."""
 
 POLL_S: Final = 0.001
 WARM_UP_S: Final = 3.0
-P50_GOAL_MS, P99_GOAL_MS = 10.0, 50.0
+P50_GOAL_MS, P99_GOAL_MS = 8.0, 25.0
 ROLES: Final = ("agents", "api")
 WATCHED: Final = ("agents", "api", "postgres", "kafka")
 
@@ -77,20 +79,40 @@ def run(quick: bool) -> str:
 
 
 async def measure(*, seconds: float) -> Sequence[Freshness]:
-    """At rest, then under load."""
+    """At rest, then under each load."""
+    async with opened_system() as system, opened_freshness(system) as subject:
+        return [await subject.at_rest(seconds / 2), *[await subject.under_load(rate, seconds) for rate in RATES]]
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessSubject:
+    """A system whose agents and API are measured, and what measures them."""
+
+    system: System
+    pids: Mapping[str, int]
+    sampler: "Sampler"
+
+    async def at_rest(self, seconds: float) -> Freshness:
+        await self.sampler.sample(2.0)  # connections, caches and prepared statements
+        return await _level(self.pids, self.sampler, seconds)
+
+    async def under_load(self, per_s: float, seconds: float) -> Freshness:
+        async with steady_load(self.system, per_s, WARM_UP_S + seconds + 1) as load:
+            await asyncio.sleep(WARM_UP_S)
+            loaded = await _level(self.pids, self.sampler, seconds)
+            return replace(loaded, load=await load)
+
+
+@asynccontextmanager
+async def opened_freshness(system: System) -> AsyncIterator[FreshnessSubject]:
+    """With `agents` and `api` started on the system."""
     async with (
-        opened_system() as system,
         opened_pool(system.settings, size=2) as pool,
         roles_started(system, ROLES) as roles,
         _opened_sampler(system, pool) as sampler,
     ):
         pids = {name: pid for name, pid in {**system.servers, **roles}.items() if name in WATCHED}
-        await sampler.sample(2.0)  # connections, caches and prepared statements
-        at_rest = await _level(pids, sampler, seconds / 2)
-        async with steady_load(system, EVENTS_PER_S, WARM_UP_S + seconds + 1) as load:
-            await asyncio.sleep(WARM_UP_S)
-            loaded = await _level(pids, sampler, seconds)
-            return [at_rest, replace(loaded, load=await load)]
+        yield FreshnessSubject(system, pids, sampler)
 
 
 async def _level(pids: Mapping[str, int], sampler: "Sampler", seconds: float) -> Freshness:
@@ -178,7 +200,7 @@ def section(levels: Sequence[Freshness]) -> str:
     head = "| events/s | since the append was due until … | samples | p50 ms | p90 ms | p99 ms | worst ms |"
     rows = [row for level in levels for row in _rows(level)]
     busy = [f"- {_rate(level)}: cores in use by {_busy(level)}" for level in levels]
-    return "\n".join([METHOD, "", head, "|---|---|---:|---:|---:|---:|---:|", *rows, "", *busy, _goal(levels[-1])])
+    return "\n".join([METHOD, "", head, "|---|---|---:|---:|---:|---:|---:|", *rows, "", *busy, _goal(levels[1])])
 
 
 METHOD: Final = f"""\
@@ -216,7 +238,7 @@ def _goal(loaded: Freshness) -> str:
     p50, p99 = (quantile(loaded.delays.polled, share) * 1000 for share in (0.5, 0.99))
     met = "met" if p50 <= P50_GOAL_MS and p99 <= P99_GOAL_MS else "**missed**"
     return (
-        f"- Goal at {EVENTS_PER_S:,} events/s: p50 ≤ {P50_GOAL_MS:.0f} ms and p99 ≤ {P99_GOAL_MS:.0f} ms. "
+        f"- Goal at {RATES[0]:,} events/s: p50 ≤ {P50_GOAL_MS:.0f} ms and p99 ≤ {P99_GOAL_MS:.0f} ms. "
         f"Polled: {p50:.1f} ms and {p99:.1f} ms, {met}."
     )
 

@@ -84,8 +84,8 @@ def tail(
         await check_topic(settings)
         begin = await log_ends(settings) if offsets is None else _there(offsets, settings)
         async with open_reader(settings, begin) as reader:
-            while follow or not reader.at_end():
-                for record in await reader.read():
+            async for records in reader.follow() if follow else reader.until_end():
+                for record in records:
                     _say_record(record, wanted, json)
 
     perform(work)

@@ -4,7 +4,7 @@ For operators' eyes. Nothing of the system reads these tables, and nothing in th
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -54,7 +54,8 @@ async def read_changelog(settings: Settings, table: str) -> dict[str, object]:
     """The table as it stands. Raises PermanentError for a table that there is not, TransientError without a broker."""
     content: dict[str, object] = {}
     async with _opened(settings, table) as consumer:
-        while not await _at_end(consumer):
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while not await _reached(consumer, ends):
             for key, value in await _changes(consumer, table, settings):
                 content.pop(key, None)
                 if value is not None:
@@ -65,8 +66,9 @@ async def read_changelog(settings: Settings, table: str) -> dict[str, object]:
 async def tail_changelog(settings: Settings, table: str, *, from_start: bool = False) -> AsyncIterator[Change]:
     """Every change from now on (or from the start of the changelog), for ever."""
     async with _opened(settings, table) as consumer:
-        while not (from_start or await _at_end(consumer)):
-            await _changes(consumer, table, settings)
+        if not from_start:
+            for partition, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
+                consumer.seek(partition, end)
         while True:
             for change in await _changes(consumer, table, settings):
                 yield change
@@ -90,19 +92,17 @@ async def _opened(settings: Settings, table: str) -> AsyncIterator[AIOKafkaConsu
         await stop_consumer(consumer)
 
 
-async def _at_end(consumer: AIOKafkaConsumer) -> bool:
-    """By the watermarks of fetches: ListOffsets is wrong on the embedded broker after a batch of several records."""
-    for partition in consumer.assignment():
-        end = consumer.highwater(partition)
-        if end is None or (end and await consumer.position(partition) < end):
+async def _reached(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    """A partition that has no record has no position worth waiting for."""
+    for partition, end in ends.items():
+        if end and await consumer.position(partition) < end:
             return False
     return True
 
 
 async def _changes(consumer: AIOKafkaConsumer, table: str, settings: Settings) -> list[Change]:
     fetched = await consumer.getmany(timeout_ms=POLL_MS)
-    # A record without a key is one that the embedded broker has lost (docs/adr/0004-embedded-broker.md).
-    records = [record for chunk in fetched.values() for record in chunk if record.key is not None]
+    records = [record for chunk in fetched.values() for record in chunk]
     if table in WINDOWED:
         return list(_windowed(records, settings))
     return [(_text(record.key), _value(record.value)) for record in records]

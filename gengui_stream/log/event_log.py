@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import structlog
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import DuplicateSequenceNumber, KafkaError, MessageSizeTooLargeError
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.codec import VALUE_MAX_BYTES, encode_headers, encode_key, encode_value
@@ -68,12 +68,20 @@ class EventLog:
                     for event, value in zip(events, values, strict=True)
                 ]
                 records = await asyncio.gather(*sent)
+                _check_known([record.offset for record in records])
         except MessageSizeTooLargeError as error:
             raise PermanentError(f"an event is larger than the broker takes: {error}") from error
         except (KafkaError, TimeoutError) as error:
             _log.warning("append_failed", events=len(events), error=repr(error))
             raise TransientError(f"the log did not confirm the append: {error!r}") from error
         return [Position(record.partition, record.offset) for record in records]
+
+
+def _check_known(offsets: Sequence[int]) -> None:
+    """A batch that the broker takes for a repetition of one that it no longer remembers is a success to aiokafka, at an
+    offset below 0. Whether it is on the log is unknown; sent again by another producer, it is a duplicate at worst."""
+    if any(offset < 0 for offset in offsets):
+        raise DuplicateSequenceNumber
 
 
 def _fitting(event: Event) -> bytes:

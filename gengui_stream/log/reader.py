@@ -1,12 +1,7 @@
-"""Reading the log outside a consumer group: from given offsets up to the end, or for ever.
-
-The end of a partition is taken from the high watermark of a fetch, never from ListOffsets: that answer is wrong
-on the embedded broker after a batch of several records.
-"""
+"""Reading the log outside a consumer group: from given offsets up to its end, or for ever."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
@@ -15,7 +10,6 @@ from aiokafka.errors import KafkaError
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.connection import connection
-from gengui_stream.log.gaps import Gaps
 from gengui_stream.settings import Settings
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
@@ -32,36 +26,36 @@ class LogReader:
         self._consumer = consumer
         self._topic = topic
         self.offsets = offsets
-        self._gaps = Gaps()
 
     async def read(self, limit: int = CHUNK, timeout_ms: int = POLL_MS) -> list[Record]:
-        """The next records, each partition in order; empty when none came within `timeout_ms`."""
+        """The next records, each partition in order; empty when none came within `timeout_ms`. An offset that the log
+        does not have is passed over: `log.gaps` finds it."""
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
-        return [record for at, chunk in fetched.items() for record in self._unbroken(at, chunk)]
+        for at, chunk in fetched.items():
+            self.offsets[at.partition] = chunk[-1].offset + 1
+        return [record for chunk in fetched.values() for record in chunk]
 
-    def _unbroken(self, at: TopicPartition, chunk: Sequence[Record]) -> Sequence[Record]:
-        """What comes before a gap; the rest is read again."""
-        found = self._gaps.unbroken(at.partition, self.offsets[at.partition], chunk, time.monotonic())
-        if found:
-            self.offsets[at.partition] = found[-1].offset + 1
-        if len(found) < len(chunk):
-            self._consumer.seek(at, self.offsets[at.partition])
-        return found
-
-    def ends(self) -> dict[int, int | None]:
-        """The high watermark of each partition as last fetched; None before the first fetch answered."""
-        return {p: self._consumer.highwater(TopicPartition(self._topic, p)) for p in self.offsets}
-
-    def at_end(self) -> bool:
-        """Whether every partition was read up to its high watermark."""
-        return all(end is not None and self.offsets[p] >= end for p, end in self.ends().items())
+    async def ends(self) -> dict[int, int]:
+        """The next offset that each partition of the log will give to a record, as the broker has it now. Raises
+        TransientError when the broker does not answer."""
+        try:
+            found = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in self.offsets])
+        except (KafkaError, OSError) as error:
+            raise TransientError(f"the broker does not say where {self._topic} ends: {error!r}") from error
+        return {at.partition: end for at, end in found.items()}
 
     async def until_end(self) -> AsyncIterator[list[Record]]:
-        """Chunks of records up to the end of the log as it is found while reading."""
-        while not self.at_end():
+        """Chunks of records up to the end of the log as it is now."""
+        ends = await self.ends()
+        while any(self.offsets[partition] < end for partition, end in ends.items()):
             records = await self.read()
             if records:
                 yield records
+
+    async def follow(self) -> AsyncIterator[list[Record]]:
+        """Chunks of records, also of those that are still to come; empty ones while none comes."""
+        while True:
+            yield await self.read()
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ from aiokafka.errors import KafkaError
 from gengui_stream.errors import TransientError
 from gengui_stream.log.codec import VALUE_MAX_BYTES
 from gengui_stream.log.connection import connection
-from gengui_stream.log.producer_ids import ask_for_producer_ids_anew, distrust_repetitions
 from gengui_stream.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
@@ -71,8 +70,6 @@ class RenewedProducer:
             return self._current
 
     async def _connected(self) -> AIOKafkaProducer:
-        ask_for_producer_ids_anew()
-        distrust_repetitions()
         producer = AIOKafkaProducer(
             **connection(self._settings),
             enable_idempotence=True,

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +14,7 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import positions
 from gengui_stream.settings import Settings
 
-PATIENCE_S: Final = 20
+ANSWERED_WITHIN_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +35,31 @@ async def measure_lag(settings: Settings, pool: Pool) -> list[PartitionLag]:
         rows = await pool.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
     held = dict.fromkeys(range(settings.events_partitions), 0)
     held |= {row["partition"]: row["next_offset"] for row in rows}
-    async with open_reader(settings, held, held) as reader:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                oldest = await _oldest(reader, held)
-        except TimeoutError as error:
-            raise TransientError(f"the broker did not answer for every partition of {settings.events_topic}") from error
-        ends = {partition: end or 0 for partition, end in reader.ends().items()}
+    async with open_reader(settings, held, held) as reader, _answered_in_time(settings):
+        ends = await reader.ends()
+        oldest = await _oldest(reader, held, ends)
     return [_lag(partition, ends[partition], held[partition], oldest.get(partition)) for partition in sorted(held)]
 
 
 async def log_ends(settings: Settings) -> dict[int, int]:
     """The next offset of each partition of the log. Raises TransientError when the broker does not answer."""
-    async with open_reader(settings) as reader:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while None in reader.ends().values():
-                    await reader.read()
-        except TimeoutError as error:
-            raise TransientError(f"the broker did not answer for every partition of {settings.events_topic}") from error
-        return {partition: end or 0 for partition, end in reader.ends().items()}
+    async with open_reader(settings) as reader, _answered_in_time(settings):
+        return await reader.ends()
 
 
-async def _oldest(reader: LogReader, held: dict[int, int]) -> dict[int, int]:
+@asynccontextmanager
+async def _answered_in_time(settings: Settings) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(ANSWERED_WITHIN_S):
+            yield
+    except TimeoutError as error:
+        raise TransientError(f"the broker did not answer for every partition of {settings.events_topic}") from error
+
+
+async def _oldest(reader: LogReader, held: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
     """The time of the first record after each position, in Unix milliseconds, where there is one."""
     oldest: dict[int, int] = {}
-    while not all(end is not None and (p in oldest or end <= held[p]) for p, end in reader.ends().items()):
+    while any(end > held[partition] and partition not in oldest for partition, end in ends.items()):
         for record in await reader.read():
             oldest.setdefault(record.partition, record.timestamp)
     return oldest

@@ -24,7 +24,7 @@ from gengui_stream.recovery.report import PartitionCount, Report
 from gengui_stream.recovery.snapshot import TIMELINE, OrderedRows, opened_snapshot
 from gengui_stream.settings import Settings
 
-PATIENCE_S: Final = 30
+SENT_WITHIN_S: Final = 30.0
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the events folded so far and the number of all."""
@@ -84,7 +84,8 @@ class _PartitionCheck:
         """Hands the partition's records on, up to the position, and says so when some are gone."""
         expected = self._position["start_offset"]
         async with open_reader(self._settings, {self._partition: expected}, [self._partition]) as reader:
-            while expected < self._end and not reader.at_end():
+            end = min(self._end, (await reader.ends())[self._partition])
+            while expected < end:
                 records = [record for record in await _next(reader) if record.offset < self._end]
                 if first_gap(expected, records) is not None:
                     break
@@ -145,13 +146,13 @@ class _PartitionCheck:
 
 
 async def _next(reader: LogReader) -> list[Record]:
-    """The next records; none at the end of the log. Raises TransientError when the broker is silent for too long."""
+    """The next records. Raises TransientError when the broker sends none for too long."""
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not (records := await reader.read()) and not reader.at_end():
+        async with asyncio.timeout(SENT_WITHIN_S):
+            while not (records := await reader.read()):
                 pass
     except TimeoutError as error:
-        raise TransientError(f"the broker sent nothing for {PATIENCE_S} s") from error
+        raise TransientError(f"the broker sent nothing for {SENT_WITHIN_S:.0f} s") from error
     return records
 
 

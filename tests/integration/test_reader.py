@@ -34,21 +34,23 @@ async def test_it_begins_where_it_is_told_and_reads_no_other_partition(settings:
     mine = positions[0].partition
     async with open_reader(settings, {mine: 3}, [mine]) as reader:
         found = [record async for records in reader.until_end() for record in records]
-        end = reader.ends()[mine]
+        end = (await reader.ends())[mine]
     assert found[0].offset == 3
     assert {record.partition for record in found} == {mine}
     assert reader.offsets == {mine: end}
 
 
-async def test_the_end_moves_while_it_reads(settings: Settings, event_log: EventLog) -> None:
+async def test_the_end_is_known_without_a_read_and_moves_with_each_append(
+    settings: Settings, event_log: EventLog
+) -> None:
     request = a_request()
     async with open_reader(settings) as reader:
         for number in range(1, 4):
-            await event_log.append(request)
-            while not await reader.read():
+            await event_log.append_many([request] * 10)
+            assert sum((await reader.ends()).values()) == 10 * number
+            async for _ in reader.until_end():
                 pass
-            assert reader.at_end()
-            assert sum(reader.offsets.values()) == number
+            assert sum(reader.offsets.values()) == 10 * number
 
 
 async def test_without_a_broker_it_may_work_later(settings: Settings) -> None:

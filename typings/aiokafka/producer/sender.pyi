@@ -1,4 +1,0 @@
-from aiokafka.protocol.api import Request, RequestStruct
-
-InitProducerIdRequest: type[Request[RequestStruct]]
-DuplicateSequenceNumber: type[Exception]

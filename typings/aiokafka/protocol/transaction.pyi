@@ -1,3 +1,0 @@
-from aiokafka.protocol.api import RequestStruct
-
-class InitProducerIdRequest_v0(RequestStruct): ...

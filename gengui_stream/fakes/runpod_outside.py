@@ -33,7 +33,7 @@ class _Assignment:
 
 
 class OutsideWorkers:
-    """Jobs between the endpoint and workers of other processes. A job that was given up is handed to nobody."""
+    """Jobs between the endpoint and workers of other processes. A canceled job is handed to no worker."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Queue[_Assignment]] = defaultdict(asyncio.Queue)
@@ -41,7 +41,7 @@ class OutsideWorkers:
         self._to_stop: dict[str, asyncio.Queue[str]] = defaultdict(asyncio.Queue)
 
     async def taken(self, job: Job) -> None:
-        """Returns when a worker has taken the job."""
+        """Returns once a worker has taken the job."""
         assignment = self._assignments[job.id] = _Assignment(job)
         self._waiting[job.endpoint].put_nowait(assignment)
         try:
@@ -51,7 +51,7 @@ class OutsideWorkers:
             raise
 
     async def output(self, job: Job) -> JsonValue:
-        """What the worker returned. Raises WorkerFailed with what it raised. Given up meanwhile, it is told to stop."""
+        """What the worker returned. Raises WorkerFailed with what it raised. Canceled meanwhile, the job is announced to its worker by job-stop."""
         assignment = self._assignments[job.id]
         try:
             result = await assignment.result
@@ -81,7 +81,7 @@ class OutsideWorkers:
         return assignment
 
     def report(self, job_id: str, body: Mapping[str, JsonValue]) -> bool:
-        """Progress or a result. False for a job that is not under way: it was given up, or has ended."""
+        """Progress or a result. False for a job that is not under way: it was canceled, or has ended."""
         assignment = self._assignments.get(job_id)
         if assignment is None or assignment.result.done():
             return False

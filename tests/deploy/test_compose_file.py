@@ -54,7 +54,7 @@ def seconds(duration: str) -> int:
         ({"restart": "unles"}, "unles"),
         ({"networks": ["nowhere"]}, "nowhere"),
         ({"volumes": ["nothing:/data"]}, "service a mounts nothing, which is not defined"),
-        ({"depends_on": {"nobody": {"condition": "service_healthy"}}}, "service a depends on nobody"),
+        ({"depends_on": {"nothing": {"condition": "service_healthy"}}}, "service a depends on nothing"),
     ],
     ids=str,
 )
@@ -113,7 +113,7 @@ def test_no_health_check_asks_for_readiness() -> None:
     assert "/readyz" not in text
 
 
-def test_the_image_runs_as_nobody_in_particular() -> None:
+def test_the_image_runs_as_an_unprivileged_user() -> None:
     user, _, group = image.read().user.partition(":")
     assert int(user) >= 1_000
     assert int(group) >= 1_000

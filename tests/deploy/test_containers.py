@@ -1,4 +1,4 @@
-"""Every role of the compose file as a process: it becomes healthy, they work together, and each ends when told to."""
+"""Every role of the compose file as a process: it becomes healthy, they work together, and each ends on SIGTERM."""
 
 import asyncio
 import json
@@ -88,7 +88,7 @@ async def fetched(url: str) -> bytes:
 
 
 async def end(role: Container) -> None:
-    """Told to end as a container is, it does within its time, with 0."""
+    """Ends it as a container is ended: by SIGTERM, within its time, with 0."""
     assert role.child.pid is not None
     assert role.written_outside() == []
     os.kill(role.child.pid, signal.SIGTERM)

@@ -15,7 +15,7 @@ Handle: TypeAlias = Callable[[object, Progress], Awaitable[Mapping[str, object]]
 
 
 class SdkWorker:
-    """`taken`: the ids of jobs, in the order in which they came; `stopped`: those that it was told to stop."""
+    """`taken`: the ids of jobs, in the order in which they came; `stopped`: the ids that job-stop announced."""
 
     def __init__(self, endpoint_url: str, key: str, handle: Handle) -> None:
         self._url, self._handle = endpoint_url, handle

@@ -121,7 +121,7 @@ async def test_all_are_made_anew_each_time_it_is_asked_for(settings: Settings, p
 async def test_two_at_once_and_one_afterwards_make_one_job_each(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    """The jobs of the completions are done already; those of the requests stay open, as nobody works on them."""
+    """The jobs of the completions are done; those of the requests stay open, as no thumbnail process runs."""
     async with projected(settings, pool):
         ids = [await completed(event_log, "one.png") for _ in range(12)]
 

@@ -49,7 +49,7 @@ def an_input(**changes: object) -> dict[str, object]:
 
 
 def silent(_: Mapping[str, object]) -> None:
-    """Progress that nobody wants."""
+    """Progress is ignored."""
 
 
 async def test_it_stores_under_the_key_and_says_what_it_stored(settings: Settings) -> None:

@@ -65,20 +65,20 @@ async def request_thumbnails(pool: Pool, log: Appender | None, scope: Scope, rat
     """Requests at most `rate` thumbnails a second; yields what is done after each page, the same object each time.
     Without a log they are counted and not requested. Raises TransientError while a server is unavailable; what was
     requested by then stays requested."""
-    done = Backfill()
+    done, pause_s = Backfill(), 0.0
     async for states in _pages(pool, scope, min(PAGE_MAX, max(1, int(rate / PAGES_A_SECOND)))):
         wanted = [(state, output) for state in states for output in _outputs(state, scope)]
         open_keys = await _open_keys(pool, wanted)
         requests = [request_of(state, output) for state, output in wanted if _key(state, output) not in open_keys]
         if log is not None and requests:
+            await asyncio.sleep(pause_s)
             await log.append_many(requests)
+            pause_s = len(requests) / rate
         done.generations += len(states)
         done.requested += len(requests)
         done.pending += len(wanted) - len(requests)
         done.last = states[-1].generation_id
         yield done
-        if log is not None:
-            await asyncio.sleep(len(requests) / rate)
 
 
 def request_of(state: Generation, output: StoredOutput) -> ThumbnailRequested:

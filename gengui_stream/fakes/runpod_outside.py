@@ -51,7 +51,8 @@ class OutsideWorkers:
             raise
 
     async def output(self, job: Job) -> JsonValue:
-        """What the worker returned. Raises WorkerFailed with what it raised. Canceled meanwhile, the job is announced to its worker by job-stop."""
+        """What the worker returned. Raises WorkerFailed with what it raised. A job that is canceled meanwhile is
+        announced to its worker by job-stop."""
         assignment = self._assignments[job.id]
         try:
             result = await assignment.result

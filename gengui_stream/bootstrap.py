@@ -154,6 +154,12 @@ def _outcome(running: "asyncio.Future[None]", role: str, stop: asyncio.Event) ->
     return ExitCode.OK
 
 
+def import_roles() -> None:
+    """All of them, for a process that forks them."""
+    for role in ROLES.values():
+        _entry(role.name)
+
+
 def _entry(role: RoleName) -> RoleEntry:
     match role:
         case "api":

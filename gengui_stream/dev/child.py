@@ -8,20 +8,39 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from gengui_stream.errors import TransientError
 
-PR_SET_PDEATHSIG: Final = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+"""prctl(2)."""
+
 LOG_TAIL_LINES: Final = 15
 LOOK_EVERY_S: Final = 0.03
 
 _libc: Final = ctypes.CDLL(None)
 
 
-def _end_with_parent() -> None:
-    """Runs in the child before exec: the kernel kills it when the thread that started it is gone (Linux)."""
+def end_with_parent() -> None:
+    """In a child: the kernel kills it when the thread that started it is gone (Linux)."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """As `ps -o comm` shows it, which has room for 15 bytes."""
+    _libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+class Process(Protocol):
+    """The part of subprocess.Popen that is used."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class Child:
@@ -30,7 +49,7 @@ class Child:
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int | None:
@@ -61,6 +80,7 @@ class Child:
         environ: Mapping[str, str] | None = None,
         user: pwd.struct_passwd | None = None,
         cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
@@ -71,12 +91,17 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=environ,
                 cwd=cwd,
+                pass_fds=pass_fds,
                 user=user and user.pw_uid,
                 group=user and user.pw_gid,
                 extra_groups=[] if user is not None else None,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children in order
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - the call is async-signal-safe, and we have no threads here
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - the call is async-signal-safe, and we have no threads here
             )
+
+    def follow(self, process: Process) -> None:
+        """Takes a process that was started elsewhere, and writes to this log, for its own."""
+        self._process = process
 
     async def until_ready(self, ready: Callable[[], Awaitable[bool]], seconds: float) -> None:
         """Raises TransientError with the end of the log when it dies or is not ready in time."""

@@ -11,8 +11,9 @@ from typing import Final, TypeVar
 from gengui_stream.dev.demo_client import DemoClient, open_client
 from gengui_stream.dev.demo_provider import DemoProvider, Staging, staging
 from gengui_stream.dev.demo_report import claimed_partitions
+from gengui_stream.dev.forks.client import running_fork_server
 from gengui_stream.dev.ports import free_metrics_ports, free_port
-from gengui_stream.dev.preparation import keys, prepare
+from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import LOOK_EVERY_S, Supervisor
 from gengui_stream.errors import TransientError
@@ -116,16 +117,12 @@ async def running_system(
     directory: Path, provider: DemoProvider, *, say: Callable[[str], None]
 ) -> AsyncIterator[DemoSystem]:
     """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
-    stack = EmbeddedStack(directory, say=say)
-    say("starting the servers ...")
-    try:
-        await stack.start()
-        port = free_port()
+    async with running_fork_server(directory / "logs" / "fork-server.log") as forks:
+        stack, port = EmbeddedStack(directory, say=say), free_port()
         staged = staging(provider, f"http://127.0.0.1:{port}")
         environ = {**_environ(stack, directory, port), **staged.environ}
         settings = load_settings(environ, env_files=())
-        await prepare(settings)
-        known = await keys(settings, directory / "keys.json")
+        preparation = Preparation(settings, directory / "keys.json")
         supervisor = Supervisor(
             directory,
             environ,
@@ -134,17 +131,27 @@ async def running_system(
             say=say,
             cwd=directory,
             besides=staged.commands,
+            forks=forks,
         )
-        say("starting the roles ...")
+        say("starting the servers ...")
         try:
-            supervisor.start()
-            system = DemoSystem(settings, known["demo"], supervisor, staged)
-            await _started(system)
-            yield system
+            await stack.start(after=preparation.steps)
+            say("starting the roles ...")
+            async with _running_roles(supervisor, settings.shutdown_grace_s):
+                system = DemoSystem(settings, preparation.keys["demo"], supervisor, staged)
+                await _started(system)
+                yield system
         finally:
-            await supervisor.stop(settings.shutdown_grace_s)
+            await stack.stop()
+
+
+@asynccontextmanager
+async def _running_roles(supervisor: Supervisor, grace_s: float) -> AsyncIterator[None]:
+    try:
+        await supervisor.start()
+        yield
     finally:
-        await stack.stop()
+        await supervisor.stop(grace_s)
 
 
 async def _started(system: DemoSystem) -> None:

@@ -5,14 +5,16 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
 from gengui_stream.dev.dev_files import DIRECTORY, given_environ, given_settings, url_of, write_env, write_stack
+from gengui_stream.dev.forks.client import ForkServer, running_fork_server
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
-from gengui_stream.dev.preparation import keys, prepare
+from gengui_stream.dev.preparation import Preparation
+from gengui_stream.dev.servers import Server
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import Supervisor
 from gengui_stream.errors import ConfigurationError, TransientError
@@ -73,36 +75,43 @@ async def _dev() -> None:
     wanted, given = inspection.valid().port, given_environ(inspection)
     for remark in remarks(inspection):
         _say(remark)
-    stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
-    _say("starting the servers ...")
-    try:
-        await stack.start()
+    async with running_fork_server(DIRECTORY / "logs" / "fork-server.log") as forks:
+        stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
         port = _port(wanted)
         environ = {**given, **stack.environ, "PORT": str(port)}
-        write_env(inspection, stack.environ, port)
         settings = load_settings(environ, env_files=())
-        await prepare(settings)
-        await _run(settings, environ, stack)
-    finally:
-        await stack.stop()
+        preparation = Preparation(settings, DIRECTORY / "keys.json")
+        _say("starting the servers ...")
+        try:
+            await stack.start(after=preparation.steps)
+            write_env(inspection, stack.environ, port)
+            await _run(settings, environ, stack.servers, preparation.keys, forks)
+        finally:
+            await stack.stop()
 
 
-async def _run(settings: Settings, environ: dict[str, str], stack: EmbeddedStack) -> None:
-    known = await keys(settings, DIRECTORY / "keys.json")
+async def _run(
+    settings: Settings,
+    environ: Mapping[str, str],
+    servers: Sequence[Server],
+    known: Mapping[str, str],
+    forks: ForkServer | None,
+) -> None:
     ports = default_metrics_ports()
     if settings.metrics_port is not None:
         _say(f"METRICS_PORT is for one process: each role here has a port of its own, see {DIRECTORY / 'stack.json'}")
     supervisor = Supervisor(
         DIRECTORY,
         environ,
-        stack.servers,
+        servers,
         metrics_ports=ports,
         say=_say,
         changed=lambda: write_stack(settings, known, ports, supervisor.pids()),
+        forks=forks,
     )
     _say("starting the roles ...")
     try:
-        supervisor.start()
+        await supervisor.start()
         async with _watched(supervisor) as watching:
             await _until_ready(settings, known["demo"], supervisor)
             _welcome(settings, known["demo"])

@@ -1,8 +1,9 @@
-"""What has to be there before the first role starts: tables, topic, bucket, users with keys."""
+"""What has to be there before the first role starts: tables, users with keys, topic, bucket."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ import asyncpg
 
 from gengui_stream.accounts.api_keys import Role, authenticate, seed_user
 from gengui_stream.dev.private_files import write_private
+from gengui_stream.dev.stack import Part
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.topics import ensure_topic
@@ -19,39 +21,56 @@ from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.settings import Settings
 
 USERS: Final[Mapping[str, Role]] = {"demo": "user", "worker": "worker"}
-PATIENCE_S: Final = 60.0
+WITHIN_S: Final = 60.0
 
 
-async def prepare(settings: Settings) -> None:
-    """Raises TransientError when a server does not come up within a minute."""
+class Preparation:
+    """Of one system. `steps`, by the part of the stack that each needs, are safe to repeat, and raise TransientError
+    when that part does not come up within a minute. `keys` are there after all of them: of `demo` and of `worker`,
+    those that the file `kept` holds, or new ones when these are no longer good."""
 
-    async def objects() -> None:
-        async with open_object_store(settings) as store:
-            await store.ensure_bucket()
+    def __init__(self, settings: Settings, kept: Path) -> None:
+        self._settings = settings
+        self._kept = kept
+        self.keys: dict[str, str] = {}
 
-    async def topic() -> None:
-        await ensure_topic(settings)
+    @property
+    def steps(self) -> Mapping[Part, Callable[[], Awaitable[None]]]:
+        attempts: Mapping[Part, Callable[[], Awaitable[None]]] = {
+            "postgres": self._database,
+            "kafka": self._topic,
+            "seaweed": self._bucket,
+        }
+        return {part: partial(_retried, attempt) for part, attempt in attempts.items()}
 
-    async def tables() -> None:
+    async def run(self) -> None:
+        """All steps, for servers that run already."""
+        await asyncio.gather(*(step() for step in self.steps.values()))
+
+    async def _database(self) -> None:
         try:
-            await migrate(settings.database_dsn)
+            await migrate(self._settings.database_dsn)
         except (OSError, asyncpg.PostgresConnectionError) as error:
             raise TransientError(str(error)) from error
+        self.keys = await _keys(self._settings, self._kept)
 
-    for attempt in (tables, topic, objects):
-        await _patiently(attempt)
+    async def _topic(self) -> None:
+        await ensure_topic(self._settings)
+
+    async def _bucket(self) -> None:
+        async with open_object_store(self._settings) as store:
+            await store.ensure_bucket()
 
 
-async def _patiently(attempt: Callable[[], Awaitable[None]]) -> None:
+async def _retried(attempt: Callable[[], Awaitable[None]]) -> None:
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WITHIN_S):
             await persist(attempt, asyncio.Event(), what="preparing")
     except TimeoutError as error:
         raise TransientError("a server of the stack did not come up in time; see the logs") from error
 
 
-async def keys(settings: Settings, kept: Path) -> dict[str, str]:
-    """A key each for `demo` and `worker`: those kept in the file, or new ones when these are no longer good."""
+async def _keys(settings: Settings, kept: Path) -> dict[str, str]:
     known = _known(kept)
     async with opened_pool(settings, size=1) as pool:
         for name, role in USERS.items():

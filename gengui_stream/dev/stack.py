@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, get_args
 
 from gengui_stream.dev.kafka.server import KafkaServer
 from gengui_stream.dev.postgres.server import PostgresServer
@@ -12,12 +13,15 @@ from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.seaweed_server import REGION, SeaweedServer
 from gengui_stream.dev.servers import Server, ValkeyServer
 
+Part: TypeAlias = Literal["kafka", "postgres", "valkey", "seaweed"]
+
 PLACES_OF_A_DATABASE: Final = ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
 
 
 class EmbeddedStack:
     """Starts what `given` (the environment and `.env`) does not already name. What the servers hold is kept in
-    `directory`. `say` gets a line for people when something takes long."""
+    `directory`. `say` gets a line for people when something takes long. `environ`: the settings that lead to the
+    servers, known before they run."""
 
     def __init__(
         self,
@@ -27,18 +31,28 @@ class EmbeddedStack:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._directory = directory.resolve()
+        self._directory.mkdir(parents=True, exist_ok=True)
         self._given = given or {}
         self._say = say
-        self.servers: list[Server] = []
+        self._parts: dict[Part, Server] = {}
         self.environ: dict[str, str] = {}
+        self._assign(self._kept_ports())
 
-    async def start(self) -> None:
+    @property
+    def servers(self) -> list[Server]:
+        return list(self._parts.values())
+
+    async def start(self, after: Mapping[Part, Callable[[], Awaitable[None]]] = MappingProxyType({})) -> None:
         """Returns when every part can be used. Raises TransientError or ConfigurationError with the reason of the one
-        that cannot."""
-        kept = self._kept_ports()
-        starting = [self._kafka(kept), self._postgres(kept), self._valkey(kept), self._seaweed(kept)]
-        await _all(server.start() for server in starting if server is not None)
+        that cannot. `after` has what is to be done once the part can be used, started here or given."""
+        await _all(self._start(part, after.get(part)) for part in get_args(Part))
         self._keep_ports()
+
+    async def _start(self, part: Part, after: Callable[[], Awaitable[None]] | None) -> None:
+        if part in self._parts:
+            await self._parts[part].start()
+        if after is not None:
+            await after()
 
     async def stop(self) -> None:
         await asyncio.gather(*(server.stop() for server in self.servers))
@@ -46,42 +60,40 @@ class EmbeddedStack:
     def _log(self, name: str) -> Path:
         return self._directory / "logs" / f"{name}.log"
 
-    def _postgres(self, kept: Mapping[str, int]) -> Server | None:
-        if any(self._given.get(name) for name in PLACES_OF_A_DATABASE):
-            return None
-        server = PostgresServer(self._directory / "postgres", self._log("postgres"), kept.get("postgres"))
+    def _assign(self, kept: Mapping[str, int]) -> None:
+        """A server and its address to each part that is not given."""
+        if not self._given.get("KAFKA_BOOTSTRAP_SERVERS"):
+            self._parts["kafka"] = self._kafka(kept.get("kafka"))
+        if not any(self._given.get(name) for name in PLACES_OF_A_DATABASE):
+            self._parts["postgres"] = self._postgres(kept.get("postgres"))
+        if not self._given.get("REDIS_URL"):
+            self._parts["valkey"] = self._valkey(kept.get("valkey"))
+        if not self._given.get("S3_ENDPOINT"):
+            self._parts["seaweed"] = self._seaweed(kept.get("seaweed"))
+
+    def _kafka(self, kept: int | None) -> Server:
+        server = KafkaServer(self._directory / "kafka", self._log("kafka"), kept, say=self._say)
+        self.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.address
+        return server
+
+    def _postgres(self, kept: int | None) -> Server:
+        server = PostgresServer(self._directory / "postgres", self._log("postgres"), kept)
         self.environ["DATABASE_URL"] = server.url
-        return self._started_with(server)
+        return server
 
-    def _valkey(self, kept: Mapping[str, int]) -> Server | None:
-        if self._given.get("REDIS_URL"):
-            return None
-        server = ValkeyServer(self._directory / "valkey", self._log("valkey"), kept.get("valkey"))
+    def _valkey(self, kept: int | None) -> Server:
+        server = ValkeyServer(self._directory / "valkey", self._log("valkey"), kept)
         self.environ["REDIS_URL"] = server.url
-        return self._started_with(server)
+        return server
 
-    def _seaweed(self, kept: Mapping[str, int]) -> Server | None:
-        if self._given.get("S3_ENDPOINT"):
-            return None
-        self._directory.mkdir(parents=True, exist_ok=True)
-        server = SeaweedServer(self._directory / "seaweed", self._log("seaweed"), kept.get("seaweed"))
+    def _seaweed(self, kept: int | None) -> Server:
+        server = SeaweedServer(self._directory / "seaweed", self._log("seaweed"), kept)
         self.environ |= {
             "S3_ENDPOINT": server.url,
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": server.access_key,
             "AWS_SECRET_ACCESS_KEY": server.secret_key,
         }
-        return self._started_with(server)
-
-    def _kafka(self, kept: Mapping[str, int]) -> Server | None:
-        if self._given.get("KAFKA_BOOTSTRAP_SERVERS"):
-            return None
-        server = KafkaServer(self._directory / "kafka", self._log("kafka"), kept.get("kafka"), say=self._say)
-        self.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.address
-        return self._started_with(server)
-
-    def _started_with(self, server: Server) -> Server:
-        self.servers.append(server)
         return server
 
     def _kept_ports(self) -> dict[str, int]:

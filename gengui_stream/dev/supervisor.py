@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.child import Child
+from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.servers import Server
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.roles import ROLES
@@ -40,7 +41,8 @@ class Backoff:
 class Supervisor:
     """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
     look for the env files; without it, in this process's directory. `besides`: what else runs, name to command line.
-    `metrics_ports`: where each role answers `/livez` and `/metrics`."""
+    `metrics_ports`: where each role answers `/livez` and `/metrics`. `forks`: by which the roles come to life sooner;
+    what is started again is started anew, from the code as it is then."""
 
     def __init__(
         self,
@@ -53,12 +55,14 @@ class Supervisor:
         changed: Callable[[], None] = lambda: None,
         cwd: Path | None = None,
         besides: Mapping[str, Sequence[str]] | None = None,
+        forks: ForkServer | None = None,
     ) -> None:
         self._commands = {name: role.arguments for name, role in ROLES.items()} | dict(besides or {})
         self._metrics_ports = metrics_ports
         self._environ, self._cwd = environ, cwd
         self._servers = servers
         self._say, self._changed = say, changed
+        self._forks = forks
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in self._commands}
 
     @property
@@ -66,9 +70,12 @@ class Supervisor:
         """Roles and servers."""
         return [*self.roles.values(), *(server.child for server in self._servers)]
 
-    def start(self) -> None:
-        for role in self.roles:
-            self._launch(role)
+    async def start(self) -> None:
+        if self._forks is None:
+            for role in self.roles:
+                self._launch(role)
+        else:
+            await asyncio.gather(*(self._fork(role, self._forks) for role in self.roles))
         self._changed()
 
     def pids(self) -> dict[str, list[int]]:
@@ -90,10 +97,24 @@ class Supervisor:
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
 
+    async def _fork(self, role: str, forks: ForkServer) -> None:
+        child = self.roles[role]
+        try:
+            child.follow(
+                await forks.fork(
+                    role, self._commands[role], environ=self._environ_of(role), cwd=self._cwd, log=child.log
+                )
+            )
+        except TransientError as error:
+            self._say(f"{role} is started without the fork server: {error}")
+            self._launch(role)
+
     def _launch(self, role: str) -> None:
         command = [sys.executable, "-m", "gengui_stream.cli", *self._commands[role]]
-        environ = {**self._environ, "METRICS_PORT": str(self._metrics_ports.get(role, ""))}
-        self.roles[role].start(command, environ=environ, cwd=self._cwd)
+        self.roles[role].start(command, environ=self._environ_of(role), cwd=self._cwd)
+
+    def _environ_of(self, role: str) -> Mapping[str, str]:
+        return {**self._environ, "METRICS_PORT": str(self._metrics_ports.get(role, ""))}
 
     async def _relaunch(self, role: str) -> None:
         self._launch(role)

@@ -16,7 +16,7 @@ from gengui_stream.dev.child import Child
 from gengui_stream.dev.demo_report import claimed_partitions
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.postgres.data_directory import temporary_directory
-from gengui_stream.dev.preparation import keys, prepare
+from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
@@ -74,10 +74,10 @@ async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str,
     # As many connections as in production, but without its log format.
     own = {**stack.environ, "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}", "DB_POOL_MAX": "10", **environ}
     settings = load_settings(own, env_files=())
-    await prepare(settings)
-    known = await keys(settings, directory / "keys.json")
+    preparation = Preparation(settings, directory / "keys.json")
+    await preparation.run()
     pids = {server.child.name: server.child.pid or 0 for server in stack.servers}
-    return System(directory, own, settings, known["demo"], pids)
+    return System(directory, own, settings, preparation.keys["demo"], pids)
 
 
 @asynccontextmanager

@@ -1,0 +1,131 @@
+"""The client's end of a fork server: it starts the server, and knows the processes that it forked."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from gengui_stream.dev.child import Child
+from gengui_stream.dev.forks.messages import MESSAGE_BYTES, ForkRequest, ProcessState
+from gengui_stream.errors import TransientError
+
+SUPPORTED: Final = sys.platform == "linux"
+"""Elsewhere the system's own libraries do not survive a fork that is not followed by another program."""
+
+
+class ForkServer:
+    """What it forks has the imports of every role done, shares their memory, and ends with the server, which ends with
+    this process."""
+
+    def __init__(self, log: Path) -> None:
+        self._child = Child("fork-server", log)
+        self._control: socket.socket | None = None
+        self._requested: deque[asyncio.Future[int]] = deque()
+        self._exit_codes: dict[int, int | None] = {}
+
+    def start(self) -> None:
+        """Returns at once: it imports for a second or two, and the first fork waits for that."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        command = [sys.executable, "-m", "gengui_stream.cli.fork_server", str(theirs.fileno())]
+        # numpy's linear algebra would begin threads, and only a process without others can be forked safely.
+        environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        with theirs:
+            self._child.start(command, environ=environ, pass_fds=(theirs.fileno(),))
+        self._control = ours
+
+    async def fork(
+        self, name: str, arguments: Sequence[str], *, environ: Mapping[str, str], cwd: Path | None, log: Path
+    ) -> "ForkedProcess":
+        """A process that runs `gengui-stream` with the arguments. Raises TransientError when the server is gone."""
+        loop = asyncio.get_running_loop()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        request = ForkRequest(name, list(arguments), dict(environ), str(log), str(cwd) if cwd else None)
+        if self._control is None:
+            raise TransientError("there is no fork server")
+        loop.add_reader(self._control, self._read, self._control)
+        try:
+            self._control.send(request.encode())
+        except OSError as error:
+            raise TransientError(f"the fork server takes no request: {error}") from error
+        self._requested.append(loop.create_future())
+        return ForkedProcess(self, await self._requested[-1])
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    def exit_code(self, pid: int) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._exit_codes[pid]
+
+    def _read(self, control: socket.socket) -> None:
+        try:
+            while message := control.recv(MESSAGE_BYTES):
+                self._take(ProcessState.decode(message))
+        except BlockingIOError:
+            return
+        except OSError:  # it ended with a request of ours unread
+            pass
+        self._close()
+
+    def _take(self, state: ProcessState) -> None:
+        self._exit_codes[state.pid] = state.exit_code
+        if state.exit_code is None and not (requested := self._requested.popleft()).done():
+            requested.set_result(state.pid)
+
+    def _close(self) -> None:
+        """The server's end takes its processes with it."""
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        for pid, code in self._exit_codes.items():
+            self._exit_codes[pid] = -signal.SIGKILL if code is None else code
+        while self._requested:
+            if not (requested := self._requested.popleft()).done():
+                requested.set_exception(TransientError(f"the fork server has ended:\n{self._child.log_tail()}"))
+
+    async def stop(self) -> None:
+        """And what it forked."""
+        await self._child.stop(how=signal.SIGKILL)
+        self._close()
+
+
+@asynccontextmanager
+async def running_fork_server(log: Path) -> AsyncIterator[ForkServer | None]:
+    """None where the system has no use for one."""
+    if not SUPPORTED:
+        yield None
+        return
+    server = ForkServer(log)
+    server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+class ForkedProcess:
+    """As subprocess.Popen has it."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self._server = server
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        return self._server.exit_code(self.pid)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)

@@ -1,9 +1,9 @@
 """All commands on one screen. The module of a command is imported when that command is called."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -42,25 +42,52 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 """By panel of the help and name: the module of this package and what it calls the command."""
 
 
+EXIT_CODES: Final = (
+    "Exit codes: 0 fine, 1 a finding, 2 usage, 69 a server is unavailable, 70 a bug, 78 configuration, 130 Ctrl-C."
+)
+
+WITHOUT_COMMANDS: Final = frozenset({"--version", "--show-completion", "--install-completion"})
+"""Options that print what no command has a part in."""
+
+
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
     """With the command alone that the first argument names; with all of them where it names none, as for the help."""
     app = typer.Typer(
         name="gengui-stream",
         help="An event-sourced media-generation core: the log, its folds, and the processes around them.",
-        epilog="Exit codes: 0 fine, 1 a finding, 2 usage, 69 a server is away, 70 a bug, 78 configuration, 130 Ctrl-C.",
+        epilog=EXIT_CODES,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_nothing)  # without it an application of one command would take no name of a command
+    app.callback()(_options)  # without it an application of one command would take no name of a command
     places = {name: (panel, place) for panel, commands in PANELS.items() for name, place in commands.items()}
-    for name in arguments[:1] if set(arguments[:1]) & set(places) else places:
+    for name in _needed(arguments, places):
         _add(app, name, *places[name])
     return app
 
 
-def _nothing() -> None: ...
+def _needed(arguments: Sequence[str], names: Collection[str]) -> Collection[str]:
+    first = arguments[:1]
+    if set(first) & WITHOUT_COMMANDS:
+        return ()
+    return first if set(first) & set(names) else names
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"gengui-stream {version('gengui-stream')}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
 
 
 def _add(app: typer.Typer, name: str, panel: str, place: str) -> None:

@@ -35,7 +35,12 @@ def backfill_thumbnails(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, and request none.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Request thumbnails of completed generations. Safe to repeat and to interrupt; thumbnail processes make them."""
+    """Request thumbnails of completed generations. Safe to repeat and to interrupt; thumbnail processes make them.
+
+    gengui-stream backfill-thumbnails --dry-run
+
+    gengui-stream backfill-thumbnails --all --rate 20
+    """
 
     scope, say_result = Scope(everything=everything, after=after or FIRST), _say_json if json else _say
 

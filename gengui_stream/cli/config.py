@@ -28,7 +28,10 @@ app = typer.Typer(help="The settings: valid or not, and where each comes from.",
 
 @app.command()
 def check(json: AsJson = False) -> None:
-    """Check every setting. Exit 78 with all faults at once, else 0 with warnings."""
+    """Check every setting. Exit 78 with all faults at once, else 0 with warnings.
+
+    gengui-stream config check
+    """
 
     def work(inspection: Inspection) -> ExitCode:
         settings = inspection.settings
@@ -66,7 +69,10 @@ def show(
     defaults: Annotated[bool, typer.Option("--all", help="Also settings that have their defaults.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show what is set, to what, and where. Secrets are masked."""
+    """Show what is set, to what, and where. Secrets are masked.
+
+    gengui-stream config show --all
+    """
 
     def work(inspection: Inspection) -> ExitCode:
         shown = list(_shown(inspection, defaults=defaults))

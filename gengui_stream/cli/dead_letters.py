@@ -34,7 +34,10 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     json: AsJson = False,
 ) -> None:
-    """List them in the order of the log."""
+    """List them in the order of the log.
+
+    gengui-stream dead-letters list --parked
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
@@ -67,7 +70,10 @@ def _text(raw: bytes | None) -> str | None:
 
 @app.command()
 def show(at: At, json: AsJson = False) -> None:
-    """Show one whole, its record included."""
+    """Show one whole, its record included.
+
+    gengui-stream dead-letters show 2:1041 --json
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
@@ -84,7 +90,10 @@ def show(at: At, json: AsJson = False) -> None:
 
 @app.command()
 def retry(at: At, json: AsJson = False) -> None:
-    """Fold it after all, and what waits behind it. Exit 1 when it still cannot be folded."""
+    """Fold it after all, and what waits behind it. Exit 1 when it still cannot be folded.
+
+    gengui-stream dead-letters retry 2:1041
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
@@ -95,7 +104,10 @@ def retry(at: At, json: AsJson = False) -> None:
 
 @app.command()
 def discard(at: At, json: AsJson = False) -> None:
-    """Pass it over for good, and fold what waits behind it. The record stays in the log and in the list."""
+    """Pass it over for good, and fold what waits behind it. The record stays in the log and in the list.
+
+    gengui-stream dead-letters discard 2:1041
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:

@@ -24,7 +24,10 @@ STYLES: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bo
 
 
 def doctor(json: AsJson = False) -> None:
-    """Check settings, servers, providers, roles and the backlog, with remedies. Exit 1 when a check fails."""
+    """Check settings, servers, providers, roles and the backlog, with remedies. Exit 1 when a check fails.
+
+    gengui-stream doctor --json
+    """
 
     def work(inspection: Inspection) -> ExitCode:
         began = time.monotonic()

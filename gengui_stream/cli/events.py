@@ -77,7 +77,12 @@ def tail(
     follow: Annotated[bool, typer.Option(help="Go on when the end is reached.")] = True,
     json: AsJson = False,
 ) -> None:
-    """Print the events of the log as they come, until Ctrl-C."""
+    """Print the events of the log as they come, until Ctrl-C.
+
+    gengui-stream events tail --type generation.failed
+
+    gengui-stream events tail --from start --no-follow --json
+    """
     offsets, wanted = _start(start), Wanted(_checked(types or []), generation)
 
     async def work(settings: Settings) -> None:
@@ -126,7 +131,10 @@ def show(
     generation: Annotated[UUID, typer.Argument(metavar="GENERATION-ID")],
     json: AsJson = False,
 ) -> None:
-    """Print everything recorded of one generation: what each event did, or why it did nothing."""
+    """Print everything recorded of one generation: what each event did, or why it did nothing.
+
+    gengui-stream events show 0195b7a0-0000-7000-8000-000000000000
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:

@@ -46,7 +46,10 @@ def gemini(
     host: Host = "127.0.0.1",
     json: AsJson = False,
 ) -> None:
-    """Serve Gemini's generateContent until Ctrl-C. Prints the base URL and the seed."""
+    """Serve Gemini's generateContent until Ctrl-C. Prints the base URL and the seed.
+
+    gengui-stream fake gemini --port 8081 --seed 7
+    """
     from gengui_stream.fakes.gemini import fake_gemini
     from gengui_stream.fakes.gemini_script import READY, GeminiScript
 
@@ -64,7 +67,10 @@ def runpod(
     host: Host = "127.0.0.1",
     json: AsJson = False,
 ) -> None:
-    """Serve RunPod's endpoints and their workers until Ctrl-C. Images go to the object store of the settings."""
+    """Serve RunPod's endpoints and their workers until Ctrl-C. Images go to the object store of the settings.
+
+    gengui-stream fake runpod --port 8082 --seed 7
+    """
     from gengui_stream.fakes.runpod import fake_runpod
     from gengui_stream.fakes.runpod_script import READY, RunpodScript
 

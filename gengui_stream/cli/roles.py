@@ -18,7 +18,10 @@ class AgentsApp(StrEnum):
 
 
 def api() -> None:
-    """Serve the HTTP API."""
+    """Serve the HTTP API.
+
+    gengui-stream api
+    """
     _run("api")
 
 
@@ -27,27 +30,44 @@ def agents(
         AgentsApp.PROJECTOR
     ),
 ) -> None:
-    """Run the faust agents."""
+    """Run the faust agents.
+
+    gengui-stream agents
+
+    gengui-stream agents --app live-tables
+    """
     _run("agents" if app is AgentsApp.PROJECTOR else "live-tables")
 
 
 def worker() -> None:
-    """Draw images: the reference worker of the local provider."""
+    """Draw images: the reference worker of the local provider.
+
+    gengui-stream worker
+    """
     _run("worker")
 
 
 def thumbnails() -> None:
-    """Make thumbnails of completed images."""
+    """Make thumbnails of completed images.
+
+    gengui-stream thumbnails
+    """
     _run("thumbnails")
 
 
 def dispatch() -> None:
-    """Hand queued generations to their providers."""
+    """Hand queued generations to their providers.
+
+    gengui-stream dispatch
+    """
     _run("dispatch")
 
 
 def bridge() -> None:
-    """Turn the Redis messages of existing workers into events."""
+    """Turn the Redis messages of existing workers into events.
+
+    gengui-stream bridge
+    """
     _run("bridge")
 
 

@@ -23,7 +23,10 @@ def migrate(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for servers that are not up yet.")] = 0,
     json: AsJson = False,
 ) -> None:
-    """Bring the database's tables up to date; make sure of the topic and the bucket. Safe to repeat."""
+    """Bring the database's tables up to date; make sure of the topic and the bucket. Safe to repeat.
+
+    gengui-stream migrate --wait 60
+    """
 
     async def work(settings: Settings) -> None:
         applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn))
@@ -61,7 +64,10 @@ def seed(
     role: Annotated[Role, typer.Option(help="What the user's keys may do.")] = "user",
     json: AsJson = False,
 ) -> None:
-    """Make sure of a user and print a new API key. It is shown this once: only its hash is kept."""
+    """Make sure of a user and print a new API key. It is shown this once: only its hash is kept.
+
+    gengui-stream seed --email you@example.com --role admin
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:

@@ -17,14 +17,22 @@ def demo(
     ),
     json: AsJson = False,
 ) -> None:
-    """Start everything, make images end to end, show them, stop everything."""
+    """Start everything, make images end to end, show them, stop everything.
+
+    gengui-stream demo --count 200 --json
+
+    gengui-stream demo --provider gemini
+    """
     from gengui_stream.dev.demo_command import run_demo
 
     raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output))
 
 
 def dev() -> None:
-    """Start everything and keep it running, with its state in .gengui/, until Ctrl-C."""
+    """Start everything and keep it running, with its state in .gengui/, until Ctrl-C.
+
+    gengui-stream dev
+    """
     from gengui_stream.dev.dev_command import run_dev
 
     raise typer.Exit(run_dev())

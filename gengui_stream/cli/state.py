@@ -25,7 +25,10 @@ def lag(
     most: Annotated[int | None, typer.Option("--max", min=0, help="Exit 1 with more events than this behind.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Show how far each partition's projections are behind the log."""
+    """Show how far each partition's projections are behind the log.
+
+    gengui-stream lag --max 1000
+    """
 
     async def work(settings: Settings) -> ExitCode:
         async with opened_pool(settings, size=1) as pool:
@@ -51,7 +54,10 @@ def _say_lag(lags: list[PartitionLag]) -> None:
 
 
 def verify(json: AsJson = False) -> None:
-    """Fold the whole log again and compare every row. Exit 1, and the differences, if they disagree."""
+    """Fold the whole log again and compare every row. Exit 1, and the differences, if they disagree.
+
+    gengui-stream verify --json
+    """
 
     async def work(settings: Settings) -> ExitCode:
         began = time.monotonic()
@@ -89,7 +95,10 @@ def _say_report(report: Report, seconds: float) -> None:
 
 
 def jobs(json: AsJson = False) -> None:
-    """Count the jobs that are not done, by kind."""
+    """Count the jobs that are not done, by kind.
+
+    gengui-stream jobs --json
+    """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:

@@ -22,7 +22,10 @@ def _known(name: str) -> str:
 
 @app.command("list")
 def list_tables(json: AsJson = False) -> None:
-    """List them, with how many rows each holds; none where the live tables' agents never ran."""
+    """List them, with how many rows each holds; none where the live tables' agents never ran.
+
+    gengui-stream tables list
+    """
 
     async def work(settings: Settings) -> None:
         rows = {name: await _rows(settings, name) for name in TABLES}
@@ -47,7 +50,10 @@ def tail(
     follow: Annotated[bool, typer.Option(help="Print changes as they come, not the table as it stands.")] = True,
     json: AsJson = False,
 ) -> None:
-    """Print the changes of one as they come, until Ctrl-C. A key that is gone has no value."""
+    """Print the changes of one as they come, until Ctrl-C. A key that is gone has no value.
+
+    gengui-stream tables tail in_flight
+    """
 
     async def work(settings: Settings) -> None:
         if not follow:

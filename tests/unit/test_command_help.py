@@ -1,0 +1,98 @@
+"""The help of each command has an example that its own parser takes; version and completion need no command."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+from typer.testing import CliRunner
+
+from gengui_stream.cli.app import PANELS, command_line
+
+APP: Final = command_line()
+NOTHING_OF_OURS: Final = """
+import sys
+from gengui_stream.cli import main
+sys.argv = ["gengui-stream", "--version"]
+try:
+    main()
+finally:
+    print(sorted(name for name in sys.modules if name.startswith("gengui_stream.")))
+"""
+
+
+def commands(group: TyperGroup, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of each command that does something by itself."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*above, name))
+        else:
+            yield *above, name
+
+
+def root() -> TyperGroup:
+    group = typer.main.get_command(APP)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+def examples(words: tuple[str, ...]) -> list[list[str]]:
+    """The lines of the help as printed that begin with the name of the program, without that name."""
+    shown = CliRunner().invoke(APP, [*words, "--help"], env={"COLUMNS": "100"})
+    assert shown.exit_code == 0, shown.output
+    return [
+        shlex.split(line)[1:] for line in map(str.strip, shown.output.splitlines()) if line.startswith("gengui-stream ")
+    ]
+
+
+def parse(arguments: list[str]) -> tuple[str, ...]:
+    """The words of the command that the arguments name, whose own arguments are all taken. Raises what click raises."""
+    command: object = root()
+    words: list[str] = []
+    while isinstance(command, TyperGroup):
+        context = command.make_context("", [], resilient_parsing=True)
+        name, command, arguments = command.resolve_command(context, arguments)
+        words.append(str(name))
+    assert isinstance(command, TyperCommand)
+    command.make_context(words[-1], arguments)
+    return tuple(words)
+
+
+@pytest.mark.parametrize("words", list(commands(root())), ids=" ".join)
+def test_its_help_has_an_example_that_it_takes(words: tuple[str, ...]) -> None:
+    shown = examples(words)
+    assert shown
+    assert {parse(example) for example in shown} == {words}
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(Exception, match="No such option: --fast"):
+        parse(["lag", "--fast"])
+
+
+def test_it_prints_its_version_and_imports_no_command() -> None:
+    ran = subprocess.run([sys.executable, "-c", NOTHING_OF_OURS], capture_output=True, text=True, check=False)
+    assert ran.stdout.splitlines() == [
+        f"gengui-stream {version('gengui-stream')}",
+        "['gengui_stream.cli', 'gengui_stream.cli.app']",
+    ]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_that_completes_is_offered_every_command(shell: str) -> None:
+    environ = {
+        "_GENGUI_STREAM_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "gengui-stream ",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "gengui-stream ",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    program = str(Path(sys.executable).with_name("gengui-stream"))
+    ran = subprocess.run([program], capture_output=True, text=True, check=True, env=environ)
+    assert {name for panel in PANELS.values() for name in panel} - set(ran.stdout.replace('"', " ").split()) == set()

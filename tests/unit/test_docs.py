@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 from gengui_stream.cli.app import command_line
 from gengui_stream.domain.reactions import JobKind
 from gengui_stream.roles import ROLES
+from gengui_stream.settings import Settings
+from gengui_stream.settings.older_names import OLDER_NAMES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -106,6 +108,20 @@ def test_every_finding_of_the_doctor_that_is_named_exists() -> None:
     named = set(re.findall(rf"`((?:{subjects})\.[a-z_]+)`", page)) - NAMED_BY_KIND
     assert len(named) > 20
     assert {name for name in named if not any(f'"{name}"' in source for source in sources)} == set()
+
+
+def test_every_setting_that_the_original_had_is_one_or_counts_as_one() -> None:
+    """In the table of variables: a name on the right is a setting, and one on the left too where it is "the same"; each
+    other one is an older name."""
+    page = (ROOT / "docs" / "from-gengui-core.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Environment variables\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    settings = {name.upper() for name in Settings.model_fields}
+    assert len(rows) > 10
+    for old, new in rows:
+        names = set(re.findall(r"`([A-Z0-9_]+)`", old))
+        assert names <= (settings if new.startswith("the same") else OLDER_NAMES.keys()), old
+        assert set(re.findall(r"`([A-Z0-9_]{5,})[`=]", new)) <= settings, new
 
 
 def test_the_default_ports_are_those_of_the_registry() -> None:

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         status, said = _asked(url.hostname or "", url.port or 80, url.path or "/")
     except (OSError, HTTPException) as error:
-        sys.stdout.write(f"no answer from {arguments[0]}: {type(error).__name__}: {error}\n")
+        sys.stdout.write(f"no answer from {arguments[0]}: {error!r}\n")
         return 1
     sys.stdout.write(f"{status} {said}\n")
     return 0 if status == 200 else 1
@@ -34,7 +34,7 @@ def _asked(host: str, port: int, path: str) -> tuple[int, str]:
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, response.read(SHOWN_MAX).decode(errors="replace").strip()
+        return response.status, " ".join(response.read(SHOWN_MAX).decode(errors="replace").split())
     finally:
         connection.close()
 

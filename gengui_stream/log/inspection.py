@@ -1,6 +1,5 @@
 """Facts about the brokers, the topic and consumer groups, and whether the user may write to the topic."""
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +12,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, for_code
 from gengui_stream.errors import TransientError
 from gengui_stream.log.connection import connection
 from gengui_stream.log.topics import administering
+from gengui_stream.round_trip import fastest
 from gengui_stream.settings import Settings
 
 BEYOND_BYTES: Final = 64 * 1024
@@ -54,13 +54,11 @@ async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
     """Creates nothing. Raises TransientError without a broker."""
     refused: list[str] = []
     async with administering(settings) as admin:
-        clock = time.perf_counter()
-        cluster = await admin.describe_cluster()
-        round_trip_s = time.perf_counter() - clock
+        cluster = await fastest(admin.describe_cluster)
         partitions = await _partitions(admin, settings.events_topic)
         configuration = await _configuration(admin, settings.events_topic, refused) if partitions else {}
         found = {name: facts for name in groups if (facts := await _group(admin, name, refused))}
-    return LogFacts(len(cluster["brokers"]), round_trip_s, partitions, configuration, found, tuple(refused))
+    return LogFacts(len(cluster.answer["brokers"]), cluster.seconds, partitions, configuration, found, tuple(refused))
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> tuple[PartitionFacts, ...]:

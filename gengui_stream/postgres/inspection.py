@@ -1,17 +1,18 @@
 """Facts about a PostgreSQL server: its state, the applied migrations, the privileges of the user."""
 
 import re
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 import asyncpg
 
 from gengui_stream.postgres.migrations import shipped_migrations
 from gengui_stream.postgres.pool import SERVER_SETTINGS
+from gengui_stream.round_trip import fastest
 from gengui_stream.settings import Settings
 
 PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -56,18 +57,16 @@ def our_tables() -> list[str]:
 async def inspect_database(settings: Settings, *, connect_s: float) -> DatabaseFacts:
     """Raises what asyncpg raises, and OSError and TimeoutError, without a server."""
     async with _connected(settings, connect_s) as connection:
-        began, clock = time.time(), time.perf_counter()
-        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        round_trip_s = time.perf_counter() - clock
+        trip = await fastest(partial(_clock, connection))
         row = await connection.fetchrow(SERVER)
         missing = await connection.fetch(MISSING_PRIVILEGES, our_tables(), list(PRIVILEGES))
         applied = await _applied(connection)
     assert row is not None  # noqa: S101 - a SELECT without FROM
     return DatabaseFacts(
         version=row["version"],
-        now=now,
-        asked_at=datetime.fromtimestamp(began + round_trip_s / 2, UTC),
-        round_trip_s=round_trip_s,
+        now=trip.answer,
+        asked_at=trip.middle,
+        round_trip_s=trip.seconds,
         read_only=row["read_only"],
         connections=row["connections"],
         connections_max=row["connections_max"],
@@ -86,6 +85,11 @@ async def _connected(settings: Settings, connect_s: float) -> "AsyncIterator[asy
         yield connection
     finally:
         connection.terminate()  # asked nothing that matters: a close would wait for an answer
+
+
+async def _clock(connection: "asyncpg.Connection[asyncpg.Record]") -> datetime:
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return now
 
 
 async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str] | None:

@@ -1,6 +1,5 @@
 """Facts about a Redis server: its state, the permissions of the user, the readers of streams and channels."""
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from gengui_stream.errors import PermanentError
 from gengui_stream.redis_io.clients import transient_errors
+from gengui_stream.round_trip import fastest
 
 _PROBE: Final = "doctor"
 
@@ -59,17 +59,15 @@ async def inspect_redis(redis: Redis, streams: Sequence[str]) -> RedisFacts:
 async def _inspect_redis(redis: Redis, streams: Sequence[str]) -> RedisFacts:
     refused: list[str] = []
     with transient_errors():
-        await redis.ping()  # connects
-        began, clock = time.time(), time.perf_counter()
-        seconds, microseconds = await redis.time()
-        round_trip_s = time.perf_counter() - clock
+        trip = await fastest(redis.time)
+        seconds, microseconds = trip.answer
         about = await _about(redis, refused)
         for name, attempt in _attempts(redis, streams).items():
             await _try(name, attempt, refused)
     return RedisFacts(
         now=datetime.fromtimestamp(seconds + microseconds / 1e6, UTC),
-        asked_at=datetime.fromtimestamp(began + round_trip_s / 2, UTC),
-        round_trip_s=round_trip_s,
+        asked_at=trip.middle,
+        round_trip_s=trip.seconds,
         about=about,
         refused=tuple(refused),
     )

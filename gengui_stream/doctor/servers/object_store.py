@@ -2,9 +2,7 @@
 
 import asyncio
 import re
-import time
 import uuid
-from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
@@ -14,6 +12,7 @@ from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.object_store import ObjectStore, open_object_store
+from gengui_stream.round_trip import fastest
 from gengui_stream.telemetry import redact_text
 
 BODY: Final = b"gengui-stream doctor"
@@ -53,17 +52,15 @@ def _is_refusal(finding: Finding) -> bool:
 
 
 async def _bucket(store: ObjectStore, context: Context) -> list[Finding]:
-    name, began, clock_began = "object_store.bucket", time.time(), time.perf_counter()
+    name = "object_store.bucket"
     try:
-        server = await store.server_time()
+        trip = await fastest(store.server_time)
     except (TransientError, PermanentError) as error:
         return [failed(name, str(error))]
-    round_trip_s = time.perf_counter() - clock_began
     place = context.settings.s3_endpoint or "AWS"
-    found = [connected(name, f"{context.settings.s3_bucket} at {place}", round_trip_s)]
-    if server is not None:
-        ours = datetime.fromtimestamp(began + round_trip_s / 2, UTC)
-        found.append(clock("object_store.clock", server, ours, resolution_s=DATE_RESOLUTION_S))
+    found = [connected(name, f"{context.settings.s3_bucket} at {place}", trip.seconds)]
+    if trip.answer is not None:
+        found.append(clock("object_store.clock", trip.answer, trip.middle, resolution_s=DATE_RESOLUTION_S))
     return found
 
 

@@ -17,18 +17,20 @@ from gengui_stream.telemetry import redact_text
 LIMIT_S: Final = 5.0
 """Of one check. There are two rounds of them."""
 
-NO_ANSWER: Final = f"no answer within {LIMIT_S:g} s"
+NO_ANSWER: Final = "no answer within"
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`directory`: where `make dev` keeps its state. `available`: the servers that answer, from the second round on."""
+    """`directory`: where `make dev` keeps its state. `limit_s`: of one check. `available`: the servers that answer, for
+    checks of the second round."""
 
     settings: Settings
     http: aiohttp.ClientSession
     directory: Path
+    limit_s: float
     available: frozenset[str] = frozenset()
 
 
@@ -61,10 +63,12 @@ class Report:
         return worst(self.findings)
 
 
-async def examine(settings: Settings, directory: Path, checks: Sequence[Check], progress: Progress) -> Report:
+async def examine(
+    settings: Settings, directory: Path, checks: Sequence[Check], progress: Progress, *, limit_s: float = LIMIT_S
+) -> Report:
     """Findings in the order of the checks. Raises nothing that a check raises."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-        return await _examine(Context(settings, http, directory), checks, progress)
+        return await _examine(Context(settings, http, directory, limit_s), checks, progress)
 
 
 async def _examine(context: Context, checks: Sequence[Check], progress: Progress) -> Report:
@@ -76,7 +80,7 @@ async def _examine(context: Context, checks: Sequence[Check], progress: Progress
     found |= await _round(replace(context, available=available), able, progress)
     findings = [finding for check in checks for finding in found.get(check.name, ())]
     not_checked = {check.name: tuple(sorted(check.needs - available)) for check in later if check not in able}
-    abandoned = any(finding.detail == NO_ANSWER for finding in findings)
+    abandoned = any(finding.detail.startswith(NO_ANSWER) for finding in findings)
     return Report(tuple(findings), not_checked, abandoned)
 
 
@@ -91,11 +95,12 @@ async def _round(context: Context, checks: Sequence[Check], progress: Progress) 
 async def _findings(check: Check, context: Context) -> Sequence[Finding]:
     """One that does not end, and will not be cancelled either, is left behind."""
     checking = asyncio.ensure_future(check.run(context))
-    await asyncio.wait({checking}, timeout=LIMIT_S)
+    await asyncio.wait({checking}, timeout=context.limit_s)
     if not checking.done():
         checking.cancel()
         checking.add_done_callback(_forget)
-        return [fail(check.name, NO_ANSWER, "look at the server and at the network between")]
+        detail = f"{NO_ANSWER} {context.limit_s:g} s"
+        return [fail(check.name, detail, "look at the server and at the network between")]
     error = checking.exception()
     if error is None:
         return checking.result()

@@ -1,5 +1,6 @@
 """Every role: by its `/livez` where it is within reach, else by what it leaves behind on the servers."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -41,11 +42,18 @@ class LivezAnswer:
 
 async def check_roles(context: Context) -> list[Finding]:
     traces = await _traces(context)
-    found: list[Finding] = []
-    for name in traces.processes:
-        where = address(context, name)
-        found.append(judge(name, where, await _livez(context, where), traces))
-    return found
+    reached = await asyncio.gather(*(_reached(context, name) for name in traces.processes))
+    return [judge(name, where, answer, traces) for name, (where, answer) in zip(traces.processes, reached, strict=True)]
+
+
+async def _reached(context: Context, name: RoleName) -> tuple[str, LivezAnswer | None]:
+    """The API may run on another machine: there it is asked where its clients find it."""
+    where, public = address(context, name), context.settings.public_url
+    answer = await _livez(context, where)
+    if answer is None and name == "api" and public is not None:
+        where = public.rstrip("/")
+        answer = await _livez(context, where)
+    return where, answer
 
 
 def address(context: Context, name: RoleName) -> str:

@@ -8,13 +8,16 @@ from gengui_stream.doctor.examination import examine
 from gengui_stream.doctor.findings import Finding
 from gengui_stream.settings import Settings
 
+LIMIT_S = 60.0
+"""The loop of a test runs whole roles beside the checks."""
+
 
 async def examined(settings: Settings, directory: Path, *subjects: str) -> Mapping[str, Finding]:
-    """By name. `subjects`: names of checks, of all of them when none is given; servers are always among them, as
-    others need them."""
-    servers = {"postgresql", "redis", "kafka", "object_store"}
-    wanted = [check for check in CHECKS if not subjects or check.name in {*subjects, *servers}]
-    report = await examine(settings, directory, wanted, lambda _: None)
+    """By name. `subjects`: names of checks, which run together with the checks of the servers that they need."""
+    needed = {server for check in CHECKS if check.name in subjects for server in check.needs}
+    wanted = [check for check in CHECKS if check.name in {*subjects, *needed}]
+    assert {check.name for check in wanted} >= set(subjects)
+    report = await examine(settings, directory, wanted, lambda _: None, limit_s=LIMIT_S)
     assert not report.abandoned
     return {finding.name: finding for finding in report.findings}
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.stack
 async def test_servers_as_they_should_be(settings: Settings, event_log: EventLog, tmp_path: Path) -> None:
     await event_log.append(a_request())
     ends = await log_ends(settings)
-    found = await examined(settings, tmp_path, "postgresql")
+    found = await examined(settings, tmp_path, "postgresql", "redis", "kafka", "object_store")
     slow = {name for name, finding in found.items() if (finding.remedy or "").startswith("slow: ")}
     assert {name for name, finding in found.items() if finding.status != "ok"} - slow == set()
     assert {"kafka.write", "object_store.signed_url", "postgresql.privileges", "redis.permissions"} <= set(found)

@@ -45,9 +45,9 @@ async def test_redis_connection_failed(settings: Settings, tmp_path: Path) -> No
     async with private_redis(tmp_path) as server:
         await server.start()
         own = server.settings(settings)
-        assert (await examined(own, tmp_path))["redis.connection"].status != "fail"
+        assert (await examined(own, tmp_path, "redis"))["redis.connection"].status != "fail"
         await server.kill()
-        names((await examined(own, tmp_path))["redis.connection"], "Redis connection failed", "start Redis")
+        names((await examined(own, tmp_path, "redis"))["redis.connection"], "Redis connection failed", "start Redis")
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ async def test_database_connection_failed(settings: Settings, directory: Path, t
     try:
         await migrate(server.url)
         own = settings.model_copy(update={"database_url": SecretStr(server.url)})
-        assert (await examined(own, tmp_path))["postgresql.connection"].status != "fail"
+        assert (await examined(own, tmp_path, "postgresql"))["postgresql.connection"].status != "fail"
     finally:
         await server.stop()
-    found = (await examined(own, tmp_path))["postgresql.connection"]
+    found = (await examined(own, tmp_path, "postgresql"))["postgresql.connection"]
     names(found, "Database connection failed", "start PostgreSQL")
 
 
@@ -90,7 +90,7 @@ async def test_thumbnails_not_generating(settings: Settings, pool: Pool, event_l
 
         await eventually(due)
     await pool.execute("UPDATE jobs SET available_at = available_at - interval '2 minutes'")
-    found = await examined(settings, tmp_path, "jobs", "roles")
+    found = await examined(settings, tmp_path, "redis", "kafka", "jobs", "roles")
     names(found["jobs.thumbnail"], "Thumbnails not generating", "gengui-stream thumbnails")
     names(found["role.thumbnails"], "no process found", "gengui-stream thumbnails")
 
@@ -121,20 +121,20 @@ async def reader_of_store(settings: Settings, directory: Path) -> AsyncIterator[
 
 
 async def test_s3_upload_failed_because_the_key_has_no_right_to(reader_of_store: Settings, tmp_path: Path) -> None:
-    found = await examined(reader_of_store, tmp_path)
+    found = await examined(reader_of_store, tmp_path, "object_store")
     assert found["object_store.bucket"].status != "fail"
     names(found["object_store.write"], "S3 upload failed", "s3:PutObject")
 
 
 async def test_s3_upload_failed_because_the_bucket_is_missing(settings: Settings, tmp_path: Path) -> None:
-    found = await examined(settings.model_copy(update={"s3_bucket": "no-such-bucket"}), tmp_path)
+    found = await examined(settings.model_copy(update={"s3_bucket": "no-such-bucket"}), tmp_path, "object_store")
     names(found["object_store.bucket"], "S3 request failed", "S3_BUCKET")
     assert "object_store.write" not in found
 
 
 async def test_s3_upload_failed_because_the_key_is_wrong(settings: Settings, tmp_path: Path) -> None:
     for change in ({"aws_access_key_id": "stranger"}, {"aws_secret_access_key": SecretStr("hunter2")}):
-        found = await examined(settings.model_copy(update=change), tmp_path)
+        found = await examined(settings.model_copy(update=change), tmp_path, "object_store")
         names(found["object_store.bucket"], "S3 request failed", "AWS_ACCESS_KEY_ID")
         names(found["object_store.write"], "S3 upload failed", "AWS_")
         assert not any("hunter2" in finding.detail for finding in found.values())

@@ -29,6 +29,9 @@ REDIS_DATABASES = 4_096
 WITHOUT_KAFKA = "Apache Kafka is missing"
 """How the reason of such a skip begins."""
 
+UNAVAILABLE = pytest.StashKey[str | None]()
+"""Why there is no broker; None where there is one."""
+
 
 def pytest_configure() -> None:
     """A shell that runs us in the background has us ignore Ctrl-C, and whatever we start after us. And no property is
@@ -58,15 +61,28 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None
         terminalreporter.write_line(f"{len(reasons)} tests were not run. {reasons[0].removeprefix('Skipped: ')}")
 
 
-@pytest.fixture(scope="session")
-def apache_kafka() -> None:
-    """For tests that start a broker: skipped where Apache Kafka cannot be fetched, and failed there in CI."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Apache Kafka is fetched before the tests: the time of each is limited."""
+    needed = any("apache_kafka" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needed and not session.config.option.collectonly:
+        session.stash[UNAVAILABLE] = _reason_without_kafka()
+
+
+def _reason_without_kafka() -> str | None:
     try:
         asyncio.run(install(print))
     except RepositoryUnavailableError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(request: pytest.FixtureRequest) -> None:
+    """For tests that start a broker: skipped where Apache Kafka cannot be fetched, and failed there in CI."""
+    if reason := request.session.stash[UNAVAILABLE]:
         if os.environ.get("CI") == "true":
-            pytest.fail(f"in CI no test is skipped: {error}", pytrace=False)
-        pytest.skip(f"{WITHOUT_KAFKA}: {error}")
+            pytest.fail(f"in CI no test is skipped: {reason}", pytrace=False)
+        pytest.skip(f"{WITHOUT_KAFKA}: {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,18 @@ async def test_the_log_is_kept_over_a_restart(
         await successor.stop()
 
 
+async def test_it_runs_in_a_directory_of_any_name(tmp_path: Path) -> None:
+    directory = tmp_path / "a, b=c é 光 \\u0041"
+    server = again(directory)
+    try:
+        await server.start()
+        await ensure_topic(settings_of(server))
+        await append(server)
+    finally:
+        await server.stop()
+    assert (directory / "kafka" / "data" / "meta.properties").exists()
+
+
 async def test_a_topic_is_made_by_request_alone(server: KafkaServer) -> None:
     await server.start()
     with pytest.raises(ConfigurationError, match="there is no topic"):

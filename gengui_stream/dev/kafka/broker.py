@@ -21,7 +21,7 @@ ANSWER_MS: Final = 3_000
 """Another process may listen there, and never answer."""
 
 UNKNOWN_METADATA: Final = re.compile(r"No MetadataVersion with feature level (\d+)")
-PORT_TAKEN: Final = re.compile(r"Address already in use")
+PORT_TAKEN: Final = re.compile(r"bind to \S*:(\d+): Address already in use")
 FAULT: Final = re.compile(r"^.*(?:Exception|Error|FATAL|ERROR).*$", re.MULTILINE)
 FAULT_LENGTH: Final = 300
 
@@ -43,12 +43,11 @@ class Broker:
         self._data.prepare(self._port)
         if not self._data.formatted:
             await self._format(template)
-        before = self._child.log.stat().st_size if self._child.log.exists() else 0
-        self._launch(self._child, "kafka.Kafka", self._data.properties, options=self._options)
+        logged = self._launch(self._child, "kafka.Kafka", self._data.properties, options=self._options)
         try:
             await self._child.until_ready(self._answers, READY_WITHIN_S)
         except TransientError as error:
-            raise self._failure(self._child, before) from error
+            raise self._failure(self._child, logged) from error
 
     def _check_ports(self) -> None:
         for port in (self._port, controller_port(self._port)):
@@ -63,19 +62,24 @@ class Broker:
                 shutil.copytree(template, fresh)
 
     async def format_directory(self, logs: Path) -> None:
-        """KRaft wants its directory made beforehand, for one cluster."""
+        """KRaft wants its directory made beforehand, for one cluster. `logs` is below the broker's directory."""
         properties = self._data.directory / "format.properties"
-        properties.write_text(server_properties(self._port, logs))
+        properties.write_text(server_properties(self._port, str(logs.relative_to(self._data.directory))))
         tool = Child("format", self._child.log)
-        self._launch(tool, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties)
-        await tool.ended()
+        logged = self._launch(tool, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties)
+        try:
+            await tool.ended()
+        finally:
+            await tool.stop()
         if tool.exit_code:
-            raise self._failure(tool, 0)
+            raise self._failure(tool, logged)
 
-    def _launch(self, child: Child, main: str, *arguments: str | Path, options: tuple[str, ...] = ()) -> None:
+    def _launch(self, child: Child, main: str, *arguments: str | Path, options: tuple[str, ...] = ()) -> int:
+        """The length of its log so far, in bytes."""
+        logged = child.log.stat().st_size if child.log.exists() else 0
         command = self._java.command(main, *arguments, options=options)
         try:
-            child.start(command, environ=environ())
+            child.start(command, environ=environ(), cwd=self._data.directory)
         except OSError as error:
             raise ConfigurationError(
                 [
@@ -83,6 +87,7 @@ class Broker:
                     "`make setup`, on a file system that allows programs"
                 ]
             ) from error
+        return logged
 
     async def _answers(self) -> bool:
         """Whether clients can list the broker: while it registers with its controller, there is none."""
@@ -97,13 +102,13 @@ class Broker:
             await admin.close()
         return True
 
-    def _failure(self, child: Child, before: int) -> TransientError | ConfigurationError:
-        """Why it did not start, by its exit code and by what it logged since `before`."""
+    def _failure(self, child: Child, logged: int) -> TransientError | ConfigurationError:
+        """Why it did not start, by its exit code and by what it logged after so many bytes."""
         with child.log.open("rb") as log:
-            log.seek(before)
+            log.seek(logged)
             said = log.read().decode(errors="replace")
-        if PORT_TAKEN.search(said):
-            return TransientError(_taken(self._port))
+        if found := PORT_TAKEN.search(said):
+            return TransientError(_taken(int(found[1])))
         if found := UNKNOWN_METADATA.search(said):
             return ConfigurationError([newer(self._data.logs, f"of a later version (metadata level {found[1]})")])
         return TransientError(

@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from gengui_stream.dev.kafka.properties import CLUSTER_ID, NODE_ID, server_properties
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.errors import ConfigurationError
 
-REMEDY = "remove the directory, or set KAFKA_BOOTSTRAP_SERVERS to a Kafka of your own"
+REMEDY: Final = (
+    "remove .gengui, and with it all that `make dev` keeps, or set KAFKA_BOOTSTRAP_SERVERS to a Kafka of your own"
+)
 
 
 class DataDirectory:
@@ -47,7 +50,7 @@ class DataDirectory:
         """What is written anew at every start."""
         shutil.rmtree(self.temporary, ignore_errors=True)
         self.temporary.mkdir(parents=True)
-        self.properties.write_text(server_properties(port, self.logs))
+        self.properties.write_text(server_properties(port, self.logs.name))
 
     @contextmanager
     def formatting(self) -> Iterator[Path]:

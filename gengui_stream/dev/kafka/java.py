@@ -39,7 +39,8 @@ def release() -> str:
 
 
 def environ() -> Mapping[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    """In another locale Java could not read a path with other than ASCII characters."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)

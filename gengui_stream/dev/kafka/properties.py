@@ -1,6 +1,5 @@
 """The settings of a broker that is alone and small: its own controller, few threads, few internal partitions."""
 
-from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.ports import GRPC_DISTANCE
@@ -17,6 +16,7 @@ controller.quorum.voters={node_id}@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+# Below the working directory: a comma in a path would make two of it.
 log.dirs={logs}
 
 # A topic that is used before it is made is a mistake, as it is in production.
@@ -55,5 +55,6 @@ def controller_port(port: int) -> int:
     return port + GRPC_DISTANCE
 
 
-def server_properties(port: int, logs: Path) -> str:
+def server_properties(port: int, logs: str) -> str:
+    """`logs`: the name of the log's directory."""
     return PROPERTIES.format(node_id=NODE_ID, port=port, controller_port=controller_port(port), logs=logs)

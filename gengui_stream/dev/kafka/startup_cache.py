@@ -24,7 +24,6 @@ from gengui_stream.dev.kafka.jars import LOCK
 from gengui_stream.dev.kafka.java import OPTIONS, Java, environ, release
 from gengui_stream.dev.kafka.properties import PROPERTIES
 from gengui_stream.dev.ports import free_port
-from gengui_stream.errors import TransientError
 
 SUMS: Final = "SHA256SUMS"
 AOT_CACHE: Final = "broker.aot"
@@ -71,8 +70,11 @@ class StartupCache:
         for old in (self.directory, *self.directory.parent.glob("new-*")):
             shutil.rmtree(old, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self.directory.parent))
-        await _train(fresh, class_path, say)
-        self._place(fresh)
+        try:
+            await _train(fresh, class_path, say)
+            self._place(fresh)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
     def _place(self, fresh: Path) -> None:
         (fresh / SUMS).write_text(sums(fresh))
@@ -92,16 +94,18 @@ def _sha256(path: Path) -> str:
 
 async def _train(directory: Path, class_path: str, say: Callable[[str], None]) -> None:
     """A broker is formatted, started, used and ended; then the JVM writes down what it loaded."""
-    run, cache, port = directory / "run", directory / AOT_CACHE, free_port()
-    child = Child("kafka-training", run / "broker.log")
-    broker = Broker(child, DataDirectory(run), port, Java(class_path), (f"-XX:AOTCacheOutput={cache}",))
-    run.mkdir()
-    await broker.format_directory(directory / "template")
+    cache, port = directory / AOT_CACHE, free_port()
+    data = DataDirectory(directory / "run")
+    data.directory.mkdir()
+    child = Child("kafka-training", data.directory / "broker.log")
+    broker = Broker(child, data, port, Java(class_path), (f"-XX:AOTCacheOutput={cache}",))
+    await broker.format_directory(data.directory / "template")
+    shutil.copytree(data.directory / "template", directory / "template")
     try:
-        # A broker that does not work says so at its next start.
-        with suppress(TransientError, KafkaError, TimeoutError), _quiet_client():
+        with _quiet_client():
             await broker.start(directory / "template")
-            await asyncio.wait_for(_use(f"127.0.0.1:{port}"), USED_WITHIN_S)
+            with suppress(KafkaError, TimeoutError):  # the cache is good for less then
+                await asyncio.wait_for(_use(f"127.0.0.1:{port}"), USED_WITHIN_S)
         await child.stop(grace_s=CREATED_WITHIN_S)
     finally:
         await child.stop(how=signal.SIGKILL)
@@ -109,7 +113,7 @@ async def _train(directory: Path, class_path: str, say: Callable[[str], None]) -
         _discard(directory)
         reason = child.log_tail().strip().rpartition("\n")[2]
         say(f"Java made no cache of the broker's classes, so every start takes some seconds longer: {reason}")
-    shutil.rmtree(run)
+    shutil.rmtree(data.directory)
 
 
 async def _use(address: str) -> None:

@@ -28,11 +28,15 @@ def demo(
     raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output))
 
 
-def dev() -> None:
+def dev(
+    reload: Annotated[
+        bool, typer.Option(help="Start the roles again whose code changed, and all when .env did.")
+    ] = True,
+) -> None:
     """Start everything and keep it running, with its state in .gengui/, until Ctrl-C.
 
-    gengui-stream dev
+    gengui-stream dev --no-reload
     """
     from gengui_stream.dev.dev_command import run_dev
 
-    raise typer.Exit(run_dev())
+    raise typer.Exit(run_dev(reload=reload))

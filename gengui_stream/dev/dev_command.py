@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
@@ -14,6 +14,7 @@ from gengui_stream.dev.dev_files import DIRECTORY, given_environ, given_settings
 from gengui_stream.dev.forks.client import ForkServer, running_fork_server
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import Preparation
+from gengui_stream.dev.reload.reloader import Reloader, reloading
 from gengui_stream.dev.servers import Server
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.dev.supervisor import Supervisor
@@ -26,8 +27,8 @@ READY_WITHIN_S: Final = 60.0
 INTERRUPTED: Final = 130
 
 
-def run_dev() -> int:
-    """Returns the exit code."""
+def run_dev(*, reload: bool) -> int:
+    """Returns the exit code. `reload`: roles whose code changes are started again."""
     DIRECTORY.mkdir(exist_ok=True)
     with (DIRECTORY / "lock").open("w") as lock:
         try:
@@ -35,12 +36,12 @@ def run_dev() -> int:
         except OSError:
             _say(f"another `dev` runs in {DIRECTORY.resolve()}: stop it first")
             return ExitCode.UNAVAILABLE
-        return _guarded()
+        return _guarded(reload)
 
 
-def _guarded() -> int:
+def _guarded(reload: bool) -> int:
     try:
-        asyncio.run(_until_told())
+        asyncio.run(_until_told(reload))
     except ConfigurationError as error:
         _say(str(error))
         return ExitCode.CONFIGURATION
@@ -54,9 +55,9 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def _until_told() -> None:
+async def _until_told(reload: bool) -> None:
     """A signal ends the work in good order, whatever it is at; a second one ends it at once, the children with us."""
-    working = asyncio.ensure_future(_dev())
+    working = asyncio.ensure_future(_dev(reload))
 
     def told() -> None:
         if working.cancelling():
@@ -70,7 +71,7 @@ async def _until_told() -> None:
         await working
 
 
-async def _dev() -> None:
+async def _dev(reload: bool) -> None:
     inspection = given_settings()
     wanted, given = inspection.valid().port, given_environ(inspection)
     for remark in remarks(inspection):
@@ -85,7 +86,8 @@ async def _dev() -> None:
         try:
             await stack.start(after=preparation.steps)
             write_env(inspection, stack.environ, port)
-            await _run(settings, environ, stack.servers, preparation.keys, forks)
+            kept = {**stack.environ, "PORT": str(port)}
+            await _run(settings, environ, stack.servers, preparation.keys, forks, kept=kept if reload else None)
         finally:
             await stack.stop()
 
@@ -96,7 +98,10 @@ async def _run(
     servers: Sequence[Server],
     known: Mapping[str, str],
     forks: ForkServer | None,
+    *,
+    kept: Mapping[str, str] | None,
 ) -> None:
+    """`kept`: what a changed `.env` does not change. None: nothing is reloaded."""
     ports = default_metrics_ports()
     if settings.metrics_port is not None:
         _say(f"METRICS_PORT is for one process: each role here has a port of its own, see {DIRECTORY / 'stack.json'}")
@@ -112,7 +117,10 @@ async def _run(
     _say("starting the roles ...")
     try:
         await supervisor.start()
-        async with _watched(supervisor) as watching:
+        async with (
+            _watched(supervisor) as watching,
+            nullcontext() if kept is None else _reloaded(supervisor, settings, kept),
+        ):
             await _until_ready(settings, known["demo"], supervisor)
             _welcome(settings, known["demo"])
             await watching
@@ -130,6 +138,20 @@ async def _watched(supervisor: Supervisor) -> AsyncIterator["asyncio.Future[None
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+
+
+def _reloaded(supervisor: Supervisor, settings: Settings, kept: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
+    def environ() -> Mapping[str, str] | None:
+        inspection = given_settings()
+        for line in (*inspection.faults, *remarks(inspection)):
+            _say(line)
+        if inspection.settings is None:
+            _say("the roles go on with the settings that they have")
+            return None
+        return {**given_environ(inspection), **kept}
+
+    reloader = Reloader(supervisor, environ, settings.shutdown_grace_s, _say)
+    return reloading(reloader, DIRECTORY / "logs" / "reload.log")
 
 
 async def _until_ready(settings: Settings, key: str, supervisor: Supervisor) -> None:

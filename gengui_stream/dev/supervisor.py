@@ -63,6 +63,7 @@ class Supervisor:
         self._servers = servers
         self._say, self._changed = say, changed
         self._forks = forks
+        self._restarting: set[str] = set()
         self.roles = {role: Child(role, directory / "logs" / f"{role}.log") for role in self._commands}
 
     @property
@@ -94,6 +95,18 @@ class Supervisor:
             for role, child in self.roles.items():
                 group.create_task(self._keep(child, partial(self._relaunch, role)))
 
+    async def restart(self, roles: Sequence[str], grace_s: float, *, environ: Mapping[str, str] | None = None) -> None:
+        """From the code as it is now, and with `environ` from now on. Each role has its grace to end."""
+        self._environ = environ if environ is not None else self._environ
+        self._restarting |= set(roles)
+        try:
+            await asyncio.gather(*(self.roles[role].stop(grace_s=grace_s + OWN_END_S) for role in roles))
+            for role in roles:
+                self._launch(role)
+        finally:
+            self._restarting -= set(roles)
+        self._changed()
+
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
 
@@ -117,12 +130,13 @@ class Supervisor:
         return {**self._environ, "METRICS_PORT": str(self._metrics_ports.get(role, ""))}
 
     async def _relaunch(self, role: str) -> None:
-        self._launch(role)
+        if not self.roles[role].alive:  # started meanwhile, because its code had changed
+            self._launch(role)
 
     async def _keep(self, child: Child, start: Callable[[], Awaitable[None]]) -> None:
         backoff = Backoff()
         while True:
-            if not child.alive:
+            if not child.alive and child.name not in self._restarting:
                 await self._revive(child, start, backoff)
             await asyncio.sleep(LOOK_EVERY_S)
 

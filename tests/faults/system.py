@@ -33,10 +33,12 @@ _FOREIGN: Final = frozenset(name.upper() for name in Settings.model_fields)
 
 
 class DevSystem:
-    """Started in `directory`, where a later one finds everything again. `given` are settings, as a user sets them."""
+    """Started in `directory`, where a later one finds everything again. `given` are settings, as a user sets them. With
+    `reload`, changed code is taken over, which a test that runs from the checkout has no use for."""
 
-    def __init__(self, directory: Path, given: Mapping[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, given: Mapping[str, str] | None = None, *, reload: bool = False) -> None:
         self.directory = directory
+        self._options = () if reload else ("--no-reload",)
         self.broken = False
         self._given = {**IMPATIENT, "PORT": str(free_port()), **(given or {})}
         self._dev = Child("dev", directory / "dev.log")
@@ -46,7 +48,7 @@ class DevSystem:
     async def start(self) -> None:
         """Returns when it says that it is ready."""
         already = self.said().count(READY)
-        self._dev.start(self._command("dev"), environ=self.environ, cwd=self.directory)
+        self._dev.start(self._command("dev", *self._options), environ=self.environ, cwd=self.directory)
 
         async def welcomes() -> bool:
             return self.said().count(READY) > already

@@ -4,18 +4,17 @@ import asyncio
 import signal
 import stat
 import subprocess
-import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 import orjson
 import pytest
 
 from gengui_stream.exit_codes import ExitCode
 from tests.faults.system import ROLES, DevSystem
+from tests.integration.given_servers import give_servers
 from tests.integration.running import eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
@@ -37,18 +36,8 @@ sys.addaudithook(slow)
 @pytest.fixture(scope="module")
 def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSystem]:
     """On things of its own in the servers of the test run."""
-    name, directory = f"dev{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("dev")
-    asyncio.run(_create_database(stack, name))
-    own = {
-        **stack,
-        "DATABASE_URL": stack["DATABASE_URL"].removesuffix("gengui") + name,
-        "REDIS_URL": f"{stack['REDIS_URL'].rsplit('/', 1)[0]}/{REDIS_DATABASE}",
-        "EVENTS_TOPIC": name,
-        "S3_BUCKET": name,
-        "CONSUMER_GROUP": name,
-        "LIVE_TABLES_GROUP": f"{name}-live",
-    }
-    (directory / ".env").write_text("".join(f"{key}={value}\n" for key, value in own.items()))
+    directory = tmp_path_factory.mktemp("dev")
+    asyncio.run(give_servers(stack, directory, REDIS_DATABASE))
     (directory / "sitecustomize.py").write_text(SLOW_TO_LOAD)
     made = DevSystem(directory, {"PYTHONPATH": str(directory)})
     yield made
@@ -63,14 +52,6 @@ def system(shared: DevSystem) -> DevSystem:
             log.unlink(missing_ok=True)
         asyncio.run(shared.start())
     return shared
-
-
-async def _create_database(stack: Mapping[str, str], name: str) -> None:
-    connection = await asyncpg.connect(stack["DATABASE_URL"])
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-    finally:
-        await connection.close()
 
 
 def runs(pid: int) -> bool:

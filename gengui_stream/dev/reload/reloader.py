@@ -1,0 +1,81 @@
+"""In `dev`: hears of changes from the watching process, and has the roles that they concern started again."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gengui_stream.dev.reload.messages import Change
+from gengui_stream.dev.supervisor import Supervisor
+
+COMMAND: Final = (sys.executable, "-m", "gengui_stream.dev.reload")
+NAMED_FILES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reloader:
+    """`environ` returns what the roles are given by now, or None where `.env` has faults, which it says itself."""
+
+    supervisor: Supervisor
+    environ: Callable[[], Mapping[str, str] | None]
+    grace_s: float
+    say: Callable[[str], None]
+
+    async def take(self, change: Change) -> None:
+        """Returns when the roles have been started again; one change is taken at a time."""
+        files = _brief(change.files)
+        if change.faults:
+            for fault in change.faults:
+                self.say(f"{fault}; the roles go on with the code that they have")
+        elif change.environment:
+            if (environ := self.environ()) is not None:
+                self.say(f"{files} changed: restarting every role")
+                await self.supervisor.restart(list(self.supervisor.roles), self.grace_s, environ=environ)
+        elif change.roles:
+            self.say(f"{files} changed: restarting {', '.join(change.roles)}")
+            await self.supervisor.restart(change.roles, self.grace_s)
+        else:
+            self.say(f"{files} changed: no role imports it")
+
+
+def _brief(files: Sequence[str]) -> str:
+    more = len(files) - NAMED_FILES
+    return ", ".join(files[:NAMED_FILES]) + (f" and {more} more" if more > 0 else "")
+
+
+@asynccontextmanager
+async def reloading(reloader: Reloader, log: Path) -> AsyncIterator[None]:
+    """Meanwhile, changes are taken as they come. What the watching process complains of is in `log`."""
+    with _started(log) as watching:
+        taking = asyncio.ensure_future(_take_all(watching, reloader, log))
+        try:
+            yield
+        finally:
+            watching.kill()
+            taking.cancel()
+            with suppress(asyncio.CancelledError):
+                await taking
+
+
+def _started(log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as errors:
+        return subprocess.Popen(
+            COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        )
+
+
+async def _take_all(watching: "subprocess.Popen[bytes]", reloader: Reloader, log: Path) -> None:
+    lines = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), watching.stdout
+    )
+    try:
+        while line := await lines.readline():
+            await reloader.take(Change.decode(line))
+    finally:
+        transport.close()
+    reloader.say(f"changes of the code are not noticed any more: {log} says why")

@@ -1,0 +1,107 @@
+"""`gengui-stream dev` takes changed code over: on a copy of the packages, in the directory in which it runs."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gengui_stream.dev.reload.import_graph import PACKAGES
+from tests.faults.system import ROLES, DevSystem
+from tests.integration.given_servers import give_servers
+from tests.integration.running import eventually
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+ROOT: Final = Path(__file__).parents[2]
+REDIS_DATABASE: Final = 4_094
+
+
+@pytest.fixture(scope="module")
+def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSystem]:
+    directory = tmp_path_factory.mktemp("reload")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
+    asyncio.run(give_servers(stack, directory, REDIS_DATABASE))
+    made = DevSystem(directory, reload=True)
+    yield made
+    asyncio.run(made.stop())
+
+
+@pytest.fixture
+def system(shared: DevSystem) -> DevSystem:
+    if not shared.alive:
+        asyncio.run(shared.start())
+    return shared
+
+
+def pids(system: DevSystem) -> dict[str, list[int]]:
+    return {role: system.pids(role) for role in ROLES}
+
+
+async def says(system: DevSystem, *lines: str) -> None:
+    async def said() -> bool:
+        return all(line in system.said() for line in lines)
+
+    await eventually(said)
+
+
+async def restarted(system: DevSystem, before: dict[str, list[int]], *roles: str) -> None:
+    """Those, and no others."""
+
+    async def runs_again() -> bool:
+        return all(system.pids(role) not in ([], before[role]) for role in roles)
+
+    await eventually(runs_again)
+    assert {role for role in ROLES if system.pids(role) != before[role]} == set(roles)
+
+
+def append(system: DevSystem, file: str, code: str) -> None:
+    with (system.directory / file).open("a") as module:
+        module.write(code)
+
+
+async def test_a_role_whose_code_changed_runs_the_new_code_and_the_others_go_on(system: DevSystem) -> None:
+    before = pids(system)
+    append(system, "gengui_stream/bridge/run.py", "\nimport sys\nsys.stderr.write('the new bridge\\n')\n")
+    await says(system, "gengui_stream/bridge/run.py changed: restarting bridge")
+    await restarted(system, before, "bridge")
+    log = system.directory / ".gengui" / "logs" / "bridge.log"
+
+    async def new_code() -> bool:
+        return "the new bridge" in log.read_text()
+
+    await eventually(new_code)
+
+
+async def test_what_does_not_parse_restarts_nothing_until_it_parses(system: DevSystem) -> None:
+    before, module = pids(system), system.directory / "gengui_stream" / "worker" / "run.py"
+    proper = module.read_text()
+    module.write_text(f"{proper}\nx = (\n")
+    await says(system, "gengui_stream/worker/run.py:", "was never closed; the roles go on with the code that they have")
+    assert pids(system) == before
+    module.write_text(f"{proper}\nx = ()\n")
+    await says(system, "gengui_stream/worker/run.py changed: restarting worker")
+    await restarted(system, before, "worker")
+
+
+async def test_many_files_at_once_are_one_restart(system: DevSystem) -> None:
+    before, already = pids(system), system.said().count("changed: restarting")
+    for name in ("thumbnails", "dispatch", "watching"):
+        append(system, f"gengui_stream/reactions/{name}.py", "\n# changed\n")
+    await says(system, "gengui_stream/reactions/watching.py changed: restarting dispatch, thumbnails")
+    await restarted(system, before, "dispatch", "thumbnails")
+    assert system.said().count("changed: restarting") == already + 1
+
+
+async def test_settings_that_changed_restart_every_role_and_faults_none(system: DevSystem) -> None:
+    before, file = pids(system), system.directory / ".env"
+    proper = file.read_text()
+    file.write_text(f"{proper}MAX_ATTEMPTS=none\n")
+    await says(system, "MAX_ATTEMPTS", "the roles go on with the settings that they have")
+    assert pids(system) == before
+    file.write_text(f"{proper}MAX_ATTEMPTS=2\n")
+    await says(system, ".env changed: restarting every role")
+    await restarted(system, before, *ROLES)

@@ -1,0 +1,102 @@
+"""Which roles a change concerns, and when it counts."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gengui_stream.dev.reload.changes import ChangedModules
+from gengui_stream.dev.reload.import_graph import COMPOSITION, ENTRIES, Imports, reached, read_imports, roles_of
+from gengui_stream.dev.reload.messages import Change
+from gengui_stream.roles import ROLES
+
+ROOT: Final = Path(__file__).parents[2]
+IMPORTS: Final = read_imports()
+
+
+def test_the_entries_are_those_that_a_role_is_started_with() -> None:
+    source = (ROOT / "gengui_stream" / "bootstrap.py").read_text()
+    started = dict(re.findall(r'case "([a-z-]+)":\n +from ([\w.]+) import', source))
+    assert started == ENTRIES
+    assert set(started) == set(ROLES)
+    assert set(started.values()) <= IMPORTS[COMPOSITION]
+
+
+@pytest.mark.parametrize(
+    ("module", "roles"),
+    [
+        ("gengui_stream.worker.run", ["worker"]),
+        ("gengui_stream.bridge", ["bridge"]),
+        ("gengui_stream.media.thumbnails", ["thumbnails"]),
+        ("api.hub", ["api"]),
+        ("agents.run", ["agents", "live-tables"]),
+        ("gengui_stream.settings", list(ENTRIES)),
+        ("gengui_stream", list(ENTRIES)),
+        ("gengui_stream.cli.roles", list(ENTRIES)),
+        ("gengui_stream.dev.ports", []),
+        ("gengui_stream.cli.doctor", []),
+    ],
+)
+def test_a_module_concerns_the_roles_that_import_it(module: str, roles: list[str]) -> None:
+    assert roles_of([module], IMPORTS) == roles
+
+
+def test_imports_in_a_circle_end() -> None:
+    assert reached("api.server", {"api.server": {"api.hub"}, "api.hub": {"api.server"}}) >= {"api.hub", "api"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "api").mkdir()
+    for name in ("server", "hub"):
+        (tmp_path / "api" / f"{name}.py").write_text("x = 1\n")
+    return tmp_path
+
+
+def changed_modules(root: Path, *graphs: Mapping[str, set[str]]) -> ChangedModules:
+    """The graph at the beginning, then that of each change."""
+    left = iter(graphs)
+
+    def read() -> Imports:
+        return next(left)
+
+    return ChangedModules(root, read)
+
+
+WITH_HUB: Final = {"api.server": {"api.hub"}, "api.hub": set[str]()}
+WITHOUT_HUB: Final = {"api.server": set[str]()}
+
+
+def test_many_files_are_one_change(root: Path) -> None:
+    changes = changed_modules(root, WITH_HUB, WITH_HUB)
+    taken = changes.take([root / "api" / "server.py", root / "api" / "hub.py"])
+    assert taken == Change(["api/hub.py", "api/server.py"], roles=["api"])
+
+
+def test_a_file_that_does_not_parse_keeps_the_change_back_until_it_does(root: Path) -> None:
+    changes = changed_modules(root, WITH_HUB, WITH_HUB)
+    (root / "api" / "hub.py").write_text("x = (\n")
+    assert changes.take([root / "api" / "hub.py"]) == Change(
+        ["api/hub.py"], faults=["api/hub.py:1: '(' was never closed"]
+    )
+    assert not changes.take([root / "api" / "server.py"]).roles
+    (root / "api" / "hub.py").write_text("x = ()\n")
+    assert changes.take([root / "api" / "hub.py"]) == Change(["api/hub.py", "api/server.py"], roles=["api"])
+
+
+def test_a_file_that_was_removed_concerns_those_that_imported_it(root: Path) -> None:
+    changes = changed_modules(root, WITH_HUB, WITHOUT_HUB)
+    (root / "api" / "hub.py").unlink()
+    assert changes.take([root / "api" / "hub.py"]).roles == ["api"]
+
+
+def test_a_new_file_concerns_those_that_import_it(root: Path) -> None:
+    changes = changed_modules(root, WITHOUT_HUB, WITH_HUB)
+    assert changes.take([root / "api" / "hub.py"]).roles == ["api"]
+
+
+def test_a_change_arrives_as_it_was_sent() -> None:
+    change = Change(["api/hub.py"], roles=["api"], faults=["x"], environment=True)
+    assert Change.decode(change.encode().encode()) == change

@@ -87,6 +87,21 @@ async def test_the_log_is_kept_over_a_restart(
         await successor.stop()
 
 
+async def test_its_port_may_be_another_one_after_a_restart(server: KafkaServer, tmp_path: Path) -> None:
+    await server.start()
+    await ensure_topic(settings_of(server))
+    await append(server)
+    await server.stop()
+    with socket.create_server(("127.0.0.1", server.port)):
+        successor = again(tmp_path, server.port)
+        try:
+            await successor.start()
+            assert successor.port != server.port
+            assert await read(successor) == EVENTS
+        finally:
+            await successor.stop()
+
+
 async def test_it_runs_in_a_directory_of_any_name(tmp_path: Path) -> None:
     directory = tmp_path / "a, b=c é 光 \\u0041"
     server = again(directory)

@@ -111,7 +111,7 @@ def test_without_the_network_a_line_says_what_to_do(cache: JarCache) -> None:
         cache.fetch([a_jar("a", CONTENT)], MavenCentral(f"http://127.0.0.1:{free_port()}"), Event(), lambda _: None)
     said = str(raised.value)
     assert said.startswith("Maven Central cannot be reached")
-    assert "set KAFKA_BOOTSTRAP_SERVERS to a Kafka of your own" in said
+    assert "run `make dev` with KAFKA_BOOTSTRAP_SERVERS set to a Kafka of your own" in said
     assert "\n" not in said
 
 

@@ -60,5 +60,6 @@ def unavailable(jar: Jar, error: requests.RequestException) -> str:
     answer = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
     return (
         f"Maven Central cannot be reached, where Apache Kafka comes from ({answer} for {jar}): run this once with "
-        "access to it (HTTPS_PROXY names a proxy), or set KAFKA_BOOTSTRAP_SERVERS to a Kafka of your own"
+        "access to it (HTTPS_PROXY names a proxy), or run `make dev` with KAFKA_BOOTSTRAP_SERVERS set to a Kafka of "
+        "your own"
     )

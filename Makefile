@@ -1,23 +1,25 @@
-# Everything a newcomer needs is Python 3.11, make and the package registries. `make help` lists the targets.
+# Everything a newcomer needs is Python (3.11, 3.12 or 3.13), make and the package registries. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# Every role is a process of its own: without bytecode each would compile everything that it imports, at every start.
+# These imports compile most of it at setup.
+unexport PYTHONDONTWRITEBYTECODE
+COMPILED := agents.run api.server,gengui_stream.dev.demo_command
+
+# `make VENV=.venv-3.12 PYTHON=python3.12 …` keeps an environment beside the usual one.
 VENV := .venv
+PYTHON ?= $(shell requirements/find_python)
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 RUNPOD_VENV := .venv-runpod
 RUNPOD_STAMP := $(RUNPOD_VENV)/.installed
 ARGS ?=
-
-# The first of these that really is Python 3.11; `make PYTHON=/path/to/python3.11` overrides the search.
-IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
-PYTHON ?= $(shell for python in python3.11 python3 python; do \
-	"$$python" -c '$(IS_311)' >/dev/null 2>&1 && echo "$$python" && break; done)
 
 PYTEST := $(BIN)/pytest
 TWO_AT_ONCE := -n 2 --dist worksteal
@@ -31,19 +33,32 @@ help: ## list the targets
 .PHONY: setup
 setup: $(STAMP) ## make .venv from the locked, hashed requirements (instant when nothing changed)
 
-$(UV): requirements/uv.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: none of python3.11, python3, python is it." \
-		"Install it, or say where it is: make PYTHON=/path/to/python3.11 setup" >&2; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version)" >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python's venv module does not work here" \
-		"(on Debian and Ubuntu: apt-get install python3.11-venv)" >&2; exit 1; }
+# An environment is unfinished, its Python is gone or not one of ours or not the one asked for, or the checkout was moved.
+ASKED_FOR = "$(if $(filter-out file,$(origin PYTHON)),$(PYTHON),$(BIN)/python)"
+VERSION := import sys; print(*sys.version_info[:2]); sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+STALE := $(shell test ! -f $(VENV)/pyvenv.cfg || { \
+	version=$$($(BIN)/python -c '$(VERSION)') && test "$$version" = "$$($(ASKED_FOR) -c '$(VERSION)')" && \
+	test "$$(cat $(STAMP))" = "$$(pwd)"; } 2>/dev/null || echo stale)
+
+.PHONY: stale
+stale:
+	@echo "removing $(VENV): it is unfinished, or of another Python, or the checkout was moved" >&2
+	@rm -rf $(VENV)
+
+$(UV): requirements/uv.txt $(STALE)
+	@test -x $(BIN)/python || { python="$(PYTHON)"; test -n "$$python" || { \
+		echo "Python 3.11, 3.12 or 3.13 with its venv module is needed, and none was found. Install it (on Debian and" \
+			"Ubuntu: apt-get install python3-venv), or name it: make PYTHON=/path/to/python3.12 setup" >&2; exit 1; }; \
+		echo "making $(VENV) with $$("$$python" --version)" >&2; "$$python" -m venv $(VENV); }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 $(STAMP): $(UV) requirements/dev.txt pyproject.toml
-	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt \
+		|| { echo "uv failed: trying pip, which knows pip.conf" >&2; $(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/dev.txt; }
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@touch $@
+	@for modules in $(COMPILED); do $(BIN)/python -c "import $$modules" 2>/dev/null & done; wait
+	@pwd > $@
 
 .PHONY: demo
 demo: $(STAMP) ## the whole system once, end to end; ARGS="--count 200 --json"
@@ -85,6 +100,10 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m schemas.publish
 	$(BIN)/python -m gengui_stream.settings_example
+
+.PHONY: test-unit
+test-unit: $(STAMP) ## the tests that need no server; ARGS="-k name"
+	$(PYTEST) $(TWO_AT_ONCE) tests/unit $(ARGS)
 
 .PHONY: test
 test: $(STAMP) chromium kafka ## every test but the slow ones, on the embedded stack, two at once; ARGS="-k name"
@@ -144,6 +163,6 @@ lock-kafka: $(STAMP) ## renew the list of Apache Kafka's jars from requirements/
 .PHONY: clean
 clean: ## remove .venv, caches and the development stack's data (.gengui)
 	@case "$$(readlink .gengui/postgres || true)" in */gengui-stream*/*) rm -rf "$$(readlink .gengui/postgres)" ;; esac
-	rm -rf $(VENV) $(RUNPOD_VENV) .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .venv-* .gengui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	rm -f demo-contact-sheet.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,11 +12,12 @@ GRPC_DISTANCE: Final = 10_000
 """SeaweedFS listens at each of its ports plus this for gRPC."""
 
 CHOICE: Final = range(12_000, 22_000)
-"""With their companions below the range from which Linux takes the ports of outgoing connections (32,768 and up)."""
+"""With their companions below the range from which the kernel takes the ports of outgoing connections: from 32,768 on
+Linux, from 49,152 on macOS."""
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there: connections that only linger from before are in nobody's way."""
+    """Whether a server could listen there: a connection in TIME_WAIT does not prevent it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -31,9 +32,10 @@ def is_free_with_companion(port: int) -> bool:
 
 
 def free_port(choice: Sequence[int] = CHOICE) -> int:
-    """A port nobody listens at, and whose gRPC companion is free as well. Raises OSError when there is none.
+    """A port without a listener, whose gRPC companion is free as well. Raises OSError if there is none.
 
-    For a minute no other call returns it, in this process or another: so long a server has to take it.
+    It is reserved: until a server listens there, no other call returns it, in this process or another, for as long as
+    TIME_WAIT takes.
     """
     first = random.randrange(len(choice))  # noqa: S311 - no secret
     for port in chain(choice[first:], choice[:first]):
@@ -43,9 +45,9 @@ def free_port(choice: Sequence[int] = CHOICE) -> int:
 
 
 def default_metrics_ports() -> dict[str, int]:
-    """A port for each role but the API: its default one where that is free."""
+    """A port for each role but the API, reserved as `free_port` does: the role's default port if it can be had."""
     wanted = {role.name: role.metrics_port for role in ROLES.values() if role.metrics_port is not None}
-    return {name: port if is_free(port) else free_port() for name, port in wanted.items()}
+    return {name: port if _reserve(port) else free_port() for name, port in wanted.items()}
 
 
 def free_metrics_ports() -> dict[str, int]:
@@ -54,22 +56,25 @@ def free_metrics_ports() -> dict[str, int]:
 
 
 def _reserve(port: int) -> bool:
-    """Leaves a connection that lingers (TIME_WAIT, 60 s on Linux). It keeps out whoever binds as is done here, and the
-    kernel from giving the port to an outgoing connection; servers it lets in, as they set SO_REUSEADDR first."""
+    """Leaves a connection in TIME_WAIT (60 s on Linux, 30 s on macOS). While it is there, the port cannot be bound
+    without SO_REUSEADDR, as is done here, nor does the kernel take it for an outgoing connection. Servers set
+    SO_REUSEADDR and are not affected."""
     address = ("127.0.0.1", port)
     try:
         with socket.socket() as listener:
             listener.bind(address)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # inherited by what lingers: both must agree
+            # The connection inherits it; on Linux, a server can only bind if both have it.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.listen()
             with socket.create_connection(address, timeout=1) as client:
-                _linger(listener, client)
-    except OSError:  # taken; or the time is up, as someone else connects there and waits for a server of his own
+                _close_first(listener, client)
+    except OSError:  # taken; or another process connected first, to a server that it expects there
         return False
     return True
 
 
-def _linger(listener: socket.socket, client: socket.socket) -> None:
+def _close_first(listener: socket.socket, client: socket.socket) -> None:
+    """The side that closes first is the one in TIME_WAIT."""
     accepted, _ = listener.accept()
-    accepted.close()  # who closes first lingers
+    accepted.close()
     client.recv(1)

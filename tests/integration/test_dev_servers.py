@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gengui_stream.dev import dev_files
 from gengui_stream.dev.dev_files import given_environ, given_settings, write_env
-from gengui_stream.dev.ports import GRPC_DISTANCE, free_port, is_free
+from gengui_stream.dev.ports import GRPC_DISTANCE, default_metrics_ports, free_port, is_free
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
@@ -50,6 +50,11 @@ def test_a_free_port_is_given_once_whoever_asks() -> None:
     another = subprocess.run([sys.executable, "-c", DRAW, str(port)], capture_output=True, text=True, check=False)
     assert another.returncode == 1, another.stdout
     assert "no free port" in another.stderr
+
+
+def test_two_that_start_at_once_have_metrics_ports_of_their_own() -> None:
+    """Their roles listen there some seconds later."""
+    assert not set(default_metrics_ports().values()) & set(default_metrics_ports().values())
 
 
 def test_a_server_can_listen_at_a_free_port_and_at_its_companion() -> None:

@@ -6,10 +6,8 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-# Every role is a process of its own: without bytecode each would compile everything that it imports, at every start.
-# These imports compile most of it at setup.
+# Without bytecode every process would compile everything that it imports, at every start.
 unexport PYTHONDONTWRITEBYTECODE
-COMPILED := agents.run api.server,gengui_stream.dev.demo_command
 
 # `make VENV=.venv-3.12 PYTHON=python3.12 …` keeps an environment beside the usual one.
 VENV := .venv
@@ -57,7 +55,7 @@ $(STAMP): $(UV) requirements/dev.txt pyproject.toml
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt \
 		|| { echo "uv failed: trying pip, which knows pip.conf" >&2; $(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/dev.txt; }
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@for modules in $(COMPILED); do $(BIN)/python -c "import $$modules" 2>/dev/null & done; wait
+	@$(BIN)/python -c 'import gengui_stream.dev.demo_command, gengui_stream.bootstrap as bootstrap; bootstrap.import_roles()'
 	@pwd > $@
 
 .PHONY: demo

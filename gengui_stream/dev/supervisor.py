@@ -1,7 +1,6 @@
 """Every role as a process of its own; a role or a server that dies is started again, with back-off, and said so."""
 
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -85,7 +84,7 @@ class Supervisor:
 
     def stands(self) -> bool:
         """Whether every role has come to life: a stop ends it in good order, where before it is killed as it loads."""
-        return all(child.catches(signal.SIGTERM) for child in self.roles.values())
+        return all(child.announced_ready for child in self.roles.values())
 
     async def watch(self) -> None:
         """Until cancelled: starts again what died. Each on its own: a server that takes long keeps no role waiting."""
@@ -127,7 +126,8 @@ class Supervisor:
         self.roles[role].start(command, environ=self._environ_of(role), cwd=self._cwd)
 
     def _environ_of(self, role: str) -> Mapping[str, str]:
-        return {**self._environ, "METRICS_PORT": str(self._metrics_ports.get(role, ""))}
+        port = {"METRICS_PORT": str(self._metrics_ports.get(role, ""))}
+        return {**self._environ, **port, **self.roles[role].readiness_environ()}
 
     async def _relaunch(self, role: str) -> None:
         if not self.roles[role].alive:  # started meanwhile, because its code had changed

@@ -24,7 +24,8 @@ def conditions(command: str) -> str:
     """To be asked before anything is measured: it says how busy the machine was."""
     wheels = [f"{name} ({wheel} {version(wheel)})" for name, wheel in WHEELS.items()]
     servers = ", ".join([f"Apache Kafka {broker_version(locked_jars())}", *wheels])
-    machine = f"{os.cpu_count()} cores ({_cpu_model()}), {_memory_gib():.0f} GiB, Linux {platform.release()}"
+    system = f"{platform.system()} {platform.release()}"
+    machine = f"{os.cpu_count()} cores ({_cpu_model()}), {_memory_gib():.0f} GiB, {system}"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, `{command}`. {machine}; Python "
         f"{platform.python_version()}; {servers}. Load average before it began: {os.getloadavg()[0]:.2f}."
@@ -32,8 +33,9 @@ def conditions(command: str) -> str:
 
 
 def _cpu_model() -> str:
-    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found.group(1).strip() if found else platform.machine()
+    known = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", known.read_text(), re.MULTILINE) if known.exists() else None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
 
 
 def _memory_gib() -> float:

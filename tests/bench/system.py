@@ -5,12 +5,12 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import aiohttp
+import psutil
 
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.demo_report import claimed_partitions
@@ -23,8 +23,6 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.queries import histories
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
-
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,29 +142,23 @@ async def until_served(child: Child, url: str) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds, user and system, of the process and everything below it so far, what has ended included."""
+    """Processor seconds, user and system, of the process and everything below it so far; on Linux, what has ended
+    included."""
     return sum(_cpu_s(each) for each in descendants(pid))
 
 
 def _cpu_s(pid: int) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        return sum(psutil.Process(pid).cpu_times()[:4])
+    except psutil.NoSuchProcess:
         return 0.0  # it has just ended: its parent's sum has it
-    return sum(map(int, fields[11:15])) / TICKS_PER_S
 
 
 def rss_mib(pid: int) -> float:
-    """Resident memory as the kernel has it now."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """Resident memory."""
+    return psutil.Process(pid).memory_info().rss / 2**20
 
 
 def descendants(pid: int) -> list[int]:
     """The process and all below it, such as the backends of PostgreSQL."""
-    found = [pid]
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for child in thread.read_text().split():
-                found += descendants(int(child))
-    return found
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]

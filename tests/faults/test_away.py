@@ -1,9 +1,9 @@
 """A server stopped, or silent, for a while under load: the system waits, says so, and goes on by itself."""
 
 import asyncio
-import os
 import signal
 
+import psutil
 import pytest
 
 from tests.faults.given import GivenSystem
@@ -63,13 +63,9 @@ async def test_a_server_is_silent_for_a_while(given_system: GivenSystem, name: s
 
 def _signal_all(pid: int, number: signal.Signals) -> None:
     """The process and its children: PostgreSQL has one a connection. Each of ours leads a session of its own."""
-    for found in [pid, *_children(pid)]:
-        os.kill(found, number)
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
-        return [int(child) for child in file.read().split()]
+    process = psutil.Process(pid)
+    for found in [process, *process.children()]:
+        found.send_signal(number)
 
 
 async def test_what_is_given_is_not_started(given_system: GivenSystem) -> None:

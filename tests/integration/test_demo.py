@@ -8,9 +8,10 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -60,12 +61,11 @@ class Demo:
         return [*map(str, self.directory.iterdir()), *self._processes()]
 
     def _processes(self) -> Iterator[str]:
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark.encode() in (process / "environ").read_bytes():
-                    yield (process / "cmdline").read_text()
-            except OSError:  # ended meanwhile, or not ours to read
-                continue
+        name, _, value = self._mark.partition("=")
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # ended meanwhile, or not ours to read
+                if process.environ().get(name) == value:
+                    yield " ".join(process.cmdline())
 
 
 @pytest.fixture

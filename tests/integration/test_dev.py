@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import orjson
+import psutil
 import pytest
 
 from gengui_stream.exit_codes import ExitCode
@@ -55,7 +56,7 @@ def system(shared: DevSystem) -> DevSystem:
 
 
 def runs(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    return psutil.pid_exists(pid)
 
 
 def log_of(system: DevSystem, role: str) -> bytes:

@@ -31,15 +31,14 @@ async def forks(tmp_path: Path) -> AsyncIterator[ForkServer]:
 
 async def forked(server: ForkServer, directory: Path, *arguments: str, **environ: str) -> Child:
     child = Child(arguments[0], directory / f"{arguments[0]}.log")
-    child.follow(
-        await server.fork(child.name, arguments, environ={**os.environ, **environ}, cwd=directory, log=child.log)
-    )
+    whole = {**os.environ, **environ, **child.readiness_environ()}
+    child.follow(await server.fork(child.name, arguments, environ=whole, cwd=directory, log=child.log))
     return child
 
 
 async def at_work(child: Child) -> bool:
     child.check_alive()
-    return child.catches(signal.SIGTERM)
+    return child.announced_ready
 
 
 def runs(pid: int | None) -> bool:

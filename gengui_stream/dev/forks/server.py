@@ -4,8 +4,8 @@ import os
 import select
 import socket
 
-from gengui_stream.dev.child import end_with_parent, name_process
 from gengui_stream.dev.forks.messages import MESSAGE_BYTES, ForkRequest, ProcessState
+from gengui_stream.dev.prctl import die_with_parent, name_process
 
 
 def forked(control: socket.socket) -> ForkRequest | None:
@@ -40,7 +40,7 @@ def _report_end(control: socket.socket, pid: int, descriptor: int) -> None:
 
 def _become(request: ForkRequest, server: int) -> ForkRequest:
     """As a process that was started for it would be."""
-    end_with_parent()
+    die_with_parent()
     if os.getppid() != server:
         os._exit(1)  # it ended before the kernel was told to take us with it
     os.setsid()

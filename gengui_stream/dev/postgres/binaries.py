@@ -39,7 +39,7 @@ def _is_whole(installed: Path, copy: Path) -> bool:
     """A directory for temporary files loses those that are old."""
     try:
         check_safe(copy)
-        return all(_sizes(installed / part) == _sizes(copy / part) for part in PARTS)
+        return all(_sizes(installed / part) == _sizes(copy / part) for part in PARTS if (installed / part).exists())
     except OSError:
         return False
 

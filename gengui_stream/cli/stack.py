@@ -23,9 +23,12 @@ def demo(
 
     gengui-stream demo --provider gemini
     """
+    from gengui_stream.dev.forks.client import started_fork_server
+
+    forks = started_fork_server()  # which imports while we do
     from gengui_stream.dev.demo_command import run_demo
 
-    raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output))
+    raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output, forks=forks))
 
 
 def dev(
@@ -37,6 +40,9 @@ def dev(
 
     gengui-stream dev --no-reload
     """
+    from gengui_stream.dev.forks.client import started_fork_server
+
+    forks = started_fork_server()
     from gengui_stream.dev.dev_command import run_dev
 
-    raise typer.Exit(run_dev(reload=reload))
+    raise typer.Exit(run_dev(forks, reload=reload))

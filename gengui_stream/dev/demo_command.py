@@ -16,6 +16,7 @@ from gengui_stream.dev.demo_provider import DemoProvider
 from gengui_stream.dev.demo_report import DemoReport, Made, count_events, print_json, print_report
 from gengui_stream.dev.demo_run import DemoRun, make_generations
 from gengui_stream.dev.demo_system import running_system
+from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
@@ -29,7 +30,7 @@ Outcome: TypeAlias = tuple[DemoReport, Sequence[EventResource]]
 """The report, and the history of one generation."""
 
 
-def run_demo(count: int, provider: DemoProvider, as_json: bool, output: Path) -> int:
+def run_demo(count: int, provider: DemoProvider, as_json: bool, output: Path, forks: ForkServer | None) -> int:
     """Returns the exit code."""
     began = time.monotonic()
     try:
@@ -39,7 +40,7 @@ def run_demo(count: int, provider: DemoProvider, as_json: bool, output: Path) ->
         return ExitCode.USAGE
     try:
         with temporary_directory("gengui-demo-") as directory:
-            report, history = asyncio.run(_until_told(_demo(directory, count, provider, began)))
+            report, history = asyncio.run(_until_told(_demo(directory, count, provider, began, forks)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         _say("interrupted; everything was stopped")
         return INTERRUPTED
@@ -69,8 +70,8 @@ async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
     return await task
 
 
-async def _demo(directory: Path, count: int, provider: DemoProvider, began: float) -> Outcome:
-    async with running_system(directory, provider, say=_say) as system:
+async def _demo(directory: Path, count: int, provider: DemoProvider, began: float, forks: ForkServer | None) -> Outcome:
+    async with running_system(directory, provider, say=_say, forks=forks) as system:
         try:
             async with open_client(system.url, system.key) as client:
                 run = await system.while_alive(_generations(client, count))

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from gengui_stream.dev.demo_client import DemoClient, open_client
 from gengui_stream.dev.demo_provider import DemoProvider, Staging, staging
 from gengui_stream.dev.demo_report import claimed_partitions
-from gengui_stream.dev.forks.client import running_fork_server
+from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.ports import free_metrics_ports, free_port
 from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.stack import EmbeddedStack
@@ -114,35 +114,36 @@ class DemoSystem:
 
 @asynccontextmanager
 async def running_system(
-    directory: Path, provider: DemoProvider, *, say: Callable[[str], None]
+    directory: Path, provider: DemoProvider, *, say: Callable[[str], None], forks: ForkServer | None
 ) -> AsyncIterator[DemoSystem]:
     """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
-    async with running_fork_server(directory / "logs" / "fork-server.log") as forks:
-        stack, port = EmbeddedStack(directory, say=say), free_port()
-        staged = staging(provider, f"http://127.0.0.1:{port}")
-        environ = {**_environ(stack, directory, port), **staged.environ}
-        settings = load_settings(environ, env_files=())
-        preparation = Preparation(settings, directory / "keys.json")
-        supervisor = Supervisor(
-            directory,
-            environ,
-            stack.servers,
-            metrics_ports=free_metrics_ports(),
-            say=say,
-            cwd=directory,
-            besides=staged.commands,
-            forks=forks,
-        )
-        say("starting the servers ...")
-        try:
-            await stack.start(after=preparation.steps)
-            say("starting the roles ...")
-            async with _running_roles(supervisor, settings.shutdown_grace_s):
-                system = DemoSystem(settings, preparation.keys["demo"], supervisor, staged)
-                await _started(system)
-                yield system
-        finally:
-            await stack.stop()
+    stack, port = EmbeddedStack(directory, say=say), free_port()
+    staged = staging(provider, f"http://127.0.0.1:{port}")
+    environ = {**_environ(stack, directory, port), **staged.environ}
+    settings = load_settings(environ, env_files=())
+    preparation = Preparation(settings, directory / "keys.json")
+    supervisor = Supervisor(
+        directory,
+        environ,
+        stack.servers,
+        metrics_ports=free_metrics_ports(),
+        say=say,
+        cwd=directory,
+        besides=staged.commands,
+        forks=forks,
+    )
+    say("starting the servers ...")
+    try:
+        await stack.start(after=preparation.steps)
+        say("starting the roles ...")
+        async with _running_roles(supervisor, settings.shutdown_grace_s):
+            system = DemoSystem(settings, preparation.keys["demo"], supervisor, staged)
+            await _started(system)
+            yield system
+    finally:
+        await stack.kill()
+        if forks is not None:
+            await forks.stop()
 
 
 @asynccontextmanager

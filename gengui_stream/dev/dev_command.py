@@ -11,7 +11,7 @@ from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
 from gengui_stream.dev.dev_files import DIRECTORY, given_environ, given_settings, url_of, write_env, write_stack
-from gengui_stream.dev.forks.client import ForkServer, running_fork_server
+from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.reload.reloader import Reloader, reloading
@@ -27,7 +27,7 @@ READY_WITHIN_S: Final = 60.0
 INTERRUPTED: Final = 130
 
 
-def run_dev(*, reload: bool) -> int:
+def run_dev(forks: ForkServer | None, *, reload: bool) -> int:
     """Returns the exit code. `reload`: roles whose code changes are started again."""
     DIRECTORY.mkdir(exist_ok=True)
     with (DIRECTORY / "lock").open("w") as lock:
@@ -36,12 +36,12 @@ def run_dev(*, reload: bool) -> int:
         except OSError:
             _say(f"another `dev` runs in {DIRECTORY.resolve()}: stop it first")
             return ExitCode.UNAVAILABLE
-        return _guarded(reload)
+        return _guarded(forks, reload)
 
 
-def _guarded(reload: bool) -> int:
+def _guarded(forks: ForkServer | None, reload: bool) -> int:
     try:
-        asyncio.run(_until_told(reload))
+        asyncio.run(_until_told(forks, reload))
     except ConfigurationError as error:
         _say(str(error))
         return ExitCode.CONFIGURATION
@@ -55,9 +55,9 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def _until_told(reload: bool) -> None:
+async def _until_told(forks: ForkServer | None, reload: bool) -> None:
     """A signal ends the work in good order, whatever it is at; a second one ends it at once, the children with us."""
-    working = asyncio.ensure_future(_dev(reload))
+    working = asyncio.ensure_future(_dev(forks, reload))
 
     def told() -> None:
         if working.cancelling():
@@ -71,25 +71,26 @@ async def _until_told(reload: bool) -> None:
         await working
 
 
-async def _dev(reload: bool) -> None:
+async def _dev(forks: ForkServer | None, reload: bool) -> None:
     inspection = given_settings()
     wanted, given = inspection.valid().port, given_environ(inspection)
     for remark in remarks(inspection):
         _say(remark)
-    async with running_fork_server(DIRECTORY / "logs" / "fork-server.log") as forks:
-        stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
-        port = _port(wanted)
-        environ = {**given, **stack.environ, "PORT": str(port)}
-        settings = load_settings(environ, env_files=())
-        preparation = Preparation(settings, DIRECTORY / "keys.json")
-        _say("starting the servers ...")
-        try:
-            await stack.start(after=preparation.steps)
-            write_env(inspection, stack.environ, port)
-            kept = {**stack.environ, "PORT": str(port)}
-            await _run(settings, environ, stack.servers, preparation.keys, forks, kept=kept if reload else None)
-        finally:
-            await stack.stop()
+    stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
+    port = _port(wanted)
+    environ = {**given, **stack.environ, "PORT": str(port)}
+    settings = load_settings(environ, env_files=())
+    preparation = Preparation(settings, DIRECTORY / "keys.json")
+    _say("starting the servers ...")
+    try:
+        await stack.start(after=preparation.steps)
+        write_env(inspection, stack.environ, port)
+        kept = {**stack.environ, "PORT": str(port)}
+        await _run(settings, environ, stack.servers, preparation.keys, forks, kept=kept if reload else None)
+    finally:
+        await stack.stop()
+        if forks is not None:
+            await forks.stop()
 
 
 async def _run(

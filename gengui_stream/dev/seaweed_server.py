@@ -97,6 +97,9 @@ class SeaweedServer:
         for socket in self.sockets:
             socket.unlink(missing_ok=True)
 
+    async def kill(self) -> None:
+        await self.stop()
+
     @property
     def sockets(self) -> list[Path]:
         """By which its parts reach each other; SeaweedFS has no option for their directory."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,9 @@ class Server(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    async def kill(self) -> None:
+        """Ends it at once, where what it holds is removed anyway."""
 
 
 class ReservedPort:
@@ -87,3 +91,6 @@ class ValkeyServer:
 
     async def stop(self) -> None:
         await self.child.stop()
+
+    async def kill(self) -> None:
+        await self.child.stop(how=signal.SIGKILL)

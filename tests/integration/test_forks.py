@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from gengui_stream.dev.child import Child
-from gengui_stream.dev.forks.client import SUPPORTED, ForkServer, running_fork_server
+from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
 from gengui_stream.errors import TransientError
 from tests.integration.running import eventually
 
@@ -23,10 +23,11 @@ NOWHERE = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "REDIS_URL": "redis://127.0
 
 
 @pytest_asyncio.fixture
-async def forks(tmp_path: Path) -> AsyncIterator[ForkServer]:
-    async with running_fork_server(tmp_path / "fork-server.log") as server:
-        assert server is not None
-        yield server
+async def forks() -> AsyncIterator[ForkServer]:
+    server = ForkServer()
+    server.start()
+    yield server
+    await server.stop()
 
 
 async def forked(server: ForkServer, directory: Path, *arguments: str, **environ: str) -> Child:
@@ -104,7 +105,7 @@ from pathlib import Path
 from gengui_stream.dev.forks.client import ForkServer
 
 async def main():
-    server, directory = ForkServer(Path(sys.argv[1], "server.log")), Path(sys.argv[1])
+    server, directory = ForkServer(), Path(sys.argv[1])
     server.start()
     role = await server.fork("bridge", ["bridge"], environ=os.environ, cwd=directory, log=directory / "bridge.log")
     print(server.pid, role.pid, flush=True)

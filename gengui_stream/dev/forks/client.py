@@ -6,8 +6,8 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +23,9 @@ class ForkServer:
     """What it forks has the imports of every role done, shares their memory, and ends with the server, which ends with
     this process."""
 
-    def __init__(self, log: Path) -> None:
-        self._child = Child("fork-server", log)
+    def __init__(self) -> None:
+        # Its log is an anonymous file: it starts before there is a directory for logs.
+        self._child = Child("fork-server", Path(f"/proc/self/fd/{os.memfd_create('fork-server')}"))
         self._control: socket.socket | None = None
         self._requested: deque[asyncio.Future[int]] = deque()
         self._exit_codes: dict[int, int | None] = {}
@@ -98,18 +99,13 @@ class ForkServer:
         self._close()
 
 
-@asynccontextmanager
-async def running_fork_server(log: Path) -> AsyncIterator[ForkServer | None]:
-    """None where the system has no use for one."""
+def started_fork_server() -> ForkServer | None:
+    """None where the system has no use for one. It ends with this process at the latest."""
     if not SUPPORTED:
-        yield None
-        return
-    server = ForkServer(log)
+        return None
+    server = ForkServer()
     server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
+    return server
 
 
 class ForkedProcess:

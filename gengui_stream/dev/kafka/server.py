@@ -1,5 +1,6 @@
 """Apache Kafka as a part of the embedded stack."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -38,3 +39,6 @@ class KafkaServer:
 
     async def stop(self) -> None:
         await self.child.stop(grace_s=GRACE_S)
+
+    async def kill(self) -> None:
+        await self.child.stop(how=signal.SIGKILL)

@@ -98,3 +98,7 @@ class PostgresServer:
     async def stop(self) -> None:
         await self.child.stop(how=signal.SIGINT)  # PostgreSQL's "fast" shutdown
         self._directory.close()
+
+    async def kill(self) -> None:
+        await self.child.stop(how=signal.SIGQUIT)  # "immediate": without a checkpoint, but nothing is left in memory
+        self._directory.close()

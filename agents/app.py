@@ -11,6 +11,7 @@ from yarl import URL
 
 from agents.batches import BatchSchema
 from agents.transport import BatchTransport, Cut, Positions
+from gengui_stream.log.connection import Connection, connection
 from gengui_stream.settings import Settings
 
 QUEUED_BATCHES: Final = 8
@@ -18,6 +19,8 @@ WAIT_MAX_S: Final = 24 * 3600
 """faust goes on, claim or not, when taking over partitions takes longer than this: it never may."""
 
 TABLES_WAIT_MAX_S: Final = 90.0
+PRODUCER_TIMEOUT_S: Final = 30.0
+"""Kafka's own default of a request; faust's is 20 minutes."""
 
 
 def new_app(settings: Settings, app_id: str, datadir: Path, cut: Cut, positions: Positions | None = None) -> faust.App:
@@ -25,11 +28,11 @@ def new_app(settings: Settings, app_id: str, datadir: Path, cut: Cut, positions:
 
     With `positions` it starts where they say, and has no tables.
     """
-    session_s = settings.kafka_session_timeout_s
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")]
     app = faust.App(
         app_id,
         broker=brokers,
+        broker_credentials=credentials(connection(settings)),
         datadir=datadir,
         store="memory://",
         autodiscover=False,
@@ -45,18 +48,27 @@ def new_app(settings: Settings, app_id: str, datadir: Path, cut: Cut, positions:
         stream_recovery_delay=0.0,
         stream_processing_timeout=60.0,
         broker_commit_interval=1.0,
-        broker_session_timeout=session_s,
-        broker_heartbeat_interval=session_s / 3,
-        broker_rebalance_timeout=session_s,
+        broker_session_timeout=settings.kafka_session_timeout_s,
         broker_request_timeout=WAIT_MAX_S if positions else TABLES_WAIT_MAX_S,
         consumer_auto_offset_reset="earliest",
-        producer_request_timeout=30.0,
+        producer_request_timeout=PRODUCER_TIMEOUT_S,
         producer_linger=0.005,
     )
     bind_to_running_loop(app)
     app.transport = BatchTransport(brokers, app, settings, cut, positions)
-    app.producer_transport = BatchTransport(brokers, app, settings, cut, positions)
     return app
+
+
+def credentials(given: Connection) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """How faust's producer connects: as every other Kafka client of ours does."""
+    if given["security_protocol"].startswith("SASL"):
+        return faust.SASLCredentials(
+            username=given["sasl_plain_username"],
+            password=given["sasl_plain_password"],
+            mechanism=given["sasl_mechanism"],
+            ssl_context=given["ssl_context"],
+        )
+    return None if given["ssl_context"] is None else faust.SSLCredentials(given["ssl_context"])
 
 
 def log_topic(app: faust.App, settings: Settings) -> TopicT:

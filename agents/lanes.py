@@ -10,7 +10,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,9 @@ from gengui_stream.projections.projector import ProjectedBatch, Projector
 AT_ONCE: Final = 2
 """Transactions under way: one to be folded, one to be committed. More would each be of fewer records."""
 
+STALLED_S: Final = 5.0
+"""No transaction takes that long unless PostgreSQL, or this process, hangs."""
+
 Committed = Callable[[ProjectedBatch, float], None]
 """Told of every partition's committed batch, and of the seconds it took."""
 
@@ -33,16 +36,25 @@ _log: Final = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """`working`: what is in a transaction. `stale`: a rebalance came since; what waits is dropped, for its next owner
-    reads it again."""
+    """`expected`: the next offset to come. `working`: what is in a transaction. `stale`: a rebalance came since; what
+    waits is dropped, for its next owner reads it again."""
 
     partition: int
     done: int
+    expected: int
     waiting: deque[Record] = field(default_factory=deque)
     working: Sequence[Record] = ()
     room: asyncio.Event = field(default_factory=asyncio.Event)
     stale: bool = False
     moved: float = field(default_factory=time.monotonic)
+
+    def add(self, records: Sequence[Record]) -> None:
+        """aiokafka goes back to the beginning in silence where the log does not have its position (any more): another
+        log's records would be taken for old ones. Gaps are the projector's to find."""
+        if records[0].offset < self.expected:
+            raise BugError(f"partition {self.partition}: expected offset {self.expected}, got {records[0].offset}")
+        self.expected = records[-1].offset + 1
+        self.waiting.extend(records)
 
     def drop(self) -> None:
         self.stale = True
@@ -70,9 +82,12 @@ class Lanes:
         self._committed = committed
         self._batch_max = batch_max
         self._stop = stop
+        self._revoked = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._lanes: dict[int, _Lane] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._at_work = 0
+        self._begun: set[float] = set()
         self._group: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
@@ -84,18 +99,38 @@ class Lanes:
     # where to start, and how far things are
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Waits for the transactions under way, then takes the partitions over, however long PostgreSQL is away."""
+        """Waits for the transactions under way, then takes the partitions over, however long PostgreSQL is unavailable.
+        Raises Stopped once they are revoked."""
         self.release()
+        revoked = self._revoked = asyncio.Event()
         await self.idle()
-        starts = await persist(lambda: self._projector.claim(partitions), self._stop, what="claim partitions")
+        starts = await persist(lambda: self._claimed(partitions, revoked), revoked, what="claim partitions")
+        if revoked.is_set():
+            raise Stopped("claim partitions")
         self.epoch += 1
-        self._lanes = {partition: _Lane(partition, start) for partition, start in starts.items()}
+        self._lanes = {partition: _Lane(partition, start, start) for partition, start in starts.items()}
         _log.info("partitions_claimed", starts=dict(starts))
         return starts
 
+    async def _claimed(self, partitions: Collection[int], revoked: asyncio.Event) -> Mapping[int, int]:
+        async with self._claiming:
+            if revoked.is_set():
+                raise Stopped("claim partitions")
+            return await self._projector.claim(partitions)
+
     def release(self) -> None:
+        self._revoked.set()
         for lane in self._lanes.values():
             lane.drop()
+
+    async def settled(self) -> None:
+        """Until no transaction or claim is under way and PostgreSQL answers: before that, this process is of no use to
+        the consumer group, and what it has begun could still take partitions away from their next owner."""
+        await self.idle()
+        async with self._claiming:
+            pass
+        with suppress(Stopped):
+            await persist(self._projector.reach, self._stop, what="join the consumer group")
 
     async def idle(self) -> None:
         """Until no transaction is under way."""
@@ -105,6 +140,10 @@ class Lanes:
     def done(self, partition: int) -> int | None:
         lane = self._lanes.get(partition)
         return lane.done if lane else None
+
+    @property
+    def stalled(self) -> bool:
+        return bool(self._begun) and time.monotonic() - min(self._begun) > STALLED_S
 
     def oldest(self, partition: int) -> Record | None:
         """The first record that was delivered and is not committed."""
@@ -122,7 +161,7 @@ class Lanes:
         lane = self._lanes.get(batch.partition)
         if lane is None or lane.stale or batch.epoch != self.epoch:
             return
-        lane.waiting.extend(batch.records)
+        lane.add(batch.records)
         full = len(lane.waiting) > self._batch_max
         if full or not batch.followed:
             self._start()
@@ -162,6 +201,7 @@ class Lanes:
 
     async def _project(self, taken: Sequence[_Lane]) -> None:
         began = time.monotonic()
+        self._begun.add(began)
         try:
             batches = await persist(lambda: self._attempt(taken), self._stop, what="project")
         except Stopped:
@@ -171,6 +211,8 @@ class Lanes:
             if not any(lane.stale for lane in taken):
                 raise
             batches = ()
+        finally:
+            self._begun.discard(began)
         seconds = time.monotonic() - began
         for lane, batch in itertools.zip_longest(taken, batches):
             self._settle(lane, batch, seconds)

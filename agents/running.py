@@ -36,11 +36,14 @@ async def _until_over(app: faust.App) -> None:
 
 
 async def _stop(app: faust.App, seconds: float) -> None:
-    """faust's stop swallows cancellation while messages are un-acked: after `seconds` we go without it."""
+    """After `seconds` we go without it. faust's stop swallows cancellation, and commits again: not once it crashed."""
     stopping = asyncio.ensure_future(app.stop())
     await asyncio.wait({stopping}, timeout=seconds)
     if not stopping.done():
         _log.warning("faust_stop_overdue", app=app.conf.id, seconds=seconds)
+        await app.crash(TimeoutError(f"the stop took more than {seconds:g} s"))
+    elif stopping.cancelled():
+        _log.warning("faust_stop_failed", app=app.conf.id, error="canceled")
     elif (error := stopping.exception()) is not None:
         _log.warning("faust_stop_failed", app=app.conf.id, error=repr(error))
 

@@ -99,6 +99,11 @@ class Projector:
         self._partitions = held
         return {partition: claim.next_offset for partition, claim in claims.items()}
 
+    async def reach(self) -> None:
+        """Raises TransientError while PostgreSQL is unavailable."""
+        with transient_errors():
+            await self._pool.fetchval("SELECT 1")
+
     async def project(self, partition: int, records: Sequence[Record]) -> ProjectedBatch:
         """`project_all` of one partition."""
         return (await self.project_all({partition: records}))[0]

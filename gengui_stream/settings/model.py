@@ -49,8 +49,14 @@ class Settings(BaseSettings):
     kafka_ca_file: FilePath | None = Field(
         None, description="PEM file of the authority that signed the brokers' certificate"
     )
-    kafka_session_timeout_s: Annotated[int, Field(ge=1, le=300)] = Field(
-        6, description="seconds after which a silent agents process loses its partitions"
+    kafka_session_timeout_s: Annotated[float, Field(ge=6, le=1_800)] = Field(
+        7, description="seconds without a heartbeat after which an agents process loses its partitions"
+    )
+    kafka_heartbeat_interval_s: Annotated[float, Field(ge=0.1, le=600)] = Field(
+        1, description="seconds between heartbeats to the consumer group; at most a third of KAFKA_SESSION_TIMEOUT_S"
+    )
+    kafka_max_poll_interval_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        300, description="seconds without progress after which an agents process hands its partitions over"
     )
     events_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
         "generation.events", description="the topic that is the log"

@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Mapping
 
+from gengui_stream.settings.model import Settings
+
 
 def faults_together(texts: Mapping[str, str]) -> list[str]:
     """Found whether or not each setting is valid by itself. `texts`: by field name."""
@@ -10,6 +12,9 @@ def faults_together(texts: Mapping[str, str]) -> list[str]:
     sasl = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
     if texts.get("kafka_security_protocol", "").startswith("SASL") and not all(map(texts.get, sasl)):
         faults.append(f"{', '.join(sasl).upper()}: needed with a SASL protocol")
+    session, heartbeat = (_number(texts, f"kafka_{name}_s") for name in ("session_timeout", "heartbeat_interval"))
+    if session is not None and heartbeat is not None and heartbeat > session / 3:
+        faults.append(f"KAFKA_HEARTBEAT_INTERVAL_S: at most a third of KAFKA_SESSION_TIMEOUT_S, which is {session:g}")
     if texts.get("growthbook_api_host") and not texts.get("growthbook_client_key"):
         faults.append("GROWTHBOOK_CLIENT_KEY: needed with GROWTHBOOK_API_HOST")
     for given, other in itertools.permutations(("runpod_api_key", "runpod_endpoint_id")):
@@ -19,3 +24,11 @@ def faults_together(texts: Mapping[str, str]) -> list[str]:
     if texts.get("worker_transport") == "http" and not all(map(texts.get, http)):
         faults.append(f"{', '.join(http).upper()}: needed with WORKER_TRANSPORT=http")
     return faults
+
+
+def _number(texts: Mapping[str, str], name: str) -> float | None:
+    """The setting or its default; None for what is no number, which is a fault by itself."""
+    try:
+        return float(texts.get(name) or Settings.model_fields[name].default)
+    except ValueError:
+        return None

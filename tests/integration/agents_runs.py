@@ -5,8 +5,7 @@ import itertools
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +15,10 @@ from typing import Any, Self
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.cluster import ClusterMetadata
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
-from faust.assignor.partition_assignor import PartitionAssignor
 from pydantic import SecretStr
 
 from agents.app import log_topic, new_app
@@ -32,7 +30,7 @@ from gengui_stream.log.connection import connection
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
-from tests.integration.running import PATIENCE_S
+from tests.integration.running import PATIENCE_S, eventually
 
 
 def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
@@ -97,6 +95,36 @@ async def group_member(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def group(settings: Settings) -> tuple[str, int]:
+    """The state of the consumer group, and the number of its members."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    try:
+        [response] = await admin.describe_consumer_groups([settings.consumer_group])
+        [(_, _, state, _, _, members, *_)] = response.groups
+        return state, len(members)
+    except KafkaError as error:
+        if not error.retriable:
+            raise
+        return repr(error), 0
+    finally:
+        await admin.close()
+
+
+async def joined(settings: Settings, number: int = 1) -> None:
+    async def stable() -> bool:
+        return await group(settings) == ("Stable", number)
+
+    await eventually(stable)
+
+
+async def left_empty(settings: Settings) -> None:
+    async def empty() -> bool:
+        return await group(settings) == ("Empty", 0)
+
+    await eventually(empty)
 
 
 def at(settings: Settings, partition: int) -> TopicPartition:
@@ -166,23 +194,3 @@ def delay_metadata(monkeypatch: pytest.MonkeyPatch, topic: str, answers: int) ->
         return without(answered) if isinstance(request, MetadataRequest) else answered
 
     monkeypatch.setattr(AIOKafkaConnection, "send", sending)
-
-
-def hide_partitions_until_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the broker refuses the topic's metadata while the group forms, and gives them a moment later."""
-    known = ClusterMetadata.partitions_for_topic
-    assigned: list[float] = []
-    for assignor in (RoundRobinPartitionAssignor, PartitionAssignor):
-        assign = assignor.assign
-
-        def assigning(*arguments: Any, assign: Callable[..., object] = assign) -> object:
-            answer = assign(*arguments)
-            assigned.append(time.monotonic())
-            return answer
-
-        monkeypatch.setattr(assignor, "assign", assigning)
-
-    def partitions_for_topic(self: ClusterMetadata, topic: str) -> set[int] | None:
-        return known(self, topic) if assigned and time.monotonic() > assigned[0] + 1 else None
-
-    monkeypatch.setattr(ClusterMetadata, "partitions_for_topic", partitions_for_topic)

@@ -1,6 +1,8 @@
 """The faults of faust 0.15.3 that touch this system, each shown not to bite here."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -8,18 +10,23 @@ from pathlib import Path
 
 import faust
 import pytest
+from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from structlog.testing import capture_logs
 
 from agents.app import new_app
 from agents.batches import sliced
+from agents.consumer_thread import REBALANCE_TIMEOUT_MS
 from agents.run import run_agents
 from agents.running import run_app
 from agents.transport import BatchConsumer
-from gengui_stream.errors import BugError, TransientError
+from gengui_stream.dev.kafka.server import KafkaServer
+from gengui_stream.errors import BugError, ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
+from gengui_stream.log.connection import connection
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.folding import Record
 from gengui_stream.projections.projector import ProjectedBatch, Projector
@@ -28,7 +35,8 @@ from tests.integration.agents_runs import (
     AgentsProcess,
     commit,
     committed,
-    hide_partitions_until_assigned,
+    joined,
+    left_empty,
     progress,
     projector_app,
     run_projector,
@@ -77,13 +85,6 @@ class Stuck(Projector):
         return await super().project_all(batches)
 
 
-def tell_threads_apart(app: faust.App) -> None:
-    """The loop in which aiokafka runs refuses from now on what is called from another thread."""
-    consumer = app.consumer
-    assert isinstance(consumer, BatchConsumer)
-    consumer._thread.thread_loop.set_debug(True)
-
-
 async def append(event_log: EventLog, number: int = EVENTS) -> None:
     await event_log.append_many([a_request() for _ in range(number)])
 
@@ -110,17 +111,15 @@ async def test_an_exception_in_the_agent_skips_nothing(
         await eventually(lambda: all_applied(settings, pool))
 
 
-async def test_a_crash_leaves_the_loop_of_the_other_thread_alone(
-    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_a_crashed_process_has_left_its_group(
+    settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    """faust tells all parts of an app of its crash out of one thread: with uvloop the process may die of it unheard."""
+    """Its partitions do not wait for the end of its session."""
     await append(event_log)
-    stop, failing = asyncio.Event(), Failing(pool, settings.events_topic)
-    app = projector_app(settings, failing, stop, tmp_path)
-    tell_threads_apart(app)
+    failing = Failing(pool, settings.events_topic)
     with pytest.raises(RuntimeError, match="a bug in our code"):
-        await run_app(app, stop, grace_s=20)
-    assert "Non-thread-safe" not in caplog.text
+        await run_projector(long_session(settings), failing, asyncio.Event(), tmp_path)
+    await left_empty(settings)
 
 
 async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
@@ -137,8 +136,9 @@ async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
 
 
 async def test_a_membership_that_is_refused_ends_the_process(settings: Settings) -> None:
-    async with AgentsProcess(settings.model_copy(update={"kafka_session_timeout_s": 1})) as agents:
-        assert await agents.ended() == ExitCode.CONFIGURATION
+    refused = settings.model_copy(update={"kafka_session_timeout_s": 1})
+    with pytest.raises(ConfigurationError, match="KAFKA_SESSION_TIMEOUT_S: the broker does not take 1;"):
+        await asyncio.wait_for(run_agents(role_context(refused)), PATIENCE_S)
 
 
 async def test_what_may_pass_is_tried_again_in_place(
@@ -187,34 +187,70 @@ async def test_it_stops_in_time_while_a_batch_hangs(
         await eventually(lambda: all_applied(settings, pool))
 
 
-async def test_partitions_that_come_while_it_stops_are_left_alone(
+async def test_a_process_that_stops_when_its_group_rebalances_leaves_it(
     settings: Settings, pool: Pool, tmp_path: Path
 ) -> None:
-    """faust closes the consumer then, out of another thread than its own: with uvloop the process may die of it."""
+    """faust would call its consumer closed, and not leave: the rebalance would wait for it."""
     stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
-    app = projector_app(settings, projector, stop, tmp_path)
+    app = projector_app(long_session(settings), projector, stop, tmp_path)
+    other = AIOKafkaConsumer(settings.events_topic, **connection(settings), group_id=settings.consumer_group)
+    joining: list[asyncio.Future[None]] = []
+
+    @app.on_before_shutdown.connect(weak=False)
+    async def rebalance(*_: object, **__: object) -> None:
+        joining.append(asyncio.ensure_future(other.start()))
+        await eventually(partial(_rebalancing, app))
+
+    run = asyncio.ensure_future(run_app(app, stop, grace_s=20))
+    await joined(settings)
+    await eventually(partial(_rebalanced, app))
     with capture_logs() as logged:
-        run = asyncio.ensure_future(run_app(app, stop, grace_s=20))
-        tell_threads_apart(app)
-        await eventually(partial(_joins, app))
         stop.set()
         await run
-    assert not [line for line in logged if line["event"] in {"faust_stop_overdue", "faust_stop_failed"}]
+    try:
+        await eventually(partial(_has_all, other, settings), within_s=REBALANCE_TIMEOUT_MS / 2000)
+        assert not [line for line in logged if line["event"] in {"faust_stop_overdue", "faust_stop_failed"}]
+    finally:
+        await other.stop()
+        await asyncio.gather(*joining, return_exceptions=True)
 
 
-async def test_an_assignment_that_was_made_without_metadata_is_not_for_ever(
-    settings: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The embedded broker gives who joins again what he had: nothing."""
-    await append(event_log)
-    hide_partitions_until_assigned(monkeypatch)
-    async with running(run_agents, settings):
-        await eventually(lambda: all_applied(settings, pool), within_s=30)
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("apache_kafka")
+async def test_it_stops_in_time_while_the_broker_is_silent(settings: Settings, pool: Pool, tmp_path: Path) -> None:
+    """aiokafka's thread waits for the answer to its goodbye for 40 s; neither the process nor its loop waits for it."""
+    server = KafkaServer(tmp_path / "kafka", tmp_path / "kafka.log")
+    await server.start()
+    try:
+        own = settings.model_copy(update={"kafka_bootstrap_servers": server.address, "shutdown_grace_s": 3})
+        await ensure_topic(own)
+        async with AgentsProcess(own) as agents, EventLog(own) as log:
+            await append(log)
+            await eventually(lambda: all_applied(own, pool))
+            assert server.child.pid is not None
+            os.kill(server.child.pid, signal.SIGSTOP)
+            agents.send(signal.SIGTERM)
+            assert await agents.ended(within_s=20) == ExitCode.OK
+            os.kill(server.child.pid, signal.SIGCONT)
+    finally:
+        await server.stop()
 
 
-async def _joins(app: faust.App) -> bool:
-    """Until the broker answers: the embedded one takes its time."""
+def long_session(settings: Settings) -> Settings:
+    """A member that does not leave is missed after all tests."""
+    return settings.model_copy(update={"kafka_session_timeout_s": 600})
+
+
+async def _has_all(consumer: AIOKafkaConsumer, settings: Settings) -> bool:
+    return len(consumer.assignment()) == settings.events_partitions
+
+
+async def _rebalancing(app: faust.App) -> bool:
     return app.rebalancing
+
+
+async def _rebalanced(app: faust.App) -> bool:
+    return not app.rebalancing
 
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "behind"])

@@ -20,7 +20,7 @@ from schemas.events import (
     GenerationStarted,
     Output,
 )
-from tests.integration.agents_runs import delay_metadata, hide_partitions_until_assigned
+from tests.integration.agents_runs import delay_metadata
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack
@@ -72,23 +72,6 @@ async def test_in_flight_and_counts_survive_a_restart(live: Settings, event_log:
     async for key, value in tail_changelog(settings, "in_flight", from_start=True):
         if key == str(ended.generation_id) and value is None:
             break
-
-
-async def test_they_are_kept_although_the_first_assignment_was_empty(
-    live: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request = a_request()
-    await event_log.append(request)
-    hide_partitions_until_assigned(monkeypatch)
-
-    async def there() -> bool:
-        try:
-            return str(request.generation_id) in await read_changelog(live, "in_flight")
-        except PermanentError:  # not made yet
-            return False
-
-    async with running(run_live_tables, live):
-        await eventually(there)
 
 
 async def test_they_are_kept_although_their_topics_show_late(

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -114,3 +115,66 @@ async def test_a_process_that_wakes_up_too_late_changes_nothing(
             await beyond(settings, pool, appended[0] + 500)
     async with AgentsProcess(settings):
         await settled(settings, pool, appended[0])
+
+
+async def claims(pool: Pool) -> dict[int, int]:
+    """How often each partition was claimed."""
+    rows = await pool.fetch("SELECT partition, owner_epoch FROM projection_positions")
+    return {row["partition"]: row["owner_epoch"] for row in rows}
+
+
+async def shared(settings: Settings, pool: Pool) -> dict[int, int]:
+    """Until a second process has claimed its part: the claims then. The first one claimed all before, and its own part
+    again."""
+
+    async def each_claimed_again() -> bool:
+        found = await claims(pool)
+        return len(found) == settings.events_partitions and min(found.values()) >= 2
+
+    await eventually(each_claimed_again, within_s=90)
+    return await claims(pool)
+
+
+async def all_projected(settings: Settings, pool: Pool, number: int) -> bool:
+    return (await progress(pool, settings)).next_offset == number
+
+
+TAKEOVER_MAX_S = 10
+STALL_S = 5
+
+
+async def test_a_killed_process_is_replaced_within_ten_seconds(
+    settings: Settings, pool: Pool, event_log: EventLog, record_property: Callable[[str, object], None]
+) -> None:
+    """With the default settings; counted from SIGKILL until events of every partition are in PostgreSQL again."""
+    async with AgentsProcess(settings) as first:
+        await eventually(lambda: claims(pool))
+        async with AgentsProcess(settings):
+            before = await shared(settings, pool)
+            first.send(signal.SIGKILL)
+            killed = time.monotonic()
+            await event_log.append_many([a_request() for _ in range(100)])
+            await eventually(lambda: all_projected(settings, pool, 100))
+            took = time.monotonic() - killed
+            assert all(number > before[partition] for partition, number in (await claims(pool)).items())
+    record_property("takeover_s", round(took, 2))
+    assert took < TAKEOVER_MAX_S
+
+
+async def test_a_stall_of_five_seconds_is_no_rebalance(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    """With the default settings: every partition stays with its owner."""
+    async with AgentsProcess(settings) as first:
+        await eventually(lambda: claims(pool))
+        async with AgentsProcess(settings) as second:
+            before = await shared(settings, pool)
+            first.send(signal.SIGSTOP)
+            await asyncio.sleep(STALL_S)
+            first.send(signal.SIGCONT)
+            await event_log.append_many([a_request() for _ in range(100)])
+            await eventually(lambda: all_projected(settings, pool, 100))
+            await asyncio.sleep(settings.kafka_session_timeout_s)  # a rebalance would have begun by then
+            await event_log.append_many([a_request() for _ in range(100)])
+            await eventually(lambda: all_projected(settings, pool, 200))
+            assert await claims(pool) == before
+            for process in (first, second):
+                assert process.process.returncode is None

@@ -79,6 +79,25 @@ def test_faults_of_flags_and_fallbacks_name_their_variable(environ: dict[str, st
     assert [fault.split(":")[0] for fault in faults(environ)] == [variable]
 
 
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"KAFKA_SESSION_TIMEOUT_S": "5"}, "KAFKA_SESSION_TIMEOUT_S"),
+        ({"KAFKA_HEARTBEAT_INTERVAL_S": "2.5"}, "KAFKA_HEARTBEAT_INTERVAL_S"),
+        ({"KAFKA_SESSION_TIMEOUT_S": "30", "KAFKA_HEARTBEAT_INTERVAL_S": "10.1"}, "KAFKA_HEARTBEAT_INTERVAL_S"),
+        ({"KAFKA_SESSION_TIMEOUT_S": "soon", "KAFKA_HEARTBEAT_INTERVAL_S": "10"}, "KAFKA_SESSION_TIMEOUT_S"),
+        ({"KAFKA_MAX_POLL_INTERVAL_S": "0"}, "KAFKA_MAX_POLL_INTERVAL_S"),
+    ],
+)
+def test_the_times_of_a_consumer_group_fit_each_other(environ: dict[str, str], variable: str) -> None:
+    assert [fault.split(":")[0] for fault in faults(environ)] == [variable]
+
+
+def test_a_heartbeat_of_a_third_of_the_session_is_taken() -> None:
+    times = {"KAFKA_SESSION_TIMEOUT_S": "30", "KAFKA_HEARTBEAT_INTERVAL_S": "10"}
+    assert load_settings(times, env_files=()).kafka_heartbeat_interval_s == 10
+
+
 def test_faults_of_gemini_are_reported_at_once() -> None:
     given = {
         "GEMINI_API_KEY": "two words",

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from ssl import SSLContext
 from typing import Generic, NamedTuple, TypeVar
 
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -80,7 +78,6 @@ class AIOKafkaProducer:
     async def partitions_for(self, topic: str) -> set[int]: ...
 
 class AIOKafkaConsumer:
-    _coordinator: GroupCoordinator | None
     def __init__(
         self,
         *topics: str,
@@ -95,7 +92,6 @@ class AIOKafkaConsumer:
         max_partition_fetch_bytes: int = 1048576,
         max_poll_records: int | None = None,
         max_poll_interval_ms: int = 300000,
-        metadata_max_age_ms: int = 300000,
         partition_assignment_strategy: Sequence[object] = ...,
         request_timeout_ms: int = 40000,
         session_timeout_ms: int = 10000,
@@ -113,7 +109,6 @@ class AIOKafkaConsumer:
     def assignment(self) -> set[TopicPartition]: ...
     def seek(self, partition: TopicPartition, offset: int) -> None: ...
     def highwater(self, partition: TopicPartition) -> int | None: ...
-    def partitions_for_topic(self, topic: str) -> set[int] | None: ...
     async def topics(self) -> set[str]: ...
     async def position(self, partition: TopicPartition) -> int: ...
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...

@@ -43,6 +43,8 @@ class MavenCentral:
                     if received > jar.size:
                         return
         except requests.RequestException as error:
+            if error.response is not None:  # a refusal with its connection, which nothing else closes
+                error.response.close()
             raise RepositoryUnavailableError(unavailable(jar, error)) from error
 
     def _open(self, jar: Jar) -> requests.Response:

@@ -44,10 +44,17 @@ class LogReader:
             raise TransientError(f"the broker does not say where {self._topic} ends: {error!r}") from error
         return {at.partition: end for at, end in found.items()}
 
+    async def reached(self, ends: Mapping[int, int]) -> bool:
+        """Whether no record before these offsets is left to read: that of one that was removed may be the last."""
+        for partition, end in ends.items():
+            if await self._consumer.position(TopicPartition(self._topic, partition)) < end:
+                return False
+        return True
+
     async def until_end(self) -> AsyncIterator[list[Record]]:
         """Chunks of records up to the end of the log as it is now."""
         ends = await self.ends()
-        while any(self.offsets[partition] < end for partition, end in ends.items()):
+        while not await self.reached(ends):
             records = await self.read()
             if records:
                 yield records

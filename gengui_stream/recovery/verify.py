@@ -6,7 +6,7 @@ after partition, so that no more than one partition's states are held in memory.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -86,8 +86,8 @@ class _PartitionCheck:
         async with open_reader(self._settings, {self._partition: expected}, [self._partition]) as reader:
             end = min(self._end, (await reader.ends())[self._partition])
             while expected < end:
-                records = [record for record in await _next(reader) if record.offset < self._end]
-                if first_gap(expected, records) is not None:
+                records = [record for record in await _next(reader, {self._partition: end}) if record.offset < end]
+                if not records or first_gap(expected, records) is not None:
                     break
                 await compare(records)
                 expected += len(records)
@@ -145,11 +145,12 @@ class _PartitionCheck:
         self._report.partitions.append(PartitionCount(self._partition, start, end, *sums))
 
 
-async def _next(reader: LogReader) -> list[Record]:
-    """The next records. Raises TransientError when the broker sends none for too long."""
+async def _next(reader: LogReader, ends: Mapping[int, int]) -> list[Record]:
+    """The next records; none when the log has none before these ends. Raises TransientError when the broker sends none
+    for too long."""
     try:
         async with asyncio.timeout(SENT_WITHIN_S):
-            while not (records := await reader.read()):
+            while not (records := await reader.read()) and not await reader.reached(ends):
                 pass
     except TimeoutError as error:
         raise TransientError(f"the broker sent nothing for {SENT_WITHIN_S:.0f} s") from error

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from gengui_stream.log.connection import connection
 from gengui_stream.log.positions import Position
@@ -21,6 +22,17 @@ async def send_by_key(settings: Settings, key: bytes, value: bytes) -> Position:
     finally:
         await producer.stop()
     return Position(sent.partition, sent.offset)
+
+
+async def remove_before(settings: Settings, offsets: Mapping[int, int]) -> None:
+    """The records before these offsets, as a retention does that somebody has set."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    try:
+        wanted = {TopicPartition(settings.events_topic, p): RecordsToDelete(offset) for p, offset in offsets.items()}
+        await admin.delete_records(wanted)
+    finally:
+        await admin.close()
 
 
 async def project_everything(settings: Settings, pool: Pool, *, but_last: int = 0) -> None:

@@ -1,12 +1,14 @@
 """Reading the log outside a consumer group."""
 
+import asyncio
+
 import pytest
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.reader import open_reader
 from gengui_stream.settings import Settings
-from tests.integration.logs import everything
+from tests.integration.logs import everything, remove_before
 from tests.integration.running import a_request
 
 
@@ -51,6 +53,17 @@ async def test_the_end_is_known_without_a_read_and_moves_with_each_append(
             async for _ in reader.until_end():
                 pass
             assert sum(reader.offsets.values()) == 10 * number
+
+
+async def test_records_that_were_removed_are_not_waited_for(settings: Settings, event_log: EventLog) -> None:
+    """Nor are they at the end, where no record behind them says that they are gone."""
+    request = a_request()
+    [mine] = {(await event_log.append(request)).partition for _ in range(5)}
+    await remove_before(settings, {mine: 5})
+    async with open_reader(settings, {mine: 1}) as reader, asyncio.timeout(30):
+        assert [records async for records in reader.until_end()] == []
+        await event_log.append(request)
+        assert len([record async for records in reader.until_end() for record in records]) == 1
 
 
 async def test_without_a_broker_it_may_work_later(settings: Settings) -> None:

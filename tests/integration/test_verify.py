@@ -14,7 +14,7 @@ from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import wide_history
-from tests.integration.logs import project_everything, send_by_key
+from tests.integration.logs import project_everything, remove_before, send_by_key
 from tests.integration.projections import TABLES
 
 pytestmark = pytest.mark.stack
@@ -179,6 +179,18 @@ async def after(settings: Settings, pool: Pool, statement: str) -> Report:
     finally:
         for table in tables:
             await pool.execute(f"TRUNCATE {table}; INSERT INTO {table} TABLE kept_{table}; DROP TABLE kept_{table}")
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["all", "all-but-the-last"])
+async def test_records_that_are_gone_are_a_difference(
+    settings: Settings, pool: Pool, event_log: EventLog, kept: int
+) -> None:
+    history = recent(0)
+    positions = await event_log.append_many(history)
+    await project_everything(settings, pool)
+    await remove_before(settings, {positions[0].partition: len(history) - kept})
+    found = [sample.what for sample in (await verify(settings)).samples if sample.table == "log"]
+    assert found == [f"records are gone before {len(history)}"]
 
 
 async def test_an_empty_database_agrees_with_an_empty_log(settings: Settings) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Mapping, Sequence
 from ssl import SSLContext
 from typing import TypedDict
 
+from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource
 
 class NewTopic:
@@ -13,6 +14,9 @@ class NewTopic:
         replica_assignments: Mapping[int, Sequence[int]] | None = None,
         topic_configs: Mapping[str, str] | None = None,
     ) -> None: ...
+
+class RecordsToDelete:
+    def __init__(self, before_offset: int) -> None: ...
 
 class CreateTopicsResponse:
     topic_errors: Sequence[tuple[str, int] | tuple[str, int, str | None]]
@@ -59,3 +63,6 @@ class AIOKafkaAdminClient:
     async def describe_cluster(self) -> DescribedCluster: ...
     async def describe_consumer_groups(self, group_ids: Sequence[str]) -> list[DescribeGroupsResponse]: ...
     async def describe_configs(self, config_resources: Sequence[ConfigResource]) -> list[DescribeConfigsResponse]: ...
+    async def delete_records(
+        self, records_to_delete: Mapping[TopicPartition, RecordsToDelete]
+    ) -> dict[TopicPartition, int]: ...

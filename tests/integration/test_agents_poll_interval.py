@@ -100,6 +100,8 @@ async def test_it_leaves_while_a_statement_hangs_and_joins_again(
             if table != "timeline":
                 await joined(impatient)
             await left_empty(impatient)
+            await asyncio.sleep(1)
+            assert await group(impatient) == ("Empty", 0), "it cannot work yet"
         await eventually(lambda: all_applied(impatient, pool, EVENTS))
         await joined(impatient)
         await append(event_log)

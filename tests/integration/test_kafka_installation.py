@@ -1,7 +1,6 @@
 """Apache Kafka in the user's cache: checked at every start, made once, also by processes that start together."""
 
 import asyncio
-import json
 import os
 import resource
 import shutil
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.broker import Broker
@@ -73,31 +73,33 @@ async def test_without_a_startup_cache_the_broker_starts_later(
 
 
 FETCH = """
-import asyncio, json, sys
+import asyncio, sys
+from functools import partial
 from pathlib import Path
 from gengui_stream.dev.kafka.installation import install
 from gengui_stream.dev.kafka.jars import parse_lock
 from gengui_stream.dev.kafka.maven_central import MavenCentral
 
 directory, url, lock = sys.argv[1:]
-said = []
-asyncio.run(install(said.append, Path(directory), MavenCentral(url), parse_lock(lock)))
-print(json.dumps(said))
+asyncio.run(install(partial(print, flush=True), Path(directory), MavenCentral(url), parse_lock(lock)))
 """
 
 
 async def test_processes_that_start_together_fetch_each_jar_once(tmp_path: Path, server: JarServer) -> None:
     jars = [server.publish("kafka_2.13", b"k"), *(server.publish(f"jar-{n}", os.urandom(100_000)) for n in range(20))]
     lock = "".join(f"{jar.sha256} {jar.size} {jar}\n" for jar in jars)
-    command = (sys.executable, "-c", FETCH, str(tmp_path / "cache"), server.url, lock)
-    started = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(3)]
+    command = (sys.executable, "-c", FETCH, str(tmp_path), server.url, lock)
+    with FileLock(tmp_path / "lock"):
+        started = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(3)]
+        for process in started:
+            assert process.stdout is not None
+            assert b"another process prepares Apache Kafka" in await process.stdout.readline()
+        assert not server.requested
     outputs = [(await process.communicate())[0] for process in started]
     assert [process.returncode for process in started] == [0] * 3, outputs
     assert set(server.requested.values()) == {1}
     assert len(server.requested) == len(jars)
-    assert any("another process prepares" in line for output in outputs for line in json.loads(output))
-    names = {path.name for path in (tmp_path / "cache" / "jars").iterdir()}
-    assert names == {jar.name for jar in jars}
+    assert {path.name for path in (tmp_path / "jars").iterdir()} == {jar.name for jar in jars}
 
 
 def run(**environ: str) -> subprocess.CompletedProcess[str]:

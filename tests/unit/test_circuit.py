@@ -92,7 +92,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_it_opens_and_closes_as_specified_and_never_lets_two_probes_run(
     steps: list[str | float | tuple[int, Outcome]],
 ) -> None:

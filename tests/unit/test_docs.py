@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -130,16 +131,20 @@ def test_the_default_ports_are_those_of_the_registry() -> None:
 
 def _in_sources(name: str) -> bool:
     """A setting, a constant, or what the Makefile and the tests read from the environment."""
+    return name in _words_in_sources()
+
+
+@cache
+def _words_in_sources() -> frozenset[str]:
     folders = ("gengui_stream", "agents", "api", "schemas", "tests")
     modules = [module for folder in folders for module in (ROOT / folder).rglob("*.py")]
-    word = re.compile(rf"\b{name}\b")
     sources = (ROOT / ".env.example", ROOT / "Makefile", *modules)
-    return any(word.search(source.read_text(encoding="utf-8")) for source in sources)
+    return frozenset(word for source in sources for word in re.findall(r"\w+", source.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("path", documents())
 def test_every_python_example_is_a_module_that_type_checks(path: Path) -> None:
-    """`make check` has the modules of `tests/types` type-checked."""
+    """`make check` type-checks the modules of `tests/types`: an example has to be copied there."""
     modules = [module.read_text(encoding="utf-8") for module in (ROOT / "tests" / "types").glob("*.py")]
     examples = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert [example for example in examples if example not in modules] == []

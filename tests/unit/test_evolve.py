@@ -13,7 +13,7 @@ from tests.events import histories
 HISTORIES = histories()
 THUMBNAIL_EVENTS = ("thumbnail.requested", "thumbnail.created", "thumbnail.failed")
 
-thorough = settings(max_examples=300)
+thorough = settings(max_examples=150)
 
 
 def fold(history: list[Event], state: Generation | None = None) -> Generation | None:

@@ -70,7 +70,7 @@ JUNK: Final = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(ONE_OF_EACH)), st.data())
 def test_what_satisfies_it_is_read(type_: str, data: st.DataObject) -> None:
     """Of documents with one field changed or gone: a producer that checks its events against the file is safe."""

@@ -72,7 +72,7 @@ class Oracle:
         self.attempt += 1
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(histories())
 def test_statuses_agree_with_the_table_by_hand(history: list[Event]) -> None:
     oracle, state = Oracle(), None

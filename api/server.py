@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 from aiohttp import web
 
 from api.app import make_app
+from api.http_connection import HttpConnection, NoAccessLog
 from api.hub import Hub
 from api.services import Holder, KeyRing, Services
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import BugError, TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
@@ -41,16 +43,31 @@ async def served_api(role: RoleContext) -> AsyncIterator[int]:
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
-        async with asyncio.TaskGroup() as tasks:
+        async with _listening(runner, settings.host, settings.port) as server, asyncio.TaskGroup() as tasks:
             living = tasks.create_task(_live(role, holder))
-            yield int(runner.addresses[0][1])
+            yield int(server.sockets[0].getsockname()[1])
+            server.close()
             await _tell_streams(holder)
             await runner.cleanup()
             living.cancel()
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening(runner: web.AppRunner, host: str, port: int) -> AsyncIterator[asyncio.Server]:
+    """Accepts connections until it is closed. A site of aiohttp's would do so with its own kind of connection."""
+    server = await asyncio.get_running_loop().create_server(partial(_connection, runner), host, port)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _connection(runner: web.AppRunner) -> HttpConnection:
+    if runner.server is None:
+        raise BugError("a connection came before the runner was set up")
+    return HttpConnection(runner.server, loop=asyncio.get_running_loop(), access_log_class=NoAccessLog)
 
 
 async def _tell_streams(holder: Holder) -> None:

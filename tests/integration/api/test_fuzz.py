@@ -1,9 +1,12 @@
 """Bytes through the socket: whatever comes, no answer is a 500 and the process goes on."""
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 
-from hypothesis import HealthCheck, given, settings
+import orjson
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.api.client import Client
@@ -81,12 +84,35 @@ Request = tuple[bytes, bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes]
 
 
 @given(request=requests)
+@example(request=(b"GET", b"/v1/generations", b"", ((b"Expect", b"\x80"),), b""))
+@example(request=(b"GET", b"*", b"", ((b"Expect", b"\x80"),), b""))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_request_is_answered_with_a_500(user: Client, request: Request) -> None:
-    status = await _status(user, _bytes(user, request))
+    status, head = await _answer(user, _bytes(user, request))
     assert status is None or status < 500, request
+    assert status is None or status < 400 or b"content-type: application/problem+json" in head.lower(), (request, head)
     async with user.session.get(f"{user.base}/livez") as answer:
         assert answer.status == 200
+
+
+MALFORMED = [
+    (b"GET / HTTP/9\r\n\r\n", 400, "malformed_request"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "malformed_request"),  # TLS to a port without it
+    (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400, "malformed_request"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 400, "malformed_request"),
+    (b"GET /v1/generations HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\n\r\n", 417, "expectation_failed"),
+    (b"GET /nowhere HTTP/1.1\r\nHost: a\r\nExpect: \x80\r\n\r\n", 417, "expectation_failed"),
+]
+
+
+@pytest.mark.parametrize(("sent", "status", "code"), MALFORMED)
+async def test_what_is_not_http_is_answered_with_a_problem_document(
+    user: Client, caplog: pytest.LogCaptureFixture, sent: bytes, status: int, code: str
+) -> None:
+    answered, _, body = await _exchange(user, sent)
+    assert answered == status
+    assert orjson.loads(body)["code"] == code
+    assert "Traceback" not in caplog.text
 
 
 def _bytes(user: Client, request: Request) -> bytes:
@@ -103,17 +129,24 @@ def _bytes(user: Client, request: Request) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-async def _status(user: Client, sent: bytes) -> int | None:
-    """Of the first answer; None when the server hangs up without one, or waits for more."""
+async def _answer(user: Client, sent: bytes) -> tuple[int | None, bytes]:
+    status, head, _ = await _exchange(user, sent)
+    return status, head
+
+
+async def _exchange(user: Client, sent: bytes) -> tuple[int | None, bytes, bytes]:
+    """Status, head and body of the first answer; no status when the server hangs up without one, or waits for more."""
     address = urlsplit(user.base)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
         writer.write(sent)
         writer.write_eof()
         async with asyncio.timeout(5):
-            line = await reader.readline()
-        return int(line.split()[1]) if line.startswith(b"HTTP/") else None
-    except (TimeoutError, ConnectionError):
-        return None
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            body = await reader.readexactly(int(length[1])) if length and not sent.startswith(b"HEAD ") else b""
+        return (int(head.split()[1]) if head.startswith(b"HTTP/") else None), head, body
+    except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        return None, b"", b""
     finally:
         writer.close()

@@ -12,7 +12,7 @@ from api.problems import fault, invalid
 from api.requests import CORRELATION_ID, TRACEPARENT, parse
 from api.services import Services
 from gengui_stream.identifiers import new_id
-from gengui_stream.providers.flags import Choice, UserAttributes
+from gengui_stream.providers.flags.provider_flags import Choice, UserAttributes
 from gengui_stream.providers.interface import Capabilities
 from schemas.events import GenerationRequested, ProviderChoice
 from schemas.fields import NAME_MAX, SEED_MAX

@@ -18,7 +18,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.providers.flags import open_flags
+from gengui_stream.providers.flags.provider_flags import open_flags
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.waiting import WaitingRoom
 from gengui_stream.redis_io.clients import opened_redis

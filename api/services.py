@@ -15,7 +15,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.providers.flags import Flags
+from gengui_stream.providers.flags.provider_flags import Flags
 from gengui_stream.providers.interface import Providers
 from gengui_stream.queries.waiting import WaitingRoom
 from gengui_stream.redis_io.hints import HintPublisher

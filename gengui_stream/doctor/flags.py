@@ -8,8 +8,8 @@ import aiohttp
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.errors import PermanentError
-from gengui_stream.providers.flag_rules import Rules, read_rules
-from gengui_stream.providers.flags import PROVIDER_FLAG, Flags, UserAttributes
+from gengui_stream.providers.flags.provider_flags import PROVIDER_FLAG, Flags, UserAttributes
+from gengui_stream.providers.flags.rules import Rules, read_rules
 from gengui_stream.settings import Settings
 
 NAME: Final = "flags.growthbook"

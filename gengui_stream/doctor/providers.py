@@ -12,11 +12,11 @@ from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.doctor.role_processes import address
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.gemini_answers import read_error
-from gengui_stream.providers.local import QUEUE_STREAM
-from gengui_stream.providers.runpod_answers import Answer
-from gengui_stream.providers.runpod_health import Diagnosis, Workers, diagnose, workers_of
-from gengui_stream.providers.runpod_http import RunpodHttp
+from gengui_stream.providers.gemini.responses import read_error
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
+from gengui_stream.providers.runpod.client import RunpodHttp
+from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
+from gengui_stream.providers.runpod.responses import Answer
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import GroupReader, StreamFacts, inspect_stream
 from gengui_stream.settings import Settings

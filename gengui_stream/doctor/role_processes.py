@@ -12,7 +12,7 @@ from gengui_stream.bridge.messages import STATUS_STREAM
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.log.inspection import GroupFacts, inspect_log
-from gengui_stream.providers.local import QUEUE_STREAM
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import jobs_channel
 from gengui_stream.redis_io.inspection import StreamFacts, count_subscribers, inspect_stream

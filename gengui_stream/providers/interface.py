@@ -1,4 +1,4 @@
-"""What a provider of images is to the rest of the system. A new one is one file, and one line in `registry`.
+"""What a provider of images is to the rest of the system. A new one is one folder, and one line in `registry`.
 
 Expected refusals are values. TransientError means that nothing is known: what becomes of the attempt is found out by
 `look`, or by calling `dispatch` again where the provider bears that (`repeatable`).

@@ -1,4 +1,4 @@
-"""The one place where providers are named: a fourth is a file of its own and a line in `OPENERS`."""
+"""The one place where providers are named: a fourth is a folder of its own and a line in `OPENERS`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
-from gengui_stream.providers.gemini import open_gemini
+from gengui_stream.providers.context import Surroundings
+from gengui_stream.providers.gemini.provider import open_gemini
 from gengui_stream.providers.interface import Provider, Providers
-from gengui_stream.providers.local import open_local
-from gengui_stream.providers.runpod import open_runpod
-from gengui_stream.providers.surroundings import Surroundings
+from gengui_stream.providers.local.provider import open_local
+from gengui_stream.providers.runpod.provider import open_runpod
 from gengui_stream.settings import Settings
 
 Opener: TypeAlias = Callable[[Surroundings], AbstractAsyncContextManager[Provider | None]]

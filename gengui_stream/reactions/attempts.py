@@ -15,7 +15,7 @@ from gengui_stream.domain.generation import Generation
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
-from gengui_stream.providers.routing import Route, Wish
+from gengui_stream.providers.routing.router import Route, Wish
 from gengui_stream.reactions.jobs import ClaimedJob
 from schemas.events import (
     Failure,

@@ -16,10 +16,10 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.providers.circuit import Circuits
-from gengui_stream.providers.circuit_metrics import shown_circuits
 from gengui_stream.providers.registry import opened_providers
-from gengui_stream.providers.routing import Router
+from gengui_stream.providers.routing.circuit_breaker import Circuits
+from gengui_stream.providers.routing.circuit_metrics import shown_circuits
+from gengui_stream.providers.routing.router import Router
 from gengui_stream.reactions.calling import Calls
 from gengui_stream.reactions.canceling import Canceler
 from gengui_stream.reactions.claims import Work, listen, work_through

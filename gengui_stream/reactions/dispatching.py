@@ -16,7 +16,7 @@ from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
-from gengui_stream.providers.routing import Closed, Route, Routing
+from gengui_stream.providers.routing.router import Closed, Route, Routing
 from gengui_stream.reactions.attempts import (
     Attempt,
     accepted,

@@ -11,7 +11,7 @@ from gengui_stream.lifecycle import persist
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import Provider
-from gengui_stream.providers.routing import Router
+from gengui_stream.providers.routing.router import Router
 from gengui_stream.reactions.attempts import Attempt, load_attempts
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from schemas.events import Event

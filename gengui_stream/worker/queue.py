@@ -10,7 +10,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from gengui_stream.providers.local import JOB_KEPT_S, QUEUE_STREAM, job_key
+from gengui_stream.providers.local.redis_keys import JOB_KEPT_S, QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import transient_errors
 from gengui_stream.redis_io.streams import BlockingConsumer, ProducerStreams, StreamEntry
 from gengui_stream.worker.job import Nonsense

@@ -13,7 +13,7 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import owner_name
 from gengui_stream.lifecycle import Stopped, pause, persist
 from gengui_stream.media.object_store import open_object_store
-from gengui_stream.providers.local import QUEUE_STREAM
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
 from gengui_stream.role_context import RoleContext

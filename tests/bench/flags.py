@@ -12,8 +12,8 @@ from statistics import median
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.providers.flag_rules import Rules, read_rules
-from gengui_stream.providers.flags import Flags, UserAttributes
+from gengui_stream.providers.flags.provider_flags import Flags, UserAttributes
+from gengui_stream.providers.flags.rules import Rules, read_rules
 
 PROVIDERS: Final = ("gemini", "local", "runpod")
 USERS: Final = [UserAttributes(UUID(int=number), {"plan": "studio"}) for number in range(1, 513)]

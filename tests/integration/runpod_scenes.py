@@ -13,9 +13,9 @@ from gengui_stream.fakes.runpod_script import READY, JobLife, RunpodScript
 from gengui_stream.identifiers import new_id
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics
+from gengui_stream.providers.context import Surroundings
 from gengui_stream.providers.interface import DispatchRequest, ProviderJob
-from gengui_stream.providers.runpod import RunpodProvider, open_runpod
-from gengui_stream.providers.surroundings import Surroundings
+from gengui_stream.providers.runpod.provider import RunpodProvider, open_runpod
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
 

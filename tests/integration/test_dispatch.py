@@ -13,7 +13,7 @@ from gengui_stream.domain.generation import Generation, Status
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.providers.local import QUEUE_STREAM, job_key
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
 from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.reactions.jobs import JobQueue
 from gengui_stream.redis_io.clients import opened_redis

@@ -22,7 +22,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.providers.local import QUEUE_STREAM
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from gengui_stream.providers import flags as module
-from gengui_stream.providers.flag_rules import Exposure
-from gengui_stream.providers.flags import Choice, Flags, UserAttributes, open_flags
+from gengui_stream.providers.flags import provider_flags as module
+from gengui_stream.providers.flags.provider_flags import Choice, Flags, UserAttributes, open_flags
+from gengui_stream.providers.flags.rules import Exposure
 from gengui_stream.settings import Settings, load_settings
 from tests.integration.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
 from tests.integration.running import eventually

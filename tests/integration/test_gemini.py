@@ -25,7 +25,7 @@ from gengui_stream.media.inspection import ImageFacts, inspect_image
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectMissing, ObjectStore, open_object_store
 from gengui_stream.metrics import Metrics
-from gengui_stream.providers.gemini import ANSWER_MAX_BYTES
+from gengui_stream.providers.gemini.provider import ANSWER_MAX_BYTES
 from gengui_stream.providers.interface import (
     Blame,
     CancelOutcome,

@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 
 from gengui_stream.identifiers import new_id
 from gengui_stream.providers.interface import CancelOutcome, Dispatched, DispatchRequest, ProviderJob, Superseded
-from gengui_stream.providers.local import QUEUE_STREAM, LocalProvider, job_key
+from gengui_stream.providers.local.provider import LocalProvider
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
 

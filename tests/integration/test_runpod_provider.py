@@ -31,7 +31,7 @@ from gengui_stream.providers.interface import (
     Running,
 )
 from gengui_stream.providers.registry import opened_providers
-from gengui_stream.providers.runpod import RunpodProvider
+from gengui_stream.providers.runpod.provider import RunpodProvider
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings

@@ -18,7 +18,8 @@ from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import DispatchRequest
-from gengui_stream.providers.local import QUEUE_STREAM, LocalProvider, job_key
+from gengui_stream.providers.local.provider import LocalProvider
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings

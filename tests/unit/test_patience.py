@@ -17,7 +17,7 @@ from gengui_stream.domain.patience import (
     judge_attempt,
 )
 from gengui_stream.providers.interface import DispatchRequest
-from gengui_stream.providers.routing import Wish
+from gengui_stream.providers.routing.router import Wish
 from gengui_stream.reactions.attempts import Attempt
 from gengui_stream.reactions.dispatching import Step, next_step
 from gengui_stream.reactions.jobs import ClaimedJob

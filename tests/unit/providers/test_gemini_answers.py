@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.providers.gemini_answers import (
+from gengui_stream.providers.gemini.responses import (
     MODERATED,
     Images,
     Reading,

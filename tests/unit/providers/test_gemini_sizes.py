@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.providers.gemini_sizes import ASPECT_RATIOS, SIZES, nearest
+from gengui_stream.providers.gemini.image_config import ASPECT_RATIOS, SIZES, nearest
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
 SIDES = st.integers(SIZE_MIN // SIZE_STEP, SIZE_MAX // SIZE_STEP).map(lambda steps: steps * SIZE_STEP)

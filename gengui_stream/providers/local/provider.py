@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final, cast
-from uuid import UUID
 
 from redis.asyncio import Redis
 
+from gengui_stream.providers.context import Surroundings
 from gengui_stream.providers.interface import (
     CancelOutcome,
     Capabilities,
@@ -32,19 +32,10 @@ from gengui_stream.providers.interface import (
     Running,
     Superseded,
 )
-from gengui_stream.providers.surroundings import Surroundings
+from gengui_stream.providers.local.redis_keys import JOB_KEPT_S, QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import transient_errors
 from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
-
-QUEUE_STREAM: Final = "generation:stream"
-JOB_KEPT_S: Final = 7 * 24 * 3600
-"""Hashes go by themselves; long after any deadline."""
-
-
-def job_key(generation_id: UUID) -> str:
-    """The key of a job's hash."""
-    return f"jobs:{generation_id}"
 
 
 class LocalProvider:
@@ -126,4 +117,4 @@ def _entry(request: DispatchRequest) -> dict[str, str]:
 
 
 def _script(name: str) -> str:
-    return (files("gengui_stream.providers") / name).read_text()
+    return (files("gengui_stream.providers.local") / name).read_text()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gengui_stream.providers.circuit import (
+from gengui_stream.providers.routing.circuit_breaker import (
     CIRCUITS_MAX,
     CircuitPolicy,
     Circuits,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gengui_stream.errors import PermanentError
-from gengui_stream.providers.event_stream import EventStreamParser, StreamedEvent
+from gengui_stream.providers.flags.event_stream import EventStreamParser, StreamedEvent
 
 
 def parsed(*chunks: bytes) -> list[StreamedEvent]:

@@ -20,8 +20,9 @@ from pydantic import SecretStr
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.metrics import Metrics
-from gengui_stream.providers.gemini_answers import Images, Retirement, read_answer, read_error, read_retirement
-from gengui_stream.providers.gemini_sizes import ASPECT_RATIOS, nearest
+from gengui_stream.providers.context import Surroundings
+from gengui_stream.providers.gemini.image_config import ASPECT_RATIOS, nearest
+from gengui_stream.providers.gemini.responses import Images, Retirement, read_answer, read_error, read_retirement
 from gengui_stream.providers.interface import (
     Blame,
     CancelOutcome,
@@ -37,8 +38,7 @@ from gengui_stream.providers.interface import (
     Refused,
     Running,
 )
-from gengui_stream.providers.results import OUTPUTS_MAX, NotAnImage, Results
-from gengui_stream.providers.surroundings import Surroundings
+from gengui_stream.providers.output_store import OUTPUTS_MAX, NotAnImage, Results
 from gengui_stream.settings import Settings
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 

@@ -10,8 +10,8 @@ import orjson
 import structlog
 
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.runpod_answers import Answer, retry_after_s
-from gengui_stream.providers.turns import Turns
+from gengui_stream.providers.routing.rate_limiter import Turns
+from gengui_stream.providers.runpod.responses import Answer, retry_after_s
 
 Operation: TypeAlias = Literal["run", "status", "cancel", "health"]
 

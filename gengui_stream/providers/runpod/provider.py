@@ -18,6 +18,7 @@ import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.object_keys import media_key
+from gengui_stream.providers.context import Surroundings
 from gengui_stream.providers.interface import (
     Blame,
     CancelOutcome,
@@ -33,8 +34,11 @@ from gengui_stream.providers.interface import (
     Refused,
     Running,
 )
-from gengui_stream.providers.results import Results
-from gengui_stream.providers.runpod_answers import (
+from gengui_stream.providers.output_store import Results
+from gengui_stream.providers.runpod.client import NotSent, RunpodHttp
+from gengui_stream.providers.runpod.health import Diagnosis, diagnose, workers_of
+from gengui_stream.providers.runpod.policy import Policy, RunpodPlan
+from gengui_stream.providers.runpod.responses import (
     JobReport,
     JobState,
     failure_message,
@@ -42,10 +46,6 @@ from gengui_stream.providers.runpod_answers import (
     report_of,
     run_outcome,
 )
-from gengui_stream.providers.runpod_health import Diagnosis, diagnose, workers_of
-from gengui_stream.providers.runpod_http import NotSent, RunpodHttp
-from gengui_stream.providers.runpod_policy import Policy, RunpodPlan
-from gengui_stream.providers.surroundings import Surroundings
 from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 from schemas.runpod_worker import RunpodWorkerInput

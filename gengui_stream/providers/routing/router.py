@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.circuit import Circuits, Outcome, Pass, Shut
-from gengui_stream.providers.fallback import Candidate, Choosing, Need, NobodyAble, Selected, select
 from gengui_stream.providers.interface import (
     Blame,
     Dispatched,
@@ -19,6 +17,8 @@ from gengui_stream.providers.interface import (
     Refused,
     Superseded,
 )
+from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Pass, Shut
+from gengui_stream.providers.routing.fallback import Candidate, Choosing, Need, NobodyAble, Selected, select
 
 LONGEST_PAUSE_S: Final = 5.0
 """A circuit may close at any time: a probe is out, and its answer may come at once."""

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from gengui_stream.errors import TransientError
 from gengui_stream.fakes.runpod_worker import traceback_json
 from gengui_stream.providers.interface import Blame, Dispatched, Refused
-from gengui_stream.providers.runpod_answers import (
+from gengui_stream.providers.routing.rate_limiter import Schedule
+from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
+from gengui_stream.providers.runpod.responses import (
     Answer,
     JobState,
     failure_message,
@@ -19,8 +21,6 @@ from gengui_stream.providers.runpod_answers import (
     retry_after_s,
     run_outcome,
 )
-from gengui_stream.providers.runpod_health import Diagnosis, Workers, diagnose, workers_of
-from gengui_stream.providers.turns import Schedule
 from schemas.events import Failure
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

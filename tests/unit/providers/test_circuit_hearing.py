@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gengui_stream.providers.circuit import CircuitPolicy, Circuits, CircuitState, Pass
-from gengui_stream.providers.circuit_metrics import CircuitCollector, shown_circuits
 from gengui_stream.providers.interface import Blame, Capabilities, Dispatched, Finished, Refused
-from gengui_stream.providers.routing import Route, Router
+from gengui_stream.providers.routing.circuit_breaker import CircuitPolicy, Circuits, CircuitState, Pass
+from gengui_stream.providers.routing.circuit_metrics import CircuitCollector, shown_circuits
+from gengui_stream.providers.routing.router import Route, Router
 
 POLICY = CircuitPolicy(window_s=60, calls_min=4, failure_rate=0.5, open_s=5, misconfigured_s=8, probe_s=7)
 KEY = ("runpod", "zit-basic")

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gengui_stream.providers.circuit import Circuits, CircuitState
+from gengui_stream.providers.routing.circuit_breaker import Circuits, CircuitState
 
 VALUES: Final = {CircuitState.CLOSED: 0.0, CircuitState.HALF_OPEN: 1.0, CircuitState.OPEN: 2.0}
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.providers.circuit import Circuits, Outcome, Pass, Shut
-from gengui_stream.providers.fallback import Candidate, Choosing, Need, NobodyAble, Selected, lacks, select
 from gengui_stream.providers.interface import Capabilities
+from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Pass, Shut
+from gengui_stream.providers.routing.fallback import Candidate, Choosing, Need, NobodyAble, Selected, lacks, select
 
 ANY_SIZE = Capabilities(size_min=64, size_max=4096, size_step=1, reference_images=True)
 GRID = Capabilities(size_min=256, size_max=1024, size_step=64)

@@ -17,8 +17,8 @@ import structlog
 
 from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.providers.event_stream import EventStreamParser, StreamedEvent
-from gengui_stream.providers.flag_cache import PAYLOAD_MAX_BYTES
+from gengui_stream.providers.flags.event_stream import EventStreamParser, StreamedEvent
+from gengui_stream.providers.flags.payload_cache import PAYLOAD_MAX_BYTES
 
 FETCH_S: Final = 10.0
 CONNECT_S: Final = 5.0

@@ -16,9 +16,9 @@ import aiohttp
 import structlog
 
 from gengui_stream.errors import PermanentError
-from gengui_stream.providers.flag_cache import FlagCache
-from gengui_stream.providers.flag_feed import FlagFeed
-from gengui_stream.providers.flag_rules import Evaluation, Exposure, Rules, read_rules
+from gengui_stream.providers.flags.payload_cache import FlagCache
+from gengui_stream.providers.flags.payload_feed import FlagFeed
+from gengui_stream.providers.flags.rules import Evaluation, Exposure, Rules, read_rules
 from gengui_stream.settings import Settings
 
 PROVIDER_FLAG: Final = "image_provider"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gengui_stream.providers.circuit import Pass, Shut
 from gengui_stream.providers.interface import Capabilities
+from gengui_stream.providers.routing.circuit_breaker import Pass, Shut
 
 REASON_MAX: Final = 1_000
 

@@ -9,10 +9,13 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from api import changing, creating, documentation, health, provider_webhooks, reading, streams, worker_events
-from api.problems import Refusal, problem_response
-from api.requests import CORRELATION_ID, TRACEPARENT
-from api.services import HOLDER, Holder
+from api.context import STATE, ApiState
+from api.handlers import cancel_delete as changing
+from api.handlers import create_retry as creating
+from api.handlers import documentation, health, provider_webhooks, streams, worker_events
+from api.handlers import generations as reading
+from api.http.parsing import CORRELATION_ID, TRACEPARENT
+from api.http.problems import Refusal, problem_response
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 
@@ -45,9 +48,9 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-def make_app(holder: Holder) -> web.Application:
+def make_app(state: ApiState) -> web.Application:
     app = web.Application(middlewares=[_observed, _answered], client_max_size=2 * 1024 * 1024)
-    app[HOLDER] = holder
+    app[STATE] = state
     app.add_routes(routes())
     app.router.add_static("/docs/assets", documentation.ASSETS)
     return app
@@ -73,7 +76,7 @@ async def _observed(request: web.Request, handler: Handler) -> web.StreamRespons
 def _measure(request: web.Request, status: int, seconds: float) -> None:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unmatched"
-    metrics = request.app[HOLDER].metrics
+    metrics = request.app[STATE].metrics
     metrics.observe_request(method=request.method, route=route, status=status, seconds=seconds)
     _log.debug("request", method=request.method, route=route, status=status, ms=round(seconds * 1000, 2))
 

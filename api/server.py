@@ -9,9 +9,10 @@ import structlog
 from aiohttp import web
 
 from api.app import make_app
-from api.http_connection import HttpConnection, NoAccessLog
-from api.hub import Hub
-from api.services import Holder, KeyRing, Services
+from api.context import ApiContext, ApiState
+from api.http.connection import HttpConnection, NoAccessLog
+from api.notification_fanout import NotificationFanout
+from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.errors import BugError, TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.event_log import EventLog
@@ -37,17 +38,17 @@ async def run_api(role: RoleContext) -> None:
 @asynccontextmanager
 async def served_api(role: RoleContext) -> AsyncIterator[int]:
     """Serves on HOST:PORT meanwhile; yields the port. Requests get SHUTDOWN_GRACE_S to finish at the end."""
-    settings, holder = role.settings, Holder(role.health, role.metrics)
+    settings, state = role.settings, ApiState(role.health, role.metrics)
     runner = web.AppRunner(
-        make_app(holder), access_log=None, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True
+        make_app(state), access_log=None, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True
     )
     await runner.setup()
     try:
         async with _listening(runner, settings.host, settings.port) as server, asyncio.TaskGroup() as tasks:
-            living = tasks.create_task(_live(role, holder))
+            living = tasks.create_task(_live(role, state))
             yield int(server.sockets[0].getsockname()[1])
             server.close()
-            await _tell_streams(holder)
+            await _tell_streams(state)
             await runner.cleanup()
             living.cancel()
     finally:
@@ -70,32 +71,32 @@ def _connection(runner: web.AppRunner) -> HttpConnection:
     return HttpConnection(runner.server, loop=asyncio.get_running_loop(), access_log_class=NoAccessLog)
 
 
-async def _tell_streams(holder: Holder) -> None:
-    if holder.services is not None:
-        holder.services.hub.close()
+async def _tell_streams(state: ApiState) -> None:
+    if state.context is not None:
+        state.context.fanout.close()
 
 
-async def _live(role: RoleContext, holder: Holder) -> None:
+async def _live(role: RoleContext, state: ApiState) -> None:
     """Opens everything, retrying for as long as it takes, and keeps it open until cancelled."""
     async with AsyncExitStack() as stack:
 
-        async def opened() -> Services:
+        async def opened() -> ApiContext:
             try:
                 return await _open(role, stack)
             except TransientError as error:
-                holder.waiting_for = str(error)
+                state.waiting_for = str(error)
                 await stack.aclose()
                 raise
 
-        holder.services = await persist(opened, role.stop, what="api")
+        state.context = await persist(opened, role.stop, what="api")
         role.health.started()
         try:
-            await holder.services.hub.run()
+            await state.context.fanout.run()
         finally:
-            holder.services = None
+            state.context = None
 
 
-async def _open(role: RoleContext, stack: AsyncExitStack) -> Services:
+async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
     settings = role.settings
     pool = await stack.enter_async_context(opened_pool(settings))
     await ensure_topic(settings)
@@ -105,15 +106,15 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> Services:
     providers = await stack.enter_async_context(opened_providers(settings, redis, store, role.metrics))
     flags = await stack.enter_async_context(open_flags(settings, providers))
     subscriber = await stack.enter_async_context(HintSubscriber(settings))
-    return Services(
+    return ApiContext(
         settings=settings,
         pool=pool,
         log=log,
         store=store,
-        hub=Hub(subscriber),
+        fanout=NotificationFanout(subscriber),
         hints=HintPublisher(redis),
         providers=providers,
         flags=flags,
         waiting_room=WaitingRoom(pool),
-        keys=KeyRing(pool),
+        keys=KeyCache(pool),
     )

@@ -1,6 +1,6 @@
 """What a provider cannot do is refused before it is accepted, with what it could do."""
 
-from api.new_requests import impossible
+from api.handlers.new_generations import impossible
 from gengui_stream.providers.interface import Capabilities
 from schemas.http import CreateGeneration
 

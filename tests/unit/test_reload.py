@@ -30,7 +30,7 @@ def test_the_entries_are_those_that_a_role_is_started_with() -> None:
         ("gengui_stream.worker.run", ["worker"]),
         ("gengui_stream.bridge", ["bridge"]),
         ("gengui_stream.media.thumbnails", ["thumbnails"]),
-        ("api.hub", ["api"]),
+        ("api.notification_fanout", ["api"]),
         ("agents.run", ["agents", "live-tables"]),
         ("gengui_stream.settings", list(ENTRIES)),
         ("gengui_stream", list(ENTRIES)),
@@ -44,13 +44,13 @@ def test_a_module_concerns_the_roles_that_import_it(module: str, roles: list[str
 
 
 def test_imports_in_a_circle_end() -> None:
-    assert reached("api.server", {"api.server": {"api.hub"}, "api.hub": {"api.server"}}) >= {"api.hub", "api"}
+    assert reached("api.server", {"api.server": {"api.keys"}, "api.keys": {"api.server"}}) >= {"api.keys", "api"}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "api").mkdir()
-    for name in ("server", "hub"):
+    for name in ("server", "keys"):
         (tmp_path / "api" / f"{name}.py").write_text("x = 1\n")
     return tmp_path
 
@@ -65,38 +65,38 @@ def changed_modules(root: Path, *graphs: Mapping[str, set[str]]) -> ChangedModul
     return ChangedModules(root, read)
 
 
-WITH_HUB: Final = {"api.server": {"api.hub"}, "api.hub": set[str]()}
+WITH_KEYS: Final = {"api.server": {"api.keys"}, "api.keys": set[str]()}
 WITHOUT_HUB: Final = {"api.server": set[str]()}
 
 
 def test_many_files_are_one_change(root: Path) -> None:
-    changes = changed_modules(root, WITH_HUB, WITH_HUB)
-    taken = changes.take([root / "api" / "server.py", root / "api" / "hub.py"])
-    assert taken == Change(["api/hub.py", "api/server.py"], roles=["api"])
+    changes = changed_modules(root, WITH_KEYS, WITH_KEYS)
+    taken = changes.take([root / "api" / "server.py", root / "api" / "keys.py"])
+    assert taken == Change(["api/keys.py", "api/server.py"], roles=["api"])
 
 
 def test_a_file_that_does_not_parse_keeps_the_change_back_until_it_does(root: Path) -> None:
-    changes = changed_modules(root, WITH_HUB, WITH_HUB)
-    (root / "api" / "hub.py").write_text("x = (\n")
-    assert changes.take([root / "api" / "hub.py"]) == Change(
-        ["api/hub.py"], faults=["api/hub.py:1: '(' was never closed"]
+    changes = changed_modules(root, WITH_KEYS, WITH_KEYS)
+    (root / "api" / "keys.py").write_text("x = (\n")
+    assert changes.take([root / "api" / "keys.py"]) == Change(
+        ["api/keys.py"], faults=["api/keys.py:1: '(' was never closed"]
     )
     assert not changes.take([root / "api" / "server.py"]).roles
-    (root / "api" / "hub.py").write_text("x = ()\n")
-    assert changes.take([root / "api" / "hub.py"]) == Change(["api/hub.py", "api/server.py"], roles=["api"])
+    (root / "api" / "keys.py").write_text("x = ()\n")
+    assert changes.take([root / "api" / "keys.py"]) == Change(["api/keys.py", "api/server.py"], roles=["api"])
 
 
 def test_a_file_that_was_removed_concerns_those_that_imported_it(root: Path) -> None:
-    changes = changed_modules(root, WITH_HUB, WITHOUT_HUB)
-    (root / "api" / "hub.py").unlink()
-    assert changes.take([root / "api" / "hub.py"]).roles == ["api"]
+    changes = changed_modules(root, WITH_KEYS, WITHOUT_HUB)
+    (root / "api" / "keys.py").unlink()
+    assert changes.take([root / "api" / "keys.py"]).roles == ["api"]
 
 
 def test_a_new_file_concerns_those_that_import_it(root: Path) -> None:
-    changes = changed_modules(root, WITHOUT_HUB, WITH_HUB)
-    assert changes.take([root / "api" / "hub.py"]).roles == ["api"]
+    changes = changed_modules(root, WITHOUT_HUB, WITH_KEYS)
+    assert changes.take([root / "api" / "keys.py"]).roles == ["api"]
 
 
 def test_a_change_arrives_as_it_was_sent() -> None:
-    change = Change(["api/hub.py"], roles=["api"], faults=["x"], environment=True)
+    change = Change(["api/keys.py"], roles=["api"], faults=["x"], environment=True)
     assert Change.decode(change.encode().encode()) == change

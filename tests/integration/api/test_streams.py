@@ -8,7 +8,7 @@ from itertools import product
 import aiohttp
 import pytest
 
-from api import streams
+from api.handlers import streams
 from gengui_stream.accounts.api_keys import seed_user
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog

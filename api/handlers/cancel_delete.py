@@ -7,10 +7,11 @@ from uuid import UUID
 import asyncpg
 from aiohttp import web
 
-from api.answers import json_response
-from api.reading import own_row, reach, reached, shown
-from api.requests import CORRELATION_ID, TRACEPARENT, Query, generation_id_of
-from api.services import Services, principal, services
+from api.auth import principal_of
+from api.context import ApiContext, context_of
+from api.handlers.generations import own_row, reach, reached, shown
+from api.http.parsing import CORRELATION_ID, TRACEPARENT, Query, generation_id_of
+from api.http.responses import json_response
 from gengui_stream.domain.generation import TERMINAL
 from gengui_stream.identifiers import new_id
 from schemas.events import GenerationCancelRequested, GenerationDeleted
@@ -26,14 +27,14 @@ class _Envelope(TypedDict):
 
 
 async def cancel(request: web.Request) -> web.Response:
-    has, owner_id, row = await _own(request)
+    context, owner_id, row = await _own(request)
     headers = {}
     if row["status"] not in TERMINAL and not row["cancel_requested"]:
-        position = await has.log.append(GenerationCancelRequested(**_envelope(request, row)))
-        await reached(has, owner_id, position)
+        position = await context.log.append(GenerationCancelRequested(**_envelope(request, row)))
+        await reached(context, owner_id, position)
         headers["Gengui-Position"] = str(position)
-        row = await own_row(has, row["generation_id"], owner_id)
-    found = await shown(request, has, row)
+        row = await own_row(context, row["generation_id"], owner_id)
+    found = await shown(request, context, row)
     return json_response({**found, "canceled": _canceled(row)}, headers=headers)
 
 
@@ -43,17 +44,17 @@ def _canceled(row: asyncpg.Record) -> bool:
 
 
 async def delete(request: web.Request) -> web.Response:
-    has, owner_id, row = await _own(request)
-    position = await has.log.append(GenerationDeleted(**_envelope(request, row)))
-    await reached(has, owner_id, position)
+    context, owner_id, row = await _own(request)
+    position = await context.log.append(GenerationDeleted(**_envelope(request, row)))
+    await reached(context, owner_id, position)
     return web.Response(status=204, headers={"Gengui-Position": str(position)})
 
 
-async def _own(request: web.Request) -> tuple[Services, UUID, asyncpg.Record]:
-    who, has = await principal(request, "user", "admin"), services(request)
+async def _own(request: web.Request) -> tuple[ApiContext, UUID, asyncpg.Record]:
+    caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
-    await reach(request, has, who.user_id)
-    return has, who.user_id, await own_row(has, generation_id_of(request), who.user_id)
+    await reach(request, context, caller.user_id)
+    return context, caller.user_id, await own_row(context, generation_id_of(request), caller.user_id)
 
 
 def _envelope(request: web.Request, row: asyncpg.Record) -> _Envelope:

@@ -10,13 +10,14 @@ import asyncpg
 import orjson
 from aiohttp import web
 
-from api import resources
-from api.answers import json_response
-from api.new_requests import requested, requested_again
-from api.problems import Refusal, fault, invalid
-from api.reading import own_row, reach, shown
-from api.requests import Query, generation_id_of, parse, read_json, wait_seconds
-from api.services import Services, base_url, principal, services
+from api.auth import principal_of
+from api.context import ApiContext, base_url, context_of
+from api.handlers.generations import own_row, reach, shown
+from api.handlers.new_generations import requested, requested_again
+from api.http import resources
+from api.http.parsing import Query, generation_id_of, parse, read_json, wait_seconds
+from api.http.problems import Refusal, fault, invalid
+from api.http.responses import json_response
 from gengui_stream.accounts import idempotency
 from gengui_stream.domain.generation import TERMINAL
 from gengui_stream.queries import generations
@@ -37,38 +38,40 @@ class Submission:
 
 
 async def create(request: web.Request) -> web.Response:
-    who, has = await principal(request, "user", "admin"), services(request)
+    caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
     document = await read_json(request, BODY_MAX_BYTES)
-    event = await requested(request, has, who.user_id, parse(CreateGeneration, document))
+    event = await requested(request, context, caller.user_id, parse(CreateGeneration, document))
     asked = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    return await _answer(request, has, await _submit(request, has, event, asked))
+    return await _answer(request, context, await _submit(request, context, event, asked))
 
 
 async def retry(request: web.Request) -> web.Response:
     """A new generation like the old one, which must have ended."""
-    who, has = await principal(request, "user", "admin"), services(request)
+    caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
-    await reach(request, has, who.user_id)
-    row = await own_row(has, generation_id_of(request), who.user_id)
+    await reach(request, context, caller.user_id)
+    row = await own_row(context, generation_id_of(request), caller.user_id)
     if row["status"] not in TERMINAL:
         raise Refusal(409, "not_ended", f"it is {row['status']}; only an ended generation can be retried")
-    event = await requested_again(request, has, row)
-    return await _answer(request, has, await _submit(request, has, event, f"retry {event.retried_from}".encode()))
+    event = await requested_again(request, context, row)
+    return await _answer(
+        request, context, await _submit(request, context, event, f"retry {event.retried_from}".encode())
+    )
 
 
-async def _submit(request: web.Request, has: Services, event: GenerationRequested, asked: bytes) -> Submission:
+async def _submit(request: web.Request, context: ApiContext, event: GenerationRequested, asked: bytes) -> Submission:
     key = _idempotency_key(request)
     if key is None:
-        return Submission(event, str(await has.log.append(event)))
+        return Submission(event, str(await context.log.append(event)))
     digest = hashlib.sha256(asked).digest()
-    reserved = await idempotency.reserve(has.pool, key, digest, event)
+    reserved = await idempotency.reserve(context.pool, key, digest, event)
     if reserved.request_hash != digest:
         raise Refusal(422, "idempotency_key_reused", "this Idempotency-Key was used with another body; use a new key")
     if reserved.position is not None:
         return Submission(reserved.event, reserved.position, replayed=True)
-    position = str(await has.log.append(reserved.event))
-    first = await idempotency.settle(has.pool, event.owner_id, key, position)
+    position = str(await context.log.append(reserved.event))
+    first = await idempotency.settle(context.pool, event.owner_id, key, position)
     return Submission(reserved.event, first, replayed=first != position)
 
 
@@ -81,7 +84,7 @@ def _idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-async def _answer(request: web.Request, has: Services, made: Submission) -> web.Response:
+async def _answer(request: web.Request, context: ApiContext, made: Submission) -> web.Response:
     """At once as the event has it; with `Prefer: wait=n` as it is when it ended or the time is over."""
     base, seconds = base_url(request), wait_seconds(request)
     location = resources.urls(made.event.generation_id, base)["self"]
@@ -90,19 +93,21 @@ async def _answer(request: web.Request, has: Services, made: Submission) -> web.
         headers["Idempotent-Replayed"] = "true"
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds}"
-        row = await _until_ended(has, made.event.owner_id, made.event.generation_id, seconds)
+        row = await _until_ended(context, made.event.owner_id, made.event.generation_id, seconds)
         if row is not None:
             status = 200 if row["status"] in TERMINAL else 202
-            return json_response(await shown(request, has, row), status, headers)
+            return json_response(await shown(request, context, row), status, headers)
     return json_response(resources.requested(made.event, base), 202, headers)
 
 
-async def _until_ended(has: Services, owner_id: UUID, generation_id: UUID, seconds: float) -> asyncpg.Record | None:
+async def _until_ended(
+    context: ApiContext, owner_id: UUID, generation_id: UUID, seconds: float
+) -> asyncpg.Record | None:
     deadline = time.monotonic() + seconds
-    with has.hub.listening(owner_id) as bell:
+    with context.fanout.subscribed(owner_id) as subscription:
         while True:
-            row = await generations.find(has.pool, generation_id, owner_id)
+            row = await generations.find(context.pool, generation_id, owner_id)
             left = deadline - time.monotonic()
-            if left <= 0 or has.hub.closing.is_set() or (row is not None and row["status"] in TERMINAL):
+            if left <= 0 or context.fanout.closing.is_set() or (row is not None and row["status"] in TERMINAL):
                 return row
-            await bell.ring(left)
+            await subscription.wait(left)

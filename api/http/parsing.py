@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
-from api.problems import Refusal, fault, faults_of, invalid
+from api.http.problems import Refusal, fault, faults_of, invalid
 from gengui_stream.log.positions import Position
 
 WAIT_MAX_S: Final = 60

@@ -9,11 +9,12 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from api import resources
-from api.problems import fault, invalid
-from api.reading import own_row, reach
-from api.requests import CORRELATION_ID, Query, generation_id_of
-from api.services import Services, principal, services
+from api.auth import principal_of
+from api.context import ApiContext, context_of
+from api.handlers.generations import own_row, reach
+from api.http import resources
+from api.http.parsing import CORRELATION_ID, Query, generation_id_of
+from api.http.problems import fault, invalid
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
 from gengui_stream.queries import generations, histories
@@ -34,34 +35,34 @@ _log = structlog.get_logger(__name__)
 
 async def stream_all(request: web.Request) -> web.StreamResponse:
     """Everything new of the owner's, from now on or from `Last-Event-ID`; until the client leaves."""
-    who, has = await principal(request), services(request)
+    caller, context = await principal_of(request), context_of(request)
     Query(request).check()
-    seen = await _start(request, has, from_beginning=False)
-    return await _Stream(request, has, who.user_id, seen).serve()
+    seen = await _start(request, context, from_beginning=False)
+    return await _Stream(request, context, caller.user_id, seen).serve()
 
 
 async def stream_one(request: web.Request) -> web.StreamResponse:
     """The whole history and what follows, until it has ended and its thumbnails are settled."""
-    who, has = await principal(request), services(request)
+    caller, context = await principal_of(request), context_of(request)
     Query(request).check()
-    await reach(request, has, who.user_id)
+    await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    row = await own_row(has, generation_id, who.user_id)
-    seen = await _start(request, has, from_beginning=True)
+    row = await own_row(context, generation_id, caller.user_id)
+    seen = await _start(request, context, from_beginning=True)
     own = {row["partition"]: seen.get(row["partition"], -1)}
-    return await _Stream(request, has, who.user_id, own, generation_id).serve()
+    return await _Stream(request, context, caller.user_id, own, generation_id).serve()
 
 
-async def _start(request: web.Request, has: Services, *, from_beginning: bool) -> dict[int, int]:
+async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
     """The last offset seen of each partition: as `Last-Event-ID` says, else nothing or everything so far."""
-    partitions = range(has.settings.events_partitions)
+    partitions = range(context.settings.events_partitions)
     last_id = request.headers.get("Last-Event-ID")
     if last_id:
         seen = _vector(last_id, len(partitions))
         return {partition: seen.get(partition, -1) for partition in partitions}
     if from_beginning:
         return dict.fromkeys(partitions, -1)
-    projected = await histories.projected(has.pool, has.settings.events_topic)
+    projected = await histories.projected(context.pool, context.settings.events_topic)
     return {partition: projected.get(partition, 0) - 1 for partition in partitions}
 
 
@@ -86,32 +87,32 @@ class _Stream:
     """One client's stream: reads what is past `seen`, writes it, waits for the bell. A slow client slows itself."""
 
     def __init__(
-        self, request: web.Request, has: Services, owner_id: UUID, seen: dict[int, int], only: UUID | None = None
+        self, request: web.Request, context: ApiContext, owner_id: UUID, seen: dict[int, int], only: UUID | None = None
     ) -> None:
-        self._request, self._has, self._owner_id, self._seen, self._only = request, has, owner_id, seen, only
+        self._request, self._context, self._owner_id, self._seen, self._only = request, context, owner_id, seen, only
         self._response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         self._written_at = time.monotonic()
 
     async def serve(self) -> web.StreamResponse:
-        with self._has.hub.listening(self._owner_id) as bell:
+        with self._context.fanout.subscribed(self._owner_id) as subscription:
             self._request[STREAMING] = True
             await self._response.prepare(self._request)
             with suppress(ConnectionResetError):
                 await self._write(f"retry: 1000\nid: {_place(self._seen)}\n\n")
-                while not self._has.hub.closing.is_set():
+                while not self._context.fanout.closing.is_set():
                     if await self._has_ended():
                         await self._write("event: end\ndata: {}\n\n")
                         return self._response
-                    await bell.ring(await self._keep_alive())
+                    await subscription.wait(await self._keep_alive())
                 await self._write(": the server is going away; come back with Last-Event-ID\n\n")
         return self._response
 
     async def _has_ended(self) -> bool:
         """Sends everything new; whether that was all for ever. While the database is away nothing is new."""
         try:
-            while await self._send_new() and not self._has.hub.closing.is_set():
+            while await self._send_new() and not self._context.fanout.closing.is_set():
                 pass
             return await self._finished()
         except TransientError as error:
@@ -131,14 +132,14 @@ class _Stream:
 
     async def _read(self) -> list[asyncpg.Record]:
         if self._only is None:
-            return await histories.of_owner(self._has.pool, self._owner_id, self._seen, CHUNK)
+            return await histories.of_owner(self._context.pool, self._owner_id, self._seen, CHUNK)
         [after] = self._seen.values()
-        return await histories.of_generation(self._has.pool, self._only, after, CHUNK)
+        return await histories.of_generation(self._context.pool, self._only, after, CHUNK)
 
     async def _finished(self) -> bool:
         if self._only is None:
             return False
-        row = await generations.find(self._has.pool, self._only, self._owner_id)
+        row = await generations.find(self._context.pool, self._only, self._owner_id)
         return row is None or (resources.settled(row) and row["log_offset"] <= self._seen[row["partition"]])
 
     async def _keep_alive(self) -> float:

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api.answers import json_response
+from api.http.responses import json_response
 from schemas.openapi import openapi_document
 
 

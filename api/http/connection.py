@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from api.problems import Refusal, problem_response
+from api.http.problems import Refusal, problem_response
 
 CONTINUE: Final = "100-continue"  # the one expectation that HTTP defines (RFC 9110, 10.1.1)
 

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from api import resources
+from api.http import resources
 
 
 def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

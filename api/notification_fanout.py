@@ -1,4 +1,4 @@
-"""Wakes requests that wait for news of an owner. A hint is only a wake-up: what is new is read from the database."""
+"""Change notifications wake the requests of their owner, which then read PostgreSQL: they carry no state."""
 
 import asyncio
 from collections import defaultdict
@@ -10,11 +10,11 @@ from uuid import UUID
 from gengui_stream.redis_io.hints import EVERYBODY, HintSubscriber, owner_channel
 
 POLL_S: Final = 2.0
-"""How long a lost hint can delay what a reader sees."""
+"""Seconds that a lost notification can delay what a reader sees."""
 
 
-class Hub:
-    """One subscription of Redis a process, fanned out to the requests that wait."""
+class NotificationFanout:
+    """One Redis subscription a process, shared by its waiting requests."""
 
     def __init__(self, subscriber: HintSubscriber) -> None:
         self._subscriber = subscriber
@@ -26,7 +26,7 @@ class Hub:
             self._wake(self._waiting if channel == EVERYBODY else [channel])
 
     def close(self) -> None:
-        """Tells every waiting request that the process ends."""
+        """The process ends: wakes every waiting request."""
         self.closing.set()
         self._wake(self._waiting)
 
@@ -36,13 +36,13 @@ class Hub:
                 event.set()
 
     @contextmanager
-    def listening(self, owner_id: UUID) -> Iterator["Bell"]:
-        """Listens before the first look, so that nothing between the two is missed."""
+    def subscribed(self, owner_id: UUID) -> Iterator["Subscription"]:
+        """Subscribe before the first read, so that no change between the two is missed."""
         channel, event = owner_channel(owner_id), asyncio.Event()
         self._waiting[channel].add(event)
         subscribing = asyncio.ensure_future(self._subscriber.subscribe(channel))
         try:
-            yield Bell(event)
+            yield Subscription(event)
         finally:
             subscribing.add_done_callback(lambda _: self._leave(channel, event))
 
@@ -53,14 +53,14 @@ class Hub:
             self._unsubscribing = asyncio.ensure_future(self._subscriber.unsubscribe(channel))
 
 
-class Bell:
-    """Rings when there may be news, and now and then anyway."""
+class Subscription:
+    """Wakes when there may be news, and at intervals in case a notification was lost."""
 
     def __init__(self, event: asyncio.Event) -> None:
         self._event = event
 
-    async def ring(self, seconds: float = POLL_S) -> None:
-        """Returns at a hint, or after so long."""
+    async def wait(self, seconds: float = POLL_S) -> None:
+        """Returns at a notification, or after so many seconds, at most POLL_S."""
         try:
             async with asyncio.timeout(min(seconds, POLL_S)):
                 await self._event.wait()

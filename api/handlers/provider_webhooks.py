@@ -5,10 +5,10 @@ from typing import Final
 
 from aiohttp import web
 
-from api.answers import json_response
-from api.problems import Refusal
-from api.requests import read_body
-from api.services import Services, services
+from api.context import ApiContext, context_of
+from api.http.parsing import read_body
+from api.http.problems import Refusal
+from api.http.responses import json_response
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
 from gengui_stream.reactions.jobs import hint_watch
 
@@ -17,17 +17,17 @@ BODY_MAX_BYTES: Final = 1024 * 1024
 
 async def called(request: web.Request) -> web.Response:
     """No key is asked for: the token is the proof that the URL is one of ours."""
-    has = services(request)
-    name = _named(has, request)
+    context = context_of(request)
+    name = _named(context, request)
     await read_body(request, BODY_MAX_BYTES)
-    if not await hint_watch(has.pool, name.generation_id, name.attempt):
+    if not await hint_watch(context.pool, name.generation_id, name.attempt):
         return json_response({"outcome": "ignored", "detail": "nobody waits for that attempt (any more)"})
-    await has.hints.publish((), {"watch"})
+    await context.hints.publish((), {"watch"})
     return json_response({"outcome": "noted", "detail": None})
 
 
-def _named(has: Services, request: web.Request) -> AttemptName:
-    secret, provider = has.settings.webhook_secret, request.match_info["provider"]
+def _named(context: ApiContext, request: web.Request) -> AttemptName:
+    secret, provider = context.settings.webhook_secret, request.match_info["provider"]
     token = request.match_info["token"]
     name = attempt_of(provider, token, secret.get_secret_value()) if secret is not None else None
     if name is None:

@@ -6,10 +6,11 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from api.answers import json_response
-from api.problems import fault, faults_of, invalid
-from api.requests import Query, read_json
-from api.services import principal, services
+from api.auth import principal_of
+from api.context import context_of
+from api.http.parsing import Query, read_json
+from api.http.problems import fault, faults_of, invalid
+from api.http.responses import json_response
 from gengui_stream.log.positions import Position
 from schemas.worker import WORKER_BATCH_MAX, WorkerEvent
 
@@ -19,12 +20,12 @@ _event: Final[TypeAdapter[WorkerEvent]] = TypeAdapter(WorkerEvent)
 
 
 async def report(request: web.Request) -> web.Response:
-    await principal(request, "worker", "admin")
+    await principal_of(request, "worker", "admin")
     Query(request).check()
     items = _items(await read_json(request, BODY_MAX_BYTES))
     judged = [_judge(item) for item in items]
     accepted = [item for item in judged if not isinstance(item, str)]
-    positions = iter(await services(request).log.append_many(accepted) if accepted else [])
+    positions = iter(await context_of(request).log.append_many(accepted) if accepted else [])
     outcomes = [
         _refused(index, items[index], item) if isinstance(item, str) else _accepted(index, item.id, next(positions))
         for index, item in enumerate(judged)

@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.answers import json_response
-from api.services import HOLDER, Services
+from api.context import STATE, ApiContext
+from api.http.responses import json_response
 from gengui_stream.errors import GenGuiError
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import transient_errors
@@ -20,20 +20,25 @@ CHECK_TIMEOUT_S: Final = 2.0
 
 async def livez(request: web.Request) -> web.Response:
     """That the event loop answers this is its tick."""
-    health = request.app[HOLDER].health
+    health = request.app[STATE].health
     health.tick()
     return json_response(health.liveness().document())
 
 
 async def readyz(request: web.Request) -> web.Response:
     """200 when every server behind the API answers, else 503; each by name either way."""
-    holder = request.app[HOLDER]
-    if holder.services is None:
-        return json_response({"status": "not_ready", "checks": {"start": holder.waiting_for}}, 503)
-    has = holder.services
-    checks = {"postgres": _postgres(has), "redis": _redis(has), "objects": _objects(has), "log": _log(has)}
+    state = request.app[STATE]
+    if state.context is None:
+        return json_response({"status": "not_ready", "checks": {"start": state.waiting_for}}, 503)
+    context = state.context
+    checks = {
+        "postgres": _postgres(context),
+        "redis": _redis(context),
+        "objects": _objects(context),
+        "log": _log(context),
+    }
     results = dict(zip(checks, await asyncio.gather(*map(_verdict, checks.values())), strict=True))
-    ready = all(result == "ok" for result in results.values()) and not has.hub.closing.is_set()
+    ready = all(result == "ok" for result in results.values()) and not context.fanout.closing.is_set()
     return json_response({"status": "ready" if ready else "not_ready", "checks": results}, 200 if ready else 503)
 
 
@@ -59,25 +64,25 @@ def _forget(checking: "asyncio.Future[None]") -> None:
         checking.exception()
 
 
-async def _postgres(has: Services) -> None:
+async def _postgres(context: ApiContext) -> None:
     with transient_errors():
-        await has.pool.fetchval("SELECT 1")
+        await context.pool.fetchval("SELECT 1")
 
 
-async def _redis(has: Services) -> None:
-    async with opened_redis(has.settings) as redis:
+async def _redis(context: ApiContext) -> None:
+    async with opened_redis(context.settings) as redis:
         with redis_errors():
             await redis.ping()
 
 
-async def _objects(has: Services) -> None:
-    await has.store.check()
+async def _objects(context: ApiContext) -> None:
+    await context.store.check()
 
 
-async def _log(has: Services) -> None:
-    await ensure_topic(has.settings)
+async def _log(context: ApiContext) -> None:
+    await ensure_topic(context.settings)
 
 
 async def metrics(request: web.Request) -> web.Response:
-    body = generate_latest(request.app[HOLDER].metrics.registry)
+    body = generate_latest(request.app[STATE].metrics.registry)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

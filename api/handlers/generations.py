@@ -10,11 +10,12 @@ from uuid import UUID
 import asyncpg
 from aiohttp import web
 
-from api import resources
-from api.answers import json_response
-from api.problems import Refusal, not_found
-from api.requests import Query, generation_id_of, min_position
-from api.services import Services, base_url, principal, services
+from api.auth import principal_of
+from api.context import ApiContext, base_url, context_of
+from api.http import resources
+from api.http.parsing import Query, generation_id_of, min_position
+from api.http.problems import Refusal, not_found
+from api.http.responses import json_response
 from gengui_stream.log.positions import Position
 from gengui_stream.queries import generations, histories
 from schemas.http import StatusName
@@ -28,15 +29,15 @@ NO_CURSOR: Final = "is not one that this API gave: use next_cursor of the page b
 
 
 async def get(request: web.Request) -> web.Response:
-    who, has = await principal(request), services(request)
+    caller, context = await principal_of(request), context_of(request)
     Query(request).check()
-    await reach(request, has, who.user_id)
-    row = await own_row(has, generation_id_of(request), who.user_id)
-    return json_response(await shown(request, has, row))
+    await reach(request, context, caller.user_id)
+    row = await own_row(context, generation_id_of(request), caller.user_id)
+    return json_response(await shown(request, context, row))
 
 
 async def page(request: web.Request) -> web.Response:
-    who, has = await principal(request), services(request)
+    caller, context = await principal_of(request), context_of(request)
     query = Query(request, "status", "provider", "q", "created_after", "created_before", "limit", "cursor")
     filters = generations.Filters(
         statuses=query.choices("status", STATUSES),
@@ -48,62 +49,64 @@ async def page(request: web.Request) -> web.Response:
     limit = query.number("limit", PAGE_DEFAULT, 1, PAGE_MAX)
     after = _cursor(query)
     query.check()
-    await reach(request, has, who.user_id)
-    rows = await generations.page(has.pool, who.user_id, filters, after, limit + 1)
-    found = await all_shown(request, has, rows[:limit])
+    await reach(request, context, caller.user_id)
+    rows = await generations.page(context.pool, caller.user_id, filters, after, limit + 1)
+    found = await all_shown(request, context, rows[:limit])
     return json_response({"data": found, "next_cursor": _next(rows, limit)})
 
 
 async def history(request: web.Request) -> web.Response:
-    who, has = await principal(request), services(request)
+    caller, context = await principal_of(request), context_of(request)
     query = Query(request, "limit", "cursor")
     limit = query.number("limit", HISTORY_DEFAULT, 1, HISTORY_MAX)
     after = _offset(query)
     query.check()
-    await reach(request, has, who.user_id)
+    await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    await own_row(has, generation_id, who.user_id)
-    rows = await histories.of_generation(has.pool, generation_id, after, limit + 1)
+    await own_row(context, generation_id, caller.user_id)
+    rows = await histories.of_generation(context.pool, generation_id, after, limit + 1)
     found = [resources.event(row) for row in rows[:limit]]
     return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
 
 
-async def shown(request: web.Request, has: Services, row: asyncpg.Record) -> dict[str, object]:
-    [found] = await all_shown(request, has, [row])
+async def shown(request: web.Request, context: ApiContext, row: asyncpg.Record) -> dict[str, object]:
+    [found] = await all_shown(request, context, [row])
     return found
 
 
-async def all_shown(request: web.Request, has: Services, rows: Sequence[asyncpg.Record]) -> list[dict[str, object]]:
+async def all_shown(
+    request: web.Request, context: ApiContext, rows: Sequence[asyncpg.Record]
+) -> list[dict[str, object]]:
     """The resources of these rows; the queue is looked at only for those that wait in it."""
     base = base_url(request)
-    waiting = await has.waiting_room.look() if any(map(resources.waits, rows)) else None
-    return [resources.generation(row, has.store, base, waiting) for row in rows]
+    waiting = await context.waiting_room.look() if any(map(resources.waits, rows)) else None
+    return [resources.generation(row, context.store, base, waiting) for row in rows]
 
 
-async def own_row(has: Services, generation_id: UUID, owner_id: UUID) -> asyncpg.Record:
-    row = await generations.find(has.pool, generation_id, owner_id)
+async def own_row(context: ApiContext, generation_id: UUID, owner_id: UUID) -> asyncpg.Record:
+    row = await generations.find(context.pool, generation_id, owner_id)
     if row is None:
         raise not_found()
     return row
 
 
-async def reach(request: web.Request, has: Services, owner_id: UUID) -> None:
+async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> None:
     """Waits, bounded, until the projections have what `Min-Position` names."""
-    position = min_position(request, has.settings.events_partitions)
-    if position is not None and not await reached(has, owner_id, position):
+    position = min_position(request, context.settings.events_partitions)
+    if position is not None and not await reached(context, owner_id, position):
         detail = f"the projections have not reached {position} yet; try again"
         raise Refusal(504, "projection_behind", detail, headers={"Retry-After": "1"})
 
 
-async def reached(has: Services, owner_id: UUID, position: Position) -> bool:
+async def reached(context: ApiContext, owner_id: UUID, position: Position) -> bool:
     """Whether the projections have it, after waiting for so long as a client can be kept."""
     deadline = time.monotonic() + POSITION_WAIT_S
-    with has.hub.listening(owner_id) as bell:
-        while not await histories.has_reached(has.pool, has.settings.events_topic, position):
+    with context.fanout.subscribed(owner_id) as subscription:
+        while not await histories.has_reached(context.pool, context.settings.events_topic, position):
             left = deadline - time.monotonic()
-            if left <= 0 or has.hub.closing.is_set():
+            if left <= 0 or context.fanout.closing.is_set():
                 return False
-            await bell.ring(min(left, LOOK_EVERY_S))
+            await subscription.wait(min(left, LOOK_EVERY_S))
     return True
 
 

@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 from aiohttp import web
 
-from api.problems import fault, invalid
-from api.requests import CORRELATION_ID, TRACEPARENT, parse
-from api.services import Services
+from api.context import ApiContext
+from api.http.parsing import CORRELATION_ID, TRACEPARENT, parse
+from api.http.problems import fault, invalid
 from gengui_stream.identifiers import new_id
 from gengui_stream.providers.flags.provider_flags import Choice, UserAttributes
 from gengui_stream.providers.interface import Capabilities
@@ -28,12 +28,12 @@ class Named:
 
 
 async def requested(
-    request: web.Request, has: Services, owner_id: UUID, asked: CreateGeneration
+    request: web.Request, context: ApiContext, owner_id: UUID, asked: CreateGeneration
 ) -> GenerationRequested:
     """Refuses providers that there are not and sizes that they cannot make. Who names no provider gets the one that
     the flags choose, or the default."""
-    now, chosen = datetime.now(UTC), await _chosen(has, owner_id, asked)
-    _check_provider(has, chosen.provider, asked)
+    now, chosen = datetime.now(UTC), await _chosen(context, owner_id, asked)
+    _check_provider(context, chosen.provider, asked)
     return GenerationRequested(
         id=new_id(),
         generation_id=new_id(),
@@ -47,29 +47,29 @@ async def requested(
         seed=asked.seed if asked.seed is not None else time.time_ns() % (SEED_MAX + 1),
         width=asked.width,
         height=asked.height,
-        model=chosen.model or has.settings.default_model,
+        model=chosen.model or context.settings.default_model,
         provider=chosen.provider,
         provider_choice=_recorded(chosen),
-        max_attempts=has.settings.max_attempts,
-        deadline=now + timedelta(seconds=has.settings.generation_deadline_s),
+        max_attempts=context.settings.max_attempts,
+        deadline=now + timedelta(seconds=context.settings.generation_deadline_s),
     )
 
 
-async def requested_again(request: web.Request, has: Services, row: asyncpg.Record) -> GenerationRequested:
+async def requested_again(request: web.Request, context: ApiContext, row: asyncpg.Record) -> GenerationRequested:
     """As the row was asked for, wherever it ran then. What is not allowed any more is refused like a new request."""
     wished = {
         "model": row["wished_model"],
         "provider": row["wished_provider"] if row["provider_firm"] else None,
     }
     asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | wished)
-    event = await requested(request, has, row["owner_id"], asked)
+    event = await requested(request, context, row["owner_id"], asked)
     return event.model_copy(update={"retried_from": row["generation_id"]})
 
 
-async def _chosen(has: Services, owner_id: UUID, asked: CreateGeneration) -> Choice | Named:
+async def _chosen(context: ApiContext, owner_id: UUID, asked: CreateGeneration) -> Choice | Named:
     if asked.provider is not None:
         return Named(asked.provider, asked.model)
-    return await has.flags.choose(UserAttributes(owner_id), asked.model)
+    return await context.flags.choose(UserAttributes(owner_id), asked.model)
 
 
 def _recorded(chosen: Choice | Named) -> ProviderChoice:
@@ -89,10 +89,10 @@ def _short(name: str | None) -> str | None:
     return name[:NAME_MAX] if name else None
 
 
-def _check_provider(has: Services, name: str, asked: CreateGeneration) -> None:
-    provider = has.providers.get(name)
+def _check_provider(context: ApiContext, name: str, asked: CreateGeneration) -> None:
+    provider = context.providers.get(name)
     if provider is None:
-        raise invalid([fault("provider", f"there is no such provider; there are: {', '.join(has.providers)}")])
+        raise invalid([fault("provider", f"there is no such provider; there are: {', '.join(context.providers)}")])
     faults = impossible(name, provider.capabilities, asked)
     if faults:
         raise invalid(faults)

@@ -1,0 +1,20 @@
+"""Which principal a request comes from."""
+
+from aiohttp import web
+
+from api.context import context_of
+from api.http.problems import Refusal
+from gengui_stream.accounts.api_keys import Principal, Role
+
+
+async def principal_of(request: web.Request, *roles: Role) -> Principal:
+    """Refuses with 401 without a valid key, and with 403 when the key's role is none of `roles`."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    keys = context_of(request).keys
+    found = await keys.principal(key.strip()) if scheme.lower() == "bearer" and key.isascii() else None
+    if found is None:
+        detail = "send a valid API key as `Authorization: Bearer gg_...`"
+        raise Refusal(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+    if roles and found.role not in roles:
+        raise Refusal(403, "forbidden", f"this needs a key of role {' or '.join(roles)}; yours is {found.role}")
+    return found

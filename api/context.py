@@ -1,0 +1,63 @@
+"""What handlers use, opened once a process and found through one typed key of the application."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from api.http.problems import Refusal
+from api.notification_fanout import NotificationFanout
+from gengui_stream.accounts.key_cache import KeyCache
+from gengui_stream.health.liveness import Health
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.metrics import Metrics
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.providers.flags.provider_flags import Flags
+from gengui_stream.providers.interface import Providers
+from gengui_stream.queries.waiting import WaitingRoom
+from gengui_stream.redis_io.hints import HintPublisher
+from gengui_stream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """Everything open."""
+
+    settings: Settings
+    pool: Pool
+    log: EventLog
+    store: ObjectStore
+    fanout: NotificationFanout
+    hints: HintPublisher
+    providers: Providers
+    flags: Flags
+    waiting_room: WaitingRoom
+    keys: KeyCache
+
+
+@dataclass(slots=True)
+class ApiState:
+    """`context` is there once everything is open; until then `waiting_for` says what is not."""
+
+    health: Health
+    metrics: Metrics
+    context: ApiContext | None = None
+    waiting_for: str = "starting"
+
+
+STATE: Final = web.AppKey("state", ApiState)
+
+
+def context_of(request: web.Request) -> ApiContext:
+    """Refuses with 503 until the servers behind the API have answered."""
+    found = request.app[STATE].context
+    if found is None:
+        raise Refusal(503, "starting", "the service is starting; try again shortly", headers={"Retry-After": "1"})
+    return found
+
+
+def base_url(request: web.Request) -> str:
+    """Of the API as its clients see it, without a slash at the end."""
+    public = context_of(request).settings.public_url
+    return public.rstrip("/") if public else str(request.url.origin())

@@ -39,7 +39,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
     }
 )
-"""By panel of the help and name: the module of this package and what it calls the command."""
+"""By panel of the help and name: the module in `commands` and what it calls the command."""
 
 
 EXIT_CODES: Final = (
@@ -92,7 +92,7 @@ def _options(
 
 def _add(app: typer.Typer, name: str, panel: str, place: str) -> None:
     module, _, attribute = place.partition(":")
-    command: typer.Typer | Command = getattr(import_module(f"gengui_stream.cli.{module}"), attribute)
+    command: typer.Typer | Command = getattr(import_module(f"gengui_stream.cli.commands.{module}"), attribute)
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name, rich_help_panel=panel)
     else:

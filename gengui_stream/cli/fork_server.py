@@ -14,7 +14,7 @@ def main() -> None:
     """Serves the socket. Returns when its other end is closed, or in a forked process when its command has ended."""
     gc.disable()
     import_roles()
-    import_module("gengui_stream.cli.roles")
+    import_module("gengui_stream.cli.commands.roles")
     gc.freeze()  # what was imported stays as it is, in memory that the processes share
     gc.enable()
     request = forked(socket.socket(fileno=int(sys.argv[1])))

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image
 
-from gengui_stream.media.rendering import Canvas, Sketch, encode_png, render
+from gengui_stream.worker.painter.rendering import Canvas, Sketch, encode_png, render
 
 DRAWN_SIDE_MAX: Final = 512
 """Drawn no larger than this, then scaled up: size costs nothing that anybody would look at."""

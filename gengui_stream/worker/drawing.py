@@ -13,10 +13,10 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectStore
-from gengui_stream.media.rendering import MIME_TYPE, Canvas, blank, encode_png, paint
 from gengui_stream.worker.beside import beside
 from gengui_stream.worker.client import WorkerClient
 from gengui_stream.worker.job import DrawingJob
+from gengui_stream.worker.painter.rendering import MIME_TYPE, Canvas, blank, encode_png, paint
 from gengui_stream.worker.queue import Standing, WorkQueue
 from schemas.events import Output
 

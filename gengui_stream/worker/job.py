@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gengui_stream.media.rendering import Sketch
+from gengui_stream.worker.painter.rendering import Sketch
 from schemas.fields import SIZE_MAX, Attempt, Prompt, Seed
 
 SIDE_MIN: Final = 16

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from gengui_stream.media.inspection import ImageFacts, inspect_image
 from gengui_stream.media.object_store import ObjectStore
-from gengui_stream.media.rendering import Sketch, blank, encode_png, paint
 from gengui_stream.settings import Settings, load_settings
 from gengui_stream.worker.job import SIDE_MIN
+from gengui_stream.worker.painter.rendering import Sketch, blank, encode_png, paint
 from schemas.fields import SIZE_MAX
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
 

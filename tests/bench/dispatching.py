@@ -17,10 +17,10 @@ from typing import Final
 import aiohttp
 import uvloop
 
-from gengui_stream.fakes.gemini import GeminiServer, fake_gemini
-from gengui_stream.fakes.gemini_script import GeminiScript, Images
-from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
-from gengui_stream.fakes.runpod_script import JobLife, RunpodBehaviour, RunpodScript
+from gengui_stream.fakes.gemini.script import GeminiScript, Images
+from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
+from gengui_stream.fakes.runpod.script import JobLife, RunpodBehaviour, RunpodScript
+from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.fakes.scripts import Rule, When
 from gengui_stream.postgres.pool import Pool, opened_pool
 from tests.bench.quantiles import quantile

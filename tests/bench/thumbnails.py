@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from gengui_stream.media.rendering import Sketch, render
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, make_thumbnail
+from gengui_stream.worker.painter.rendering import Sketch, render
 
 SIDE: Final = 1024
 SHARE_GOAL: Final = 0.9

@@ -15,8 +15,8 @@ import pytest
 
 from gengui_stream.dev.child import Child
 from gengui_stream.domain.generation import Status
-from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
-from gengui_stream.fakes.runpod_script import READY
+from gengui_stream.fakes.runpod.script import READY
+from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool

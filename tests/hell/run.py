@@ -14,10 +14,10 @@ import aiohttp
 
 from gengui_stream.domain.generation import TERMINAL
 from gengui_stream.fakes.calls import Runs
-from gengui_stream.fakes.gemini import fake_gemini
-from gengui_stream.fakes.gemini_script import READY as GEMINI
-from gengui_stream.fakes.runpod import fake_runpod
-from gengui_stream.fakes.runpod_script import READY as RUNPOD
+from gengui_stream.fakes.gemini.script import READY as GEMINI
+from gengui_stream.fakes.gemini.server import fake_gemini
+from gengui_stream.fakes.runpod.script import READY as RUNPOD
+from gengui_stream.fakes.runpod.server import fake_runpod
 from gengui_stream.postgres.pool import Pool, opened_pool
 from tests.bench.system import System, opened_system, port_for_a_fake, roles_started
 

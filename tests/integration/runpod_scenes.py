@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from gengui_stream.fakes.runpod import RunpodServer
-from gengui_stream.fakes.runpod_script import READY, JobLife, RunpodScript
+from gengui_stream.fakes.runpod.script import READY, JobLife, RunpodScript
+from gengui_stream.fakes.runpod.server import RunpodServer
 from gengui_stream.identifiers import new_id
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from gengui_stream.domain.generation import Status
-from gengui_stream.fakes.gemini import GeminiServer, fake_gemini
-from gengui_stream.fakes.gemini_script import GeminiScript, Images
+from gengui_stream.fakes.gemini.script import GeminiScript, Images
+from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.scripts import Rule
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool

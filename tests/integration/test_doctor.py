@@ -15,7 +15,7 @@ from gengui_stream.bridge.run import run_bridge
 from gengui_stream.doctor.examination import Check, Context, examine
 from gengui_stream.doctor.findings import Finding, fail, ok
 from gengui_stream.errors import TransientError
-from gengui_stream.fakes.gemini import fake_gemini
+from gengui_stream.fakes.gemini.server import fake_gemini
 from gengui_stream.health.liveness import Health
 from gengui_stream.health.server import served_health
 from gengui_stream.log.event_log import EventLog

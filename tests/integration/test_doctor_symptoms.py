@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from gengui_stream.dev.postgres.server import PostgresServer
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.doctor.findings import Finding
-from gengui_stream.fakes.runpod import fake_runpod
-from gengui_stream.fakes.runpod_script import Health, RunpodScript
+from gengui_stream.fakes.runpod.script import Health, RunpodScript
+from gengui_stream.fakes.runpod.server import fake_runpod
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store

@@ -13,12 +13,13 @@ import pytest
 from aiohttp import ClientConnectionError, ClientError, ClientSession, ClientTimeout
 
 from gengui_stream.exit_codes import ExitCode
-from gengui_stream.fakes import gemini_script, runpod_script
 from gengui_stream.fakes.calls import Call
-from gengui_stream.fakes.gemini import fake_gemini
-from gengui_stream.fakes.gemini_script import GeminiScript
-from gengui_stream.fakes.runpod import fake_runpod
-from gengui_stream.fakes.runpod_script import RunpodScript
+from gengui_stream.fakes.gemini import script as gemini_script
+from gengui_stream.fakes.gemini.script import GeminiScript
+from gengui_stream.fakes.gemini.server import fake_gemini
+from gengui_stream.fakes.runpod import script as runpod_script
+from gengui_stream.fakes.runpod.script import RunpodScript
+from gengui_stream.fakes.runpod.server import fake_runpod
 from gengui_stream.identifiers import new_id
 
 Played = TypeVar("Played", GeminiScript, RunpodScript)

@@ -16,8 +16,8 @@ from PIL import Image, UnidentifiedImageError
 
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.fakes.calls import Runs
-from gengui_stream.fakes.gemini import GeminiServer, fake_gemini
-from gengui_stream.fakes.gemini_script import READY, GeminiScript
+from gengui_stream.fakes.gemini.script import READY, GeminiScript
+from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.scripts import parse_script
 from tests.integration.running import eventually
 

@@ -17,8 +17,8 @@ from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession, Cl
 from PIL import Image
 
 from gengui_stream.errors import PermanentError
-from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
-from gengui_stream.fakes.runpod_script import READY, JobLife, RunpodScript
+from gengui_stream.fakes.runpod.script import READY, JobLife, RunpodScript
+from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.identifiers import new_id
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.settings import Settings

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from gengui_stream.errors import TransientError
 from gengui_stream.fakes.behaviours import Error
-from gengui_stream.fakes.gemini import GeminiServer, fake_gemini
-from gengui_stream.fakes.gemini_script import READY, GeminiBehaviour, GeminiScript, Images
+from gengui_stream.fakes.gemini.script import READY, GeminiBehaviour, GeminiScript, Images
+from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.pictures import ImageType
 from gengui_stream.fakes.scripts import Rule
 from gengui_stream.identifiers import new_id

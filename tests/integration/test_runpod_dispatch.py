@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from gengui_stream.domain.generation import Generation, Status
-from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
-from gengui_stream.fakes.runpod_script import READY, RunpodScript
+from gengui_stream.fakes.runpod.script import READY, RunpodScript
+from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.fakes.scripts import read_script
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog

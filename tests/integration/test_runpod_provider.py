@@ -11,8 +11,8 @@ from PIL import Image
 from pydantic import SecretStr
 
 from gengui_stream.errors import TransientError
-from gengui_stream.fakes.runpod import RunpodServer, fake_runpod
-from gengui_stream.fakes.runpod_script import READY, RunpodScript
+from gengui_stream.fakes.runpod.script import READY, RunpodScript
+from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.fakes.scripts import read_script
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import open_object_store

@@ -16,8 +16,8 @@ from PIL import Image
 
 from gengui_stream.domain.generation import Status
 from gengui_stream.errors import TransientError
-from gengui_stream.fakes.runpod import fake_runpod
-from gengui_stream.fakes.runpod_script import READY, JobLife, RunpodScript
+from gengui_stream.fakes.runpod.script import READY, JobLife, RunpodScript
+from gengui_stream.fakes.runpod.server import fake_runpod
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store

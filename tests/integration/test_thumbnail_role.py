@@ -16,7 +16,6 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_keys import media_key, thumbnail_key
 from gengui_stream.media.object_store import ObjectStore, open_object_store
-from gengui_stream.media.rendering import Sketch, encode_png, render
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
@@ -29,6 +28,7 @@ from gengui_stream.reactions.thumbnailing import (
 )
 from gengui_stream.reactions.thumbnails import ThumbnailJobs, limits_of, run_thumbnails
 from gengui_stream.settings import Settings
+from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationRequested, Output
 from tests.integration.following import projected, running, state_of, until
 

@@ -1,5 +1,5 @@
-from gengui_stream.fakes.gemini import fake_gemini
-from gengui_stream.fakes.gemini_script import READY, GeminiScript
+from gengui_stream.fakes.gemini.script import READY, GeminiScript
+from gengui_stream.fakes.gemini.server import fake_gemini
 from gengui_stream.fakes.scripts import read_script
 
 

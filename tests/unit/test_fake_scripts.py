@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.fakes import gemini_script, runpod_script
 from gengui_stream.fakes.behaviours import Error, Hang
 from gengui_stream.fakes.calls import Runs, recordable, recordable_headers
-from gengui_stream.fakes.choosing import Asked, Chooser, Request, choose, draw
-from gengui_stream.fakes.gemini_script import GeminiBehaviour, GeminiScript
-from gengui_stream.fakes.pacing import Pacing
+from gengui_stream.fakes.gemini import script as gemini_script
+from gengui_stream.fakes.gemini.script import GeminiBehaviour, GeminiScript
 from gengui_stream.fakes.pictures import drawn
-from gengui_stream.fakes.runpod_script import JobLife, RunpodScript
+from gengui_stream.fakes.rules import Asked, Chooser, Request, choose, draw
+from gengui_stream.fakes.runpod import script as runpod_script
+from gengui_stream.fakes.runpod.rate_limit import Pacing
+from gengui_stream.fakes.runpod.script import JobLife, RunpodScript
 from gengui_stream.fakes.scripts import Rule, ScriptError, When, parse_script, read_script
-from gengui_stream.media.rendering import Sketch
+from gengui_stream.worker.painter.rendering import Sketch
 
 requests = st.builds(
     Asked,

@@ -34,9 +34,9 @@ def test_the_entries_are_those_that_a_role_is_started_with() -> None:
         ("agents.run", ["agents", "live-tables"]),
         ("gengui_stream.settings", list(ENTRIES)),
         ("gengui_stream", list(ENTRIES)),
-        ("gengui_stream.cli.roles", list(ENTRIES)),
+        ("gengui_stream.cli.commands.roles", list(ENTRIES)),
         ("gengui_stream.dev.ports", []),
-        ("gengui_stream.cli.doctor", []),
+        ("gengui_stream.cli.commands.doctor", []),
     ],
 )
 def test_a_module_concerns_the_roles_that_import_it(module: str, roles: list[str]) -> None:

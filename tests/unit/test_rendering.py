@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gengui_stream.media.palettes import STOPS, palette_name
-from gengui_stream.media.rendering import Canvas, Sketch, _scene, blank, encode_png, paint, render
-from gengui_stream.media.scenes import Land, Silk
+from gengui_stream.worker.painter.palettes import STOPS, palette_name
+from gengui_stream.worker.painter.rendering import Canvas, Sketch, _scene, blank, encode_png, paint, render
+from gengui_stream.worker.painter.scenes import Land, Silk
 
 PROMPTS = ["a sunset over mountains", "ocean", "starry night", "fire", "a cup of tea", "Ünïcödé 🐉", " "]
 

@@ -17,7 +17,7 @@ PACKAGES: Final = ("gengui_stream", "agents", "api", "schemas")
 COMPOSITION: Final = "gengui_stream.bootstrap"
 """Imports the entry of the role that runs, and of no other."""
 
-OF_EVERY_ROLE: Final = ("gengui_stream.cli.__main__", "gengui_stream.cli.roles", COMPOSITION)
+OF_EVERY_ROLE: Final = ("gengui_stream.cli.__main__", "gengui_stream.cli.commands.roles", COMPOSITION)
 
 ENTRIES: Final[Mapping[RoleName, str]] = MappingProxyType(
     {

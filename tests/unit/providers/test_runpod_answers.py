@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gengui_stream.errors import TransientError
-from gengui_stream.fakes.runpod_worker import traceback_json
+from gengui_stream.fakes.runpod.worker import traceback_json
 from gengui_stream.providers.interface import Blame, Dispatched, Refused
 from gengui_stream.providers.routing.rate_limiter import Schedule
 from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of

@@ -8,9 +8,9 @@ from pydantic import JsonValue, ValidationError
 
 from gengui_stream.errors import GenGuiError, PermanentError
 from gengui_stream.fakes.pictures import Picture, drawn
-from gengui_stream.fakes.runpod_script import JobLife
+from gengui_stream.fakes.runpod.script import JobLife
 from gengui_stream.media.object_store import ObjectStore
-from gengui_stream.media.rendering import Sketch
+from gengui_stream.worker.painter.rendering import Sketch
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
 
 NOISE: Final = bytes(range(256)) * 8

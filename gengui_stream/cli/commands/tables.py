@@ -6,7 +6,7 @@ import typer
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.perform import perform
+from gengui_stream.cli.runner import perform
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import TABLES, read_changelog, tail_changelog
 from gengui_stream.settings import Settings

@@ -7,7 +7,7 @@ import typer
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.perform import perform
+from gengui_stream.cli.runner import perform
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.recovery import dead_letters

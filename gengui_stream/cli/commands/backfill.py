@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import complain, say, say_json
-from gengui_stream.cli.perform import perform
+from gengui_stream.cli.runner import perform
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import opened_pool

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.perform import perform
+from gengui_stream.cli.runner import perform
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.reactions.jobs import open_jobs

@@ -10,7 +10,7 @@ import typer
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json
-from gengui_stream.cli.perform import perform_plainly
+from gengui_stream.cli.runner import perform_plainly
 from gengui_stream.fakes.behaviours import Part
 from gengui_stream.fakes.scripts import ScriptError, read_script
 from gengui_stream.settings import Settings
@@ -50,8 +50,8 @@ def gemini(
 
     gengui-stream fake gemini --port 8081 --seed 7
     """
-    from gengui_stream.fakes.gemini import fake_gemini
-    from gengui_stream.fakes.gemini_script import READY, GeminiScript
+    from gengui_stream.fakes.gemini.script import READY, GeminiScript
+    from gengui_stream.fakes.gemini.server import fake_gemini
 
     played, sown = _script(GeminiScript, READY, script), _seed(seed)
     _serve("gemini", lambda _: fake_gemini(played, seed=sown, key=key, host=host, port=port), as_json=json)
@@ -71,8 +71,8 @@ def runpod(
 
     gengui-stream fake runpod --port 8082 --seed 7
     """
-    from gengui_stream.fakes.runpod import fake_runpod
-    from gengui_stream.fakes.runpod_script import READY, RunpodScript
+    from gengui_stream.fakes.runpod.script import READY, RunpodScript
+    from gengui_stream.fakes.runpod.server import fake_runpod
 
     played, sown = _script(RunpodScript, READY, script), _seed(seed)
     _serve(

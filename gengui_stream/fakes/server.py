@@ -21,8 +21,8 @@ from aiohttp import web
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.fakes.behaviours import Error, HalfBody, Hang, Html, Reset
 from gengui_stream.fakes.calls import Call, Run, Runs, recordable, recordable_headers
-from gengui_stream.fakes.choosing import Choice, Chooser, Request
-from gengui_stream.fakes.disturbing import half_of, left, page, reset
+from gengui_stream.fakes.faults import half_of, left, page, reset
+from gengui_stream.fakes.rules import Choice, Chooser, Request
 from gengui_stream.fakes.scripts import Did, Script, ScriptError
 from gengui_stream.lifecycle import pause
 

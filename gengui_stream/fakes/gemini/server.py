@@ -15,8 +15,7 @@ from aiohttp import web
 
 from gengui_stream.fakes.behaviours import Error
 from gengui_stream.fakes.calls import Runs
-from gengui_stream.fakes.choosing import Request
-from gengui_stream.fakes.gemini_bodies import (
+from gengui_stream.fakes.gemini.bodies import (
     GenerateContent,
     InvalidArgument,
     error_body,
@@ -26,10 +25,11 @@ from gengui_stream.fakes.gemini_bodies import (
     prompt_of,
     read_request,
 )
-from gengui_stream.fakes.gemini_script import GeminiBehaviour, GeminiScript, Images, NoImages, NotAnImage
+from gengui_stream.fakes.gemini.script import GeminiBehaviour, GeminiScript, Images, NoImages, NotAnImage
 from gengui_stream.fakes.pictures import ImageType, Picture, drawn
+from gengui_stream.fakes.rules import Request
 from gengui_stream.fakes.scripts import parse_script
-from gengui_stream.fakes.serving import Exchange, FakeServer, json_response, read_json, retry_after, served
+from gengui_stream.fakes.server import Exchange, FakeServer, json_response, read_json, retry_after, served
 
 _REQUEST_ID: Final = re.compile(r"^([0-9a-fA-F-]{36})(?:[^0-9a-zA-Z](\d{1,4}))?$")
 

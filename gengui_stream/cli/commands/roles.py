@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gengui_stream.bootstrap import run_role
-from gengui_stream.cli.perform import perform_inspected
+from gengui_stream.cli.runner import perform_inspected
 from gengui_stream.roles import RoleName
 
 

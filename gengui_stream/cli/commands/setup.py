@@ -9,7 +9,7 @@ import typer
 from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json
-from gengui_stream.cli.perform import perform
+from gengui_stream.cli.runner import perform
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import migrate as apply_migrations

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from gengui_stream.fakes.runpod_script import Forgery
+from gengui_stream.fakes.runpod.script import Forgery
 
 TRIES: Final = 3
 PAUSE_S: Final = 10.0

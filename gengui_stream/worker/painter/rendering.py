@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gengui_stream.media.noise import Floats
-from gengui_stream.media.palettes import STOPS, Palette, palette_name
-from gengui_stream.media.scenes import Land, Scene, Silk
+from gengui_stream.worker.painter.noise import Floats
+from gengui_stream.worker.painter.palettes import STOPS, Palette, palette_name
+from gengui_stream.worker.painter.scenes import Land, Scene, Silk
 
 MIME_TYPE: Final = "image/png"
 BANDS: Final = 16

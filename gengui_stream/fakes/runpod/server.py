@@ -15,15 +15,15 @@ from pydantic import JsonValue, ValidationError
 
 from gengui_stream.fakes.behaviours import Error
 from gengui_stream.fakes.calls import Runs
-from gengui_stream.fakes.choosing import Request
-from gengui_stream.fakes.pacing import Pacing
-from gengui_stream.fakes.runpod_jobs import Job, Jobs, RunBody
-from gengui_stream.fakes.runpod_outside import OutsideWorkers
-from gengui_stream.fakes.runpod_script import CancelIgnored, Health, JobLife, Operation, RunpodBehaviour, RunpodScript
-from gengui_stream.fakes.runpod_webhooks import Delivery, Webhooks
-from gengui_stream.fakes.runpod_worker import work
+from gengui_stream.fakes.rules import Request
+from gengui_stream.fakes.runpod.jobs import Job, Jobs, RunBody
+from gengui_stream.fakes.runpod.outside_workers import OutsideWorkers
+from gengui_stream.fakes.runpod.rate_limit import Pacing
+from gengui_stream.fakes.runpod.script import CancelIgnored, Health, JobLife, Operation, RunpodBehaviour, RunpodScript
+from gengui_stream.fakes.runpod.webhooks import Delivery, Webhooks
+from gengui_stream.fakes.runpod.worker import work
 from gengui_stream.fakes.scripts import parse_script
-from gengui_stream.fakes.serving import Exchange, FakeServer, json_response, read_json, retry_after, served
+from gengui_stream.fakes.server import Exchange, FakeServer, json_response, read_json, retry_after, served
 from gengui_stream.media.object_store import ObjectStore, open_object_store
 from gengui_stream.settings import Settings
 

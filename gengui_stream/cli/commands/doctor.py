@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say_json
-from gengui_stream.cli.perform import log_for_people, perform_inspected
+from gengui_stream.cli.runner import log_for_people, perform_inspected
 from gengui_stream.doctor.examination import Progress, Report
 from gengui_stream.doctor.findings import Finding, Status, fail, ok, warn
 from gengui_stream.exit_codes import ExitCode

@@ -15,8 +15,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from gengui_stream.fakes.runpod_jobs import Job
-from gengui_stream.fakes.runpod_worker import WorkerFailed
+from gengui_stream.fakes.runpod.jobs import Job
+from gengui_stream.fakes.runpod.worker import WorkerFailed
 
 POLL_S: Final = 2.0
 """How long a request waits for a job, or for one to stop."""

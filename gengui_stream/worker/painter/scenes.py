@@ -4,8 +4,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from gengui_stream.media.noise import Floats, Noise, smoothstep
-from gengui_stream.media.palettes import Palette
+from gengui_stream.worker.painter.noise import Floats, Noise, smoothstep
+from gengui_stream.worker.painter.palettes import Palette
 
 
 class Scene(Protocol):

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import complain, say, say_json, say_table
-from gengui_stream.cli.perform import perform_inspected
+from gengui_stream.cli.runner import perform_inspected
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.settings import Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks

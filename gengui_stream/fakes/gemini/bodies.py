@@ -9,9 +9,9 @@ from pydantic.alias_generators import to_camel
 
 from gengui_stream.errors import PermanentError
 from gengui_stream.fakes.behaviours import Error
-from gengui_stream.fakes.gemini_script import Images, ModelStatus, NoImages, NotAnImage
+from gengui_stream.fakes.gemini.script import Images, ModelStatus, NoImages, NotAnImage
 from gengui_stream.fakes.pictures import Picture
-from gengui_stream.media.rendering import Sketch
+from gengui_stream.worker.painter.rendering import Sketch
 
 SIDES: Final[Mapping[str, tuple[int, int]]] = {
     "1:1": (1024, 1024),

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gengui_stream.media.noise import Floats
+from gengui_stream.worker.painter.noise import Floats
 
 STEPS: Final = 1024
 

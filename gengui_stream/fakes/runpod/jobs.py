@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, JsonValue
 from pydantic.alias_generators import to_camel
 
 from gengui_stream.fakes.calls import Run
-from gengui_stream.fakes.runpod_script import Forgery, JobLife
-from gengui_stream.fakes.runpod_webhooks import PAUSE_S, Webhooks
-from gengui_stream.fakes.runpod_worker import WorkerFailed, traceback_json
+from gengui_stream.fakes.runpod.script import Forgery, JobLife
+from gengui_stream.fakes.runpod.webhooks import PAUSE_S, Webhooks
+from gengui_stream.fakes.runpod.worker import WorkerFailed, traceback_json
 
 KEPT_S: Final = 1_800.0
 """How long a result is kept once it is there."""

@@ -120,9 +120,9 @@ $(RUNPOD_STAMP): $(UV) deploy/runpod/requirements.txt
 test-faults: $(STAMP) ## processes and servers killed under load
 	$(PYTEST) -m faults $(ARGS)
 
-.PHONY: hell
-hell: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"
-	$(BIN)/python -m tests.hell $(ARGS)
+.PHONY: chaos
+chaos: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)

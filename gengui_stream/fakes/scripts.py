@@ -15,6 +15,8 @@ Did = TypeVar("Did", bound=Behaviour)
 Played = TypeVar("Played", bound=Part)
 
 FAULTS_SHOWN: Final = 10
+OLDER_NAMES: Final = {"hell": "chaos"}
+"""Names that ready scripts had, which still work."""
 
 
 def _listed(value: object) -> object:
@@ -104,8 +106,9 @@ class Script(Part, Generic[Did]):
 
 def read_script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Played:
     """A script by its name among the ready ones, as JSON, or from the file of that name. Raises ScriptError."""
-    if given in ready:
-        return ready[given]
+    name = OLDER_NAMES.get(given, given)
+    if name in ready:
+        return ready[name]
     if given.lstrip()[:1] == "{":
         return parse_script(kind, given.encode())
     try:

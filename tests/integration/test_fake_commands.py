@@ -95,7 +95,7 @@ def done(calls: list[Call]) -> dict[str, str | None]:
 
 
 async def test_hell_is_the_same_for_the_same_seed_and_the_server_bears_it(caplog: pytest.LogCaptureFixture) -> None:
-    script = without_hangs(gemini_script.READY["hell"])
+    script = without_hangs(gemini_script.READY["chaos"])
     met = []
     for seed in (1, 1, 2):
         async with fake_gemini(script, seed=seed) as server, ClientSession() as session:
@@ -109,7 +109,7 @@ async def test_hell_is_the_same_for_the_same_seed_and_the_server_bears_it(caplog
 
 
 async def test_hell_of_runpod_is_borne_too(caplog: pytest.LogCaptureFixture) -> None:
-    script = without_hangs(runpod_script.READY["hell"])
+    script = without_hangs(runpod_script.READY["chaos"])
     met = []
     for _ in range(2):
         async with fake_runpod(script, seed=3) as server, ClientSession() as session:

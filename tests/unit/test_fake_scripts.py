@@ -121,7 +121,7 @@ def test_what_hell_does_is_the_same_in_any_order() -> None:
     shuffled = random.Random(5).sample(prompts, len(prompts))
 
     def done(order: list[str], seed: int) -> dict[str, int | None]:
-        chooser = Chooser(gemini_script.READY["hell"], seed)
+        chooser = Chooser(gemini_script.READY["chaos"], seed)
         return {
             prompt: chooser.next(Request(operation="generate", generation=prompt, prompt=prompt))[1].rule
             for prompt in order
@@ -164,8 +164,9 @@ def test_a_script_is_given_by_name_as_json_or_as_a_file(tmp_path: Path) -> None:
     ready = gemini_script.READY
     assert read_script(GeminiScript, ready, text) == expected
     assert read_script(GeminiScript, ready, str(tmp_path / "script.json")) == expected
-    assert read_script(GeminiScript, ready, "hell") is ready["hell"]
-    with pytest.raises(ScriptError, match=r"'heaven' is no ready script \(calm, hell, .*No such file"):
+    assert read_script(GeminiScript, ready, "chaos") is ready["chaos"]
+    assert read_script(GeminiScript, ready, "hell") is ready["chaos"]  # its older name
+    with pytest.raises(ScriptError, match=r"'heaven' is no ready script \(calm, chaos, .*No such file"):
         read_script(GeminiScript, ready, "heaven")
 
 

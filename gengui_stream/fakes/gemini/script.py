@@ -149,10 +149,10 @@ ODDS: Final[Mapping[str, float]] = {
     "invalid_argument": 0.01,
     "error_in_a_list": 0.01,
 }
-"""Of the script `hell`. Each is drawn when none before it was."""
+"""Of the script `chaos`. Each is drawn when none before it was."""
 
 
-def _hell() -> GeminiScript:
+def _chaos() -> GeminiScript:
     rules = [Rule[GeminiBehaviour](when=When(probability=odds), then=BEHAVIOURS[name]) for name, odds in ODDS.items()]
     slow = Rule[GeminiBehaviour](when=When(probability=0.1), then=Images(seconds=0.3))
     return GeminiScript(rules=(*rules, slow), image_side_max=128)
@@ -160,7 +160,7 @@ def _hell() -> GeminiScript:
 
 READY: Final[Mapping[str, GeminiScript]] = {
     "calm": GeminiScript(),
-    "hell": _hell(),
+    "chaos": _chaos(),
     **{name: GeminiScript(rules=(Rule[GeminiBehaviour](then=done),)) for name, done in BEHAVIOURS.items()},
 }
-"""By name: besides `calm` and `hell` one for each behaviour, which is done to every request."""
+"""By name: besides `calm` and `chaos` one for each behaviour, which is done to every request."""

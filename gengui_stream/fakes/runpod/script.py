@@ -169,10 +169,10 @@ ODDS: Final[Mapping[Operation, Mapping[str, float]]] = {
     "cancel": {"internal": 0.05, "cancel_ignored": 0.05},
     "health": {"unavailable": 0.05},
 }
-"""Of the script `hell`. Each is drawn when none before it was."""
+"""Of the script `chaos`. Each is drawn when none before it was."""
 
 
-def _hell() -> RunpodScript:
+def _chaos() -> RunpodScript:
     rules = [
         Rule[RunpodBehaviour](when=When(operation=operation, probability=odds), then=BEHAVIOURS[name])
         for operation, named in ODDS.items()
@@ -189,7 +189,7 @@ def _always(behaviour: _Behaviour) -> RunpodScript:
 
 READY: Final[Mapping[str, RunpodScript]] = {
     "calm": RunpodScript(),
-    "hell": _hell(),
+    "chaos": _chaos(),
     **{name: _always(behaviour) for name, behaviour in BEHAVIOURS.items()},
 }
-"""By name: besides `calm` and `hell` one for each behaviour, which is done to every /run (or what it is for)."""
+"""By name: besides `calm` and `chaos` one for each behaviour, which is done to every /run (or what it is for)."""

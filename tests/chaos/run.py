@@ -1,4 +1,4 @@
-"""Generations at fake providers that fail in every way they know: what became of each, and whether any ran twice."""
+"""Generations at fake providers that fail in every way: how each ended, and whether any ran twice concurrently."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ SETTINGS: Final = {
     "GEMINI_TIMEOUT_S": "5",
     "GEMINI_CALLS_AT_ONCE": "32",
     "RUNPOD_API_KEY": KEY,
-    "RUNPOD_ENDPOINT_ID": "hell",
+    "RUNPOD_ENDPOINT_ID": "chaos",
     "RUNPOD_TTL_S": "120",
     "WEBHOOK_SECRET": "a secret of the run alone, longer than it need be",
 }
@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class ChaosReport:
     """What became of all. `overlaps`: generations that ran twice at once, of which there must be none."""
 
     provider: str
@@ -82,7 +82,7 @@ class Fate:
         return json.dumps({**asdict(self), "faults": self.faults()})
 
 
-async def descend(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Fate:
+async def run_chaos(plan: Plan, say: Callable[[str], None] = lambda _: None) -> ChaosReport:
     """Two dispatchers, so that they could get in each other's way."""
     began = time.monotonic()
     async with _opened(plan) as (system, calls, runs):
@@ -90,17 +90,17 @@ async def descend(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Fa
             say(f"{plan.provider}: {plan.count} generations, seed {plan.seed}")
             await _submit(system, http, plan)
             await _until_ended(pool, plan.count, say)
-            fate = await _fate(pool, plan)
+            report = await _report(pool, plan)
         verified = await _verified(system)
     seconds = round(time.monotonic() - began, 1)
-    return replace(fate, seconds=seconds, calls=calls(), overlaps=dict(runs.overlaps), verified=verified)
+    return replace(report, seconds=seconds, calls=calls(), overlaps=dict(runs.overlaps), verified=verified)
 
 
 @asynccontextmanager
 async def _opened(plan: Plan) -> AsyncIterator[tuple[System, Callable[[], Mapping[str, int]], Runs]]:
     runs, runpod_port = Runs(), port_for_a_fake()
     async with AsyncExitStack() as stack:
-        gemini = await stack.enter_async_context(fake_gemini(GEMINI["hell"], seed=plan.seed, key=KEY, runs=runs))
+        gemini = await stack.enter_async_context(fake_gemini(GEMINI["chaos"], seed=plan.seed, key=KEY, runs=runs))
         own = {
             "DEFAULT_PROVIDER": plan.provider,
             "PROVIDER_FALLBACKS": "runpod" if plan.provider == "gemini" else "gemini",
@@ -109,7 +109,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[System, Callable[[], Mappin
         }
         system = await stack.enter_async_context(opened_system(**SETTINGS, **own))
         runpod = await stack.enter_async_context(
-            fake_runpod(RUNPOD["hell"], seed=plan.seed, key=KEY, runs=runs, settings=system.settings, port=runpod_port)
+            fake_runpod(RUNPOD["chaos"], seed=plan.seed, key=KEY, runs=runs, settings=system.settings, port=runpod_port)
         )
         await stack.enter_async_context(roles_started(system, ROLES))
         await stack.enter_async_context(roles_started(system, ("dispatch",)))
@@ -150,11 +150,11 @@ async def _until_ended(pool: Pool, count: int, say: Callable[[str], None]) -> No
         await asyncio.sleep(2)
 
 
-async def _fate(pool: Pool, plan: Plan) -> Fate:
+async def _report(pool: Pool, plan: Plan) -> ChaosReport:
     async def counted(query: str) -> dict[str, int]:
         return {str(row[0]): int(row[1]) for row in await pool.fetch(query)}
 
-    return Fate(
+    return ChaosReport(
         provider=plan.provider,
         count=plan.count,
         seed=plan.seed,

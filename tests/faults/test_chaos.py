@@ -1,10 +1,10 @@
-"""Two dispatchers and providers that fail in every way they know: `make hell` does the same with thousands."""
+"""Two dispatchers and failing fake providers: `make chaos` does the same with thousands of generations."""
 
 import random
 
 import pytest
 
-from tests.hell.run import Plan, ProviderName, descend
+from tests.chaos.run import Plan, ProviderName, run_chaos
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -12,6 +12,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 @pytest.mark.parametrize("provider", ["gemini", "runpod"])
 async def test_every_generation_ends_and_none_runs_twice_at_once(provider: ProviderName) -> None:
     plan = Plan(provider=provider, count=150, seed=random.randrange(2**32))
-    fate = await descend(plan, print)
-    assert fate.faults() == [], fate.as_json()
-    assert fate.statuses["completed"] > plan.count / 2
+    report = await run_chaos(plan, print)
+    assert report.faults() == [], report.as_json()
+    assert report.statuses["completed"] > plan.count / 2

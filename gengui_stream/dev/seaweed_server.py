@@ -20,6 +20,10 @@ REGION: Final = "us-east-1"
 
 SOCKETS: Final = Path("/tmp")  # noqa: S108 - there, whatever TMPDIR says
 
+ADDRESS: Final = "[::ffff:127.0.0.1]"
+"""127.0.0.1, by which its parts reach each other over TCP. At any other spelling they use the sockets in /tmp, and
+where those cannot be made the store never starts."""
+
 OPTIONS: Final = (
     "-volume.max=500",
     "-master.volumeSizeLimitMB=256",
@@ -72,7 +76,7 @@ class SeaweedServer:
                 "-logtostderr=true",  # and not to files in the directory for temporary ones
                 "server",
                 f"-dir={self._directory / 'files'}",
-                "-ip=127.0.0.1",
+                f"-ip={ADDRESS}",
                 "-ip.bind=127.0.0.1",
                 *ports,
                 "-filer=true",
@@ -102,7 +106,7 @@ class SeaweedServer:
 
     @property
     def sockets(self) -> list[Path]:
-        """By which its parts reach each other; SeaweedFS has no option for their directory."""
+        """It makes them where it can, and does not use them; SeaweedFS has no option for their directory."""
         ports = {**self._ports, "s3": self.port}
         return [SOCKETS / f"seaweedfs-{part}-grpc-{port + GRPC_DISTANCE}.sock" for part, port in ports.items()]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -80,6 +81,37 @@ async def test_a_stopped_store_leaves_no_sockets(directory: Path) -> None:
     assert _sockets(server) == []
 
 
+@pytest.fixture
+def blocked(directory: Path) -> Iterator[SeaweedServer]:
+    """A store that cannot make its sockets in /tmp, as where that is read-only or full."""
+    server = SeaweedServer(directory / "seaweed", directory / "log")
+    for path in server.sockets:
+        (path / "in the way").mkdir(parents=True)
+    yield server
+    for path in server.sockets:
+        shutil.rmtree(path)
+
+
+async def test_a_store_needs_nothing_in_the_directory_for_temporary_files(blocked: SeaweedServer) -> None:
+    async with open_object_store(load_settings(_environ(blocked), env_files=())) as store, asyncio.timeout(20):
+        try:
+            await blocked.start()
+            await store.ensure_bucket()
+            await store.put("a", b"image", "image/png")
+            assert await store.get("a", 100) == b"image"
+        finally:
+            await blocked.child.stop(how=signal.SIGKILL)
+    assert blocked.child.log.read_text().count("Failed to listen on gRPC Unix socket") == len(blocked.sockets)
+
+
+def _environ(server: SeaweedServer) -> dict[str, str]:
+    return {
+        "S3_ENDPOINT": server.url,
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+    }
+
+
 async def _has_all_sockets(server: SeaweedServer) -> bool:
     return sorted(_sockets(server)) == sorted(server.sockets)
 
@@ -95,12 +127,7 @@ def _sockets(server: SeaweedServer) -> list[Path]:
 
 async def test_a_killed_store_keeps_its_objects_and_takes_new_ones_as_soon_as_it_runs_again(directory: Path) -> None:
     server = SeaweedServer(directory / "seaweed", directory / "log")
-    own = {
-        "S3_ENDPOINT": server.url,
-        "AWS_ACCESS_KEY_ID": server.access_key,
-        "AWS_SECRET_ACCESS_KEY": server.secret_key,
-    }
-    async with open_object_store(load_settings(own, env_files=())) as store:
+    async with open_object_store(load_settings(_environ(server), env_files=())) as store:
         await server.start()
         await store.ensure_bucket()
         await store.put("kept", b"x" * 100_000, "image/png")

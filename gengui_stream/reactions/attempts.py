@@ -15,7 +15,7 @@ from gengui_stream.domain.generation import Generation
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
-from gengui_stream.providers.routing.router import Route, Wish
+from gengui_stream.providers.routing.decision import ProviderPreference, Route
 from gengui_stream.reactions.jobs import ClaimedJob
 from schemas.events import (
     Failure,
@@ -50,7 +50,7 @@ class Attempt:
     job: ClaimedJob
     state: Generation
     request: DispatchRequest
-    wish: Wish
+    preference: ProviderPreference
 
     def at(self, place: Route, announced_at: datetime) -> DispatchRequest:
         """What that provider is asked for."""
@@ -87,7 +87,9 @@ async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]
 
 
 def _attempt(job: ClaimedJob, state: Generation, row: asyncpg.Record) -> Attempt:
-    return Attempt(job, state, _request(row, job.attempt), Wish(row["provider"], bool(row["provider_firm"])))
+    return Attempt(
+        job, state, _request(row, job.attempt), ProviderPreference(row["provider"], bool(row["provider_firm"]))
+    )
 
 
 def _request(row: asyncpg.Record, attempt: int) -> DispatchRequest:

@@ -18,7 +18,7 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing.circuit_breaker import Circuits
-from gengui_stream.providers.routing.circuit_metrics import shown_circuits
+from gengui_stream.providers.routing.circuit_metrics import registered_circuits
 from gengui_stream.providers.routing.router import Router
 from gengui_stream.reactions.calling import Calls
 from gengui_stream.reactions.canceling import Canceler
@@ -53,7 +53,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     store = await stack.enter_async_context(open_object_store(settings))
     known = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
     circuits = Circuits()
-    stack.enter_context(shown_circuits(metrics.registry, circuits))
+    stack.enter_context(registered_circuits(metrics.registry, circuits))
     resources = Resources(
         pool=pool,
         log=log,

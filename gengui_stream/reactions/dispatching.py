@@ -16,7 +16,7 @@ from gengui_stream.domain.retry import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import persist
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
-from gengui_stream.providers.routing.router import Closed, Route, Routing
+from gengui_stream.providers.routing.decision import Route, Unavailable
 from gengui_stream.reactions.attempts import (
     Attempt,
     accepted,
@@ -101,17 +101,20 @@ class Dispatcher:
         """By job; those for whom no provider is open, or has a place, come back later, and nothing was announced of
         them."""
         found = {attempt.job.key: self._route(attempt) for attempt in attempts}
-        closed = {key: route.retry_in_s for key, route in found.items() if isinstance(route, Closed)}
-        await self._resources.postpone(self._queue, closed, afresh=closed.keys())
+        delays = {key: delay_s for key, delay_s in found.items() if isinstance(delay_s, float)}
+        await self._resources.postpone(self._queue, delays, afresh=delays.keys())
         return {key: route for key, route in found.items() if isinstance(route, Route)}
 
-    def _route(self, attempt: Attempt) -> Routing:
-        """A Route has a place reserved among the calls."""
-        route = self._resources.router.route(attempt.wish, attempt.request)
-        if isinstance(route, Closed) or self._calls.reserve(route.provider):
-            return route
-        self._resources.router.told(route, Superseded())
-        return Closed(BUSY_S, f"{route.provider}: as many calls wait as may")
+    def _route(self, attempt: Attempt) -> Route | float:
+        """A Route with a reserved call, or after how many seconds to try again."""
+        router = self._resources.router
+        decision = router.route(attempt.preference, attempt.request)
+        if isinstance(decision, Unavailable):
+            return router.retry_delay_s(decision)
+        if self._calls.reserve(decision.provider):
+            return decision
+        router.release(decision)
+        return BUSY_S
 
     async def _handed_over(
         self, steps: Sequence[tuple[Attempt, Step]], routes: dict[str, Route], announced_at: datetime
@@ -144,7 +147,7 @@ class Dispatcher:
         finally:
             if route is not None:
                 self._calls.release(route.provider)
-        self._resources.router.told(place, answer)
+        self._resources.router.record(place, answer)
         return answer
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Answer, str]]) -> None:

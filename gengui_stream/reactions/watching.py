@@ -142,7 +142,7 @@ class Watcher:
             case Moderated(reason):
                 event = moderated(attempt, reason)
             case Refused():
-                self._resources.router.heard(provider, attempt.state.model, found)
+                self._resources.router.record_late(provider, attempt.state.model, found)
                 event = failed(attempt, found)
             case Halted():
                 event = canceled(attempt)
@@ -165,7 +165,7 @@ class Watcher:
         state = attempt.state
         if state.attempt == attempt.job.attempt and state.status is not Status.TIMED_OUT:
             if state.status is Status.COMPLETED:
-                self._resources.router.heard(state.provider, state.model, Finished(()))
+                self._resources.router.record_late(state.provider, state.model, Finished(()))
             return
         provider = self._resources.providers.get(attempt.state.provider)
         if provider is None or not provider.capabilities.cancel:

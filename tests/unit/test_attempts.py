@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gengui_stream.domain.generation import Generation
 from gengui_stream.providers.interface import DispatchRequest, Refused
-from gengui_stream.providers.routing.router import Wish
+from gengui_stream.providers.routing.decision import ProviderPreference
 from gengui_stream.reactions.attempts import Attempt, failed, moderated, retried, timed_out
 from gengui_stream.reactions.jobs import ClaimedJob
 from tests.events import GENERATION, NOON, OWNER
@@ -29,7 +29,7 @@ ATTEMPT: Final = Attempt(
         correlation_id=None,
         traceparent=None,
     ),
-    wish=Wish("gemini", firm=False),
+    preference=ProviderPreference("gemini", pinned=False),
 )
 
 

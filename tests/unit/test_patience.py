@@ -17,7 +17,7 @@ from gengui_stream.domain.patience import (
     judge_attempt,
 )
 from gengui_stream.providers.interface import DispatchRequest
-from gengui_stream.providers.routing.router import Wish
+from gengui_stream.providers.routing.decision import ProviderPreference
 from gengui_stream.reactions.attempts import Attempt
 from gengui_stream.reactions.dispatching import Step, next_step
 from gengui_stream.reactions.jobs import ClaimedJob
@@ -124,5 +124,5 @@ def test_steps(state: Generation, now: float, repeatable: bool, step: Step) -> N
         correlation_id=None,
         traceparent=None,
     )
-    attempt = Attempt(job, state, request, Wish("local", firm=False))
+    attempt = Attempt(job, state, request, ProviderPreference("local", pinned=False))
     assert next_step(attempt, at(now), PATIENCE, repeatable=repeatable) is step

@@ -1,8 +1,8 @@
-"""Circuit breakers, one for each provider and model. Times are arguments: seconds of any clock that only grows.
+"""Circuit breakers, one for each provider and model. Times are arguments: seconds of any monotonic clock.
 
-Closed: calls pass. It opens at once when the provider is misconfigured, for then no call can do better, and when too
-many of the latest calls failed. Open: nothing passes for a while. Half open: one probe passes at a time, and what
-comes of it closes the circuit or opens it for longer. A probe that nobody tells the end of is given up.
+Closed: calls are permitted. The circuit opens at once when the provider is misconfigured, since every call would fail,
+and when too many of the latest calls failed. Open: calls are rejected for a while. Half open: one probe at a time is
+permitted, and its outcome closes the circuit or opens it for longer. A probe without an outcome expires.
 """
 
 from collections import deque
@@ -12,12 +12,12 @@ from enum import StrEnum
 from typing import Final
 
 CIRCUITS_MAX: Final = 1_000
-"""Models are named by clients: beyond so many circuits those with nothing to say are forgotten, then the oldest."""
+"""Clients name the models: beyond this many circuits the idle ones are removed, then the oldest."""
 
-WHY_MAX: Final = 200
+REASON_MAX: Final = 200
 DOUBLINGS_MAX: Final = 16
 MISCONFIGURED: Final = "misconfigured"
-"""How the reason of a circuit begins that waits for people."""
+"""Prefix of the reason of a circuit that only an operator can close."""
 
 
 class CircuitState(StrEnum):
@@ -27,7 +27,7 @@ class CircuitState(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a call says about its provider. NEUTRAL: nothing, such as a bad request, or a call that was not made."""
+    """What a call shows about its provider. NEUTRAL: nothing, as with a bad request or a call that was not made."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 def outcome_of_status(status: int) -> Outcome:
-    """401, 402, 403, 404: key, bill, permission or model are wrong, whatever is asked for."""
+    """401, 402, 403, 404: the key, billing, permission or model is wrong, whatever the request."""
     if status in {401, 402, 403, 404}:
         return Outcome.MISCONFIGURED
     if status >= 500 or status in {408, 429}:
@@ -46,7 +46,8 @@ def outcome_of_status(status: int) -> Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitPolicy:
-    """`open_s` doubles with each probe that fails, up to `open_max_s`. Only the latest `calls_max` calls are judged."""
+    """`open_s` doubles with each failed probe, up to `open_max_s`. The failure rate is that of the latest `calls_max`
+    calls within `window_s`. `probe_s`: when a probe without an outcome expires."""
 
     window_s: float = 60.0
     calls_min: int = 10
@@ -59,9 +60,9 @@ class CircuitPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """Leave for one call, to be given back with its outcome. `epoch`: the outcome of a call that began before the
-    circuit last changed says nothing about now."""
+class Permit:
+    """For one call; to be returned with its outcome. `epoch`: outcomes of calls that began before the circuit last
+    changed state are discarded."""
 
     provider: str
     model: str
@@ -70,22 +71,22 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Shut:
-    """No leave. `retry_at`: nothing changes before. `misconfigured`: nor then, unless people act."""
+class Rejected:
+    """No permit before `retry_at`. `misconfigured`: nor after it, until an operator acts."""
 
-    why: str
+    reason: str
     retry_at: float
     misconfigured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitReport:
-    """For people and metrics. `why` is None when closed."""
+    """For operators and metrics. `reason`: None when closed."""
 
     provider: str
     model: str
     state: CircuitState
-    why: str | None
+    reason: str | None
 
 
 class Circuits:
@@ -95,42 +96,46 @@ class Circuits:
         self._policy = policy or CircuitPolicy()
         self._circuits: dict[tuple[str, str], _Circuit] = {}
 
-    def ask(self, provider: str, model: str, now: float) -> Pass | Shut:
-        """Leave for a call. Every Pass must come back by `record`, NEUTRAL if the call is not made after all."""
+    def acquire(self, provider: str, model: str, now: float) -> Permit | Rejected:
+        """A permit for one call. Every permit must be returned by `record`, or by `release` if the call is not made."""
         circuit = self._circuits.get((provider, model))
         if circuit is None:
-            return Pass(provider, model, epoch=0, probe=False)
-        shut = circuit.shut(now)
-        if shut is not None:
-            return shut
-        probe = circuit.begin(now)
-        return Pass(provider, model, circuit.epoch, probe)
+            return Permit(provider, model, epoch=0, probe=False)
+        rejected = circuit.rejected(now)
+        if rejected is not None:
+            return rejected
+        probe = circuit.begin_call(now)
+        return Permit(provider, model, circuit.epoch, probe)
 
-    def record(self, leave: Pass, outcome: Outcome, now: float, *, why: str = "") -> None:
-        """What came of the call. `why` is for people, and holds no secret."""
-        self._kept(leave.provider, leave.model, now).record(leave, outcome, now, why[:WHY_MAX])
+    def release(self, permit: Permit, now: float) -> None:
+        """Returns the permit of a call that was not made."""
+        self.record(permit, Outcome.NEUTRAL, now)
 
-    def hear(self, provider: str, model: str, outcome: Outcome, now: float, *, why: str = "") -> None:
-        """What became of a call long after it was answered, or of somebody else's: no leave comes back by it. A call
-        that was answered counts as one that succeeded; a failure of it takes the place of that."""
+    def record(self, permit: Permit, outcome: Outcome, now: float, *, reason: str = "") -> None:
+        """Returns the permit with the outcome of its call. `reason` is shown to operators, and must hold no secret."""
+        self._circuit(permit.provider, permit.model, now).record(permit, outcome, now, reason[:REASON_MAX])
+
+    def record_late(self, provider: str, model: str, outcome: Outcome, now: float, *, reason: str = "") -> None:
+        """The outcome of a call that was recorded as a success when the provider accepted it, perhaps by another
+        process: a failure replaces one recorded success."""
         if outcome is not Outcome.NEUTRAL:
-            self._kept(provider, model, now).hear(outcome, now, why[:WHY_MAX])
+            self._circuit(provider, model, now).record_late(outcome, now, reason[:REASON_MAX])
 
     def reports(self, now: float) -> Iterator[CircuitReport]:
         """May be called from any thread."""
         for (provider, model), circuit in list(self._circuits.items()):
-            yield CircuitReport(provider, model, circuit.state(now), circuit.why)
+            yield CircuitReport(provider, model, circuit.state(now), circuit.reason)
 
-    def _kept(self, provider: str, model: str, now: float) -> "_Circuit":
+    def _circuit(self, provider: str, model: str, now: float) -> "_Circuit":
         if (provider, model) not in self._circuits:
-            self._forget_idle(now)
+            self._remove_idle(now)
             self._circuits[provider, model] = _Circuit(self._policy)
         return self._circuits[provider, model]
 
-    def _forget_idle(self, now: float) -> None:
+    def _remove_idle(self, now: float) -> None:
         if len(self._circuits) < CIRCUITS_MAX:
             return
-        self._circuits = {key: one for key, one in self._circuits.items() if not one.is_idle(now)}
+        self._circuits = {key: circuit for key, circuit in self._circuits.items() if not circuit.is_idle(now)}
         while len(self._circuits) >= CIRCUITS_MAX:
             del self._circuits[next(iter(self._circuits))]
 
@@ -139,7 +144,7 @@ class Circuits:
 class _Circuit:
     policy: CircuitPolicy
     epoch: int = 0
-    why: str | None = None
+    reason: str | None = None
     _calls: deque[tuple[float, bool]] = field(default_factory=deque)
     _failures: int = 0
     _open_until: float | None = None
@@ -151,77 +156,77 @@ class _Circuit:
             return CircuitState.CLOSED
         return CircuitState.OPEN if now < self._open_until else CircuitState.HALF_OPEN
 
-    def shut(self, now: float) -> Shut | None:
+    def rejected(self, now: float) -> Rejected | None:
         if self._open_until is None:
             return None
         if now < self._open_until:
-            return Shut(f"circuit open: {self.why}", self._open_until, self._is_misconfigured())
+            return Rejected(f"circuit open: {self.reason}", self._open_until, self._is_misconfigured())
         if self._probe_until is not None and now < self._probe_until:
-            why = f"circuit half open, a probe is under way: {self.why}"
-            return Shut(why, self._probe_until, self._is_misconfigured())
+            reason = f"circuit half open, a probe is under way: {self.reason}"
+            return Rejected(reason, self._probe_until, self._is_misconfigured())
         return None
 
     def _is_misconfigured(self) -> bool:
-        return self.why is not None and self.why.startswith(MISCONFIGURED)
+        return self.reason is not None and self.reason.startswith(MISCONFIGURED)
 
-    def begin(self, now: float) -> bool:
-        """Whether this call is the probe. An earlier one that was given up must not speak any more."""
+    def begin_call(self, now: float) -> bool:
+        """Whether this call is the probe. A new epoch discards the outcome of an earlier probe that expired."""
         if self._open_until is None:
             return False
         self.epoch += self._probe_until is not None
         self._probe_until = now + self.policy.probe_s
         return True
 
-    def record(self, leave: Pass, outcome: Outcome, now: float, why: str) -> None:
-        if leave.epoch != self.epoch or leave.probe != (self._open_until is not None):
+    def record(self, permit: Permit, outcome: Outcome, now: float, reason: str) -> None:
+        if permit.epoch != self.epoch or permit.probe != (self._open_until is not None):
             return
-        if leave.probe:
-            self._judge_probe(outcome, now, why)
+        if permit.probe:
+            self._end_probe(outcome, now, reason)
         elif outcome is Outcome.MISCONFIGURED:
-            self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
+            self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {reason}")
         elif outcome is not Outcome.NEUTRAL:
-            self._count(outcome, now, why)
+            self._count(outcome, now, reason)
 
-    def hear(self, outcome: Outcome, now: float, why: str) -> None:
-        """While it is open, only of what was begun before: that says nothing new."""
+    def record_late(self, outcome: Outcome, now: float, reason: str) -> None:
+        """Ignored while the circuit is open: the call began before it opened."""
         match self.state(now):
             case CircuitState.OPEN:
                 return
             case CircuitState.HALF_OPEN:
-                self._judge_probe(outcome, now, why)
+                self._end_probe(outcome, now, reason)
             case CircuitState.CLOSED if outcome is Outcome.MISCONFIGURED:
-                self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
+                self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {reason}")
             case CircuitState.CLOSED if outcome is Outcome.FAILED:
-                self._take_back()
-                self._count(outcome, now, why)
+                self._uncount_success()
+                self._count(outcome, now, reason)
             case _:
                 return
 
-    def _take_back(self) -> None:
-        """The oldest call that counts as one that succeeded: it did not."""
-        taken = next((call for call in self._calls if not call[1]), None)
-        if taken is not None:
-            self._calls.remove(taken)
+    def _uncount_success(self) -> None:
+        """Removes the oldest recorded success."""
+        success = next((call for call in self._calls if not call[1]), None)
+        if success is not None:
+            self._calls.remove(success)
 
-    def _judge_probe(self, outcome: Outcome, now: float, why: str) -> None:
+    def _end_probe(self, outcome: Outcome, now: float, reason: str) -> None:
         match outcome:
             case Outcome.SUCCEEDED:
                 self._close()
             case Outcome.FAILED:
-                self._open(now, self.policy.open_s, f"the probe failed: {why}")
+                self._open(now, self.policy.open_s, f"the probe failed: {reason}")
             case Outcome.MISCONFIGURED:
-                self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {why}")
+                self._open(now, self.policy.misconfigured_s, f"{MISCONFIGURED}: {reason}")
             case Outcome.NEUTRAL:
                 self._probe_until = None
 
-    def _count(self, outcome: Outcome, now: float, why: str) -> None:
+    def _count(self, outcome: Outcome, now: float, reason: str) -> None:
         failed = outcome is Outcome.FAILED
         self._calls.append((now, failed))
         self._failures += failed
         self._drop_old(now)
         calls, policy = len(self._calls), self.policy
         if failed and calls >= policy.calls_min and self._failures >= policy.failure_rate * calls:
-            self._open(now, policy.open_s, f"{self._failures} of the latest {calls} calls failed; the last: {why}")
+            self._open(now, policy.open_s, f"{self._failures} of the latest {calls} calls failed; the last: {reason}")
 
     def _drop_old(self, now: float) -> None:
         while self._calls and (
@@ -229,18 +234,18 @@ class _Circuit:
         ):
             self._failures -= self._calls.popleft()[1]
 
-    def _open(self, now: float, seconds: float, why: str) -> None:
+    def _open(self, now: float, seconds: float, reason: str) -> None:
         doubled = seconds * 2.0 ** min(self._openings, DOUBLINGS_MAX)
-        self._start_over(open_until=now + min(doubled, self.policy.open_max_s), why=why)
+        self._reset(open_until=now + min(doubled, self.policy.open_max_s), reason=reason)
         self._openings += 1
 
     def _close(self) -> None:
-        self._start_over(open_until=None, why=None)
+        self._reset(open_until=None, reason=None)
         self._openings = 0
 
-    def _start_over(self, *, open_until: float | None, why: str | None) -> None:
+    def _reset(self, *, open_until: float | None, reason: str | None) -> None:
         self.epoch += 1
-        self.why, self._open_until, self._probe_until = why, open_until, None
+        self.reason, self._open_until, self._probe_until = reason, open_until, None
         self._calls.clear()
         self._failures = 0
 

@@ -1,4 +1,4 @@
-"""The state of every circuit of this process, read when the metrics are."""
+"""The state of every circuit breaker of this process, read at each scrape."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ VALUES: Final = {CircuitState.CLOSED: 0.0, CircuitState.HALF_OPEN: 1.0, CircuitS
 
 
 class CircuitCollector(Collector):
-    """A circuit that nobody has called through yet is closed, and not shown."""
+    """Circuits without a recorded call are closed, and not shown."""
 
     def __init__(self, circuits: Circuits, clock: Callable[[], float] = time.monotonic) -> None:
         self._circuits = circuits
@@ -31,8 +31,8 @@ class CircuitCollector(Collector):
 
 
 @contextmanager
-def shown_circuits(registry: CollectorRegistry, circuits: Circuits) -> Iterator[None]:
-    """The registry has them meanwhile."""
+def registered_circuits(registry: CollectorRegistry, circuits: Circuits) -> Iterator[None]:
+    """Registers the circuits until the context ends."""
     collector = CircuitCollector(circuits)
     registry.register(collector)
     try:

@@ -1,26 +1,30 @@
-"""Which provider gets an attempt when the one that was chosen cannot: the next in order that is well and can do it."""
+"""The provider for an attempt: the first in order that supports the request and is permitted a call."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from gengui_stream.providers.interface import Capabilities
-from gengui_stream.providers.routing.circuit_breaker import Pass, Shut
+from gengui_stream.providers.routing.circuit_breaker import Permit, Rejected
+from gengui_stream.providers.routing.decision import Route, RoutingDecision, Unavailable
 
 REASON_MAX: Final = 1_000
+
+Acquire: TypeAlias = Callable[[str, str], Permit | Rejected | None]
+"""Asks the circuit breaker of a provider and model for a permit; None where no breaker guards them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A provider, and its own name for the model that was asked for."""
+    """A provider, and its own name for the requested model."""
 
     model: str
     capabilities: Capabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What the provider must be able to do. `aspect_ratio` None: none was asked for."""
+class Requirements:
+    """What the request asks of a provider. `aspect_ratio` None: none was requested."""
 
     width: int
     height: int
@@ -29,70 +33,52 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
-    """`leave` must come back to the circuit. `reason`: why it is not the one that was chosen; None when it is."""
-
-    provider: str
-    model: str
-    leave: Pass
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NobodyAble:
-    """`retry_at`: when the first circuit may let a call pass; None when waiting helps nobody: nobody could do it, or
-    whoever could waits for people to mend it."""
-
-    reason: str
-    retry_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Choosing:
-    """`order`: the chosen provider, then those to fall back on. `tried`: who had the generation already, and what came
-    of it: they are passed over."""
+class Selection:
+    """`order`: the preferred provider, then the fallbacks. `tried`: providers that had the generation before, and how
+    their attempts ended: they are passed over."""
 
     order: tuple[str, ...]
-    need: Need
+    requirements: Requirements
     tried: Mapping[str, str] = field(default_factory=dict)
 
 
-def select(
-    choosing: Choosing, candidates: Mapping[str, Candidate], ask: Callable[[str, str], Pass | Shut]
-) -> Selected | NobodyAble:
-    """Asks circuits for leave, in order, until one gives it: the only leave there is to give back."""
+def select(selection: Selection, candidates: Mapping[str, Candidate], acquire: Acquire) -> RoutingDecision:
+    """Asks breakers in order until one grants a permit, so that there is at most one permit to return."""
     reasons: list[str] = []
     retry_at: list[float] = []
-    for name in dict.fromkeys(choosing.order):
+    for name in dict.fromkeys(selection.order):
         candidate = candidates.get(name)
-        why_not = _why_not(name, candidate, choosing)
-        if candidate is not None and why_not is None:
-            answer = ask(name, candidate.model)
-            if isinstance(answer, Pass):
-                return Selected(name, candidate.model, answer, _joined(reasons) if reasons else None)
-            why_not = answer.why
-            if not answer.misconfigured:
-                retry_at.append(answer.retry_at)
-        reasons.append(f"{name}: {why_not}")
-    return NobodyAble(_joined(reasons) or "no provider is named", min(retry_at, default=None))
+        obstacle = _obstacle(name, candidate, selection)
+        if candidate is not None and obstacle is None:
+            permit = acquire(name, candidate.model)
+            if not isinstance(permit, Rejected):
+                return Route(name, candidate.model, _joined(reasons) or None, permit)
+            obstacle = permit.reason
+            if not permit.misconfigured:
+                retry_at.append(permit.retry_at)
+        reasons.append(f"{name}: {obstacle}")
+    return Unavailable(_joined(reasons) or "no provider is named", min(retry_at, default=None))
 
 
-def _why_not(name: str, candidate: Candidate | None, choosing: Choosing) -> str | None:
+def _obstacle(name: str, candidate: Candidate | None, selection: Selection) -> str | None:
     if candidate is None:
         return "there is no such provider"
-    if name in choosing.tried:
-        return f"tried before: {choosing.tried[name]}"
-    return lacks(candidate.capabilities, choosing.need)
+    if name in selection.tried:
+        return f"tried before: {selection.tried[name]}"
+    return unmet(candidate.capabilities, selection.requirements)
 
 
-def lacks(can: Capabilities, need: Need) -> str | None:
-    """What the provider cannot do of what is needed, and what it could; None when it can do it all."""
-    sizes = (need.width, need.height)
-    if any(not can.size_min <= size <= can.size_max or size % can.size_step for size in sizes):
-        return f"makes {can.size_min} to {can.size_max} pixels in steps of {can.size_step}"
-    if can.aspect_ratios is not None and need.aspect_ratio is not None and need.aspect_ratio not in can.aspect_ratios:
-        return f"makes aspect ratios {', '.join(can.aspect_ratios)}"
-    if need.reference_images and not can.reference_images:
+def unmet(capabilities: Capabilities, required: Requirements) -> str | None:
+    """The first requirement that the provider does not meet, as what it supports; None when it meets them all."""
+    sizes = (required.width, required.height)
+    if any(
+        not capabilities.size_min <= size <= capabilities.size_max or size % capabilities.size_step for size in sizes
+    ):
+        return f"makes {capabilities.size_min} to {capabilities.size_max} pixels in steps of {capabilities.size_step}"
+    ratios = capabilities.aspect_ratios
+    if ratios is not None and required.aspect_ratio is not None and required.aspect_ratio not in ratios:
+        return f"makes aspect ratios {', '.join(ratios)}"
+    if required.reference_images and not capabilities.reference_images:
         return "takes no reference images"
     return None
 

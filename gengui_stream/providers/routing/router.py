@@ -1,9 +1,8 @@
-"""Which provider gets an attempt: the one that was wished for, or the next on the list that is well and can do it."""
+"""Routes each attempt to the preferred provider, or to the first available fallback that supports the request."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from gengui_stream.errors import TransientError
 from gengui_stream.providers.interface import (
@@ -17,45 +16,17 @@ from gengui_stream.providers.interface import (
     Refused,
     Superseded,
 )
-from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Pass, Shut
-from gengui_stream.providers.routing.fallback import Candidate, Choosing, Need, NobodyAble, Selected, select
+from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Permit, Rejected
+from gengui_stream.providers.routing.decision import ProviderPreference, Route, RoutingDecision, Unavailable
+from gengui_stream.providers.routing.fallback import Candidate, Requirements, Selection, select
 
-LONGEST_PAUSE_S: Final = 5.0
-"""A circuit may close at any time: a probe is out, and its answer may come at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """`firm`: the client named the provider itself, and gets no other."""
-
-    provider: str
-    firm: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`reason` says why it is not what was wished for; None when it is. `model` is the provider's own name for it.
-    `leave`: the circuit's, which wants to hear what came of the call; None where no circuit was asked."""
-
-    provider: str
-    model: str
-    reason: str | None = None
-    leave: Pass | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Nobody who can do it is well."""
-
-    retry_in_s: float
-    reason: str
-
-
-Routing: TypeAlias = Route | Closed
+RETRY_MIN_S: Final = 0.1
+RETRY_MAX_S: Final = 5.0
+"""A circuit may close at any time: the outcome of a probe that is in progress may arrive at once."""
 
 
 class Router:
-    """Chooses by the circuits of this process, and tells them what came of each call."""
+    """Chooses by the circuit breakers of this process, and records the outcome of each call in them."""
 
     def __init__(
         self,
@@ -69,51 +40,60 @@ class Router:
         self._circuits = circuits
         self._clock = clock
 
-    def route(self, wish: Wish, request: DispatchRequest) -> Routing:
-        """Every Route with a `leave` must come back by `told`."""
-        order = (wish.provider,) if wish.firm else (wish.provider, *self._fallbacks)
+    def route(self, preference: ProviderPreference, request: DispatchRequest) -> RoutingDecision:
+        """Every Route must be returned, by `record` once the call has an outcome, or by `release` without a call.
+
+        Where waiting does not help, the preferred provider all the same: its refusal ends the attempt."""
+        wanted = preference.provider
+        order = (wanted,) if preference.pinned else (wanted, *self._fallbacks)
         candidates = {
             name: Candidate(provider.model_for(request.model), provider.capabilities)
             for name, provider in self._providers.items()
             if name in order
         }
-        chosen = select(Choosing(order, Need(width=request.width, height=request.height)), candidates, self._ask)
-        match chosen:
-            case Selected(provider, model, leave, reason):
-                return Route(provider, model, reason, leave)
-            case NobodyAble(reason, None):  # waiting helps nobody: the call itself is refused
-                asked = candidates.get(wish.provider)
-                return Route(wish.provider, asked.model if asked else request.model, reason)
-            case NobodyAble(reason, retry_at):
-                return Closed(min(max(0.1, (retry_at or 0.0) - self._clock()), LONGEST_PAUSE_S), reason)
-            case _:
-                assert_never(chosen)
+        required = Requirements(width=request.width, height=request.height)
+        decision = select(Selection(order, required), candidates, self._acquire)
+        if isinstance(decision, Unavailable) and decision.retry_at is None:
+            model = candidates[wanted].model if wanted in candidates else request.model
+            return Route(wanted, model, decision.reason)
+        return decision
 
-    def _ask(self, provider: str, model: str) -> Pass | Shut:
-        """A queue of our own has no circuit: while its server is away, calls wait for it by themselves."""
+    def retry_delay_s(self, decision: Unavailable) -> float:
+        """After how many seconds to route the attempt again."""
+        return min(max(RETRY_MIN_S, (decision.retry_at or 0.0) - self._clock()), RETRY_MAX_S)
+
+    def _acquire(self, provider: str, model: str) -> Permit | Rejected | None:
+        """A queue of our own has no breaker: while its server is unavailable, calls wait for it."""
         if self._providers[provider].capabilities.repeatable:
-            return Pass(provider, model, epoch=-1, probe=False)
-        return self._circuits.ask(provider, model, self._clock())
+            return None
+        return self._circuits.acquire(provider, model, self._clock())
 
-    def told(self, route: Route, answer: DispatchOutcome | TransientError) -> None:
-        if route.leave is None or route.leave.epoch < 0:
+    def release(self, route: Route) -> None:
+        """Returns the permit of a call that was not made."""
+        if route.permit is not None:
+            self._circuits.release(route.permit, self._clock())
+
+    def record(self, route: Route, answer: DispatchOutcome | TransientError) -> None:
+        """Returns the permit with the outcome of the call. That a provider with status queries accepted a probe proves
+        little: the breaker waits for `record_late`."""
+        if route.permit is None:
             return
-        if route.leave.probe and isinstance(answer, Dispatched) and self._is_observable(route.provider):
-            return  # that it was taken proves little: the circuit hears what becomes of it
-        outcome, why = _judged(answer)
-        self._circuits.record(route.leave, outcome, self._clock(), why=why)
+        if route.permit.probe and isinstance(answer, Dispatched) and self._is_observable(route.provider):
+            return
+        outcome, reason = _outcome_of(answer)
+        self._circuits.record(route.permit, outcome, self._clock(), reason=reason)
 
-    def heard(self, provider: str, model: str, end: Finished | Refused) -> None:
-        """How an attempt ended that had been handed over: the circuit may have thought better of it."""
+    def record_late(self, provider: str, model: str, end: Finished | Refused) -> None:
+        """How an accepted attempt ended, which may correct what was recorded when it was accepted."""
         if provider in self._providers and self._is_observable(provider):
-            outcome, why = _judged(end)
-            self._circuits.hear(provider, model, outcome, self._clock(), why=why)
+            outcome, reason = _outcome_of(end)
+            self._circuits.record_late(provider, model, outcome, self._clock(), reason=reason)
 
     def _is_observable(self, provider: str) -> bool:
         return self._providers[provider].capabilities.observable
 
 
-def _judged(answer: DispatchOutcome | TransientError) -> tuple[Outcome, str]:
+def _outcome_of(answer: DispatchOutcome | TransientError) -> tuple[Outcome, str]:
     match answer:
         case Dispatched() | Finished() | Moderated():
             return Outcome.SUCCEEDED, ""
@@ -122,12 +102,12 @@ def _judged(answer: DispatchOutcome | TransientError) -> tuple[Outcome, str]:
         case TransientError():
             return Outcome.FAILED, str(answer)
         case Refused(code, message):
-            return _blamed(answer.blame), f"{code}: {message}"
+            return _outcome_of_fault(answer.blame), f"{code}: {message}"
         case _:
             assert_never(answer)
 
 
-def _blamed(blame: Blame) -> Outcome:
+def _outcome_of_fault(blame: Blame) -> Outcome:
     match blame:
         case Blame.REQUEST:
             return Outcome.NEUTRAL

@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.routing.rate_limiter import Turns
+from gengui_stream.providers.routing.rate_limiter import SlidingWindowLimiter
 from gengui_stream.providers.runpod.responses import Answer, retry_after_s
 
 Operation: TypeAlias = Literal["run", "status", "cancel", "health"]
@@ -38,7 +38,7 @@ class RunpodHttp:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._key = key.encode()
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(5.0, timeout_s))
-        self._turns = {operation: Turns(limit) for operation, limit in LIMITS.items()}
+        self._limiters = {operation: SlidingWindowLimiter(limit) for operation, limit in LIMITS.items()}
 
     async def run(self, endpoint_id: str, body: object) -> Answer:
         return await self._call("POST", endpoint_id, "run", "", orjson.dumps(body))
@@ -57,7 +57,7 @@ class RunpodHttp:
     ) -> Answer:
         path = [endpoint_id, operation, job_id] if job_id else [endpoint_id, operation]
         url = f"{self._base_url}/v2/{'/'.join(quote(part, safe='') for part in path)}"
-        await self._turns[operation].turn()
+        await self._limiters[operation].acquire()
         answer = await self._exchange(method, url, body)
         if answer.status != 200:
             ids = {"endpoint_id": endpoint_id, "provider_job_id": job_id or None}

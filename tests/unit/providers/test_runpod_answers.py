@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gengui_stream.errors import TransientError
 from gengui_stream.fakes.runpod.worker import traceback_json
 from gengui_stream.providers.interface import Blame, Dispatched, Refused
-from gengui_stream.providers.routing.rate_limiter import Schedule
+from gengui_stream.providers.routing.rate_limiter import SlidingWindow
 from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
 from gengui_stream.providers.runpod.responses import (
     Answer,
@@ -168,10 +168,10 @@ def test_what_the_workers_say(workers: Workers, found: Diagnosis) -> None:
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=60), st.integers(1, 5))
 def test_no_window_has_more_calls_than_are_allowed(pauses: list[float], limit: int) -> None:
-    schedule, now, taken = Schedule(limit, 10.0), 0.0, []
+    window, now, taken = SlidingWindow(limit, 10.0), 0.0, []
     for pause in pauses:
         now += pause
-        at = schedule.next(now)
+        at = window.reserve(now)
         assert at >= now
         taken.append(at)
     assert taken == sorted(taken)
@@ -179,5 +179,5 @@ def test_no_window_has_more_calls_than_are_allowed(pauses: list[float], limit: i
 
 
 def test_who_comes_seldom_does_not_wait() -> None:
-    schedule = Schedule(2, 10.0)
-    assert [schedule.next(now) for now in (0.0, 1.0, 10.5, 11.5)] == [0.0, 1.0, 10.5, 11.5]
+    window = SlidingWindow(2, 10.0)
+    assert [window.reserve(now) for now in (0.0, 1.0, 10.5, 11.5)] == [0.0, 1.0, 10.5, 11.5]

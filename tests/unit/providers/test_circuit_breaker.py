@@ -12,8 +12,8 @@ from gengui_stream.providers.routing.circuit_breaker import (
     Circuits,
     CircuitState,
     Outcome,
-    Pass,
-    Shut,
+    Permit,
+    Rejected,
     outcome_of_status,
 )
 
@@ -73,7 +73,7 @@ class Oracle:
 class Call:
     """A call under way, as the test sees it: it knows by itself whether its outcome still counts."""
 
-    leave: Pass
+    permit: Permit
     began: float
     counts: bool = True
 
@@ -102,29 +102,29 @@ def test_it_opens_and_closes_as_specified_and_never_lets_two_probes_run(
         if isinstance(step, float):
             now += step
         elif isinstance(step, str):
-            answer = circuits.ask(*KEY, now)
-            assert isinstance(answer, Pass) is oracle.passes(now)
-            if isinstance(answer, Pass):
+            answer = circuits.acquire(*KEY, now)
+            assert isinstance(answer, Permit) is oracle.passes(now)
+            if isinstance(answer, Permit):
                 _begin(answer, oracle, under_way, now)
         elif under_way:
             _end(circuits, oracle, under_way, step, now)
         _compare(circuits, oracle, under_way, now)
 
 
-def _begin(leave: Pass, oracle: Oracle, under_way: list[Call], now: float) -> None:
-    if leave.probe:
+def _begin(permit: Permit, oracle: Oracle, under_way: list[Call], now: float) -> None:
+    if permit.probe:
         oracle.probe_began = now
         for call in under_way:  # an earlier probe was given up
             call.counts = False
-    under_way.append(Call(leave, now))
+    under_way.append(Call(permit, now))
 
 
 def _end(circuits: Circuits, oracle: Oracle, under_way: list[Call], step: tuple[int, Outcome], now: float) -> None:
     call = under_way.pop(step[0])
-    circuits.record(call.leave, step[1], now, why="503")
+    circuits.record(call.permit, step[1], now, reason="503")
     if call.counts:
         before = oracle.open_until
-        oracle.judge(step[1], now, probe=call.leave.probe)
+        oracle.judge(step[1], now, probe=call.permit.probe)
         if oracle.open_until != before:  # it changed: calls from before say nothing about now
             for other in under_way:
                 other.counts = False
@@ -134,28 +134,30 @@ def _compare(circuits: Circuits, oracle: Oracle, under_way: list[Call], now: flo
     reports = list(circuits.reports(now))
     state = reports[0].state if reports else CircuitState.CLOSED
     assert state is oracle.state(now)
-    assert not reports or (reports[0].why is None) is (state is CircuitState.CLOSED)
-    probes = [call for call in under_way if call.leave.probe and call.counts and now < call.began + POLICY.probe_s]
+    assert not reports or (reports[0].reason is None) is (state is CircuitState.CLOSED)
+    probes = [call for call in under_way if call.permit.probe and call.counts and now < call.began + POLICY.probe_s]
     assert len(probes) <= 1
 
 
-def allowed(circuits: Circuits, now: float) -> Pass:
-    answer = circuits.ask(*KEY, now)
-    assert isinstance(answer, Pass)
+def allowed(circuits: Circuits, now: float) -> Permit:
+    answer = circuits.acquire(*KEY, now)
+    assert isinstance(answer, Permit)
     return answer
 
 
-def refused(circuits: Circuits, now: float) -> Shut:
-    answer = circuits.ask(*KEY, now)
-    assert isinstance(answer, Shut)
+def refused(circuits: Circuits, now: float) -> Rejected:
+    answer = circuits.acquire(*KEY, now)
+    assert isinstance(answer, Rejected)
     return answer
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_one_configuration_failure_opens_at_once_and_says_why(status: int) -> None:
     circuits = Circuits(POLICY)
-    circuits.record(allowed(circuits, 0), outcome_of_status(status), 0, why=f"HTTP {status}")
-    assert refused(circuits, 1) == Shut(f"circuit open: misconfigured: HTTP {status}", retry_at=8, misconfigured=True)
+    circuits.record(allowed(circuits, 0), outcome_of_status(status), 0, reason=f"HTTP {status}")
+    assert refused(circuits, 1) == Rejected(
+        f"circuit open: misconfigured: HTTP {status}", retry_at=8, misconfigured=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,8 @@ def test_too_few_calls_never_open_and_neutral_ones_do_not_count() -> None:
         circuits.record(allowed(circuits, 0), Outcome.FAILED, 0)
     for _ in range(10):
         circuits.record(allowed(circuits, 0), Outcome.NEUTRAL, 0)
-    circuits.record(allowed(circuits, 1), Outcome.FAILED, 1, why="HTTP 503")
-    assert refused(circuits, 1).why == "circuit open: 4 of the latest 4 calls failed; the last: HTTP 503"
+    circuits.record(allowed(circuits, 1), Outcome.FAILED, 1, reason="HTTP 503")
+    assert refused(circuits, 1).reason == "circuit open: 4 of the latest 4 calls failed; the last: HTTP 503"
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_a_limit_and_a_good_one_forgets_it_all() -> None:
@@ -206,7 +208,7 @@ def test_a_probe_without_an_end_makes_way_for_another_and_is_not_heard_any_more(
     assert refused(circuits, 14.9).retry_at == 15
     second = allowed(circuits, 15)
     circuits.record(lost, Outcome.SUCCEEDED, 16)
-    assert refused(circuits, 16).why.startswith("circuit half open, a probe is under way")
+    assert refused(circuits, 16).reason.startswith("circuit half open, a probe is under way")
     circuits.record(second, Outcome.SUCCEEDED, 17)
     assert [allowed(circuits, 17).probe for _ in range(3)] == [False] * 3
 
@@ -214,14 +216,14 @@ def test_a_probe_without_an_end_makes_way_for_another_and_is_not_heard_any_more(
 def test_providers_and_models_do_not_shut_each_other() -> None:
     circuits = Circuits(POLICY)
     circuits.record(allowed(circuits, 0), Outcome.MISCONFIGURED, 0)
-    assert isinstance(circuits.ask("gemini", "pro", 0), Pass)
-    assert isinstance(circuits.ask("runpod", "flash", 0), Pass)
+    assert isinstance(circuits.acquire("gemini", "pro", 0), Permit)
+    assert isinstance(circuits.acquire("runpod", "flash", 0), Permit)
 
 
 def test_models_that_clients_make_up_do_not_fill_the_memory() -> None:
     circuits = Circuits(POLICY)
     for number in range(CIRCUITS_MAX * 2):
-        leave = circuits.ask("gemini", f"made-up-{number}", 0)
-        assert isinstance(leave, Pass)
-        circuits.record(leave, Outcome.MISCONFIGURED, 0, why="HTTP 404")
+        permit = circuits.acquire("gemini", f"made-up-{number}", 0)
+        assert isinstance(permit, Permit)
+        circuits.record(permit, Outcome.MISCONFIGURED, 0, reason="HTTP 404")
     assert len(list(circuits.reports(0))) == CIRCUITS_MAX

@@ -1,4 +1,4 @@
-"""What a circuit hears of calls long after they were answered: jobs that failed though they had been taken."""
+"""Late outcomes: circuit breakers and jobs that fail after the provider accepted them."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gengui_stream.providers.interface import Blame, Capabilities, Dispatched, Finished, Refused
-from gengui_stream.providers.routing.circuit_breaker import CircuitPolicy, Circuits, CircuitState, Pass
-from gengui_stream.providers.routing.circuit_metrics import CircuitCollector, shown_circuits
-from gengui_stream.providers.routing.router import Route, Router
+from gengui_stream.providers.routing.circuit_breaker import CircuitPolicy, Circuits, CircuitState, Permit
+from gengui_stream.providers.routing.circuit_metrics import CircuitCollector, registered_circuits
+from gengui_stream.providers.routing.decision import Route
+from gengui_stream.providers.routing.router import Router
 
 POLICY = CircuitPolicy(window_s=60, calls_min=4, failure_rate=0.5, open_s=5, misconfigured_s=8, probe_s=7)
 KEY = ("runpod", "zit-basic")
@@ -52,56 +53,56 @@ def state(circuits: Circuits, clock: Clock) -> CircuitState:
     return next((report.state for report in circuits.reports(clock())), CircuitState.CLOSED)
 
 
-def took(router: Router, circuits: Circuits, clock: Clock) -> Pass:
-    leave = circuits.ask(*KEY, clock())
-    assert isinstance(leave, Pass)
-    router.told(Route(*KEY, leave=leave), Dispatched("job", "e"))
-    return leave
+def took(router: Router, circuits: Circuits, clock: Clock) -> Permit:
+    permit = circuits.acquire(*KEY, clock())
+    assert isinstance(permit, Permit)
+    router.record(Route(*KEY, permit=permit), Dispatched("job", "e"))
+    return permit
 
 
-def test_jobs_that_fail_open_it_though_each_was_taken(router: Router, circuits: Circuits, clock: Clock) -> None:
+def test_failed_jobs_open_the_circuit_though_each_was_accepted(router: Router, circuits: Circuits, clock: Clock) -> None:
     for _ in range(8):
         took(router, circuits, clock)
     for heard in range(8):
         assert state(circuits, clock) is (CircuitState.CLOSED if heard < 4 else CircuitState.OPEN)
-        router.heard(*KEY, FAILED)
+        router.record_late(*KEY, FAILED)
 
 
 def test_a_few_failures_among_many_jobs_do_not(router: Router, circuits: Circuits, clock: Clock) -> None:
     for _ in range(20):
         took(router, circuits, clock)
     for _ in range(9):
-        router.heard(*KEY, FAILED)
+        router.record_late(*KEY, FAILED)
     for _ in range(11):
-        router.heard(*KEY, Finished(()))
+        router.record_late(*KEY, Finished(()))
     assert state(circuits, clock) is CircuitState.CLOSED
 
 
 def test_a_crash_loop_opens_it_at_once(router: Router, circuits: Circuits, clock: Clock) -> None:
-    router.heard(*KEY, BROKEN)
+    router.record_late(*KEY, BROKEN)
     assert state(circuits, clock) is CircuitState.OPEN
-    router.heard(*KEY, Finished(()))
+    router.record_late(*KEY, Finished(()))
     assert state(circuits, clock) is CircuitState.OPEN, "begun before: nothing new"
 
 
-def test_that_a_probe_was_taken_proves_nothing_before_its_end(router: Router, circuits: Circuits, clock: Clock) -> None:
-    router.heard(*KEY, BROKEN)
+def test_an_accepted_probe_proves_nothing_before_its_end(router: Router, circuits: Circuits, clock: Clock) -> None:
+    router.record_late(*KEY, BROKEN)
     clock.now = 9
     assert took(router, circuits, clock).probe
     assert state(circuits, clock) is CircuitState.HALF_OPEN
-    assert not isinstance(circuits.ask(*KEY, clock()), Pass), "one probe at a time"
-    router.heard(*KEY, FAILED)
+    assert not isinstance(circuits.acquire(*KEY, clock()), Permit), "one probe at a time"
+    router.record_late(*KEY, FAILED)
     assert state(circuits, clock) is CircuitState.OPEN
     clock.now = 30
     took(router, circuits, clock)
-    router.heard(*KEY, Finished(()))
+    router.record_late(*KEY, Finished(()))
     assert state(circuits, clock) is CircuitState.CLOSED
 
 
-def test_the_owners_own_fault_is_not_heard(router: Router, circuits: Circuits, clock: Clock) -> None:
+def test_a_fault_of_the_request_is_not_recorded(router: Router, circuits: Circuits, clock: Clock) -> None:
     for _ in range(20):
-        router.heard(*KEY, Refused("no", "bad prompt", retryable=False, blame=Blame.REQUEST))
-        router.heard("nobody", "m", FAILED)
+        router.record_late(*KEY, Refused("no", "bad prompt", retryable=False, blame=Blame.REQUEST))
+        router.record_late("nobody", "m", FAILED)
     assert list(circuits.reports(clock())) == []
 
 
@@ -116,7 +117,7 @@ def test_the_state_is_a_metric(router: Router, circuits: Circuits, clock: Clock)
     assert value() is None
     took(router, circuits, clock)
     assert value() == 0
-    router.heard(*KEY, BROKEN)
+    router.record_late(*KEY, BROKEN)
     assert value() == 2
     clock.now = 9
     assert value() == 1
@@ -125,6 +126,6 @@ def test_the_state_is_a_metric(router: Router, circuits: Circuits, clock: Clock)
 def test_circuits_are_shown_while_their_role_runs_and_once_each_time() -> None:
     registry = CollectorRegistry()
     for _ in range(2):
-        with shown_circuits(registry, Circuits()):
+        with registered_circuits(registry, Circuits()):
             assert [family.name for family in registry.collect()] == ["gengui_circuit_state"]
     assert list(registry.collect()) == []

@@ -60,7 +60,9 @@ def took(router: Router, circuits: Circuits, clock: Clock) -> Permit:
     return permit
 
 
-def test_failed_jobs_open_the_circuit_though_each_was_accepted(router: Router, circuits: Circuits, clock: Clock) -> None:
+def test_failed_jobs_open_the_circuit_though_each_was_accepted(
+    router: Router, circuits: Circuits, clock: Clock
+) -> None:
     for _ in range(8):
         took(router, circuits, clock)
     for heard in range(8):

@@ -4,29 +4,14 @@ faust's own cost is some 100 µs a message; a batch of raw records makes that a 
 on the way: a record that cannot be decoded must reach the agent, which alone can dead-letter it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
 
 import faust
 from faust.types import AppT, CodecArg, ConsumerMessage, Message
 from faust.types.tuples import TP
 
 from gengui_stream.errors import BugError
-from gengui_stream.projections.folding import Record
-
-R = TypeVar("R", bound=Record)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordBatch:
-    """Consecutive records of one partition. `epoch` tells which assignment of the partition they were fetched under.
-    `followed`: more of the same fetch comes right behind."""
-
-    epoch: int
-    partition: int
-    records: Sequence[Record]
-    followed: bool = False
+from gengui_stream.projecting.batches import RecordBatch
 
 
 class BatchMessage(ConsumerMessage):
@@ -79,8 +64,3 @@ class BatchSchema(faust.Schema[bytes, RecordBatch]):
         if not isinstance(message, BatchMessage):
             raise BugError(f"a message of {message.topic} came without its batch: is the transport ours?")
         return message.batch
-
-
-def sliced(records: Sequence[R], size: int) -> Iterator[Sequence[R]]:
-    for start in range(0, len(records), size):
-        yield records[start : start + size]

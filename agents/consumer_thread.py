@@ -15,7 +15,7 @@ from mode.threads import ServiceThread, WorkerThread
 from agents.raw_records import RawTopic, offer_raw_records
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.log.connection import connection
-from gengui_stream.projections.folding import Record
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 
 FETCH_TIMEOUT_MS: Final = 1_000

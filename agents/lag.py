@@ -9,9 +9,9 @@ from typing import Final
 import faust
 from faust.types import TP
 
-from agents.lanes import Lanes
 from agents.transport import BatchConsumer
 from gengui_stream.metrics import Metrics
+from gengui_stream.projecting.partition_queues import Lanes
 
 INTERVAL_S: Final = 1.0
 

@@ -13,11 +13,11 @@ import faust
 from faust.types import StreamT, TopicT
 from faust.types.tables import TableT
 
-from agents.batches import RecordBatch, sliced
-from gengui_stream.domain.evolve import LiveEvent
+from gengui_stream.domain.generation.evolve import LiveEvent
 from gengui_stream.log.changelogs import KEPT_WINDOWS
 from gengui_stream.log.codec import Undecodable, UnknownType, decode
-from gengui_stream.projections.folding import Record
+from gengui_stream.projecting.batches import RecordBatch, sliced
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from schemas.events import (
     Event,

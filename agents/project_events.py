@@ -6,12 +6,12 @@ from uuid import UUID
 import faust
 from faust.types import StreamT, TopicT
 
-from agents.batches import RecordBatch
-from agents.lanes import Committed, Lanes
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.metrics import Metrics
-from gengui_stream.projections.folding import Applied, Dead, Entry
-from gengui_stream.projections.projector import ProjectedBatch
+from gengui_stream.projecting.batches import RecordBatch
+from gengui_stream.projecting.partition_queues import Committed, Lanes
+from gengui_stream.projecting.projector import ProjectedBatch
+from gengui_stream.projections.outcomes import Applied, Dead, Entry
 from gengui_stream.redis_io.hint_outbox import HintOutbox
 from gengui_stream.redis_io.hints import Hint
 

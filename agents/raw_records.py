@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
-from gengui_stream.projections.folding import Record
+from gengui_stream.projections.outcomes import Record
 
 REPLACED: Final = "PartitionRecords"
 """The name under which aiokafka 0.14 looks up what unpacks a partition's part of a fetch (consumer/fetcher.py)."""

@@ -8,17 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from agents.app import log_topic, new_app
-from agents.batches import sliced
+from agents.app_runner import run_app
 from agents.lag import reporting_lag
-from agents.lanes import Lanes
 from agents.live_tables import add_live_tables, window_parts
 from agents.project_events import add_project_events, announcing
-from agents.running import run_app
 from gengui_stream.log.changelogs import ensure_changelogs
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.projections.projector import Projector
+from gengui_stream.projecting.batches import sliced
+from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hint_outbox import opened_outbox
 from gengui_stream.redis_io.hints import HintPublisher

@@ -23,10 +23,11 @@ from faust.types import TP, AppT, ConsumerMessage
 from mode.types import ServiceT
 from yarl import URL
 
-from agents.batches import BatchMessage, RecordBatch
+from agents.batches import BatchMessage
 from agents.consumer_thread import BatchThread, DaemonThread
 from gengui_stream.lifecycle import Stopped
-from gengui_stream.projections.folding import Record
+from gengui_stream.projecting.batches import RecordBatch
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 
 IDLE_S: Final = 0.2

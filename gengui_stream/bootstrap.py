@@ -172,9 +172,9 @@ def _entry(role: RoleName) -> RoleEntry:
         case "worker":
             from gengui_stream.worker.run import run_worker as run
         case "thumbnails":
-            from gengui_stream.reactions.thumbnails import run_thumbnails as run
+            from gengui_stream.thumbnails.role import run_thumbnails as run
         case "dispatch":
-            from gengui_stream.reactions.dispatch import run_dispatch as run
+            from gengui_stream.dispatch.role import run_dispatch as run
         case "bridge":
             from gengui_stream.bridge.run import run_bridge as run
         case _:

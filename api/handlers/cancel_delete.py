@@ -12,7 +12,7 @@ from api.context import ApiContext, context_of
 from api.handlers.generations import own_row, reach, reached, shown
 from api.http.parsing import CORRELATION_ID, TRACEPARENT, Query, generation_id_of
 from api.http.responses import json_response
-from gengui_stream.domain.generation import TERMINAL
+from gengui_stream.domain.generation.state import TERMINAL
 from gengui_stream.identifiers import new_id
 from schemas.events import GenerationCancelRequested, GenerationDeleted
 

@@ -19,7 +19,7 @@ from api.http.parsing import Query, generation_id_of, parse, read_json, wait_sec
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
 from gengui_stream.accounts import idempotency
-from gengui_stream.domain.generation import TERMINAL
+from gengui_stream.domain.generation.state import TERMINAL
 from gengui_stream.queries import generations
 from schemas.events import GenerationRequested
 from schemas.http import CreateGeneration

@@ -9,8 +9,8 @@ from api.context import ApiContext, context_of
 from api.http.parsing import read_body
 from api.http.problems import Refusal
 from api.http.responses import json_response
+from gengui_stream.jobs.queue import hint_watch
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
-from gengui_stream.reactions.jobs import hint_watch
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 

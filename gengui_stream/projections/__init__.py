@@ -1,1 +1,1 @@
-"""The read models: one file each with its rows, its fold and its SQL; the projector writes them together."""
+"""The read models: one file each with its rows, its fold and its SQL."""

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from gengui_stream.domain.generation import TERMINAL
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Applied, Entry
+from gengui_stream.domain.generation.state import TERMINAL
+from gengui_stream.postgres.bulk import Write
+from gengui_stream.projections.outcomes import Applied, Entry
 
 Key: TypeAlias = tuple[UUID, date, str]
 """Owner, day, and one of MEASURES."""

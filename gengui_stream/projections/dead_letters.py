@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
+from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Dead, Entry, appended_at
+from gengui_stream.projections.outcomes import Dead, Entry, appended_at
 
 INSERT: Final = """
 INSERT INTO dead_letters (topic, partition, log_offset, generation_id, reason, detail, record_key, record_value,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Applied, Entry
+from gengui_stream.postgres.bulk import Write
+from gengui_stream.projections.outcomes import Applied, Entry
 from schemas.events import GenerationRequested
 
 Row: TypeAlias = tuple[object, ...]

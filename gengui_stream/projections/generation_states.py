@@ -10,10 +10,10 @@ import asyncpg
 import orjson
 from pydantic import TypeAdapter
 
-from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput, Thumbnail
+from gengui_stream.domain.generation.state import Generation, Problem, Status, StoredOutput, Thumbnail
+from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Connection, Pool
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Applied, Entry
+from gengui_stream.projections.outcomes import Applied, Entry
 
 OUTPUT_FIELDS: Final = tuple(field.name for field in fields(StoredOutput))
 THUMBNAIL_FIELDS: Final = tuple(field.name for field in fields(Thumbnail))

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from gengui_stream.domain.reactions import Job, jobs_for
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Entry, transitions
+from gengui_stream.domain.generation.jobs import Job, jobs_for
+from gengui_stream.postgres.bulk import Write
+from gengui_stream.projections.outcomes import Entry, transitions
 
 INSERT: Final = """
 INSERT INTO jobs (job_key, kind, generation_id, attempt, output_id, available_at)

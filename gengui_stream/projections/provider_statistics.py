@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from gengui_stream.domain.generation import TERMINAL, Generation, Status
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Applied, Entry
+from gengui_stream.domain.generation.state import TERMINAL, Generation, Status
+from gengui_stream.postgres.bulk import Write
+from gengui_stream.projections.outcomes import Applied, Entry
 
 Key: TypeAlias = tuple[str, str, datetime, str]
 """Provider, model, minute, and one of MEASURES."""

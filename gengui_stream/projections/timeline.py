@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Final, TypeAlias, assert_never
 
-from gengui_stream.domain.evolve import Ignored
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.evolve import Ignored
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import UnknownType
-from gengui_stream.projections.bulk import Write
-from gengui_stream.projections.folding import Applied, Dead, Entry, Inert, Record, appended_at
+from gengui_stream.postgres.bulk import Write
+from gengui_stream.projections.outcomes import Applied, Dead, Entry, Inert, Record, appended_at
 from schemas.events import Event
 
 Row: TypeAlias = tuple[object, ...]

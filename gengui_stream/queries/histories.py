@@ -8,7 +8,7 @@ import asyncpg
 
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.projections.positions import PROJECTION
+from gengui_stream.projecting.checkpoints import PROJECTION
 
 COLUMNS: Final = """generation_id, partition, log_offset, event_id, type, attempt, occurred_at, appended_at, version,
 status, ignored, payload"""

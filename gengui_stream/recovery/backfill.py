@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-from gengui_stream.domain.generation import Generation, StoredOutput
-from gengui_stream.domain.reactions import thumbnail_key
+from gengui_stream.domain.generation.jobs import thumbnail_key
+from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import process_name
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool, transient_errors

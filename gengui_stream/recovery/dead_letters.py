@@ -16,10 +16,11 @@ import asyncpg
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
+from gengui_stream.projecting.checkpoints import PROJECTION
+from gengui_stream.projecting.folding import decode_records, fold_records
+from gengui_stream.projecting.writes import write_read_models
 from gengui_stream.projections import generation_states, job_rows
-from gengui_stream.projections.folding import PARKED, Dead, Entry, Tally, decode_records, fold_records
-from gengui_stream.projections.positions import PROJECTION
-from gengui_stream.projections.writing import write_read_models
+from gengui_stream.projections.outcomes import PARKED, Dead, Entry, Tally
 
 COLUMNS: Final = (
     "topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at, "

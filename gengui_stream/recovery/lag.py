@@ -11,7 +11,7 @@ from gengui_stream.errors import TransientError
 from gengui_stream.log.reader import LogReader, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.projections import positions
+from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.settings import Settings
 
 ANSWERED_WITHIN_S: Final = 20.0

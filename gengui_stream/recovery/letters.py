@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 
-from gengui_stream.projections.folding import Dead, Entry, appended_at
+from gengui_stream.projections.outcomes import Dead, Entry, appended_at
 from gengui_stream.recovery.oracle import Letter
 
 COLUMNS: Final = (

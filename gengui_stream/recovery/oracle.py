@@ -11,20 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from gengui_stream.domain.generation import Generation
-from gengui_stream.domain.reactions import Job
+from gengui_stream.domain.generation.jobs import Job
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import Decoded, Undecodable
+from gengui_stream.projecting.folding import decode_records, fold_records
 from gengui_stream.projections import daily_counts, job_rows, provider_statistics
-from gengui_stream.projections.folding import (
-    PARKED,
-    Applied,
-    Dead,
-    Entry,
-    Record,
-    Tally,
-    decode_records,
-    fold_records,
-)
+from gengui_stream.projections.outcomes import PARKED, Applied, Dead, Entry, Record, Tally
 
 
 @dataclass(frozen=True, slots=True)

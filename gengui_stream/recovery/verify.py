@@ -16,8 +16,9 @@ from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.reader import LogReader, Record, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
-from gengui_stream.projections import generation_requests, positions, timeline
-from gengui_stream.projections.folding import Entry
+from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projections import generation_requests, timeline
+from gengui_stream.projections.outcomes import Entry
 from gengui_stream.recovery import letters, read_models
 from gengui_stream.recovery.oracle import PartitionFold
 from gengui_stream.recovery.report import PartitionCount, Report

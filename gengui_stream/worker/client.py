@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, TypedDict, assert_never
 from uuid import UUID
 
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.identifiers import new_id, process_name
 from gengui_stream.log.event_log import EventLog

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from gengui_stream.bridge.messages import STATUS_STREAM
 from gengui_stream.identifiers import new_id
+from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool, opened_pool
-from gengui_stream.reactions.jobs import open_jobs
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.settings import Settings

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 import aiohttp
 
-from gengui_stream.domain.generation import TERMINAL
+from gengui_stream.domain.generation.state import TERMINAL
 from gengui_stream.fakes.calls import Runs
 from gengui_stream.fakes.gemini.script import READY as GEMINI
 from gengui_stream.fakes.gemini.server import fake_gemini

@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 
 from gengui_stream.dev.child import Child
-from gengui_stream.domain.generation import Status
+from gengui_stream.dispatch.role import run_dispatch
+from gengui_stream.domain.generation.state import Status
 from gengui_stream.fakes.runpod.script import READY
 from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.settings import Settings
 from tests.integration.running import a_request, eventually, projecting, running, state_of
 from tests.integration.runpod_scenes import KEY, with_runpod

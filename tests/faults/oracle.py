@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.domain.generation import TERMINAL
+from gengui_stream.domain.generation.state import TERMINAL
 from gengui_stream.log.codec import decode
 from gengui_stream.log.reader import open_reader
 from gengui_stream.media.object_store import open_object_store

@@ -22,13 +22,13 @@ from aiokafka.protocol.metadata import MetadataRequest
 from pydantic import SecretStr
 
 from agents.app import log_topic, new_app
-from agents.batches import sliced
-from agents.lanes import Lanes
+from agents.app_runner import run_app
 from agents.project_events import add_project_events
-from agents.running import run_app
 from gengui_stream.log.connection import connection
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.batches import sliced
+from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S, eventually
 

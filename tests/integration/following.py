@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.reader import open_reader
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import generation_states
-from gengui_stream.projections.projector import Projector
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S, role_context

@@ -9,7 +9,7 @@ from gengui_stream.log.connection import connection
 from gengui_stream.log.positions import Position
 from gengui_stream.log.reader import Record, open_reader
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.projector import Projector
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.settings import Settings
 
 

@@ -9,8 +9,8 @@ from functools import partial
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.reader import Record, open_reader
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.projections.folding import Applied, Inert
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Applied, Inert
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import Hint, HintPublisher
 from gengui_stream.settings import Settings

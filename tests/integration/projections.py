@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.projector import Projector
+from gengui_stream.projecting.projector import Projector
 from schemas.events import Event
 from tests.events import FakeRecord, record_of, wide_history
 

@@ -13,16 +13,16 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from gengui_stream.dev.servers import valkey_binary
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.health.liveness import Health
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.codec import decode
 from gengui_stream.log.reader import open_reader
 from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import generation_states
-from gengui_stream.projections.folding import Applied
-from gengui_stream.projections.projector import Projector
+from gengui_stream.projections.outcomes import Applied
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import Hint, HintPublisher
 from gengui_stream.role_context import RoleContext

@@ -16,10 +16,9 @@ from faust.types import TP
 from structlog.testing import capture_logs
 
 from agents.app import new_app
-from agents.batches import sliced
+from agents.app_runner import run_app
 from agents.consumer_thread import REBALANCE_TIMEOUT_MS
 from agents.run import run_agents
-from agents.running import run_app
 from agents.transport import BatchConsumer
 from gengui_stream.dev.kafka.server import KafkaServer
 from gengui_stream.errors import BugError, ConfigurationError, TransientError
@@ -28,8 +27,9 @@ from gengui_stream.log.connection import connection
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.folding import Record
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.batches import sliced
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.integration.agents_runs import (
     AgentsProcess,

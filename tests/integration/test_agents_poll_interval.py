@@ -14,8 +14,8 @@ from agents.run import run_agents
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.folding import Record
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.integration.agents_runs import AgentsProcess, group, joined, left_empty, progress, run_projector
 from tests.integration.running import a_request, eventually, running

@@ -9,9 +9,9 @@ from asyncpg.protocol import protocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.plain_arrays import ASKED, arrays_are_lists
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.bulk import Write
 
 ROWS: list[tuple[object, ...]] = [
     (UUID(int=1), None, 7, "one", datetime(2026, 6, 1, tzinfo=UTC), None),

@@ -11,14 +11,14 @@ from uuid import UUID
 
 import pytest
 
-from gengui_stream.domain.generation import Generation, StoredOutput
+from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.thumbnails import run_thumbnails
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
+from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationDeleted, Output, ThumbnailRequested
 from tests.integration.agents_runs import environment

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from gengui_stream.bridge.messages import DEAD_STREAM, STATUS_GROUP, STATUS_STREAM
 from gengui_stream.bridge.run import Bridge, run_bridge
-from gengui_stream.domain.generation import Status
+from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 
-from gengui_stream.domain.generation import Status
+from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import FencedError, PermanentError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.folding import Applied, Dead
-from gengui_stream.projections.projector import Projector
+from gengui_stream.projecting.projector import Projector
+from gengui_stream.projections.outcomes import Applied, Dead
 from gengui_stream.recovery.dead_letters import Letter, discard, find, listed, retry
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings

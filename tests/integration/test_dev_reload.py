@@ -89,9 +89,9 @@ async def test_what_does_not_parse_restarts_nothing_until_it_parses(system: DevS
 
 async def test_many_files_at_once_are_one_restart(system: DevSystem) -> None:
     before, already = pids(system), system.said().count("changed: restarting")
-    for name in ("thumbnails", "dispatch", "watching"):
-        append(system, f"gengui_stream/reactions/{name}.py", "\n# changed\n")
-    await says(system, "gengui_stream/reactions/watching.py changed: restarting dispatch, thumbnails")
+    for name in ("thumbnails/role", "dispatch/role", "reconcile/handler"):
+        append(system, f"gengui_stream/{name}.py", "\n# changed\n")
+    await says(system, "gengui_stream/reconcile/handler.py changed: restarting dispatch, thumbnails")
     await restarted(system, before, "dispatch", "thumbnails")
     assert system.said().count("changed: restarting") == already + 1
 

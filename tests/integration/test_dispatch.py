@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.dispatch.role import run_dispatch
+from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.identifiers import new_id
+from gengui_stream.jobs.queue import JobQueue
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
-from gengui_stream.reactions.dispatch import run_dispatch
-from gengui_stream.reactions.jobs import JobQueue
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import ConsumerStreams, StreamEntry
 from gengui_stream.settings import Settings

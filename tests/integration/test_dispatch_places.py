@@ -5,13 +5,13 @@ from contextlib import AsyncExitStack
 import pytest
 from pydantic import SecretStr
 
-from gengui_stream.domain.generation import Status
+from gengui_stream.dispatch.call_limiter import WAITING_TURNS
+from gengui_stream.domain.generation.state import Status
 from gengui_stream.fakes.gemini.script import GeminiScript, Images
 from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.scripts import Rule
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.calling import WAITING_TURNS
 from gengui_stream.settings import Settings
 from tests.integration.running import eventually
 from tests.integration.test_dispatch import scene

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from agents.run import run_agents, run_live_tables
 from gengui_stream.bridge.run import run_bridge
+from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.doctor.examination import Check, Context, examine
 from gengui_stream.doctor.findings import Finding, fail, ok
 from gengui_stream.errors import TransientError
@@ -21,10 +22,9 @@ from gengui_stream.health.server import served_health
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.dispatch import run_dispatch
-from gengui_stream.reactions.thumbnails import run_thumbnails
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
+from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.run import run_worker
 from tests.integration.commands import command
 from tests.integration.doctoring import examined, failed

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from gengui_stream.dev.postgres.server import PostgresServer
 from gengui_stream.dev.seaweed_server import SeaweedServer
+from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.doctor.findings import Finding
 from gengui_stream.fakes.runpod.script import Health, RunpodScript
 from gengui_stream.fakes.runpod.server import fake_runpod
@@ -23,7 +24,6 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
-from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
 from gengui_stream.worker.run import run_worker

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.dispatch.role import run_dispatch
+from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.fakes.gemini.script import READY, GeminiScript
 from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.pictures import drawn
@@ -19,9 +20,8 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.dispatch import run_dispatch
-from gengui_stream.reactions.thumbnails import run_thumbnails
 from gengui_stream.settings import Settings
+from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch
 from schemas.events import GenerationDispatched, GenerationRequested, ProviderChoice
 from tests.integration.agents_runs import environment

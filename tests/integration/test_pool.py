@@ -8,7 +8,7 @@ import pytest
 
 from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool, transient_errors
-from gengui_stream.projections import positions
+from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S
 

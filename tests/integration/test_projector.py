@@ -14,9 +14,11 @@ import pytest_asyncio
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections import daily_counts, owned_partition, positions
-from gengui_stream.projections.folding import PARKED, Applied, Dead, Inert, Tally
-from gengui_stream.projections.projector import Projector
+from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting import owned_partition
+from gengui_stream.projecting.projector import Projector
+from gengui_stream.projections import daily_counts
+from gengui_stream.projections.outcomes import PARKED, Applied, Dead, Inert, Tally
 from schemas.events import Event
 from tests.events import (
     EVENTS_A_GENERATION,

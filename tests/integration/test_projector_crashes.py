@@ -7,7 +7,7 @@ import pytest
 
 from gengui_stream.errors import FencedError, TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool
-from gengui_stream.projections.folding import Applied, Dead
+from gengui_stream.projections.outcomes import Applied, Dead
 from gengui_stream.settings import Settings
 from tests.events import FakeRecord, wide_history
 from tests.integration.interrupting import cut_off, killed, stopped_at, stopped_while_it_waits

@@ -7,12 +7,12 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from agents.batches import RecordBatch
-from agents.lanes import Lanes
 from gengui_stream.errors import FencedError, TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool
-from gengui_stream.projections.folding import Applied, Dead, Inert
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.batches import RecordBatch
+from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Applied, Dead, Inert
 from gengui_stream.settings import Settings
 from tests.events import FakeRecord, wide_history
 from tests.integration.interrupting import cut_off, killed, stopped_at

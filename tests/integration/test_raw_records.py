@@ -13,8 +13,8 @@ from gengui_stream.log.codec import encode_headers, encode_key, encode_value
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.reader import open_reader
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.folding import Record
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.events import wide_history
 from tests.integration.agents_runs import run_projector

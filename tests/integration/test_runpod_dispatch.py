@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.dispatch.role import run_dispatch
+from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.fakes.runpod.script import READY, RunpodScript
 from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.fakes.scripts import read_script
@@ -17,7 +18,6 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.settings import Settings
 from schemas.events import (
     GenerationAccepted,

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from gengui_stream.domain.generation import Status
+from gengui_stream.dispatch.role import run_dispatch
+from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.fakes.runpod.script import READY, JobLife, RunpodScript
 from gengui_stream.fakes.runpod.server import fake_runpod
@@ -22,7 +23,6 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.dispatch import run_dispatch
 from gengui_stream.settings import Settings
 from gengui_stream.worker import runpod
 from gengui_stream.worker.runpod import Progress, Report, RunpodWorker, Updates, store_settings

@@ -11,23 +11,23 @@ from uuid import UUID, uuid4
 import pytest
 from PIL import Image
 
-from gengui_stream.domain.generation import Generation, Status, StoredOutput
+from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
 from gengui_stream.identifiers import new_id
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_keys import media_key, thumbnail_key
 from gengui_stream.media.object_store import ObjectStore, open_object_store
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
-from gengui_stream.reactions.thumbnailing import (
+from gengui_stream.settings import Settings
+from gengui_stream.thumbnails.handler import (
     MISSING_TRIES,
     STORE_TRIES,
     NoThumbnail,
     NotYet,
     Thumbnailer,
 )
-from gengui_stream.reactions.thumbnails import ThumbnailJobs, limits_of, run_thumbnails
-from gengui_stream.settings import Settings
+from gengui_stream.thumbnails.role import ThumbnailJobs, limits_of, run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationRequested, Output
 from tests.integration.following import projected, running, state_of, until

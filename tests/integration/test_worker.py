@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_keys import media_key

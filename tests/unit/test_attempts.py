@@ -6,11 +6,11 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.jobs.attempts import Attempt, failed, moderated, retried, timed_out
+from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.providers.interface import DispatchRequest, Refused
 from gengui_stream.providers.routing.decision import ProviderPreference
-from gengui_stream.reactions.attempts import Attempt, failed, moderated, retried, timed_out
-from gengui_stream.reactions.jobs import ClaimedJob
 from tests.events import GENERATION, NOON, OWNER
 
 ATTEMPT: Final = Attempt(

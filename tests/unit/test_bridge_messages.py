@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gengui_stream.bridge.messages import ENTRY_MAX_CHARACTERS, Nonsense, dead_letter, translate
-from gengui_stream.domain.evolve import evolve
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.generation.evolve import evolve
+from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.redis_io.streams import StreamEntry
 from schemas.events import GenerationCompleted, GenerationFailed, GenerationRequested, GenerationStarted
 from tests.events import GENERATION, NOON, OWNER

@@ -1,6 +1,6 @@
 """Several statements in one."""
 
-from gengui_stream.projections.bulk import joined
+from gengui_stream.postgres.bulk import joined
 
 
 def test_each_statement_has_parameters_of_its_own() -> None:

@@ -10,20 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.jobs import jobs_for
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.domain.identifiers import uuid7
-from gengui_stream.domain.reactions import jobs_for
+from gengui_stream.projecting.folding import decode_records, fold_records
 from gengui_stream.projections import daily_counts, generation_requests, job_rows, provider_statistics
-from gengui_stream.projections.folding import (
-    Applied,
-    Dead,
-    Entry,
-    Inert,
-    Tally,
-    decode_records,
-    fold_records,
-    transitions,
-)
+from gengui_stream.projections.outcomes import Applied, Dead, Entry, Inert, Tally, transitions
 from schemas.events import Event, GenerationRequested
 from tests.events import GENERATION, histories, record_of
 

@@ -12,7 +12,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from gengui_stream.cli.app import command_line
-from gengui_stream.domain.reactions import JobKind
+from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings
 from gengui_stream.settings.older_names import OLDER_NAMES

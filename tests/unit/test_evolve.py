@@ -5,8 +5,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gengui_stream.domain.evolve import Ignored, evolve, judge
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.generation.evolve import Ignored, evolve, judge
+from gengui_stream.domain.generation.state import Generation, Status
 from schemas.events import Event
 from tests.events import histories
 

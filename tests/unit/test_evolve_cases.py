@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from gengui_stream.domain.evolve import Ignored, evolve, judge
-from gengui_stream.domain.generation import Generation, Status
-from gengui_stream.domain.reactions import jobs_for
+from gengui_stream.domain.generation.evolve import Ignored, evolve, judge
+from gengui_stream.domain.generation.jobs import jobs_for
+from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.projections.generation_states import document_of, outputs_from
 from schemas.events import (
     Event,

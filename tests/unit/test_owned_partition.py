@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from gengui_stream.domain.evolve import evolve
-from gengui_stream.domain.generation import Generation
-from gengui_stream.projections import owned_partition
-from gengui_stream.projections.owned_partition import OwnedPartition
-from gengui_stream.projections.positions import Claim
+from gengui_stream.domain.generation.evolve import evolve
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.projecting import owned_partition
+from gengui_stream.projecting.checkpoints import Claim
+from gengui_stream.projecting.owned_partition import OwnedPartition
 from tests.events import EVENTS_A_GENERATION, wide_history
 
 COMPLETED = EVENTS_A_GENERATION - 1

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gengui_stream.domain.generation import TERMINAL, Generation, Status
-from gengui_stream.domain.patience import (
+from gengui_stream.dispatch.handler import Step, next_step
+from gengui_stream.domain.generation.attempt_timeouts import (
     GiveUp,
     Look,
     Over,
@@ -16,11 +16,11 @@ from gengui_stream.domain.patience import (
     Wait,
     judge_attempt,
 )
+from gengui_stream.domain.generation.state import TERMINAL, Generation, Status
+from gengui_stream.jobs.attempts import Attempt
+from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.providers.interface import DispatchRequest
 from gengui_stream.providers.routing.decision import ProviderPreference
-from gengui_stream.reactions.attempts import Attempt
-from gengui_stream.reactions.dispatching import Step, next_step
-from gengui_stream.reactions.jobs import ClaimedJob
 from tests.events import GENERATION, NOON, OWNER
 
 PATIENCE = Patience(silence=timedelta(seconds=120), lifetime=timedelta(seconds=600), look_every=timedelta(seconds=120))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from hypothesis import given, settings
 
-from gengui_stream.domain.evolve import evolve
+from gengui_stream.domain.generation.evolve import evolve
 from schemas.events import Event, GenerationFailed, GenerationRequested
 from tests.events import histories
 

@@ -13,8 +13,8 @@ from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import say, say_json, say_table
 from gengui_stream.cli.runner import perform
 from gengui_stream.exit_codes import ExitCode
+from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.reactions.jobs import open_jobs
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
 from gengui_stream.recovery.report import Report
 from gengui_stream.recovery.verify import verify as compare_everything

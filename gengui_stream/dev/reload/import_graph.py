@@ -24,9 +24,9 @@ ENTRIES: Final[Mapping[RoleName, str]] = MappingProxyType(
         "api": "api.server",
         "agents": "agents.run",
         "live-tables": "agents.run",
-        "dispatch": "gengui_stream.reactions.dispatch",
+        "dispatch": "gengui_stream.dispatch.role",
         "worker": "gengui_stream.worker.run",
-        "thumbnails": "gengui_stream.reactions.thumbnails",
+        "thumbnails": "gengui_stream.thumbnails.role",
         "bridge": "gengui_stream.bridge.run",
     }
 )

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 import aiohttp
 import structlog
 
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.providers.flags.event_stream import EventStreamParser, StreamedEvent
 from gengui_stream.providers.flags.payload_cache import PAYLOAD_MAX_BYTES

@@ -10,9 +10,9 @@ import aiohttp
 import pytest_asyncio
 from pydantic import SecretStr
 
+from gengui_stream.jobs.queue import JobQueue
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.webhook_tokens import AttemptName, token_of
-from gengui_stream.reactions.jobs import JobQueue
 from gengui_stream.redis_io.hints import HintSubscriber, jobs_channel
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client

@@ -12,26 +12,18 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from gengui_stream.domain.generation import Generation
-from gengui_stream.domain.reactions import Job
+from gengui_stream.domain.generation.jobs import Job
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.codec import decode
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.projections import dead_letters, generation_states, job_rows, positions
-from gengui_stream.projections.folding import (
-    Applied,
-    Dead,
-    Entry,
-    Inert,
-    Record,
-    Tally,
-    decode_records,
-    fold_records,
-    generation_ids,
-)
-from gengui_stream.projections.owned_partition import OwnedPartition
-from gengui_stream.projections.writing import together, writes_of
+from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting.folding import decode_records, fold_records, generation_ids
+from gengui_stream.projecting.owned_partition import OwnedPartition
+from gengui_stream.projecting.writes import together, writes_of
+from gengui_stream.projections import dead_letters, generation_states, job_rows
+from gengui_stream.projections.outcomes import Applied, Dead, Entry, Inert, Record, Tally
 
 REFUSALS: Final = (
     asyncpg.DataError,

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias, assert_never
 from uuid import UUID, uuid5
 
-from gengui_stream.domain.generation import Generation, StoredOutput
+from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import process_name
+from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.media.object_keys import thumbnail_key
 from gengui_stream.media.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
 from gengui_stream.metrics import Metrics
-from gengui_stream.reactions.jobs import ClaimedJob
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
 MISSING_TRIES: Final = 5

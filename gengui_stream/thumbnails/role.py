@@ -15,10 +15,12 @@ from typing import Final, assert_never
 import structlog
 
 from gengui_stream.allocation import share_heaps
-from gengui_stream.domain.generation import Generation, StoredOutput
-from gengui_stream.domain.reactions import thumbnail_key
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.domain.backoff import backoff_seconds
+from gengui_stream.domain.generation.jobs import thumbnail_key
+from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import owner_name
+from gengui_stream.jobs.loop import listen, work_through
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.media.object_store import open_object_store
@@ -26,11 +28,9 @@ from gengui_stream.media.thumbnails import Limits
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool, open_pool, transient_errors
 from gengui_stream.projections import generation_states
-from gengui_stream.reactions.claims import listen, work_through
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
-from gengui_stream.reactions.thumbnailing import NoThumbnail, NotYet, Result, Stored, Thumbnailer, created, failed
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
+from gengui_stream.thumbnails.handler import NoThumbnail, NotYet, Result, Stored, Thumbnailer, created, failed
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
 CONNECTIONS: Final = 4

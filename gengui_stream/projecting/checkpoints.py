@@ -7,9 +7,9 @@ from typing import Final
 import asyncpg
 
 from gengui_stream.errors import FencedError
+from gengui_stream.postgres.bulk import Write, joined
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
-from gengui_stream.projections.bulk import Write, joined
-from gengui_stream.projections.folding import Tally
+from gengui_stream.projections.outcomes import Tally
 
 PROJECTION: Final = "generations"
 """All read models move together, in one transaction, under this one name."""

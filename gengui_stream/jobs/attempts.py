@@ -11,12 +11,12 @@ from uuid import UUID, uuid5
 
 import asyncpg
 
-from gengui_stream.domain.generation import Generation
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
 from gengui_stream.providers.routing.decision import ProviderPreference, Route
-from gengui_stream.reactions.jobs import ClaimedJob
 from schemas.events import (
     Failure,
     GenerationAccepted,

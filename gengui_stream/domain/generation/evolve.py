@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
-from gengui_stream.domain.generation import Generation, Problem, Status, StoredOutput
-from gengui_stream.domain.outputs import awaits, stored, with_thumbnail
+from gengui_stream.domain.generation.outputs import awaits, stored, with_thumbnail
+from gengui_stream.domain.generation.state import Generation, Problem, Status, StoredOutput
 from schemas.events import (
     Event,
     GenerationAccepted,

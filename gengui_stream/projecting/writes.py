@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gengui_stream.domain.reactions import Job
+from gengui_stream.domain.generation.jobs import Job
+from gengui_stream.postgres.bulk import Write, execute_writes
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projections import (
     daily_counts,
@@ -13,8 +14,7 @@ from gengui_stream.projections import (
     provider_statistics,
     timeline,
 )
-from gengui_stream.projections.bulk import Write, execute_writes
-from gengui_stream.projections.folding import Entry, transitions
+from gengui_stream.projections.outcomes import Entry, transitions
 
 
 async def write_read_models(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from gengui_stream.domain.generation import Generation, Status
+from gengui_stream.domain.generation.state import Generation, Status
 
 
 @dataclass(frozen=True, slots=True)

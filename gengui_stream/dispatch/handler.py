@@ -10,14 +10,12 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, assert_never
 
-from gengui_stream.domain.generation import Status
-from gengui_stream.domain.patience import Patience, deadline_of
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.dispatch.call_limiter import Answer, Calls
+from gengui_stream.domain.backoff import backoff_seconds
+from gengui_stream.domain.generation.attempt_timeouts import Patience, deadline_of
+from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
-from gengui_stream.lifecycle import persist
-from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
-from gengui_stream.providers.routing.decision import Route, Unavailable
-from gengui_stream.reactions.attempts import (
+from gengui_stream.jobs.attempts import (
     Attempt,
     accepted,
     canceled,
@@ -29,9 +27,11 @@ from gengui_stream.reactions.attempts import (
     started,
     timed_out,
 )
-from gengui_stream.reactions.calling import Answer, Calls
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
-from gengui_stream.reactions.resources import Resources
+from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.lifecycle import persist
+from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
+from gengui_stream.providers.routing.decision import Route, Unavailable
 from schemas.events import Event
 
 TRIES_MAX: Final = 8

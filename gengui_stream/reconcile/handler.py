@@ -11,21 +11,19 @@ from typing import Final, TypeAlias, assert_never
 
 import structlog
 
-from gengui_stream.domain.generation import Status
-from gengui_stream.domain.patience import GiveUp, Look, Over, StopWaiting, Verdict, Wait, judge_attempt
-from gengui_stream.domain.retry import backoff_seconds
-from gengui_stream.errors import TransientError
-from gengui_stream.metrics import Metrics
-from gengui_stream.providers.interface import (
-    Finished,
-    Halted,
-    LookOutcome,
-    Lost,
-    Moderated,
-    Refused,
-    Running,
+from gengui_stream.domain.backoff import backoff_seconds
+from gengui_stream.domain.generation.attempt_timeouts import (
+    GiveUp,
+    Look,
+    Over,
+    StopWaiting,
+    Verdict,
+    Wait,
+    judge_attempt,
 )
-from gengui_stream.reactions.attempts import (
+from gengui_stream.domain.generation.state import Status
+from gengui_stream.errors import TransientError
+from gengui_stream.jobs.attempts import (
     Attempt,
     canceled,
     completed,
@@ -36,8 +34,18 @@ from gengui_stream.reactions.attempts import (
     seen_running,
     timed_out,
 )
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
-from gengui_stream.reactions.resources import Resources
+from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.metrics import Metrics
+from gengui_stream.providers.interface import (
+    Finished,
+    Halted,
+    LookOutcome,
+    Lost,
+    Moderated,
+    Refused,
+    Running,
+)
 from schemas.events import Event, GenerationHeartbeatReceived
 
 LOOKS_AT_ONCE: Final = 32

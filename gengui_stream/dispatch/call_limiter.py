@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import pause
 from gengui_stream.metrics import Metrics

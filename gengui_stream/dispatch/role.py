@@ -8,9 +8,15 @@ from datetime import timedelta
 
 import structlog
 
-from gengui_stream.domain.patience import Patience
-from gengui_stream.domain.reactions import JobKind
+from gengui_stream.cancel.handler import Canceler
+from gengui_stream.dispatch.call_limiter import Calls
+from gengui_stream.dispatch.handler import Dispatcher
+from gengui_stream.domain.generation.attempt_timeouts import Patience
+from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
+from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.loop import Work, listen, work_through
+from gengui_stream.jobs.queue import JobQueue
 from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
@@ -20,13 +26,7 @@ from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing.circuit_breaker import Circuits
 from gengui_stream.providers.routing.circuit_metrics import registered_circuits
 from gengui_stream.providers.routing.router import Router
-from gengui_stream.reactions.calling import Calls
-from gengui_stream.reactions.canceling import Canceler
-from gengui_stream.reactions.claims import Work, listen, work_through
-from gengui_stream.reactions.dispatching import Dispatcher
-from gengui_stream.reactions.jobs import JobQueue
-from gengui_stream.reactions.resources import Resources
-from gengui_stream.reactions.watching import Watcher
+from gengui_stream.reconcile.handler import Watcher
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings

@@ -8,10 +8,10 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from gengui_stream.domain.reactions import JobKind
+from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.errors import TransientError
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.lifecycle import Stopped, persist
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from gengui_stream.redis_io.hints import EVERYBODY, HintSubscriber, jobs_channel
 from gengui_stream.settings import Settings
 

@@ -6,12 +6,12 @@ from typing import Final, assert_never
 
 import structlog
 
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import TransientError
+from gengui_stream.jobs.attempts import Attempt, canceled, missing
+from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.providers.interface import CancelOutcome
-from gengui_stream.reactions.attempts import Attempt, canceled, missing
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
-from gengui_stream.reactions.resources import Resources
 from schemas.events import GenerationCanceled
 
 TRIES_MAX: Final = 6

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-from gengui_stream.domain.generation import Generation, Status, StoredOutput
-from gengui_stream.domain.retry import backoff_seconds
+from gengui_stream.domain.backoff import backoff_seconds
+from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
 
 JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "watch"]
 """A `watch` follows a dispatch: no transition makes it, but whoever did the dispatch, when it is done."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from gengui_stream.domain.generation import StoredOutput, Thumbnail
+from gengui_stream.domain.generation.state import StoredOutput, Thumbnail
 from schemas.events import Output, ThumbnailCreated, ThumbnailFailed
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.domain.reactions import JobKind
+from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.postgres.pool import Pool, transient_errors
 
 CLAIM: Final = """

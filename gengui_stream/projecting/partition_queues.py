@@ -16,11 +16,11 @@ from typing import Final
 
 import structlog
 
-from agents.batches import RecordBatch
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.lifecycle import Stopped, persist
-from gengui_stream.projections.folding import Record
-from gengui_stream.projections.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.batches import RecordBatch
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Record
 
 AT_ONCE: Final = 2
 """Transactions under way: one to be folded, one to be committed. More would each be of fewer records."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from gengui_stream.domain.patience import Patience
+from gengui_stream.domain.generation.attempt_timeouts import Patience
+from gengui_stream.jobs.attempts import Attempt, load_attempts
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import Provider
 from gengui_stream.providers.routing.router import Router
-from gengui_stream.reactions.attempts import Attempt, load_attempts
-from gengui_stream.reactions.jobs import ClaimedJob, JobQueue
 from schemas.events import Event
 
 

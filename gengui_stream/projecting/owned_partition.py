@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.domain.generation import Generation
-from gengui_stream.projections.positions import Claim
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.projecting.checkpoints import Claim
 
 CACHED_STATES: Final = 50_000
 """A partition's states kept in memory, 1 to 2 KiB each: of generations that are under way. Of one that is settled, what

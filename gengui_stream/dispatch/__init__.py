@@ -1,0 +1,1 @@
+"""`dispatch` jobs: an attempt is handed to a provider."""

@@ -1,0 +1,1 @@
+"""Jobs that ask a provider what became of an attempt."""

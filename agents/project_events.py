@@ -11,7 +11,7 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projecting.partition_queues import Committed, Lanes
 from gengui_stream.projecting.projector import ProjectedBatch
-from gengui_stream.projections.outcomes import Applied, Dead, Entry
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Outcome
 from gengui_stream.redis_io.hint_outbox import HintOutbox
 from gengui_stream.redis_io.hints import Hint
 
@@ -32,18 +32,18 @@ def announcing(outbox: HintOutbox, metrics: Metrics) -> Committed:
         metrics.observe_batch(
             applied=tally.applied, ignored=tally.ignored, dead_lettered=tally.dead_lettered, seconds=seconds
         )
-        outbox.add(hints_of(batch.partition, batch.entries), {job.kind for job in batch.jobs})
+        outbox.add(hints_of(batch.partition, batch.outcomes), {job.kind for job in batch.jobs})
 
     return committed
 
 
-def hints_of(partition: int, entries: Sequence[Entry]) -> list[Hint]:
+def hints_of(partition: int, outcomes: Sequence[Outcome]) -> list[Hint]:
     """One for every generation whose timeline has grown and whose owner is known: where its last entry is."""
     latest: dict[UUID, tuple[Generation, int]] = {}
-    for entry in entries:
-        if isinstance(entry, Dead):
+    for outcome in outcomes:
+        if isinstance(outcome, DeadLettered):
             continue
-        state = entry.after if isinstance(entry, Applied) else entry.state
+        state = outcome.after if isinstance(outcome, Applied) else outcome.state
         if state is not None:
-            latest[state.generation_id] = state, entry.record.offset
+            latest[state.generation_id] = state, outcome.record.offset
     return [Hint(state.owner_id, gid, partition, offset) for gid, (state, offset) in latest.items()]

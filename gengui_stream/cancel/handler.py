@@ -9,7 +9,7 @@ import structlog
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.attempts import Attempt, canceled, missing
-from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.providers.interface import CancelOutcome
 from schemas.events import GenerationCanceled
@@ -22,24 +22,24 @@ _log = structlog.get_logger(__name__)
 class Canceler:
     """Does batches of cancel jobs. A job whose worker was asked comes back after the grace, and then ends it."""
 
-    def __init__(self, queue: JobQueue, resources: Resources, *, grace_s: float) -> None:
+    def __init__(self, queue: JobQueue, context: JobContext, *, grace_s: float) -> None:
         self._queue = queue
-        self._resources = resources
+        self._context = context
         self._grace_s = grace_s
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises Stopped when told to end while a server is away: the leases run out then."""
-        attempts = await self._resources.load(jobs)
+        attempts = await self._context.load(jobs)
         due = [attempt for attempt in attempts if _is_due(attempt)]
         answers = await asyncio.gather(*(self._cancel(attempt) for attempt in due))
         ended, later = self._sort(list(zip(due, answers, strict=True)))
-        await self._resources.append(ended)
-        await self._resources.postpone(self._queue, later)
+        await self._context.append(ended)
+        await self._context.postpone(self._queue, later)
         over = [attempt.job.key for attempt in attempts if attempt.job.key not in later]
-        await self._resources.finish(self._queue, [*over, *missing(jobs, attempts)])
+        await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
 
     async def _cancel(self, attempt: Attempt) -> CancelOutcome | TransientError:
-        provider = self._resources.providers.get(attempt.state.provider)
+        provider = self._context.providers.get(attempt.state.provider)
         if provider is None or not provider.capabilities.cancel:
             return CancelOutcome.STOPPED  # nobody to tell: what it still makes is kept and changes nothing
         try:

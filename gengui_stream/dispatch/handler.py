@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from gengui_stream.dispatch.call_limiter import Answer, Calls
 from gengui_stream.domain.backoff import backoff_seconds
-from gengui_stream.domain.generation.attempt_timeouts import Patience, deadline_of
+from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.attempts import (
@@ -27,7 +27,7 @@ from gengui_stream.jobs.attempts import (
     started,
     timed_out,
 )
-from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.lifecycle import persist
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
@@ -53,7 +53,7 @@ class Step(Enum):
     WATCH = auto()
 
 
-def next_step(attempt: Attempt, now: datetime, patience: Patience, *, repeatable: bool) -> Step:
+def next_step(attempt: Attempt, now: datetime, timeouts: AttemptTimeouts, *, repeatable: bool) -> Step:
     """Pure. A job that is done again after a crash goes on where the log says it was: what was announced may be
     running, so it is called again only where that starts nothing anew (`repeatable`)."""
     state = attempt.state
@@ -61,7 +61,7 @@ def next_step(attempt: Attempt, now: datetime, patience: Patience, *, repeatable
         return Step.SKIP
     if state.cancel_requested:
         return Step.CANCEL
-    if now >= deadline_of(state, patience):
+    if now >= deadline_of(state, timeouts):
         return Step.EXPIRE
     match state.status:
         case Status.QUEUED:
@@ -75,39 +75,39 @@ def next_step(attempt: Attempt, now: datetime, patience: Patience, *, repeatable
 class Dispatcher:
     """Does batches of dispatch jobs."""
 
-    def __init__(self, queue: JobQueue, resources: Resources, calls: Calls) -> None:
+    def __init__(self, queue: JobQueue, context: JobContext, calls: Calls) -> None:
         self._queue = queue
-        self._resources = resources
+        self._context = context
         self._calls = calls
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises Stopped when told to end while a server is away: the leases run out then."""
-        attempts = await self._resources.load(jobs)
+        attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
         steps = [(attempt, self._step(attempt, now)) for attempt in attempts]
         routes = await self._routed([a for a, step in steps if step is Step.ANNOUNCE_AND_CALL])
         events = [event for attempt, step in steps if (event := _announcement(attempt, step, routes))]
-        await self._resources.append(events)
+        await self._context.append(events)
         await self._handed_over(steps, routes, now)
         over = [attempt.job.key for attempt, step in steps if step in {Step.SKIP, Step.CANCEL, Step.EXPIRE}]
-        await self._resources.finish(self._queue, [*over, *missing(jobs, attempts)])
+        await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
 
     def _step(self, attempt: Attempt, now: datetime) -> Step:
-        provider = self._resources.providers.get(attempt.state.provider)
+        provider = self._context.providers.get(attempt.state.provider)
         repeatable = provider is None or provider.capabilities.repeatable
-        return next_step(attempt, now, self._resources.patience(attempt.state.provider), repeatable=repeatable)
+        return next_step(attempt, now, self._context.timeouts(attempt.state.provider), repeatable=repeatable)
 
     async def _routed(self, attempts: Sequence[Attempt]) -> dict[str, Route]:
         """By job; those for whom no provider is open, or has a place, come back later, and nothing was announced of
         them."""
         found = {attempt.job.key: self._route(attempt) for attempt in attempts}
         delays = {key: delay_s for key, delay_s in found.items() if isinstance(delay_s, float)}
-        await self._resources.postpone(self._queue, delays, afresh=delays.keys())
+        await self._context.postpone(self._queue, delays, afresh=delays.keys())
         return {key: route for key, route in found.items() if isinstance(route, Route)}
 
     def _route(self, attempt: Attempt) -> Route | float:
         """A Route with a reserved call, or after how many seconds to try again."""
-        router = self._resources.router
+        router = self._context.router
         decision = router.route(attempt.preference, attempt.request)
         if isinstance(decision, Unavailable):
             return router.retry_delay_s(decision)
@@ -140,14 +140,14 @@ class Dispatcher:
         place = route or Route(attempt.state.provider, attempt.state.model)
 
         async def begins() -> None:
-            await self._resources.append([started(attempt)])
+            await self._context.append([started(attempt)])
 
         try:
             answer = await self._calls.dispatch(place.provider, attempt.at(place, announced_at), begins)
         finally:
             if route is not None:
                 self._calls.release(route.provider)
-        self._resources.router.record(place, answer)
+        self._context.router.record(place, answer)
         return answer
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Answer, str]]) -> None:
@@ -171,9 +171,9 @@ class Dispatcher:
                     await self._not_known(attempt, answer, provider, events, watched)
                 case _:
                     assert_never(answer)
-        await self._resources.append(events)
-        await self._resources.finish_and_watch(self._queue, watched)
-        await self._resources.finish(
+        await self._context.append(events)
+        await self._context.finish_and_watch(self._queue, watched)
+        await self._context.finish(
             self._queue, [attempt.job.key for attempt, _, _ in answered]
         )  # those given back are not ours any more
 
@@ -181,7 +181,7 @@ class Dispatcher:
         self, attempt: Attempt, error: TransientError, provider: str, events: list[Event], watched: dict[str, float]
     ) -> None:
         """Called again where that is harmless; else it may be running, and the watch finds out."""
-        known = self._resources.providers.get(provider)
+        known = self._context.providers.get(provider)
         if known is not None and not known.capabilities.repeatable:
             watched[attempt.job.key] = self._blind_look_s(attempt, provider)
         elif attempt.job.tries >= TRIES_MAX:
@@ -191,20 +191,20 @@ class Dispatcher:
 
     def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
         """Where nobody knows whether a call is under way: it may have begun just now, long after it was announced."""
-        known = self._resources.providers.get(provider)
+        known = self._context.providers.get(provider)
         may_last_s = known.pace.call_may_last_s if known and known.pace.call_is_the_run else 0.0
         return max(self._first_look_s(attempt, provider), min(self._left_s(attempt, provider), may_last_s))
 
     def _first_look_s(self, attempt: Attempt, provider: str) -> float:
-        return min(self._left_s(attempt, provider), self._resources.patience(provider).silence.total_seconds())
+        return min(self._left_s(attempt, provider), self._context.timeouts(provider).heartbeat_timeout.total_seconds())
 
     def _left_s(self, attempt: Attempt, provider: str) -> float:
-        deadline = deadline_of(attempt.state, self._resources.patience(provider))
+        deadline = deadline_of(attempt.state, self._context.timeouts(provider))
         return max(0.0, (deadline - datetime.now(UTC)).total_seconds())
 
     async def _retry_later(self, job: ClaimedJob, error: TransientError) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)
-        await persist(partial(self._queue.retry_later, job.key, delay, str(error)), self._resources.stop, what="jobs")
+        await persist(partial(self._queue.retry_later, job.key, delay, str(error)), self._context.stop, what="jobs")
 
 
 def _provider(attempt: Attempt, routes: dict[str, Route]) -> str:

@@ -11,10 +11,10 @@ import structlog
 from gengui_stream.cancel.handler import Canceler
 from gengui_stream.dispatch.call_limiter import Calls
 from gengui_stream.dispatch.handler import Dispatcher
-from gengui_stream.domain.generation.attempt_timeouts import Patience
+from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
-from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.loop import Work, listen, work_through
 from gengui_stream.jobs.queue import JobQueue
 from gengui_stream.lifecycle import Stopped, persist
@@ -26,7 +26,7 @@ from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing.circuit_breaker import Circuits
 from gengui_stream.providers.routing.circuit_metrics import registered_circuits
 from gengui_stream.providers.routing.router import Router
-from gengui_stream.reconcile.handler import Watcher
+from gengui_stream.reconcile.handler import Reconciler
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
@@ -54,43 +54,45 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     known = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
     circuits = Circuits()
     stack.enter_context(registered_circuits(metrics.registry, circuits))
-    resources = Resources(
+    context = JobContext(
         pool=pool,
         log=log,
         providers=known,
         router=Router(known, settings.fallback_order, circuits),
-        usual_patience=_patience(settings),
+        default_timeouts=_patience(settings),
         stop=stop,
     )
     role.health.started()
-    await _loops(settings, resources, metrics)
+    await _loops(settings, context, metrics)
 
 
-def _patience(settings: Settings) -> Patience:
-    silence = timedelta(seconds=settings.attempt_silence_s)
-    return Patience(silence, timedelta(seconds=settings.generation_deadline_s), look_every=silence)
+def _patience(settings: Settings) -> AttemptTimeouts:
+    heartbeat_timeout = timedelta(seconds=settings.attempt_silence_s)
+    return AttemptTimeouts(
+        heartbeat_timeout, timedelta(seconds=settings.generation_deadline_s), poll_interval=heartbeat_timeout
+    )
 
 
-async def _loops(settings: Settings, resources: Resources, metrics: Metrics) -> None:
+async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> None:
     owner = f"dispatch-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
     def queue(kind: JobKind) -> JobQueue:
-        return JobQueue(resources.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
+        return JobQueue(context.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
 
-    calls = Calls(resources.providers, metrics, resources.stop)
+    calls = Calls(context.providers, metrics, context.stop)
     dispatches, cancels, watches = queue("dispatch"), queue("cancel"), queue("watch")
     works: dict[JobKind, tuple[JobQueue, Work]] = {
-        "dispatch": (dispatches, Dispatcher(dispatches, resources, calls).work),
-        "cancel": (cancels, Canceler(cancels, resources, grace_s=settings.cancel_grace_s).work),
-        "watch": (watches, Watcher(watches, resources, metrics).work),
+        "dispatch": (dispatches, Dispatcher(dispatches, context, calls).work),
+        "cancel": (cancels, Canceler(cancels, context, grace_s=settings.cancel_grace_s).work),
+        "watch": (watches, Reconciler(watches, context, metrics).work),
     }
     ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in works}
-    _log.info("dispatch_started", owner=owner, providers=sorted(resources.providers))
+    _log.info("dispatch_started", owner=owner, providers=sorted(context.providers))
     async with asyncio.TaskGroup() as listeners:
         listening = listeners.create_task(listen(settings, ready))
         async with asyncio.TaskGroup() as group:
             for kind, (jobs, work) in works.items():
                 group.create_task(
-                    work_through(jobs, work, resources.stop, ready=ready[kind], lease_s=settings.job_lease_s)
+                    work_through(jobs, work, context.stop, ready=ready[kind], lease_s=settings.job_lease_s)
                 )
         listening.cancel()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from gengui_stream.domain.generation.attempt_timeouts import Patience
+from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.jobs.attempts import Attempt, load_attempts
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.lifecycle import persist
@@ -18,23 +18,27 @@ from schemas.events import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
+class JobContext:
     """Each method waits for a server that is away, and raises Stopped when told to end meanwhile."""
 
     pool: Pool
     log: Appender
     providers: Mapping[str, Provider]
     router: Router
-    usual_patience: Patience
+    default_timeouts: AttemptTimeouts
     stop: asyncio.Event
 
-    def patience(self, provider: str) -> Patience:
+    def timeouts(self, provider: str) -> AttemptTimeouts:
         """The usual one, but for what the provider's pace says."""
-        known, usual = self.providers.get(provider), self.usual_patience
+        known, usual = self.providers.get(provider), self.default_timeouts
         if known is None or known.pace.silence_s is None:
             return usual
-        silence, look_every = known.pace.silence_s, known.pace.look_every_s or known.pace.silence_s
-        return replace(usual, silence=timedelta(seconds=silence), look_every=timedelta(seconds=look_every))
+        heartbeat_timeout, poll_interval = known.pace.silence_s, known.pace.look_every_s or known.pace.silence_s
+        return replace(
+            usual,
+            heartbeat_timeout=timedelta(seconds=heartbeat_timeout),
+            poll_interval=timedelta(seconds=poll_interval),
+        )
 
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
         return await persist(partial(load_attempts, self.pool, jobs), self.stop, what="generations")

@@ -23,7 +23,7 @@ from gengui_stream.projecting.folding import decode_records, fold_records, gener
 from gengui_stream.projecting.owned_partition import OwnedPartition
 from gengui_stream.projecting.writes import together, writes_of
 from gengui_stream.projections import dead_letters, generation_states, job_rows
-from gengui_stream.projections.outcomes import Applied, Dead, Entry, Inert, Record, Tally
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Record, Tally
 
 REFUSALS: Final = (
     asyncpg.DataError,
@@ -44,7 +44,7 @@ class ProjectedBatch:
 
     partition: int
     next_offset: int
-    entries: Sequence[Entry] = ()
+    outcomes: Sequence[Outcome] = ()
     jobs: Sequence[Job] = ()
     tally: Tally = field(default_factory=Tally)
 
@@ -164,16 +164,16 @@ class Projector:
         return known
 
     def _folded(
-        self, held: OwnedPartition, entries: list[Entry], states: dict[UUID, Generation], parked: set[UUID]
+        self, held: OwnedPartition, outcomes: list[Outcome], states: dict[UUID, Generation], parked: set[UUID]
     ) -> _Folded:
-        jobs = job_rows.jobs_of(entries) if self._react else []
-        next_offset = entries[-1].record.offset + 1
-        batch = ProjectedBatch(held.claim.partition, next_offset, entries, jobs, Tally().count(entries))
+        jobs = job_rows.jobs_of(outcomes) if self._react else []
+        next_offset = outcomes[-1].record.offset + 1
+        batch = ProjectedBatch(held.claim.partition, next_offset, outcomes, jobs, Tally().count(outcomes))
         return _Folded(held, batch, states, parked)
 
     async def _commit(self, folded: Sequence[_Folded]) -> Sequence[ProjectedBatch]:
         batches = [each.batch for each in folded]
-        writes = together([writes_of(self._topic, batch.partition, batch.entries, batch.jobs) for batch in batches])
+        writes = together([writes_of(self._topic, batch.partition, batch.outcomes, batch.jobs) for batch in batches])
         for each in folded:
             each.held.doubt()
         with transient_errors():
@@ -202,7 +202,7 @@ class Projector:
             held = await self._held(held.claim.partition)
             generation_id = decode(record.key, record.value).generation_id
             _log.error("record_refused", partition=held.claim.partition, offset=record.offset, error=repr(error))
-            dead = Dead(record, generation_id, "refused_by_database", f"{type(error).__name__}: {error}"[:500])
+            dead = DeadLettered(record, generation_id, "refused_by_database", f"{type(error).__name__}: {error}"[:500])
             parked = held.parked if generation_id is None else held.parked | {generation_id}
             return (await self._commit([self._folded(held, [dead], {}, parked)]))[0]
 
@@ -218,11 +218,11 @@ def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> N
 
 
 def _joined(partition: int, batches: Sequence[ProjectedBatch]) -> ProjectedBatch:
-    entries = [entry for batch in batches for entry in batch.entries]
+    outcomes = [outcome for batch in batches for outcome in batch.outcomes]
     jobs = [job for batch in batches for job in batch.jobs]
-    return ProjectedBatch(partition, batches[-1].next_offset, entries, jobs, Tally().count(entries))
+    return ProjectedBatch(partition, batches[-1].next_offset, outcomes, jobs, Tally().count(outcomes))
 
 
-def changed(batch: ProjectedBatch) -> list[Applied | Inert]:
+def changed(batch: ProjectedBatch) -> list[Applied | Ignored]:
     """The entries that a reader of the timeline can see."""
-    return [entry for entry in batch.entries if not isinstance(entry, Dead)]
+    return [outcome for outcome in batch.outcomes if not isinstance(outcome, DeadLettered)]

@@ -14,29 +14,29 @@ from gengui_stream.projections import (
     provider_statistics,
     timeline,
 )
-from gengui_stream.projections.outcomes import Entry, transitions
+from gengui_stream.projections.outcomes import Outcome, transitions
 
 
 async def write_read_models(
-    connection: Connection, topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]
+    connection: Connection, topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Sequence[Job]
 ) -> None:
     """Within the caller's transaction. `entries` are in the order of the log."""
-    await execute_writes(connection, writes_of(topic, partition, entries, jobs))
+    await execute_writes(connection, writes_of(topic, partition, outcomes, jobs))
 
 
-def writes_of(topic: str, partition: int, entries: Sequence[Entry], jobs: Sequence[Job]) -> tuple[Write, ...]:
+def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Sequence[Job]) -> tuple[Write, ...]:
     """Each to a table of its own, always in the same order, also where there are no rows."""
-    moved = transitions(entries)
+    moved = transitions(outcomes)
     minutes = provider_statistics.rows_of(provider_statistics.count(moved), partition)
     latencies = provider_statistics.latency_rows_of(provider_statistics.count_latencies(moved), partition)
     return (
         generation_requests.write(generation_requests.rows_of(moved)),
-        generation_states.write(generation_states.rows_of(entries, partition)),
-        timeline.write(timeline.rows_of(entries, partition)),
+        generation_states.write(generation_states.rows_of(outcomes, partition)),
+        timeline.write(timeline.rows_of(outcomes, partition)),
         daily_counts.write(daily_counts.rows_of(daily_counts.count(moved), partition)),
         provider_statistics.write(minutes),
         provider_statistics.write_latencies(latencies),
-        dead_letters.write(dead_letters.rows_of(entries, topic, partition)),
+        dead_letters.write(dead_letters.rows_of(outcomes, topic, partition)),
         job_rows.write(jobs),
     )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.state import TERMINAL
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.projections.outcomes import Applied, Entry
+from gengui_stream.projections.outcomes import Applied, Outcome
 
 Key: TypeAlias = tuple[UUID, date, str]
 """Owner, day, and one of MEASURES."""
@@ -27,17 +27,17 @@ ON CONFLICT (owner_id, day, partition) DO UPDATE SET
 """
 
 
-def count(entries: Iterable[Entry]) -> Counter[Key]:
+def count(outcomes: Iterable[Outcome]) -> Counter[Key]:
     """What these entries add."""
     counts: Counter[Key] = Counter()
-    for entry in entries:
-        if not isinstance(entry, Applied):
+    for outcome in outcomes:
+        if not isinstance(outcome, Applied):
             continue
-        after = entry.after
-        if entry.before is None:
+        after = outcome.after
+        if outcome.before is None:
             counts[after.owner_id, _day(after.requested_at), "requested"] += 1
-        elif after.status in TERMINAL and entry.before.status not in TERMINAL:
-            counts[after.owner_id, _day(entry.event.occurred_at), after.status.value] += 1
+        elif after.status in TERMINAL and outcome.before.status not in TERMINAL:
+            counts[after.owner_id, _day(outcome.event.occurred_at), after.status.value] += 1
     return counts
 
 

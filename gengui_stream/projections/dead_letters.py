@@ -6,7 +6,7 @@ from uuid import UUID
 
 from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projections.outcomes import Dead, Entry, appended_at
+from gengui_stream.projections.outcomes import DeadLettered, Outcome, appended_at
 
 INSERT: Final = """
 INSERT INTO dead_letters (topic, partition, log_offset, generation_id, reason, detail, record_key, record_value,
@@ -21,11 +21,11 @@ WHERE topic = $1 AND partition = $2 AND resolution IS NULL AND generation_id IS 
 """
 
 
-def rows_of(entries: Iterable[Entry], topic: str, partition: int) -> list[tuple[object, ...]]:
-    return [_row(entry, topic, partition) for entry in entries if isinstance(entry, Dead)]
+def rows_of(outcomes: Iterable[Outcome], topic: str, partition: int) -> list[tuple[object, ...]]:
+    return [_row(outcome, topic, partition) for outcome in outcomes if isinstance(outcome, DeadLettered)]
 
 
-def _row(dead: Dead, topic: str, partition: int) -> tuple[object, ...]:
+def _row(dead: DeadLettered, topic: str, partition: int) -> tuple[object, ...]:
     record = dead.record
     detail = dead.detail.replace("\x00", "\\x00")
     place = (topic, partition, record.offset, dead.generation_id)

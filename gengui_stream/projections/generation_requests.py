@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.projections.outcomes import Applied, Entry
+from gengui_stream.projections.outcomes import Applied, Outcome
 from schemas.events import GenerationRequested
 
 Row: TypeAlias = tuple[object, ...]
@@ -23,11 +23,11 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[]
 """
 
 
-def rows_of(entries: Iterable[Entry]) -> list[Row]:
+def rows_of(outcomes: Iterable[Outcome]) -> list[Row]:
     return [
-        _row(entry.event)
-        for entry in entries
-        if isinstance(entry, Applied) and entry.event.type == "generation.requested"
+        _row(outcome.event)
+        for outcome in outcomes
+        if isinstance(outcome, Applied) and outcome.event.type == "generation.requested"
     ]
 
 

@@ -10,10 +10,10 @@ import asyncpg
 import orjson
 from pydantic import TypeAdapter
 
-from gengui_stream.domain.generation.state import Generation, Problem, Status, StoredOutput, Thumbnail
+from gengui_stream.domain.generation.state import Failure, Generation, Status, StoredOutput, Thumbnail
 from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Connection, Pool
-from gengui_stream.projections.outcomes import Applied, Entry
+from gengui_stream.projections.outcomes import Applied, Outcome
 
 OUTPUT_FIELDS: Final = tuple(field.name for field in fields(StoredOutput))
 THUMBNAIL_FIELDS: Final = tuple(field.name for field in fields(Thumbnail))
@@ -21,7 +21,7 @@ _output_values: Final = attrgetter(*OUTPUT_FIELDS)
 _thumbnail_values: Final = attrgetter(*THUMBNAIL_FIELDS)
 
 _outputs: Final = TypeAdapter(tuple[StoredOutput, ...])
-_problem: Final = TypeAdapter(Problem)
+_problem: Final = TypeAdapter(Failure)
 
 Row: TypeAlias = tuple[object, ...]
 
@@ -70,10 +70,10 @@ JOIN generation_states s USING (partition, generation_id) JOIN generation_reques
 """
 
 
-def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
+def rows_of(outcomes: Iterable[Outcome], partition: int) -> list[Row]:
     """One row a generation: as the last applied event left it, whatever happened in between."""
-    latest = {entry.after.generation_id: entry for entry in entries if isinstance(entry, Applied)}
-    return [row_of(entry.after, partition, entry.record.offset) for entry in latest.values()]
+    latest = {outcome.after.generation_id: outcome for outcome in outcomes if isinstance(outcome, Applied)}
+    return [row_of(outcome.after, partition, outcome.record.offset) for outcome in latest.values()]
 
 
 def row_of(state: Generation, partition: int, log_offset: int) -> Row:
@@ -174,6 +174,6 @@ def outputs_from(document: str | None) -> tuple[StoredOutput, ...]:
     return _outputs.validate_json(document) if document else ()
 
 
-def problem_from(document: str | None) -> Problem | None:
+def problem_from(document: str | None) -> Failure | None:
     """The opposite of the `error` column."""
     return _problem.validate_json(document) if document else None

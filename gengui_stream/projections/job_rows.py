@@ -5,7 +5,7 @@ from typing import Final
 
 from gengui_stream.domain.generation.jobs import Job, jobs_for
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.projections.outcomes import Entry, transitions
+from gengui_stream.projections.outcomes import Outcome, transitions
 
 INSERT: Final = """
 INSERT INTO jobs (job_key, kind, generation_id, attempt, output_id, available_at)
@@ -16,8 +16,8 @@ ON CONFLICT (job_key) DO NOTHING
 """
 
 
-def jobs_of(entries: Iterable[Entry]) -> list[Job]:
-    return [job for entry in transitions(entries) for job in jobs_for(entry.before, entry.after)]
+def jobs_of(outcomes: Iterable[Outcome]) -> list[Job]:
+    return [job for outcome in transitions(outcomes) for job in jobs_for(outcome.before, outcome.after)]
 
 
 def write(jobs: Iterable[Job]) -> Write:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Protocol, TypeAlias, assert_never
 from uuid import UUID
 
-from gengui_stream.domain.generation.evolve import Ignored
+from gengui_stream.domain.generation.evolve import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import UnknownType
 from schemas.events import Event
@@ -35,16 +35,16 @@ class Applied(NamedTuple):
     after: Generation
 
 
-class Inert(NamedTuple):
+class Ignored(NamedTuple):
     """The event is kept and changes nothing. `state` is the generation as it stands, if there is one."""
 
     record: Record
     event: Event | UnknownType
     state: Generation | None
-    reason: Ignored
+    reason: IgnoredReason
 
 
-class Dead(NamedTuple):
+class DeadLettered(NamedTuple):
     """No event could be read or folded, or the event waits behind one that could not (`PARKED`)."""
 
     record: Record
@@ -53,7 +53,7 @@ class Dead(NamedTuple):
     detail: str
 
 
-Entry: TypeAlias = Applied | Inert | Dead
+Outcome: TypeAlias = Applied | Ignored | DeadLettered
 
 PARKED: Final = "parked"
 
@@ -66,33 +66,33 @@ class Tally:
     ignored: int = 0
     dead_lettered: int = 0
 
-    def count(self, entries: Iterable[Entry]) -> "Tally":
-        for entry in entries:
-            match entry:
+    def count(self, outcomes: Iterable[Outcome]) -> "Tally":
+        for outcome in outcomes:
+            match outcome:
                 case Applied():
                     self.applied += 1
-                case Inert():
+                case Ignored():
                     self.ignored += 1
-                case Dead():
+                case DeadLettered():
                     self.dead_lettered += 1
                 case _:
-                    assert_never(entry)
+                    assert_never(outcome)
         return self
 
 
-def transitions(entries: Iterable[Entry]) -> list[Applied]:
+def transitions(outcomes: Iterable[Outcome]) -> list[Applied]:
     """Those that took a generation to another status or attempt, or requested its end or a thumbnail: few among reports
     of progress, and all that counts and jobs follow from."""
     return [
-        entry
-        for entry in entries
-        if isinstance(entry, Applied)
+        outcome
+        for outcome in outcomes
+        if isinstance(outcome, Applied)
         and (
-            (before := entry.before) is None
-            or before.status is not entry.after.status
-            or before.attempt != entry.after.attempt
-            or before.cancel_requested is not entry.after.cancel_requested
-            or entry.event.type == "thumbnail.requested"
+            (before := outcome.before) is None
+            or before.status is not outcome.after.status
+            or before.attempt != outcome.after.attempt
+            or before.cancel_requested is not outcome.after.cancel_requested
+            or outcome.event.type == "thumbnail.requested"
         )
     ]
 

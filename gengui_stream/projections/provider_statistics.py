@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from gengui_stream.domain.generation.state import TERMINAL, Generation, Status
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.projections.outcomes import Applied, Entry
+from gengui_stream.projections.outcomes import Applied, Outcome
 
 Key: TypeAlias = tuple[str, str, datetime, str]
 """Provider, model, minute, and one of MEASURES."""
@@ -40,40 +40,40 @@ ON CONFLICT (provider, model, minute, partition, at_most_ms) DO UPDATE SET
 """
 
 
-def count(entries: Iterable[Entry]) -> Counter[Key]:
+def count(outcomes: Iterable[Outcome]) -> Counter[Key]:
     """What these entries add to the minutes."""
     counts: Counter[Key] = Counter()
-    for entry in entries:
-        if isinstance(entry, Applied) and (measure := _measure(entry)) is not None:
-            counts[entry.after.provider, entry.after.model, _minute(entry.event.occurred_at), measure] += 1
+    for outcome in outcomes:
+        if isinstance(outcome, Applied) and (measure := _measure(outcome)) is not None:
+            counts[outcome.after.provider, outcome.after.model, _minute(outcome.event.occurred_at), measure] += 1
     return counts
 
 
-def _measure(entry: Applied) -> str | None:
-    if entry.before is None or entry.before.status in TERMINAL:
+def _measure(outcome: Applied) -> str | None:
+    if outcome.before is None or outcome.before.status in TERMINAL:
         return None
-    match entry.event.type:
+    match outcome.event.type:
         case "generation.dispatched":
             return "dispatched"
         case "generation.failed":
             return "failed"
         case _:
-            return entry.after.status.value if entry.after.status in TERMINAL else None
+            return outcome.after.status.value if outcome.after.status in TERMINAL else None
 
 
-def count_latencies(entries: Iterable[Entry]) -> Counter[LatencyKey]:
+def count_latencies(outcomes: Iterable[Outcome]) -> Counter[LatencyKey]:
     """What these entries add to the histogram: from started to completed."""
     counts: Counter[LatencyKey] = Counter()
-    for entry in entries:
-        if isinstance(entry, Applied) and (run_ms := _run_ms(entry)) is not None:
-            minute = _minute(entry.event.occurred_at)
-            counts[entry.after.provider, entry.after.model, minute, bucket(run_ms)] += 1
+    for outcome in outcomes:
+        if isinstance(outcome, Applied) and (run_ms := _run_ms(outcome)) is not None:
+            minute = _minute(outcome.event.occurred_at)
+            counts[outcome.after.provider, outcome.after.model, minute, bucket(run_ms)] += 1
     return counts
 
 
-def _run_ms(entry: Applied) -> float | None:
-    newly = entry.before is not None and entry.before.status is not Status.COMPLETED
-    return run_milliseconds(entry.after) if newly and entry.after.status is Status.COMPLETED else None
+def _run_ms(outcome: Applied) -> float | None:
+    newly = outcome.before is not None and outcome.before.status is not Status.COMPLETED
+    return run_milliseconds(outcome.after) if newly and outcome.after.status is Status.COMPLETED else None
 
 
 def run_milliseconds(state: Generation) -> float | None:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Final, TypeAlias, assert_never
 
-from gengui_stream.domain.generation.evolve import Ignored
+from gengui_stream.domain.generation.evolve import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import UnknownType
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.projections.outcomes import Applied, Dead, Entry, Inert, Record, appended_at
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Record, appended_at
 from schemas.events import Event
 
 Row: TypeAlias = tuple[object, ...]
@@ -32,25 +32,27 @@ FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::uuid[], $6
 INSTANTS: Final = (7, 8)
 
 
-def rows_of(entries: Iterable[Entry], partition: int) -> list[Row]:
-    return [row for entry in entries if (row := _row(entry, partition)) is not None]
+def rows_of(outcomes: Iterable[Outcome], partition: int) -> list[Row]:
+    return [row for outcome in outcomes if (row := _row(outcome, partition)) is not None]
 
 
-def _row(entry: Entry, partition: int) -> Row | None:
-    if isinstance(entry, Applied):  # most are: unpacked, since reading a field by its name costs more
-        record, event, _, after = entry
+def _row(outcome: Outcome, partition: int) -> Row | None:
+    if isinstance(outcome, Applied):  # most are: unpacked, since reading a field by its name costs more
+        record, event, _, after = outcome
         return _event_row(record, partition, event, after, None)
-    if isinstance(entry, Inert):
-        record, read, state, reason = entry
+    if isinstance(outcome, Ignored):
+        record, read, state, reason = outcome
         if isinstance(read, UnknownType):
             return _unknown_row(record, partition, read, state, reason)
         return _event_row(record, partition, read, state, reason)
-    if isinstance(entry, Dead):
+    if isinstance(outcome, DeadLettered):
         return None
-    assert_never(entry)
+    assert_never(outcome)
 
 
-def _event_row(record: Record, partition: int, event: Event, state: Generation | None, ignored: Ignored | None) -> Row:
+def _event_row(
+    record: Record, partition: int, event: Event, state: Generation | None, ignored: IgnoredReason | None
+) -> Row:
     return (
         event.generation_id,
         partition,
@@ -59,7 +61,7 @@ def _event_row(record: Record, partition: int, event: Event, state: Generation |
         event.id,
         event.type,
         event.attempt,
-        None if ignored is Ignored.IMPLAUSIBLE_TIME else event.occurred_at,
+        None if ignored is IgnoredReason.IMPLAUSIBLE_TIME else event.occurred_at,
         appended_at(record),
         state.version if state else None,
         state.status if state else None,
@@ -69,7 +71,7 @@ def _event_row(record: Record, partition: int, event: Event, state: Generation |
 
 
 def _unknown_row(
-    record: Record, partition: int, unknown: UnknownType, state: Generation | None, reason: Ignored
+    record: Record, partition: int, unknown: UnknownType, state: Generation | None, reason: IgnoredReason
 ) -> Row | None:
     if unknown.generation_id is None:
         return None

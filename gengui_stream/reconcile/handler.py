@@ -13,13 +13,13 @@ import structlog
 
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.attempt_timeouts import (
-    GiveUp,
-    Look,
-    Over,
-    StopWaiting,
-    Verdict,
-    Wait,
-    judge_attempt,
+    Check,
+    Done,
+    ForceCancel,
+    PollProvider,
+    RecheckAt,
+    TimeOut,
+    next_check,
 )
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
@@ -34,7 +34,7 @@ from gengui_stream.jobs.attempts import (
     seen_running,
     timed_out,
 )
-from gengui_stream.jobs.context import Resources
+from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.metrics import Metrics
 from gengui_stream.providers.interface import (
@@ -54,65 +54,65 @@ CONFIRM_MAX_S: Final = 600.0
 """After an event that ends the attempt, the watch looks whether the projection has it, and says it again if not: ever
 more seldom, as the projection may be behind for long, or the generation parked."""
 
-Acting: TypeAlias = Look | StopWaiting | GiveUp
+Action: TypeAlias = PollProvider | ForceCancel | TimeOut
 Found: TypeAlias = Running | Finished | Moderated | Refused | Halted
 
 _log = structlog.get_logger(__name__)
 
 
-class Watcher:
+class Reconciler:
     """Does batches of watch jobs."""
 
-    def __init__(self, queue: JobQueue, resources: Resources, metrics: Metrics) -> None:
+    def __init__(self, queue: JobQueue, context: JobContext, metrics: Metrics) -> None:
         self._queue = queue
-        self._resources = resources
+        self._context = context
         self._metrics = metrics
         self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises Stopped when told to end while a server is away: the leases run out then."""
-        attempts = await self._resources.load(jobs)
+        attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
-        judged = [(attempt, self._verdict(attempt, now)) for attempt in attempts]
-        over = [attempt for attempt, verdict in judged if isinstance(verdict, Over)]
-        await self._wait([(attempt, verdict.until) for attempt, verdict in judged if isinstance(verdict, Wait)], now)
-        looks = [self._settle(a, v, now) for a, v in judged if not isinstance(v, Over | Wait)]
+        judged = [(attempt, self._check(attempt, now)) for attempt in attempts]
+        over = [attempt for attempt, check in judged if isinstance(check, Done)]
+        await self._wait([(attempt, check.until) for attempt, check in judged if isinstance(check, RecheckAt)], now)
+        looks = [self._settle(a, v, now) for a, v in judged if not isinstance(v, Done | RecheckAt)]
         await asyncio.gather(*(self._tell(attempt) for attempt in over), *looks)
-        await self._resources.finish(self._queue, [*(a.job.key for a in over), *missing(jobs, attempts)])
+        await self._context.finish(self._queue, [*(a.job.key for a in over), *missing(jobs, attempts)])
 
-    async def _settle(self, attempt: Attempt, verdict: Acting, now: datetime) -> None:
+    async def _settle(self, attempt: Attempt, check: Action, now: datetime) -> None:
         """Each by itself: a provider that is slow to answer holds up no other one's news."""
-        event = await self._act(attempt, verdict, now)
-        await self._resources.append([event] if event else [])
+        event = await self._act(attempt, check, now)
+        await self._context.append([event] if event else [])
         goes_on = event is None or isinstance(event, GenerationHeartbeatReceived)
-        if isinstance(verdict, Look) and goes_on:
-            await self._wait([(attempt, verdict.until)], now)
+        if isinstance(check, PollProvider) and goes_on:
+            await self._wait([(attempt, check.until)], now)
         else:
             delays = {attempt.job.key: _until_confirmed(attempt.job)}
-            await self._resources.postpone(self._queue, delays)
+            await self._context.postpone(self._queue, delays)
 
     async def _wait(self, waits: Sequence[tuple[Attempt, datetime]], now: datetime) -> None:
         delays = {attempt.job.key: max(0.1, (until - now).total_seconds()) for attempt, until in waits}
-        await self._resources.postpone(self._queue, delays, afresh=delays.keys())
+        await self._context.postpone(self._queue, delays, afresh=delays.keys())
 
-    def _verdict(self, attempt: Attempt, now: datetime) -> Verdict:
-        patience = self._resources.patience(attempt.state.provider)
+    def _check(self, attempt: Attempt, now: datetime) -> Check:
+        timeouts = self._context.timeouts(attempt.state.provider)
         job = attempt.job
-        return judge_attempt(attempt.state, job.attempt, now, patience, hinted=job.hinted)
+        return next_check(attempt.state, job.attempt, now, timeouts, hinted=job.hinted)
 
-    async def _act(self, attempt: Attempt, verdict: Acting, now: datetime) -> Event | None:
-        match verdict:
-            case Look():
+    async def _act(self, attempt: Attempt, check: Action, now: datetime) -> Event | None:
+        match check:
+            case PollProvider():
                 return await self._looked(attempt, now)
-            case StopWaiting():
+            case ForceCancel():
                 return self._given_up(attempt, canceled(attempt), "canceled")
-            case GiveUp(reason):
+            case TimeOut(reason):
                 found = await self._found(attempt)
                 if isinstance(found, Finished | Moderated):
                     return self._event(attempt, found, now)
                 return self._given_up(attempt, timed_out(attempt, reason), "gave_up")
             case _:
-                assert_never(verdict)
+                assert_never(check)
 
     async def _looked(self, attempt: Attempt, now: datetime) -> Event | None:
         found = await self._found(attempt)
@@ -124,12 +124,12 @@ class Watcher:
         return self._given_up(attempt, timed_out(attempt, reason, last_heard_at), "gave_up")
 
     def _why(self, attempt: Attempt, found: Lost) -> str:
-        silence = self._resources.patience(attempt.state.provider).silence.total_seconds()
-        return f"nothing was heard of attempt {attempt.state.attempt} for {silence:g} s: {found.reason}"
+        heartbeat_timeout = self._context.timeouts(attempt.state.provider).heartbeat_timeout.total_seconds()
+        return f"nothing was heard of attempt {attempt.state.attempt} for {heartbeat_timeout:g} s: {found.reason}"
 
     async def _found(self, attempt: Attempt) -> LookOutcome:
         """What the provider says; that it runs, when the provider cannot be asked."""
-        provider = self._resources.providers.get(attempt.state.provider)
+        provider = self._context.providers.get(attempt.state.provider)
         if provider is None:
             return Lost(f"there is no provider {attempt.state.provider!r} any more")
         self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.hinted else "stuck").inc()
@@ -150,7 +150,7 @@ class Watcher:
             case Moderated(reason):
                 event = moderated(attempt, reason)
             case Refused():
-                self._resources.router.record_late(provider, attempt.state.model, found)
+                self._context.router.record_late(provider, attempt.state.model, found)
                 event = failed(attempt, found)
             case Halted():
                 event = canceled(attempt)
@@ -173,9 +173,9 @@ class Watcher:
         state = attempt.state
         if state.attempt == attempt.job.attempt and state.status is not Status.TIMED_OUT:
             if state.status is Status.COMPLETED:
-                self._resources.router.record_late(state.provider, state.model, Finished(()))
+                self._context.router.record_late(state.provider, state.model, Finished(()))
             return
-        provider = self._resources.providers.get(attempt.state.provider)
+        provider = self._context.providers.get(attempt.state.provider)
         if provider is None or not provider.capabilities.cancel:
             return
         try:

@@ -20,7 +20,7 @@ from gengui_stream.projecting.checkpoints import PROJECTION
 from gengui_stream.projecting.folding import decode_records, fold_records
 from gengui_stream.projecting.writes import write_read_models
 from gengui_stream.projections import generation_states, job_rows
-from gengui_stream.projections.outcomes import PARKED, Dead, Entry, Tally
+from gengui_stream.projections.outcomes import PARKED, DeadLettered, Outcome, Tally
 
 COLUMNS: Final = (
     "topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at, "
@@ -159,23 +159,23 @@ async def _fold(connection: Connection, letters: Sequence[Letter]) -> Resolution
     named = {letter.generation_id for letter in letters if letter.generation_id is not None}
     states = await generation_states.load(connection, named, partition=letters[0].partition) if letters else {}
     for letter in letters:
-        [entry] = fold_records(decode_records([letter]), states, set())
-        refusal = await _refusal(connection, letter, entry)
+        [outcome] = fold_records(decode_records([letter]), states, set())
+        refusal = await _refusal(connection, letter, outcome)
         if refusal is not None:
             resolution.stays, resolution.because = letter.position, refusal
             break
         resolution.folded.append(letter.position)
-        resolution.tally.count([entry])
+        resolution.tally.count([outcome])
     return resolution
 
 
-async def _refusal(connection: Connection, letter: Letter, entry: Entry) -> str | None:
+async def _refusal(connection: Connection, letter: Letter, outcome: Outcome) -> str | None:
     """Writes what follows from the entry; or says why that cannot be, and then has written nothing."""
-    if isinstance(entry, Dead):
-        return f"{entry.reason}: {entry.detail}"
+    if isinstance(outcome, DeadLettered):
+        return f"{outcome.reason}: {outcome.detail}"
     try:
         async with connection.transaction():
-            await write_read_models(connection, letter.topic, letter.partition, [entry], job_rows.jobs_of([entry]))
+            await write_read_models(connection, letter.topic, letter.partition, [outcome], job_rows.jobs_of([outcome]))
     except REFUSED as error:
         detail = f"{type(error).__name__}: {error}"[:500]
         if letter.reason == PARKED:  # nothing holds it up any more but itself

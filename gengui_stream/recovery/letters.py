@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 
-from gengui_stream.projections.outcomes import Dead, Entry, appended_at
+from gengui_stream.projections.outcomes import DeadLettered, Outcome, appended_at
 from gengui_stream.recovery.oracle import Letter
 
 COLUMNS: Final = (
@@ -33,13 +33,15 @@ def facts(rows: Iterable[asyncpg.Record]) -> dict[int, Letter]:
     return {row["log_offset"]: Letter(row["reason"], row["detail"], row["resolution"]) for row in rows}
 
 
-def expected_row(entry: Entry, topic: str, partition: int, found: asyncpg.Record | None) -> tuple[object, ...] | None:
+def expected_row(
+    outcome: Outcome, topic: str, partition: int, found: asyncpg.Record | None
+) -> tuple[object, ...] | None:
     """The row that this entry calls for, COLUMNS in order; None when there should be none."""
-    record = entry.record
+    record = outcome.record
     place, kept = (topic, partition, record.offset), (record.key, record.value, appended_at(record))
-    if isinstance(entry, Dead):
+    if isinstance(outcome, DeadLettered):
         discarded = found is not None and Letter(found["reason"], "", found["resolution"]).discarded
-        return (*place, entry.generation_id, entry.reason, *kept, "discarded" if discarded else None)
+        return (*place, outcome.generation_id, outcome.reason, *kept, "discarded" if discarded else None)
     if found is not None and found["resolution"] == "retried":  # folded in the end: it keeps its record and its reason
         return (*place, found["generation_id"], found["reason"], *kept, "retried")
     return None

@@ -16,7 +16,7 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import Decoded, Undecodable
 from gengui_stream.projecting.folding import decode_records, fold_records
 from gengui_stream.projections import daily_counts, job_rows, provider_statistics
-from gengui_stream.projections.outcomes import PARKED, Applied, Dead, Entry, Record, Tally
+from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Outcome, Record, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +46,31 @@ class PartitionFold:
     latencies: Counter[provider_statistics.LatencyKey] = field(default_factory=Counter)
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def feed(self, records: Sequence[Record], letters: Mapping[int, Letter]) -> list[Entry]:
+    def feed(self, records: Sequence[Record], letters: Mapping[int, Letter]) -> list[Outcome]:
         """Folds the next records, without a gap after those before; one entry each."""
-        entries = self._fold(records, letters)
-        self.tally.count(entries)
-        self.applied_at.update((e.after.generation_id, e.record.offset) for e in entries if isinstance(e, Applied))
-        self.days.update(daily_counts.count(entries))
-        self.minutes.update(provider_statistics.count(entries))
-        self.latencies.update(provider_statistics.count_latencies(entries))
-        self.jobs.update((job.key, job) for job in job_rows.jobs_of(entries))
-        return entries
+        outcomes = self._fold(records, letters)
+        self.tally.count(outcomes)
+        self.applied_at.update((e.after.generation_id, e.record.offset) for e in outcomes if isinstance(e, Applied))
+        self.days.update(daily_counts.count(outcomes))
+        self.minutes.update(provider_statistics.count(outcomes))
+        self.latencies.update(provider_statistics.count_latencies(outcomes))
+        self.jobs.update((job.key, job) for job in job_rows.jobs_of(outcomes))
+        return outcomes
 
-    def _fold(self, records: Sequence[Record], letters: Mapping[int, Letter]) -> list[Entry]:
+    def _fold(self, records: Sequence[Record], letters: Mapping[int, Letter]) -> list[Outcome]:
         decoded = decode_records(records)
         if not letters:
             return fold_records(decoded, self.states, self.parked)
         return [self._fold_one(record, item, letters.get(record.offset)) for record, item in decoded]
 
-    def _fold_one(self, record: Record, decoded: Decoded, letter: Letter | None) -> Entry:
+    def _fold_one(self, record: Record, decoded: Decoded, letter: Letter | None) -> Outcome:
         generation_id = decoded.generation_id
         if letter is not None and letter.discarded:
-            return Dead(record, generation_id, letter.reason, letter.detail)
+            return DeadLettered(record, generation_id, letter.reason, letter.detail)
         if letter is not None and _held_back(letter, decoded):
             if generation_id is not None:
                 self.parked.add(generation_id)
-            return Dead(record, generation_id, letter.reason, letter.detail)
+            return DeadLettered(record, generation_id, letter.reason, letter.detail)
         return fold_records([(record, decoded)], self.states, self.parked)[0]
 
 

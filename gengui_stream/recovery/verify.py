@@ -18,7 +18,7 @@ from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.projections import generation_requests, timeline
-from gengui_stream.projections.outcomes import Entry
+from gengui_stream.projections.outcomes import Outcome
 from gengui_stream.recovery import letters, read_models
 from gengui_stream.recovery.oracle import PartitionFold
 from gengui_stream.recovery.report import PartitionCount, Report
@@ -100,28 +100,29 @@ class _PartitionCheck:
             return
         bound = records[-1].offset + 1
         letter_rows, history_rows = await dead.before(bound), await history.before(bound)
-        entries = self._fold.feed(records, letters.facts(letter_rows))
+        outcomes = self._fold.feed(records, letters.facts(letter_rows))
         self._report.events += len(records)
-        self._compare_timeline(entries, history_rows)
-        self._compare_letters(entries, letter_rows)
-        await self._compare_requests(entries)
+        self._compare_timeline(outcomes, history_rows)
+        self._compare_letters(outcomes, letter_rows)
+        await self._compare_requests(outcomes)
 
-    def _compare_timeline(self, entries: Sequence[Entry], found: Sequence[asyncpg.Record]) -> None:
-        rows = [(*row[:-1], _digest(row[-1])) for row in timeline.rows_of(entries, self._partition)]
+    def _compare_timeline(self, outcomes: Sequence[Outcome], found: Sequence[asyncpg.Record]) -> None:
+        rows = [(*row[:-1], _digest(row[-1])) for row in timeline.rows_of(outcomes, self._partition)]
         read_models.compare_rows(self._report, "timeline", TIMELINE_COLUMNS, key=(2, 0), expected=rows, found=found)
 
-    def _compare_letters(self, entries: Sequence[Entry], found: Sequence[asyncpg.Record]) -> None:
+    def _compare_letters(self, outcomes: Sequence[Outcome], found: Sequence[asyncpg.Record]) -> None:
         topic, there = self._settings.events_topic, {row["log_offset"]: row for row in found}
         expected = [
             row
-            for entry in entries
-            if (row := letters.expected_row(entry, topic, self._partition, there.get(entry.record.offset))) is not None
+            for outcome in outcomes
+            if (row := letters.expected_row(outcome, topic, self._partition, there.get(outcome.record.offset)))
+            is not None
         ]
         rows = [tuple(row)[: len(letters.COLUMNS)] for row in found]
         read_models.compare_rows(self._report, "dead_letters", letters.COLUMNS, key=(2,), expected=expected, found=rows)
 
-    async def _compare_requests(self, entries: Sequence[Entry]) -> None:
-        rows = generation_requests.rows_of(entries)
+    async def _compare_requests(self, outcomes: Sequence[Outcome]) -> None:
+        rows = generation_requests.rows_of(outcomes)
         if rows:
             found = await self._connection.fetch(REQUESTS, [row[0] for row in rows])
             read_models.compare_rows(

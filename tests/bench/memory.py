@@ -123,12 +123,12 @@ def _row(role: str, of: Sizes) -> str:
 
 def _goal(found: Mapping[str, Sizes], load_s: float) -> str:
     growing = [role for role, of in found.items() if of.slope > GROWS_MIB_A_MIN]
-    judgement = f"**missed** by {', '.join(growing)}" if growing else "met"
+    result = f"**missed** by {', '.join(growing)}" if growing else "met"
     if load_s < LOAD_S:
-        judgement = "not judged, this run is too short"
+        result = "not judged, this run is too short"
     return (
         f"Goal: nothing grows over 10 minutes, that is, by more than {GROWS_MIB_A_MIN} MiB/min in the ten minutes "
-        f"after warming up: {judgement}. `agents` remembers the states of generations under way, 1 to 2 KiB each and "
+        f"after warming up: {result}. `agents` remembers the states of generations under way, 1 to 2 KiB each and "
         "50,000 a partition at most."
     )
 

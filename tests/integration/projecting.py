@@ -10,7 +10,7 @@ from gengui_stream.lifecycle import Stopped, persist
 from gengui_stream.log.reader import Record, open_reader
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
-from gengui_stream.projections.outcomes import Applied, Inert
+from gengui_stream.projections.outcomes import Applied, Ignored
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.hints import Hint, HintPublisher
 from gengui_stream.settings import Settings
@@ -45,8 +45,10 @@ async def _project(settings: Settings, stop: asyncio.Event) -> None:
 
 def _hints(batch: ProjectedBatch) -> list[Hint]:
     found: list[Hint] = []
-    for entry in batch.entries:
-        state = entry.after if isinstance(entry, Applied) else entry.state if isinstance(entry, Inert) else None
+    for outcome in batch.outcomes:
+        state = (
+            outcome.after if isinstance(outcome, Applied) else outcome.state if isinstance(outcome, Ignored) else None
+        )
         if state is not None:
-            found.append(Hint(state.owner_id, state.generation_id, batch.partition, entry.record.offset))
+            found.append(Hint(state.owner_id, state.generation_id, batch.partition, outcome.record.offset))
     return found

@@ -70,9 +70,9 @@ async def _project(settings: Settings, pool: Pool) -> None:
                 chunk = [record for record in records if record.partition == partition]
                 batch = await projector.project(partition, chunk)
                 hints = [
-                    Hint(entry.after.owner_id, entry.after.generation_id, partition, entry.record.offset)
-                    for entry in batch.entries
-                    if isinstance(entry, Applied)
+                    Hint(outcome.after.owner_id, outcome.after.generation_id, partition, outcome.record.offset)
+                    for outcome in batch.outcomes
+                    if isinstance(outcome, Applied)
                 ]
                 await publisher.publish(hints, {job.kind for job in batch.jobs})
 

@@ -11,7 +11,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.projector import Projector
-from gengui_stream.projections.outcomes import Applied, Dead
+from gengui_stream.projections.outcomes import Applied, DeadLettered
 from gengui_stream.recovery.dead_letters import Letter, discard, find, listed, retry
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
@@ -161,15 +161,15 @@ async def test_a_projector_at_work_is_fenced_and_its_successor_parks_no_more(pic
         await at_work.project(0, [record_of(history[5], 5)])
     next_one = Projector(picky, TOPIC)
     assert await next_one.claim([0]) == {0: 5}
-    [entry] = (await next_one.project(0, [record_of(history[5], 5)])).entries
-    assert isinstance(entry, Applied)
+    [outcome] = (await next_one.project(0, [record_of(history[5], 5)])).outcomes
+    assert isinstance(outcome, Applied)
 
 
 async def test_one_of_nobody_can_only_be_discarded(emptied: Pool) -> None:
     first = record_of(a_request(), 0)
     nobody = type(first)(1, first.timestamp, b"no id", b"{}")
     batch = await (await a_projector(emptied)).project(0, [first, nobody])
-    assert [type(entry) for entry in batch.entries] == [Applied, Dead]
+    assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered]
     with pytest.raises(PermanentError, match="still cannot be folded"):
         await retry(emptied, TOPIC, Position(0, 1))
     done = await discard(emptied, TOPIC, Position(0, 1))

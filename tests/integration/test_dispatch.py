@@ -253,7 +253,7 @@ async def test_a_lost_worker_costs_an_attempt_and_the_last_one_ends_it(
         await stage.reaches(request, Status.DISPATCHED, attempt=2)
         entries = await stage.queue()
         assert [entry.fields["attempt"] for entry in entries][-1] == "2"
-        await stage.say(GenerationHeartbeatReceived, request, attempt=1)  # it was not dead after all: inert
+        await stage.say(GenerationHeartbeatReceived, request, attempt=1)  # it was not dead after all: ignored
         await stage.say(GenerationStarted, request, attempt=2)
         state = await stage.reaches(request, Status.TIMED_OUT, attempt=2)
         assert state.error is not None

@@ -18,7 +18,7 @@ from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.projecting import owned_partition
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import daily_counts
-from gengui_stream.projections.outcomes import PARKED, Applied, Dead, Inert, Tally
+from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Tally
 from schemas.events import Event
 from tests.events import (
     EVENTS_A_GENERATION,
@@ -53,9 +53,9 @@ async def test_records_that_come_again_are_left_out(emptied: Pool) -> None:
     expected = await plainly(emptied, records)
     again = await a_projector(emptied)
     await again.project(0, records[:20])
-    assert (await again.project(0, records[:20])).entries == ()
+    assert (await again.project(0, records[:20])).outcomes == ()
     overlapping = await again.project(0, records[10:])
-    assert [entry.record.offset for entry in overlapping.entries] == list(range(20, len(records)))
+    assert [outcome.record.offset for outcome in overlapping.outcomes] == list(range(20, len(records)))
     assert await contents(emptied) == expected
 
 
@@ -180,8 +180,8 @@ async def test_events_behind_a_dead_letter_wait_and_others_do_not(emptied: Pool)
     first = await a_projector(emptied)
     await first.project(0, records[:5])
     batch = await first.project(0, records[5:])
-    assert [type(entry) for entry in batch.entries] == [Applied, Applied, Dead, Dead]
-    assert [entry.reason for entry in batch.entries if isinstance(entry, Dead)] == [PARKED, PARKED]
+    assert [type(outcome) for outcome in batch.outcomes] == [Applied, Applied, DeadLettered, DeadLettered]
+    assert [outcome.reason for outcome in batch.outcomes if isinstance(outcome, DeadLettered)] == [PARKED, PARKED]
     state = await state_of(emptied, stuck[0].generation_id)
     assert state is not None
     assert state.version == 2
@@ -195,9 +195,9 @@ async def test_a_new_owner_knows_what_is_parked(emptied: Pool) -> None:
     records.append(raw(history[0].generation_id, 1, b""))
     await (await a_projector(emptied)).project(0, records)
     batch = await (await a_projector(emptied)).project(0, [record_of(history[1], 2)])
-    [entry] = batch.entries
-    assert isinstance(entry, Dead)
-    assert entry.reason == PARKED
+    [outcome] = batch.outcomes
+    assert isinstance(outcome, DeadLettered)
+    assert outcome.reason == PARKED
 
 
 @pytest_asyncio.fixture
@@ -216,8 +216,10 @@ async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(pick
     records = a_log([good, refused, behind, other])
     isolating = await a_projector(picky)
     batch = await isolating.project(0, records)
-    assert [type(entry) for entry in batch.entries] == [Applied, Dead, Dead, Applied]
-    reasons = [(entry.reason, entry.generation_id) for entry in batch.entries if isinstance(entry, Dead)]
+    assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered, DeadLettered, Applied]
+    reasons = [
+        (outcome.reason, outcome.generation_id) for outcome in batch.outcomes if isinstance(outcome, DeadLettered)
+    ]
     assert reasons == [("refused_by_database", refused.generation_id), (PARKED, refused.generation_id)]
     assert (batch.next_offset, batch.tally.applied, batch.tally.dead_lettered) == (4, 2, 2)
     [row] = await picky.fetch("SELECT * FROM projection_positions")
@@ -242,9 +244,9 @@ async def test_an_event_on_another_partition_than_its_generation_changes_nothing
     both = Projector(emptied, TOPIC)
     await both.claim([0, 1])
     await both.project(0, a_log(history[:1]))
-    [entry] = (await both.project(1, a_log(history[1:2]))).entries
-    assert isinstance(entry, Inert)
-    assert entry.reason == "not_requested"
+    [outcome] = (await both.project(1, a_log(history[1:2]))).outcomes
+    assert isinstance(outcome, Ignored)
+    assert outcome.reason == "not_requested"
 
 
 async def test_the_same_offset_on_another_partition_is_another_record(emptied: Pool) -> None:
@@ -252,8 +254,8 @@ async def test_the_same_offset_on_another_partition_is_another_record(emptied: P
     both = Projector(emptied, TOPIC)
     await both.claim([0, 1])
     await both.project(1, a_log(history[1:2]))
-    [entry] = (await both.project(0, a_log(history[:1]))).entries
-    assert isinstance(entry, Applied)
+    [outcome] = (await both.project(0, a_log(history[:1]))).outcomes
+    assert isinstance(outcome, Applied)
 
 
 async def test_the_log_keeps_what_is_about_nobody(emptied: Pool) -> None:

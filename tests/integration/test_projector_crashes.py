@@ -7,7 +7,7 @@ import pytest
 
 from gengui_stream.errors import FencedError, TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool
-from gengui_stream.projections.outcomes import Applied, Dead
+from gengui_stream.projections.outcomes import Applied, DeadLettered
 from gengui_stream.settings import Settings
 from tests.events import FakeRecord, wide_history
 from tests.integration.interrupting import cut_off, killed, stopped_at, stopped_while_it_waits
@@ -68,7 +68,7 @@ async def test_a_batch_that_fails_parks_nobody(database: Settings, emptied: Pool
         shaken = await a_projector(its_own)
         await killed(emptied, "timeline", shaken.project(0, records))
         batch = await shaken.project(0, records)
-    assert [type(entry) for entry in batch.entries] == [Applied, Applied, Dead]
+    assert [type(outcome) for outcome in batch.outcomes] == [Applied, Applied, DeadLettered]
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["it was made", "it was not made"])
@@ -88,5 +88,5 @@ async def test_a_commit_without_an_answer_counts_once(
         end = len(records)
         assert await emptied.fetchval("SELECT next_offset FROM projection_positions") == (end if made else 9)
         again = await shaken.project(0, records[9:])
-        assert (again.next_offset, len(again.entries)) == (end, 0 if made else end - 9)
+        assert (again.next_offset, len(again.outcomes)) == (end, 0 if made else end - 9)
     assert await contents(emptied) == expected

@@ -12,7 +12,7 @@ from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projecting.partition_queues import Lanes
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
-from gengui_stream.projections.outcomes import Applied, Dead, Inert
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored
 from gengui_stream.settings import Settings
 from tests.events import FakeRecord, wide_history
 from tests.integration.interrupting import cut_off, killed, stopped_at
@@ -89,9 +89,9 @@ async def test_what_comes_again_is_left_out_whichever_partition_it_is_of(emptied
     await both.project_all({0: logs[0], 1: logs[1][:3]})
     done = await both.project_all(logs)
     assert [batch.next_offset for batch in done] == ends(logs)
-    assert [len(batch.entries) for batch in done] == [0, len(logs[1]) - 3, len(logs[2])]
+    assert [len(batch.outcomes) for batch in done] == [0, len(logs[1]) - 3, len(logs[2])]
     assert await contents(emptied) == expected
-    assert [batch.entries for batch in await both.project_all(logs)] == [(), (), ()]
+    assert [batch.outcomes for batch in await both.project_all(logs)] == [(), (), ()]
     assert await contents(emptied) == expected
 
 
@@ -123,8 +123,8 @@ async def test_a_refused_value_costs_its_own_record_alone(picky: Pool) -> None:
     good, refused, other = a_request(), a_request(prompt="refused"), a_request()
     both = await claimed(picky, [0, 1])
     first, second = await both.project_all({0: a_log([good, refused]), 1: a_log([other])})
-    assert [type(entry) for entry in first.entries] == [Applied, Dead]
-    assert [type(entry) for entry in second.entries] == [Applied]
+    assert [type(outcome) for outcome in first.outcomes] == [Applied, DeadLettered]
+    assert [type(outcome) for outcome in second.outcomes] == [Applied]
     assert await offsets(picky) == [2, 1]
     assert [row[0] for row in await picky.fetch("SELECT generation_id FROM dead_letters")] == [refused.generation_id]
     assert await state_of(picky, other.generation_id)
@@ -147,7 +147,7 @@ async def test_a_generation_of_another_partition_is_not_seen(emptied: Pool) -> N
     both = await claimed(emptied, [0, 1])
     await both.project_all({0: a_log(history[:1]), 1: a_log(wide_history(1)[:1])})
     own, foreign = await both.project_all({0: a_log(history[1:2], first=1), 1: a_log(history[2:3], first=1)})
-    assert [type(entry) for entry in (*own.entries, *foreign.entries)] == [Applied, Inert]
+    assert [type(outcome) for outcome in (*own.outcomes, *foreign.outcomes)] == [Applied, Ignored]
 
 
 # the connection
@@ -175,7 +175,7 @@ async def test_a_commit_without_an_answer_counts_once(database: Settings, emptie
             await shaken.project_all(logs)
         assert await offsets(emptied) == (ends(logs) if made else [0, 0, 0])
         done = await shaken.project_all(logs)
-        assert [len(batch.entries) for batch in done] == ([0, 0, 0] if made else ends(logs))
+        assert [len(batch.outcomes) for batch in done] == ([0, 0, 0] if made else ends(logs))
     assert await contents(emptied) == expected
 
 

@@ -126,7 +126,7 @@ async def test_a_webhook_brings_the_result_long_before_anybody_would_look(
         answers = {(delivery.kind, delivery.status) for delivery in stage.server.deliveries}
         assert ("wrong_token", 404) in answers
         assert {status for kind, status in answers if kind != "wrong_token"} == {200}
-        assert (await stage.reaches(request, Status.COMPLETED)).version == state.version, "late and forged: inert"
+        assert (await stage.reaches(request, Status.COMPLETED)).version == state.version, "late and forged: ignored"
     ends = [event.id for event in await logged(settings) if isinstance(event, GenerationCompleted)]
     assert len(set(ends)) == 1, "said again, perhaps, but the same thing"
 
@@ -203,7 +203,7 @@ async def test_cancels_at_each_stage(settings: Settings, pool: Pool, event_log: 
         await stage.settled()
 
 
-async def test_a_result_after_a_cancel_is_evidence_and_inert(
+async def test_a_result_after_a_cancel_is_evidence_and_ignored(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     """RunPod says that it is canceled, and goes on: the worker reports in the end."""

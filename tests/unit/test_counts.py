@@ -15,7 +15,7 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.projecting.folding import decode_records, fold_records
 from gengui_stream.projections import daily_counts, generation_requests, job_rows, provider_statistics
-from gengui_stream.projections.outcomes import Applied, Dead, Entry, Inert, Tally, transitions
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Tally, transitions
 from schemas.events import Event, GenerationRequested
 from tests.events import GENERATION, histories, record_of
 
@@ -27,7 +27,7 @@ LOGS = st.tuples(histories(GENERATION), histories(OTHER)).map(
 )
 
 
-def fold(log: list[Event], states: MutableMapping[UUID, Generation] | None = None, first: int = 0) -> list[Entry]:
+def fold(log: list[Event], states: MutableMapping[UUID, Generation] | None = None, first: int = 0) -> list[Outcome]:
     records = [record_of(event, first + place) for place, event in enumerate(log)]
     return fold_records(decode_records(records), {} if states is None else states, set())
 
@@ -60,14 +60,14 @@ def test_days(log: list[Event]) -> None:
 
 @given(LOGS)
 def test_all_that_is_counted_and_done_follows_from_transitions(log: list[Event]) -> None:
-    entries = fold(log)
-    moved = transitions(entries)
-    assert daily_counts.count(moved) == daily_counts.count(entries)
-    assert provider_statistics.count(moved) == provider_statistics.count(entries)
-    assert provider_statistics.count_latencies(moved) == provider_statistics.count_latencies(entries)
-    assert generation_requests.rows_of(moved) == generation_requests.rows_of(entries)
-    applied = [entry for entry in entries if isinstance(entry, Applied)]
-    assert job_rows.jobs_of(entries) == [job for entry in applied for job in jobs_for(entry.before, entry.after)]
+    outcomes = fold(log)
+    moved = transitions(outcomes)
+    assert daily_counts.count(moved) == daily_counts.count(outcomes)
+    assert provider_statistics.count(moved) == provider_statistics.count(outcomes)
+    assert provider_statistics.count_latencies(moved) == provider_statistics.count_latencies(outcomes)
+    assert generation_requests.rows_of(moved) == generation_requests.rows_of(outcomes)
+    applied = [outcome for outcome in outcomes if isinstance(outcome, Applied)]
+    assert job_rows.jobs_of(outcomes) == [job for outcome in applied for job in jobs_for(outcome.before, outcome.after)]
 
 
 @given(LOGS)
@@ -125,11 +125,11 @@ def test_counts_of_pieces_add_up_to_the_whole(log: list[Event], cut: int) -> Non
 
 @given(LOGS)
 def test_every_record_is_one_entry_and_is_counted_once(log: list[Event]) -> None:
-    entries = fold(log)
-    assert [entry.record.offset for entry in entries] == list(range(len(log)))
-    tally = Tally().count(entries)
+    outcomes = fold(log)
+    assert [outcome.record.offset for outcome in outcomes] == list(range(len(log)))
+    tally = Tally().count(outcomes)
     assert (tally.applied, tally.ignored, tally.dead_lettered) == tuple(
-        sum(isinstance(entry, kind) for entry in entries) for kind in (Applied, Inert, Dead)
+        sum(isinstance(outcome, kind) for outcome in outcomes) for kind in (Applied, Ignored, DeadLettered)
     )
     assert tally.applied + tally.ignored + tally.dead_lettered == len(log)
 

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gengui_stream.domain.generation.evolve import Ignored, evolve, judge
+from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
 from gengui_stream.domain.generation.state import Generation, Status
 from schemas.events import Event
 from tests.events import histories
@@ -22,13 +22,13 @@ def fold(history: list[Event], state: Generation | None = None) -> Generation | 
     return state
 
 
-def steps(history: list[Event]) -> list[tuple[Generation | None, Event, Generation | Ignored]]:
+def steps(history: list[Event]) -> list[tuple[Generation | None, Event, Generation | IgnoredReason]]:
     """Each event with the state before it and the judgement."""
-    state, taken = None, list[tuple[Generation | None, Event, Generation | Ignored]]()
+    state, taken = None, list[tuple[Generation | None, Event, Generation | IgnoredReason]]()
     for event in history:
-        judgement = judge(state, event)
-        taken.append((state, event, judgement))
-        state = state if isinstance(judgement, Ignored) else judgement
+        result = apply(state, event)
+        taken.append((state, event, result))
+        state = state if isinstance(result, IgnoredReason) else result
     return taken
 
 
@@ -43,20 +43,20 @@ def test_reordering_and_duplication_never_raise(history: list[Event], source: Ra
 @thorough
 @given(HISTORIES)
 def test_a_terminal_status_never_changes(history: list[Event]) -> None:
-    for before, _, judgement in steps(history):
-        if before is not None and before.terminal and isinstance(judgement, Generation):
-            assert judgement.status is before.status
+    for before, _, result in steps(history):
+        if before is not None and before.terminal and isinstance(result, Generation):
+            assert result.status is before.status
 
 
 @thorough
 @given(HISTORIES)
 def test_an_applied_event_raises_the_version_by_one_and_an_ignored_one_has_a_reason(history: list[Event]) -> None:
-    for before, _, judgement in steps(history):
-        match judgement:
+    for before, _, result in steps(history):
+        match result:
             case Generation():
-                assert judgement.version == (before.version if before else 0) + 1
-            case Ignored():
-                assert judgement.value
+                assert result.version == (before.version if before else 0) + 1
+            case IgnoredReason():
+                assert result.value
 
 
 @thorough
@@ -76,7 +76,7 @@ def test_an_event_delivered_twice_in_a_row_counts_once(history: list[Event]) -> 
 @given(HISTORIES)
 def test_progress_only_grows_within_an_attempt(history: list[Event]) -> None:
     for before, _, after in steps(history):
-        if before is None or isinstance(after, Ignored) or before.attempt != after.attempt:
+        if before is None or isinstance(after, IgnoredReason) or before.attempt != after.attempt:
             continue
         assert (after.percent or 0) >= (before.percent or 0)
         assert before.percent is None or after.percent is not None
@@ -93,12 +93,12 @@ def test_attempts_grow_by_one_and_never_exceed_the_maximum(history: list[Event])
 
 @thorough
 @given(HISTORIES)
-def test_an_event_of_another_attempt_is_inert(history: list[Event]) -> None:
+def test_an_event_of_another_attempt_is_ignored(history: list[Event]) -> None:
     always = ("generation.requested", *THUMBNAIL_EVENTS, "generation.deleted")
-    for before, event, judgement in steps(history):
+    for before, event, result in steps(history):
         if before is None or event.attempt in {None, before.attempt} or event.type in always:
             continue
-        assert judgement in {Ignored.TERMINAL, Ignored.STALE_ATTEMPT, Ignored.UNKNOWN_ATTEMPT}
+        assert result in {IgnoredReason.TERMINAL, IgnoredReason.STALE_ATTEMPT, IgnoredReason.UNKNOWN_ATTEMPT}
 
 
 @thorough
@@ -129,8 +129,8 @@ def test_output_ids_are_unique(history: list[Event]) -> None:
 @given(HISTORIES)
 def test_a_thumbnail_event_that_counted_never_counts_again(history: list[Event]) -> None:
     """However late it is appended again, and whatever was requested since."""
-    counted = [event for _, event, after in steps(history) if not isinstance(after, Ignored)]
+    counted = [event for _, event, after in steps(history) if not isinstance(after, IgnoredReason)]
     state = fold(history)
     for event in counted:
         if event.type in THUMBNAIL_EVENTS:
-            assert isinstance(judge(state, event), Ignored)
+            assert isinstance(apply(state, event), IgnoredReason)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from gengui_stream.domain.generation.evolve import Ignored, evolve, judge
+from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
 from gengui_stream.domain.generation.jobs import jobs_for
 from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.projections.generation_states import document_of, outputs_from
@@ -54,8 +54,8 @@ LOST = said(GenerationFailed, error=Failure(code="lost", message="gone", retryab
 def test_a_failure_told_twice_without_an_attempt_takes_one_attempt() -> None:
     state = fold([REQUESTED, said(GenerationDispatched, provider="local"), LOST])
     assert state is not None
-    assert judge(state, LOST) is Ignored.STALE_ATTEMPT
-    assert judge(state, said(GenerationRetried, reason="lost")) is Ignored.STALE_ATTEMPT
+    assert apply(state, LOST) is IgnoredReason.STALE_ATTEMPT
+    assert apply(state, said(GenerationRetried, reason="lost")) is IgnoredReason.STALE_ATTEMPT
     assert state.attempt == 2
 
 
@@ -72,7 +72,7 @@ def test_a_lost_worker_that_comes_back_does_not_take_the_attempt_that_nobody_was
     given_up = [REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationRetried, reason="silent")]
     state = fold(given_up)
     assert state is not None
-    assert judge(state, late) is Ignored.STALE_ATTEMPT
+    assert apply(state, late) is IgnoredReason.STALE_ATTEMPT
     handed_over = fold([*given_up, said(GenerationDispatched, seconds=8, provider="local"), late])
     assert handed_over is not None
     assert (handed_over.status, handed_over.attempt) == (Status.PROCESSING, 2)
@@ -123,9 +123,9 @@ def test_an_attempt_that_was_heard_of_since_is_not_given_up_for_its_silence(
     state = fold([REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationStarted, seconds=10), beat])
     assert state is not None
     last = None if seen is None else NOON + timedelta(seconds=seen)
-    judgement = judge(state, said(kind, seconds=60, reason="silent", last_heard_at=last))
-    assert (judgement is not Ignored.HEARD_SINCE) == given_up
-    assert isinstance(judgement, Generation) == given_up
+    result = apply(state, said(kind, seconds=60, reason="silent", last_heard_at=last))
+    assert (result is not IgnoredReason.HEARD_SINCE) == given_up
+    assert isinstance(result, Generation) == given_up
 
 
 COMPLETED = said(GenerationCompleted, outputs=(Output(object_key="a"), Output(id="1", object_key="b")))
@@ -149,7 +149,7 @@ def test_a_requested_thumbnail_is_one_job_of_a_new_key() -> None:
     assert after is not None
     assert [job.key for job in jobs_for(before, after)] == [f"thumbnail:{GENERATION}:0:2"]
     assert after.outputs[0].open
-    assert judge(after, said(ThumbnailRequested, revision=2)) is Ignored.THUMBNAIL_ALREADY_REQUESTED
+    assert apply(after, said(ThumbnailRequested, revision=2)) is IgnoredReason.THUMBNAIL_ALREADY_REQUESTED
 
 
 def test_the_thumbnail_there_is_stays_until_the_new_one_is_made() -> None:
@@ -176,15 +176,15 @@ def test_a_new_thumbnail_that_cannot_be_made_leaves_the_old_one_and_the_reason()
 @pytest.mark.parametrize("late", [created(), said(ThumbnailFailed, reason="object_missing")])
 def test_what_became_of_an_earlier_request_does_not_answer_a_later_one(late: Event) -> None:
     state = thumbnails(said(ThumbnailRequested, revision=2))
-    assert judge(state, late) is Ignored.OTHER_THUMBNAIL_REVISION
+    assert apply(state, late) is IgnoredReason.OTHER_THUMBNAIL_REVISION
 
 
 def test_no_thumbnail_is_requested_of_what_is_not_there() -> None:
     request = said(ThumbnailRequested, revision=2)
-    assert judge(fold([REQUESTED]), request) is Ignored.NOT_COMPLETED
-    assert judge(thumbnails(said(GenerationDeleted)), request) is Ignored.ALREADY_DELETED
+    assert apply(fold([REQUESTED]), request) is IgnoredReason.NOT_COMPLETED
+    assert apply(thumbnails(said(GenerationDeleted)), request) is IgnoredReason.ALREADY_DELETED
     unknown = said(ThumbnailRequested, output_id="7", revision=2)
-    assert judge(thumbnails(), unknown) is Ignored.UNKNOWN_OUTPUT
+    assert apply(thumbnails(), unknown) is IgnoredReason.UNKNOWN_OUTPUT
 
 
 def test_rows_without_a_request_are_written_as_before_there_were_requests() -> None:

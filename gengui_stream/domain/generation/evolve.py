@@ -1,7 +1,7 @@
 """The fold: pure and total. `judge` never raises, whatever the order or number of events.
 
 An event that may change nothing says why (`Ignored`); it stays in the log and in the timeline. The rules:
-a terminal status never changes; an event of another attempt than the current one is inert; progress only grows;
+a terminal status never changes; an event of another attempt than the current one is ignored; progress only grows;
 a duplicate finds its change already made.
 """
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from gengui_stream.domain.generation.outputs import awaits, stored, with_thumbnail
-from gengui_stream.domain.generation.state import Generation, Problem, Status, StoredOutput
+from gengui_stream.domain.generation.state import Failure, Generation, Status, StoredOutput
 from schemas.events import (
     Event,
     GenerationAccepted,
@@ -34,7 +34,7 @@ from schemas.events import (
 )
 
 
-class Ignored(StrEnum):
+class IgnoredReason(StrEnum):
     """Why an event changed nothing."""
 
     NOT_REQUESTED = "not_requested"
@@ -84,21 +84,21 @@ AttemptEvent = (
 
 def evolve(state: Generation | None, event: Event) -> Generation | None:
     """The state after the event: the same object when the event is ignored."""
-    judgement = judge(state, event)
-    return state if isinstance(judgement, Ignored) else judgement
+    result = apply(state, event)
+    return state if isinstance(result, IgnoredReason) else result
 
 
-def judge(state: Generation | None, event: Event) -> Generation | Ignored:
+def apply(state: Generation | None, event: Event) -> Generation | IgnoredReason:
     """The changed state, or the reason why nothing changes.
 
     Events are told apart by `type`, not by class: pydantic looks each miss of an `isinstance` up, and a fold that asks
     a dozen times an event spends a third of its time on that.
     """
     if state is None:
-        return _requested(event) if event.type == "generation.requested" else Ignored.NOT_REQUESTED
+        return _requested(event) if event.type == "generation.requested" else IgnoredReason.NOT_REQUESTED
     match event.type:
         case "generation.requested":
-            return Ignored.ALREADY_REQUESTED
+            return IgnoredReason.ALREADY_REQUESTED
         case "thumbnail.created" | "thumbnail.failed":
             return _thumbnail(state, event)
         case "thumbnail.requested":
@@ -109,7 +109,7 @@ def judge(state: Generation | None, event: Event) -> Generation | Ignored:
             return _live(state, event)
 
 
-def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
+def _live(state: Generation, event: LiveEvent) -> Generation | IgnoredReason:
     if (reason := _not_of_now(state, event)) is not None:
         return reason
     match event.type:
@@ -131,13 +131,13 @@ def _live(state: Generation, event: LiveEvent) -> Generation | Ignored:
             return _ending(state, event)
 
 
-def _not_of_now(state: Generation, event: LiveEvent) -> Ignored | None:
+def _not_of_now(state: Generation, event: LiveEvent) -> IgnoredReason | None:
     """Why the event comes too late (or too early) for a generation that stands here."""
     if state.terminal:
-        return Ignored.TERMINAL
+        return IgnoredReason.TERMINAL
     if event.attempt is not None and event.attempt != state.attempt:
-        return Ignored.STALE_ATTEMPT if event.attempt < state.attempt else Ignored.UNKNOWN_ATTEMPT
-    return Ignored.STALE_ATTEMPT if _speaks_of_the_attempt_before(state, event) else None
+        return IgnoredReason.STALE_ATTEMPT if event.attempt < state.attempt else IgnoredReason.UNKNOWN_ATTEMPT
+    return IgnoredReason.STALE_ATTEMPT if _speaks_of_the_attempt_before(state, event) else None
 
 
 def _speaks_of_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
@@ -147,14 +147,14 @@ def _speaks_of_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
     return waiting and isinstance(event, AttemptEvent)
 
 
-def _given_up(state: Generation, event: GenerationRetried | GenerationTimedOut) -> Generation | Ignored:
+def _given_up(state: Generation, event: GenerationRetried | GenerationTimedOut) -> Generation | IgnoredReason:
     """Perhaps for its silence, by somebody who had not seen all that is on the log."""
     if event.last_heard_at is not None and state.last_heard_at > event.last_heard_at:
-        return Ignored.HEARD_SINCE
+        return IgnoredReason.HEARD_SINCE
     if event.type == "generation.retried":
         return _retried(state, event)
     reason = event.reason or "the deadline passed before the generation ended"
-    return _ended(state, event, Status.TIMED_OUT, Problem("timed_out", reason, retryable=True))
+    return _ended(state, event, Status.TIMED_OUT, Failure("timed_out", reason, retryable=True))
 
 
 def _ending(
@@ -169,7 +169,7 @@ def _ending(
         case "generation.canceled":
             return _ended(state, event, Status.CANCELED, None)
         case "generation.moderated":
-            return _ended(state, event, Status.MODERATED, Problem("moderated", event.reason, retryable=False))
+            return _ended(state, event, Status.MODERATED, Failure("moderated", event.reason, retryable=False))
         case _:
             assert_never(event)
 
@@ -186,9 +186,9 @@ def _requested(event: GenerationRequested) -> Generation:
     )
 
 
-def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | Ignored:
+def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | IgnoredReason:
     if state.status is not Status.QUEUED:
-        return Ignored.ALREADY_DISPATCHED
+        return IgnoredReason.ALREADY_DISPATCHED
     return state._replace(
         version=state.version + 1,
         status=Status.DISPATCHED,
@@ -198,9 +198,9 @@ def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | 
     )
 
 
-def _accepted(state: Generation, event: GenerationAccepted) -> Generation | Ignored:
+def _accepted(state: Generation, event: GenerationAccepted) -> Generation | IgnoredReason:
     if state.provider_job_id is not None:
-        return Ignored.ALREADY_ACCEPTED
+        return IgnoredReason.ALREADY_ACCEPTED
     return state._replace(
         version=state.version + 1,
         status=Status.DISPATCHED if state.status is Status.QUEUED else state.status,
@@ -211,9 +211,9 @@ def _accepted(state: Generation, event: GenerationAccepted) -> Generation | Igno
     )
 
 
-def _started(state: Generation, event: GenerationStarted) -> Generation | Ignored:
+def _started(state: Generation, event: GenerationStarted) -> Generation | IgnoredReason:
     if state.status is Status.PROCESSING:
-        return Ignored.ALREADY_STARTED
+        return IgnoredReason.ALREADY_STARTED
     return _running(state, event)
 
 
@@ -227,9 +227,9 @@ def _running(state: Generation, event: Event) -> Generation:
     )
 
 
-def _progressed(state: Generation, event: GenerationProgressed) -> Generation | Ignored:
+def _progressed(state: Generation, event: GenerationProgressed) -> Generation | IgnoredReason:
     if state.percent is not None and event.percent <= state.percent:
-        return Ignored.NOT_NEWER
+        return IgnoredReason.NOT_NEWER
     return state._replace(
         version=state.version + 1,
         status=Status.PROCESSING,
@@ -240,9 +240,9 @@ def _progressed(state: Generation, event: GenerationProgressed) -> Generation | 
     )
 
 
-def _heartbeat(state: Generation, event: GenerationHeartbeatReceived) -> Generation | Ignored:
+def _heartbeat(state: Generation, event: GenerationHeartbeatReceived) -> Generation | IgnoredReason:
     if state.heartbeat_at is not None and event.occurred_at <= state.heartbeat_at:
-        return Ignored.NOT_NEWER
+        return IgnoredReason.NOT_NEWER
     return _running(state, event)
 
 
@@ -260,12 +260,12 @@ def _completed(state: Generation, event: GenerationCompleted) -> Generation:
 
 def _failed(state: Generation, event: GenerationFailed) -> Generation:
     error = event.error
-    problem = Problem(error.code, error.message, error.retryable, error.retry_after_s)
+    failure = Failure(error.code, error.message, error.retryable, error.retry_after_s)
     if state.cancel_requested:
         return _ended(state, event, Status.CANCELED, None)
-    if problem.retryable and _may_try_again(state, event):
-        return _next_attempt(state)._replace(error=problem)
-    return _ended(state, event, Status.FAILED, problem)
+    if failure.retryable and _may_try_again(state, event):
+        return _next_attempt(state)._replace(error=failure)
+    return _ended(state, event, Status.FAILED, failure)
 
 
 def _may_try_again(state: Generation, event: Event) -> bool:
@@ -273,11 +273,11 @@ def _may_try_again(state: Generation, event: Event) -> bool:
     return in_time and state.attempt < state.max_attempts
 
 
-def _retried(state: Generation, event: GenerationRetried) -> Generation | Ignored:
+def _retried(state: Generation, event: GenerationRetried) -> Generation | IgnoredReason:
     if state.cancel_requested:
         return _ended(state, event, Status.CANCELED, None)
     if state.attempt >= state.max_attempts:
-        return Ignored.ATTEMPTS_EXHAUSTED
+        return IgnoredReason.ATTEMPTS_EXHAUSTED
     return _next_attempt(state)
 
 
@@ -296,46 +296,46 @@ def _next_attempt(state: Generation) -> Generation:
     )
 
 
-def _cancel_requested(state: Generation, event: GenerationCancelRequested) -> Generation | Ignored:
+def _cancel_requested(state: Generation, event: GenerationCancelRequested) -> Generation | IgnoredReason:
     if state.status is Status.QUEUED:  # nobody runs it: there is nobody to wait for
         return _ended(state._replace(cancel_requested=True), event, Status.CANCELED, None)
     if state.cancel_requested:
-        return Ignored.ALREADY_CANCEL_REQUESTED
+        return IgnoredReason.ALREADY_CANCEL_REQUESTED
     return state._replace(version=state.version + 1, cancel_requested=True)
 
 
-def _ended(state: Generation, event: Event, status: Status, problem: Problem | None) -> Generation:
-    return state._replace(version=state.version + 1, status=status, ended_at=event.occurred_at, error=problem)
+def _ended(state: Generation, event: Event, status: Status, failure: Failure | None) -> Generation:
+    return state._replace(version=state.version + 1, status=status, ended_at=event.occurred_at, error=failure)
 
 
-def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | Ignored:
+def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | IgnoredReason:
     output = _output_of(state, event.output_id)
-    if isinstance(output, Ignored):
+    if isinstance(output, IgnoredReason):
         return output
     if event.revision != output.thumbnail_revision:
-        return Ignored.OTHER_THUMBNAIL_REVISION
+        return IgnoredReason.OTHER_THUMBNAIL_REVISION
     if not awaits(output, event):
-        return Ignored.THUMBNAIL_EXISTS
+        return IgnoredReason.THUMBNAIL_EXISTS
     return _with_output(state, output, with_thumbnail(output, event))
 
 
-def _thumbnail_requested(state: Generation, event: ThumbnailRequested) -> Generation | Ignored:
+def _thumbnail_requested(state: Generation, event: ThumbnailRequested) -> Generation | IgnoredReason:
     """The thumbnail there is stays until the new one is made."""
     output = _output_of(state, event.output_id)
-    if isinstance(output, Ignored):
+    if isinstance(output, IgnoredReason):
         return output
     if state.deleted_at is not None:
-        return Ignored.ALREADY_DELETED
+        return IgnoredReason.ALREADY_DELETED
     if event.revision <= output.thumbnail_revision:
-        return Ignored.THUMBNAIL_ALREADY_REQUESTED
+        return IgnoredReason.THUMBNAIL_ALREADY_REQUESTED
     return _with_output(state, output, replace(output, thumbnail_revision=event.revision, thumbnail_error=None))
 
 
-def _output_of(state: Generation, output_id: str) -> StoredOutput | Ignored:
+def _output_of(state: Generation, output_id: str) -> StoredOutput | IgnoredReason:
     if state.status is not Status.COMPLETED:
-        return Ignored.NOT_COMPLETED
+        return IgnoredReason.NOT_COMPLETED
     found = next((output for output in state.outputs if output.id == output_id), None)
-    return Ignored.UNKNOWN_OUTPUT if found is None else found
+    return IgnoredReason.UNKNOWN_OUTPUT if found is None else found
 
 
 def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput) -> Generation:
@@ -343,7 +343,7 @@ def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput)
     return state._replace(version=state.version + 1, outputs=outputs)
 
 
-def _deleted(state: Generation, event: GenerationDeleted) -> Generation | Ignored:
+def _deleted(state: Generation, event: GenerationDeleted) -> Generation | IgnoredReason:
     if state.deleted_at is not None:
-        return Ignored.ALREADY_DELETED
+        return IgnoredReason.ALREADY_DELETED
     return state._replace(version=state.version + 1, deleted_at=event.occurred_at)

@@ -61,7 +61,7 @@ class StoredOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Failure:
     """Why it did not end well. `retry_after_s`: how long the provider wants to be left alone."""
 
     code: str
@@ -98,7 +98,7 @@ class Generation(NamedTuple):
     heartbeat_at: datetime | None = None
     deleted_at: datetime | None = None
     outputs: tuple[StoredOutput, ...] = ()
-    error: Problem | None = None
+    error: Failure | None = None
 
     @property
     def last_heard_at(self) -> datetime:

@@ -7,14 +7,14 @@ import pytest
 
 from gengui_stream.dispatch.handler import Step, next_step
 from gengui_stream.domain.generation.attempt_timeouts import (
-    GiveUp,
-    Look,
-    Over,
-    Patience,
-    StopWaiting,
-    Verdict,
-    Wait,
-    judge_attempt,
+    AttemptTimeouts,
+    Check,
+    Done,
+    ForceCancel,
+    PollProvider,
+    RecheckAt,
+    TimeOut,
+    next_check,
 )
 from gengui_stream.domain.generation.state import TERMINAL, Generation, Status
 from gengui_stream.jobs.attempts import Attempt
@@ -23,7 +23,9 @@ from gengui_stream.providers.interface import DispatchRequest
 from gengui_stream.providers.routing.decision import ProviderPreference
 from tests.events import GENERATION, NOON, OWNER
 
-PATIENCE = Patience(silence=timedelta(seconds=120), lifetime=timedelta(seconds=600), look_every=timedelta(seconds=120))
+PATIENCE = AttemptTimeouts(
+    heartbeat_timeout=timedelta(seconds=120), max_duration=timedelta(seconds=600), poll_interval=timedelta(seconds=120)
+)
 
 
 def at(seconds: float) -> datetime:
@@ -59,41 +61,41 @@ RUNNING = running()
 @pytest.mark.parametrize(
     ("state", "now", "verdict"),
     [
-        (DISPATCHED, 5, Look(at(125))),
-        (DISPATCHED, 450, Look(at(500))),
-        (running(cancel_requested=True), 61, Look(at(181))),
-        (standing(status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
-        (DISPATCHED, 500, GiveUp("the deadline passed before the generation ended")),
-        (running(attempt=2), 61, Over()),
-        (running(status=Status.COMPLETED), 61, Over()),
+        (DISPATCHED, 5, PollProvider(at(125))),
+        (DISPATCHED, 450, PollProvider(at(500))),
+        (running(cancel_requested=True), 61, PollProvider(at(181))),
+        (standing(status=Status.QUEUED, dispatched_at=None), 5, RecheckAt(at(120))),
+        (DISPATCHED, 500, TimeOut("the deadline passed before the generation ended")),
+        (running(attempt=2), 61, Done()),
+        (running(status=Status.COMPLETED), 61, Done()),
     ],
 )
 def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
-    state: Generation, now: float, verdict: Verdict
+    state: Generation, now: float, check: Check
 ) -> None:
-    assert judge_attempt(state, 1, at(now), PATIENCE, hinted=True) == verdict
+    assert next_check(state, 1, at(now), PATIENCE, hinted=True) == check
 
 
 @pytest.mark.parametrize(
     ("state", "now", "verdict"),
     [
-        (DISPATCHED, 5, Wait(at(121))),
-        (DISPATCHED, 121, Look(at(241))),
-        (DISPATCHED, 450, Look(at(500))),
-        (DISPATCHED, 500, GiveUp("the deadline passed before the generation ended")),
-        (standing(deadline=None), 500, Look(at(600))),
-        (standing(deadline=None), 600, GiveUp("the deadline passed before the generation ended")),
-        (standing(status=Status.QUEUED, dispatched_at=None), 5, Wait(at(120))),
-        (RUNNING, 100, Wait(at(180))),
-        (running(heartbeat_at=at(400)), 450, Wait(at(500))),
-        (RUNNING, 180, Look(at(300))),
-        (running(cancel_requested=True), 180, StopWaiting()),
-        (running(attempt=2), 10_000, Over()),
-        *((running(status=status), 10_000, Over()) for status in sorted(TERMINAL)),
+        (DISPATCHED, 5, RecheckAt(at(121))),
+        (DISPATCHED, 121, PollProvider(at(241))),
+        (DISPATCHED, 450, PollProvider(at(500))),
+        (DISPATCHED, 500, TimeOut("the deadline passed before the generation ended")),
+        (standing(deadline=None), 500, PollProvider(at(600))),
+        (standing(deadline=None), 600, TimeOut("the deadline passed before the generation ended")),
+        (standing(status=Status.QUEUED, dispatched_at=None), 5, RecheckAt(at(120))),
+        (RUNNING, 100, RecheckAt(at(180))),
+        (running(heartbeat_at=at(400)), 450, RecheckAt(at(500))),
+        (RUNNING, 180, PollProvider(at(300))),
+        (running(cancel_requested=True), 180, ForceCancel()),
+        (running(attempt=2), 10_000, Done()),
+        *((running(status=status), 10_000, Done()) for status in sorted(TERMINAL)),
     ],
 )
-def test_verdicts(state: Generation, now: float, verdict: Verdict) -> None:
-    assert judge_attempt(state, 1, at(now), PATIENCE) == verdict
+def test_verdicts(state: Generation, now: float, check: Check) -> None:
+    assert next_check(state, 1, at(now), PATIENCE) == check
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Canceler:
         match answer:
             case CancelOutcome.STOPPED:
                 return None
-            case CancelOutcome.ASKED | CancelOutcome.OVER:
+            case CancelOutcome.REQUESTED | CancelOutcome.ALREADY_ENDED:
                 return self._grace_s if job.tries == 1 else None
             case TransientError():
                 _log.warning("not_canceled", job_key=job.key, tries=job.tries, error=str(answer))

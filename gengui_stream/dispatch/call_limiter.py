@@ -12,7 +12,7 @@ from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import TransientError
 from gengui_stream.lifecycle import pause
 from gengui_stream.metrics import Metrics
-from gengui_stream.providers.interface import Blame, DispatchOutcome, DispatchRequest, Provider, Refused
+from gengui_stream.providers.interface import DispatchOutcome, DispatchRequest, FaultDomain, Provider, Refused
 
 TRIES_MAX: Final = 4
 LONGEST_WAIT_S: Final = 60.0
@@ -33,7 +33,7 @@ class Calls:
         self._providers = providers
         self._metrics = metrics
         self._stop = stop
-        self._turns = {name: asyncio.Semaphore(each.pace.calls_at_once) for name, each in providers.items()}
+        self._turns = {name: asyncio.Semaphore(each.call_policy.max_concurrency) for name, each in providers.items()}
         self._reserved = Counter[str]()
 
     def reserve(self, name: str) -> bool:
@@ -41,7 +41,7 @@ class Calls:
         `release`. False: there is none. Who were let in without one would wait here, where nobody else can take them,
         and where they take the place of others whose provider is quick."""
         provider = self._providers.get(name)
-        if provider is not None and self._reserved[name] >= WAITING_TURNS * provider.pace.calls_at_once:
+        if provider is not None and self._reserved[name] >= WAITING_TURNS * provider.call_policy.max_concurrency:
             return False
         self._reserved[name] += 1
         return True
@@ -54,7 +54,9 @@ class Calls:
         before the first call of a provider whose call is the run."""
         provider = self._providers.get(name)
         if provider is None:
-            return Refused("unknown_provider", f"there is no provider {name!r}", retryable=False, blame=Blame.REQUEST)
+            return Refused(
+                "unknown_provider", f"there is no provider {name!r}", retryable=False, fault_domain=FaultDomain.REQUEST
+            )
         failures = 0
         while True:
             answer = await self._once(provider, request, begins if failures == 0 else _nothing)
@@ -67,7 +69,7 @@ class Calls:
         self, provider: Provider, request: DispatchRequest, begins: Callable[[], Awaitable[None]]
     ) -> Answer:
         async with self._turns[provider.name]:
-            if provider.pace.call_is_the_run:
+            if provider.call_policy.synchronous:
                 await begins()
             began = time.perf_counter()
             try:
@@ -98,4 +100,4 @@ async def _nothing() -> None:
 
 
 def _is_too_much(answer: Answer) -> bool:
-    return isinstance(answer, Refused) and answer.retryable and answer.blame is Blame.CAPACITY
+    return isinstance(answer, Refused) and answer.retryable and answer.fault_domain is FaultDomain.CAPACITY

@@ -192,7 +192,7 @@ class Dispatcher:
     def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
         """Where nobody knows whether a call is under way: it may have begun just now, long after it was announced."""
         known = self._context.providers.get(provider)
-        may_last_s = known.pace.call_may_last_s if known and known.pace.call_is_the_run else 0.0
+        may_last_s = known.call_policy.in_doubt_s if known and known.call_policy.synchronous else 0.0
         return max(self._first_look_s(attempt, provider), min(self._left_s(attempt, provider), may_last_s))
 
     def _first_look_s(self, attempt: Attempt, provider: str) -> float:

@@ -14,9 +14,9 @@ from gengui_stream.doctor.role_processes import address
 from gengui_stream.errors import TransientError
 from gengui_stream.providers.gemini.responses import read_error
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
-from gengui_stream.providers.runpod.client import RunpodHttp
+from gengui_stream.providers.runpod.client import RunpodClient
 from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
-from gengui_stream.providers.runpod.responses import Answer
+from gengui_stream.providers.runpod.responses import Response
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import GroupReader, StreamFacts, inspect_stream
 from gengui_stream.settings import Settings
@@ -101,7 +101,7 @@ async def check_runpod(context: Context) -> list[Finding]:
     key, endpoint = settings.runpod_api_key, settings.runpod_endpoint_id
     if key is None or endpoint is None:
         return []
-    client = RunpodHttp(
+    client = RunpodClient(
         context.http, base_url=settings.runpod_base_url, key=key.get_secret_value(), timeout_s=TIMEOUT_S
     )
     try:
@@ -111,7 +111,7 @@ async def check_runpod(context: Context) -> list[Finding]:
     return [judge_runpod(endpoint, answer)]
 
 
-def judge_runpod(endpoint: str, answer: Answer) -> Finding:
+def judge_runpod(endpoint: str, answer: Response) -> Finding:
     """Pure."""
     name = "provider.runpod"
     if answer.status in {401, 403}:

@@ -29,15 +29,15 @@ class JobContext:
     stop: asyncio.Event
 
     def timeouts(self, provider: str) -> AttemptTimeouts:
-        """The usual one, but for what the provider's pace says."""
-        known, usual = self.providers.get(provider), self.default_timeouts
-        if known is None or known.pace.silence_s is None:
-            return usual
-        heartbeat_timeout, poll_interval = known.pace.silence_s, known.pace.look_every_s or known.pace.silence_s
+        """The defaults, except for what the provider's call policy sets."""
+        known = self.providers.get(provider)
+        policy = known.call_policy if known is not None else None
+        if policy is None or policy.heartbeat_timeout_s is None:
+            return self.default_timeouts
         return replace(
-            usual,
-            heartbeat_timeout=timedelta(seconds=heartbeat_timeout),
-            poll_interval=timedelta(seconds=poll_interval),
+            self.default_timeouts,
+            heartbeat_timeout=timedelta(seconds=policy.heartbeat_timeout_s),
+            poll_interval=timedelta(seconds=policy.poll_interval_s or policy.heartbeat_timeout_s),
         )
 
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:

@@ -1,4 +1,4 @@
-"""What a provider may use of the process it lives in."""
+"""The objects of the process that a provider uses."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from gengui_stream.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Opened and closed by whoever opens the providers."""
+class ProviderContext:
+    """`opened_providers` opens and closes them."""
 
     settings: Settings
     redis: Redis

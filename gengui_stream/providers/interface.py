@@ -1,7 +1,7 @@
-"""What a provider of images is to the rest of the system. A new one is one folder, and one line in `registry`.
+"""The interface of an image provider. A new one is one folder, and one line in `registry`.
 
-Expected refusals are values. TransientError means that nothing is known: what becomes of the attempt is found out by
-`look`, or by calling `dispatch` again where the provider bears that (`repeatable`).
+Expected refusals are values. TransientError means that the outcome of the call is unknown: `get_status` finds it out,
+or a second `dispatch` where the provider is `repeatable`.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from schemas.events import Output
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a provider can do: data, against which a request is checked before it is accepted.
+    """What a provider supports. Requests are validated against it before they are accepted.
 
-    `models` None: any name. `aspect_ratios` None: any. `repeatable`: a second `dispatch` of an attempt that still runs
-    starts nothing anew. `observable`: `look` tells what became of an attempt.
+    `models` None: any name. `aspect_ratios` None: any. `repeatable`: a second `dispatch` of a running attempt does not
+    start it again. `observable`: `get_status` reports the outcome of an attempt.
     """
 
     size_min: int
@@ -34,26 +34,26 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How a provider is treated over time. Seconds.
+class CallPolicy:
+    """How the system calls a provider. Seconds.
 
-    `calls_at_once`: calls of `dispatch` under way in one process. `call_may_last_s`: for so long after an attempt was
-    announced it may still run though nobody knows of it, so nothing else may be started for its generation.
-    `call_is_the_run`: nothing but the call itself does the work, so the attempt starts when the call does.
-    `silence_s`: without an event for so long it is looked at, then every `look_every_s`; None: as the settings say.
+    `max_concurrency`: concurrent calls of `dispatch` in one process. `in_doubt_s`: how long after its announcement an
+    attempt whose call was lost may still run, so that nothing else may be started for its generation. `synchronous`:
+    the call itself does the work, so the attempt starts when the call does. `heartbeat_timeout_s`: without an event for
+    this long, the status of an attempt is queried, then every `poll_interval_s`; None: as the settings say.
     """
 
-    calls_at_once: int = 32
-    call_may_last_s: float = 0.0
-    call_is_the_run: bool = False
-    silence_s: float | None = None
-    look_every_s: float | None = None
+    max_concurrency: int = 32
+    in_doubt_s: float = 0.0
+    synchronous: bool = False
+    heartbeat_timeout_s: float | None = None
+    poll_interval_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRequest:
-    """One attempt at one generation. `model` is the provider's own name for it. `announced_at`: when it was said on the
-    log that a provider gets it; None where that is not known."""
+    """One attempt of one generation. `model`: the provider's own name for it. `announced_at`: when the dispatch was
+    appended to the log; None where that is unknown."""
 
     generation_id: UUID
     owner_id: UUID
@@ -71,8 +71,8 @@ class DispatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderJob:
-    """What is known of an attempt that was handed over. Both ids are None when the answer to the call was lost.
-    `started_at`: when somebody said that they work on it. `cancel_requested`: its owner does not want it any more."""
+    """What the log holds about a dispatched attempt. Both ids are None when the response of the call was lost.
+    `started_at`: when a worker reported its start. `cancel_requested`: by the owner of the generation."""
 
     dispatched_at: datetime
     started_at: datetime | None = None
@@ -81,9 +81,9 @@ class ProviderJob:
     endpoint_id: str | None = None
 
 
-class Blame(StrEnum):
-    """Whose fault a refusal is. REQUEST: the same request will fail anywhere like it. CONFIGURATION: keys, models,
-    billing: no request will pass until people act. CAPACITY: too much at once. PROVIDER: it is broken."""
+class FaultDomain(StrEnum):
+    """Where the cause of a refusal is. REQUEST: the same request fails at any provider like it. CONFIGURATION: keys,
+    models, billing: every request fails until an operator acts. CAPACITY: too many requests. PROVIDER: an outage."""
 
     REQUEST = "request"
     CONFIGURATION = "configuration"
@@ -93,7 +93,7 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """The provider has it. `provider_job_id`: the provider's own name for it; `endpoint_id`: where to ask for it."""
+    """The provider accepted the attempt. `provider_job_id`: its id there; `endpoint_id`: the endpoint that has it."""
 
     provider_job_id: str | None
     endpoint_id: str | None = None
@@ -101,38 +101,38 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The images are made, and in our store."""
+    """The images are complete, and in the object store."""
 
     outputs: tuple[Output, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Moderated:
-    """The provider will not make this image: final."""
+    """The provider declined the prompt or the image: final."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The attempt failed, or was never taken; `retryable` when another one might do better, after `retry_after_s`."""
+    """The attempt failed or was rejected. `retryable`: another attempt may succeed, after `retry_after_s`."""
 
     code: str
     message: str
     retryable: bool
-    blame: Blame = Blame.PROVIDER
+    fault_domain: FaultDomain = FaultDomain.PROVIDER
     retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A cancel or a later attempt was there first: nothing runs, and there is nothing to say about it."""
+    """A cancellation or a later attempt came first: nothing runs, and no event follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """It waits at the provider, or runs. `alive`: somebody is at work on it now, so the silence begins anew. `note`:
-    what is the matter, for operators."""
+    """Queued or running at the provider. `alive`: a worker is running it now, which counts as a heartbeat. `note`: the
+    provider's state, for operators."""
 
     alive: bool = False
     note: str | None = None
@@ -140,31 +140,31 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The provider does not have it (any more), and no result was found: it will not come to an end by itself."""
+    """The provider does not have the attempt, and no result was found: it will never end by itself."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Halted:
-    """It was canceled at the provider."""
+class Canceled:
+    """The attempt was canceled at the provider."""
 
 
 DispatchOutcome: TypeAlias = Dispatched | Finished | Moderated | Refused | Superseded
-LookOutcome: TypeAlias = Running | Finished | Moderated | Refused | Lost | Halted
+StatusOutcome: TypeAlias = Running | Finished | Moderated | Refused | Lost | Canceled
 
 
 class CancelOutcome(StrEnum):
-    """STOPPED: it does not run and never will. ASKED: whoever runs it was told, and will say what became of it.
-    OVER: it had ended, or a later attempt has taken its place."""
+    """STOPPED: the attempt does not run and never will. REQUESTED: its worker was notified, and reports the outcome.
+    ALREADY_ENDED: it had ended, or a later attempt has replaced it."""
 
     STOPPED = "stopped"
-    ASKED = "asked"
-    OVER = "over"
+    REQUESTED = "asked"
+    ALREADY_ENDED = "over"
 
 
 class Provider(Protocol):
-    """Whoever makes the images. Every method raises TransientError when it is not known what came of the call."""
+    """Makes images. Every method raises TransientError when the outcome of the call is unknown."""
 
     @property
     def name(self) -> str: ...
@@ -173,22 +173,22 @@ class Provider(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     @property
-    def pace(self) -> Pace: ...
+    def call_policy(self) -> CallPolicy: ...
 
-    def model_for(self, asked: str) -> str:
-        """The provider's own name for the model; its default for one that it does not have."""
+    def model_for(self, requested: str) -> str:
+        """The provider's own name for the requested model; its default for an unknown one."""
         ...
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
-        """Hands the attempt over; returns its result where the provider answers with it."""
+        """Submits the attempt; returns its result where the provider is synchronous."""
         ...
 
-    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
-        """What has become of it."""
+    async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
+        """The state of the attempt at the provider."""
         ...
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
-        """Stops the attempt, or sees to it that it never starts."""
+        """Stops the attempt, or prevents it from starting."""
         ...
 
 

@@ -38,13 +38,13 @@ from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.metrics import Metrics
 from gengui_stream.providers.interface import (
+    Canceled,
     Finished,
-    Halted,
-    LookOutcome,
     Lost,
     Moderated,
     Refused,
     Running,
+    StatusOutcome,
 )
 from schemas.events import Event, GenerationHeartbeatReceived
 
@@ -55,7 +55,7 @@ CONFIRM_MAX_S: Final = 600.0
 more seldom, as the projection may be behind for long, or the generation parked."""
 
 Action: TypeAlias = PollProvider | ForceCancel | TimeOut
-Found: TypeAlias = Running | Finished | Moderated | Refused | Halted
+Found: TypeAlias = Running | Finished | Moderated | Refused | Canceled
 
 _log = structlog.get_logger(__name__)
 
@@ -127,7 +127,7 @@ class Reconciler:
         heartbeat_timeout = self._context.timeouts(attempt.state.provider).heartbeat_timeout.total_seconds()
         return f"nothing was heard of attempt {attempt.state.attempt} for {heartbeat_timeout:g} s: {found.reason}"
 
-    async def _found(self, attempt: Attempt) -> LookOutcome:
+    async def _found(self, attempt: Attempt) -> StatusOutcome:
         """What the provider says; that it runs, when the provider cannot be asked."""
         provider = self._context.providers.get(attempt.state.provider)
         if provider is None:
@@ -135,7 +135,7 @@ class Reconciler:
         self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.hinted else "stuck").inc()
         async with self._turns:
             try:
-                return await provider.look(attempt.request, attempt.provider_job)
+                return await provider.get_status(attempt.request, attempt.provider_job)
             except TransientError as error:
                 return Running(note=f"could not be asked: {error}")
 
@@ -152,7 +152,7 @@ class Reconciler:
             case Refused():
                 self._context.router.record_late(provider, attempt.state.model, found)
                 event = failed(attempt, found)
-            case Halted():
+            case Canceled():
                 event = canceled(attempt)
             case _:
                 assert_never(found)

@@ -13,7 +13,7 @@ from gengui_stream.fakes.runpod.server import RunpodServer
 from gengui_stream.identifiers import new_id
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics
-from gengui_stream.providers.context import Surroundings
+from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import DispatchRequest, ProviderJob
 from gengui_stream.providers.runpod.provider import RunpodProvider, open_runpod
 from gengui_stream.redis_io.clients import opened_redis
@@ -38,8 +38,8 @@ def with_runpod(settings: Settings, url: str, **changes: object) -> Settings:
 async def opened(settings: Settings, server: RunpodServer, **changes: object) -> AsyncIterator[RunpodProvider]:
     made = with_runpod(settings, server.url, **changes)
     async with aiohttp.ClientSession() as http, opened_redis(made) as redis, open_object_store(made) as store:
-        around = Surroundings(settings=made, redis=redis, store=store, http=http, metrics=new_metrics())
-        async with open_runpod(around) as provider:
+        context = ProviderContext(settings=made, redis=redis, store=store, http=http, metrics=new_metrics())
+        async with open_runpod(context) as provider:
             assert provider is not None
             yield provider
 

@@ -25,12 +25,12 @@ from gengui_stream.media.inspection import ImageFacts, inspect_image
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectMissing, ObjectStore, open_object_store
 from gengui_stream.metrics import Metrics
-from gengui_stream.providers.gemini.provider import ANSWER_MAX_BYTES
+from gengui_stream.providers.gemini.provider import RESPONSE_MAX_BYTES
 from gengui_stream.providers.interface import (
-    Blame,
     CancelOutcome,
     DispatchOutcome,
     DispatchRequest,
+    FaultDomain,
     Finished,
     Lost,
     Moderated,
@@ -199,10 +199,15 @@ async def test_every_image_but_drafts_by_what_its_bytes_are(scene: Scene, name: 
         assert output.id == str(number)
         body = await scene.store.get(output.object_key, 10**7)
         assert inspect_image(body, 10**7) == ImageFacts(mime_types[number], output.width or 0, output.height or 0)
-    assert await scene.gemini.look(request, job()) == found, "a look finds the same"
+    assert await scene.gemini.get_status(request, job()) == found, "a look finds the same"
 
 
-REQUEST, CONFIGURATION, CAPACITY, BROKEN = Blame.REQUEST, Blame.CONFIGURATION, Blame.CAPACITY, Blame.PROVIDER
+REQUEST, CONFIGURATION, CAPACITY, BROKEN = (
+    FaultDomain.REQUEST,
+    FaultDomain.CONFIGURATION,
+    FaultDomain.CAPACITY,
+    FaultDomain.PROVIDER,
+)
 
 
 async def test_every_error(scene: Scene) -> None:
@@ -226,7 +231,7 @@ async def test_every_error(scene: Scene) -> None:
     for name in expected:
         answer = await scene.after(name)
         assert isinstance(answer, Refused), name
-        found[name] = (answer.code, answer.retryable, answer.blame, answer.retry_after_s)
+        found[name] = (answer.code, answer.retryable, answer.fault_domain, answer.retry_after_s)
     assert found == expected
 
 
@@ -246,7 +251,7 @@ async def test_200_without_an_image(scene: Scene) -> None:
         assert isinstance(answer, Refused), name
         assert answer.retryable
         assert await scene.is_empty(request), name
-        found[name] = (answer.code, answer.blame)
+        found[name] = (answer.code, answer.fault_domain)
     assert found == expected
 
 
@@ -262,14 +267,14 @@ async def test_so_may_one_that_is_not_answered_in_time(settings: Settings) -> No
             await scene.after("hang")
         answer = await scene.after("slow")  # Google gives it up by itself
         assert isinstance(answer, Refused)
-        assert (answer.code, answer.blame) == ("provider_error", BROKEN)
+        assert (answer.code, answer.fault_domain) == ("provider_error", BROKEN)
 
 
 async def test_a_connection_that_was_refused_sent_nothing(settings: Settings) -> None:
     async with opened(told(settings, NONE_SENT), Metrics(CollectorRegistry())) as (gemini, _):
         answer = await gemini.dispatch(a_request())
     assert isinstance(answer, Refused)
-    assert (answer.code, answer.retryable, answer.blame) == ("provider_unreachable", True, BROKEN)
+    assert (answer.code, answer.retryable, answer.fault_domain) == ("provider_unreachable", True, BROKEN)
 
 
 async def test_a_wrong_key_is_our_configuration_and_no_key_is_ever_told(settings: Settings) -> None:
@@ -277,7 +282,7 @@ async def test_a_wrong_key_is_our_configuration_and_no_key_is_ever_told(settings
         async with a_scene(settings, gemini_api_key=SecretStr("hunter3")) as scene:
             refused = await scene.gemini.dispatch(a_request())
             assert isinstance(refused, Refused)
-            assert refused.blame is CONFIGURATION
+            assert refused.fault_domain is CONFIGURATION
             scene.server.play(small(Error(status=500, word="hunter3", message="the key hunter3 is odd\x00")))
             echoed = await scene.gemini.dispatch(a_request())
             assert isinstance(echoed, Refused)
@@ -329,7 +334,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(settings: Settings) -> N
         nonlocal sent
         response = web.StreamResponse()
         await response.prepare(http)
-        while sent < 3 * ANSWER_MAX_BYTES:
+        while sent < 3 * RESPONSE_MAX_BYTES:
             await response.write(chunk)
             sent += len(chunk)
         return response
@@ -338,13 +343,13 @@ async def test_an_endless_answer_is_not_read_to_its_end(settings: Settings) -> N
         answer = await gemini.dispatch(a_request())
     assert isinstance(answer, Refused)
     assert answer.code == "bad_answer"
-    assert sent < 2 * ANSWER_MAX_BYTES
+    assert sent < 2 * RESPONSE_MAX_BYTES
 
 
 async def test_as_many_calls_at_once_as_the_settings_allow(settings: Settings) -> None:
     """More than an HTTP client opens connections for, unless it is told to."""
     async with a_scene(settings, gemini_calls_at_once=110) as scene:
-        assert scene.gemini.pace.calls_at_once == 110
+        assert scene.gemini.call_policy.max_concurrency == 110
         scene.server.play(ready("hang"))
         calls = [asyncio.ensure_future(scene.gemini.dispatch(a_request())) for _ in range(110)]
 
@@ -364,23 +369,23 @@ async def test_a_look_finds_what_was_stored(scene: Scene, mime_type: ImageType) 
     request = a_request()
     scene.server.play(small(Images(mime_type=mime_type)))
     found = await scene.gemini.dispatch(request)
-    long_ago = await scene.gemini.look(request, job(age_s=10_000))
+    long_ago = await scene.gemini.get_status(request, job(age_s=10_000))
     assert long_ago == found
     assert isinstance(found, Finished)
     assert found.outputs[0].mime_type == mime_type
 
 
 async def test_a_look_that_finds_nothing_waits_for_as_long_as_the_call_may_last(scene: Scene) -> None:
-    request, lasts = a_request(), scene.gemini.pace.call_may_last_s
+    request, lasts = a_request(), scene.gemini.call_policy.in_doubt_s
     assert lasts >= 30
-    assert isinstance(await scene.gemini.look(request, job()), Running)
-    assert isinstance(await scene.gemini.look(request, job(age_s=lasts + 1)), Lost)
+    assert isinstance(await scene.gemini.get_status(request, job()), Running)
+    assert isinstance(await scene.gemini.get_status(request, job(age_s=lasts + 1)), Lost)
     begun_late = ProviderJob(dispatched_at=job(age_s=lasts + 1).dispatched_at, started_at=datetime.now(UTC))
-    assert isinstance(await scene.gemini.look(request, begun_late), Running)
+    assert isinstance(await scene.gemini.get_status(request, begun_late), Running)
     key = media_key(request.owner_id, request.generation_id, "image/png")
     await scene.store.put(key, b"no image at all", "image/png")
-    assert isinstance(await scene.gemini.look(request, job(age_s=lasts + 1)), Lost)
-    assert await scene.gemini.cancel(request, job()) is CancelOutcome.OVER
+    assert isinstance(await scene.gemini.get_status(request, job(age_s=lasts + 1)), Lost)
+    assert await scene.gemini.cancel(request, job()) is CancelOutcome.ALREADY_ENDED
     assert not scene.gemini.capabilities.cancel
     assert scene.server.calls == []
 
@@ -402,7 +407,7 @@ async def test_a_store_that_refuses_is_not_paid_for_again(settings: Settings) ->
     async with a_scene(wrong) as scene:
         answer = await scene.gemini.dispatch(a_request())
     assert isinstance(answer, Refused)
-    assert (answer.code, answer.retryable, answer.blame) == ("not_stored", False, REQUEST)
+    assert (answer.code, answer.retryable, answer.fault_domain) == ("not_stored", False, REQUEST)
 
 
 async def test_models_are_data(settings: Settings) -> None:

@@ -63,11 +63,11 @@ async def test_what_is_being_drawn_is_asked_to_stop(settings: Settings) -> None:
         local, drawn = LocalProvider(redis), new_id()
         await local.dispatch(request(drawn))
         await status(redis, drawn, "processing")
-        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.ASKED
+        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.REQUESTED
         await status(redis, drawn, "processing")  # an old worker writes without looking
-        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.ASKED
+        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.REQUESTED
         await status(redis, drawn, "completed")
-        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.OVER
+        assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.ALREADY_ENDED
 
 
 async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Settings) -> None:
@@ -83,7 +83,7 @@ async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Setti
             "entryId": second.provider_job_id,
         }
         assert await local.dispatch(request(retried, 1)) == Superseded()
-        assert await local.cancel(request(retried, 1), JOB) is CancelOutcome.OVER
+        assert await local.cancel(request(retried, 1), JOB) is CancelOutcome.ALREADY_ENDED
         assert 0 < await redis.ttl(job_key(retried)) <= 7 * 24 * 3600
 
 

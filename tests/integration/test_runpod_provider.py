@@ -18,17 +18,17 @@ from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics
 from gengui_stream.providers.interface import (
-    Blame,
+    Canceled,
     CancelOutcome,
     Dispatched,
     DispatchRequest,
+    FaultDomain,
     Finished,
-    Halted,
-    LookOutcome,
     Lost,
     ProviderJob,
     Refused,
     Running,
+    StatusOutcome,
 )
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.runpod.provider import RunpodProvider
@@ -49,11 +49,11 @@ async def begun(provider: RunpodProvider, request: DispatchRequest) -> ProviderJ
     return a_job(answer.provider_job_id, endpoint_id=answer.endpoint_id)
 
 
-async def ended(provider: RunpodProvider, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
+async def ended(provider: RunpodProvider, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
     """What looks find once the job does not run any more."""
 
-    async def look() -> LookOutcome | None:
-        found = await provider.look(request, job)
+    async def look() -> StatusOutcome | None:
+        found = await provider.get_status(request, job)
         return None if isinstance(found, Running) else found
 
     found = await eventually(look)
@@ -115,27 +115,29 @@ async def test_another_models_run_may_take_longer(settings: Settings) -> None:
         assert "webhook" not in json.loads(json.dumps(stage.server.calls_of("run")[0].body))
 
 
-REFUSALS: Sequence[tuple[str, Blame, bool, float | None]] = [
-    ("bad_request", Blame.REQUEST, False, None),
-    ("unauthorized", Blame.CONFIGURATION, True, None),
-    ("no_credit", Blame.CONFIGURATION, True, None),
-    ("forbidden", Blame.CONFIGURATION, True, None),
-    ("not_found", Blame.CONFIGURATION, True, None),
-    ("rate_limited", Blame.CAPACITY, True, 1.0),
-    ("rate_limited_silent", Blame.CAPACITY, True, None),
-    ("internal", Blame.PROVIDER, True, None),
-    ("unavailable", Blame.PROVIDER, True, None),
+REFUSALS: Sequence[tuple[str, FaultDomain, bool, float | None]] = [
+    ("bad_request", FaultDomain.REQUEST, False, None),
+    ("unauthorized", FaultDomain.CONFIGURATION, True, None),
+    ("no_credit", FaultDomain.CONFIGURATION, True, None),
+    ("forbidden", FaultDomain.CONFIGURATION, True, None),
+    ("not_found", FaultDomain.CONFIGURATION, True, None),
+    ("rate_limited", FaultDomain.CAPACITY, True, 1.0),
+    ("rate_limited_silent", FaultDomain.CAPACITY, True, None),
+    ("internal", FaultDomain.PROVIDER, True, None),
+    ("unavailable", FaultDomain.PROVIDER, True, None),
 ]
 
 
 async def test_each_refusal_says_whose_fault_it_is(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"))
-        for name, blame, retryable, wish in REFUSALS:
+        for name, fault_domain, retryable, wish in REFUSALS:
             stage.server.play(small(name))
             answer = await stage.provider.dispatch(a_dispatch())
             assert isinstance(answer, Refused), name
-            assert (answer.blame, answer.retryable, answer.retry_after_s) == (blame, retryable, wish), name
+            assert (answer.fault_domain, answer.retryable, answer.retry_after_s) == (fault_domain, retryable, wish), (
+                name
+            )
             assert KEY not in repr(answer)
         assert stage.server.runs.now == {}, "who is refused runs nowhere"
 
@@ -154,7 +156,11 @@ async def test_a_call_that_reached_nobody_is_a_refusal(settings: Settings) -> No
         stage = await played(stack, settings, small("calm"), runpod_base_url="http://127.0.0.1:1")
         answer = await stage.provider.dispatch(a_dispatch())
         assert isinstance(answer, Refused)
-        assert (answer.code, answer.blame, answer.retryable) == ("provider_unreachable", Blame.PROVIDER, True)
+        assert (answer.code, answer.fault_domain, answer.retryable) == (
+            "provider_unreachable",
+            FaultDomain.PROVIDER,
+            True,
+        )
 
 
 async def test_a_job_whose_id_was_lost_is_found_by_its_image_or_lost_after_its_ttl(settings: Settings) -> None:
@@ -165,11 +171,11 @@ async def test_a_job_whose_id_was_lost_is_found_by_its_image_or_lost_after_its_t
             await stage.provider.dispatch(request)
         assert isinstance(await ended(stage.provider, request, a_job(None, endpoint_id=None)), Finished)
         nothing = a_dispatch()
-        assert isinstance(await stage.provider.look(nothing, a_job(None)), Running)
-        last = timedelta(seconds=stage.provider.pace.call_may_last_s)
+        assert isinstance(await stage.provider.get_status(nothing, a_job(None)), Running)
+        last = timedelta(seconds=stage.provider.call_policy.in_doubt_s)
         almost = a_job(None, dispatched_at=datetime.now(UTC) - last + timedelta(seconds=5))
-        assert isinstance(await stage.provider.look(nothing, almost), Running)
-        assert isinstance(await stage.provider.look(nothing, a_job(None, dispatched_at=LONG_AGO)), Lost)
+        assert isinstance(await stage.provider.get_status(nothing, almost), Running)
+        assert isinstance(await stage.provider.get_status(nothing, a_job(None, dispatched_at=LONG_AGO)), Lost)
 
 
 async def test_however_late_it_is_called_a_job_ends_in_the_time_that_it_is_waited_for(settings: Settings) -> None:
@@ -216,7 +222,7 @@ async def test_each_life_comes_to_its_end(settings: Settings) -> None:
                 assert [output.mime_type for output in found.outputs] == ["image/png"], life
             else:
                 assert isinstance(found, Refused), life
-                assert (found.code, found.retryable, found.blame) == (code, True, Blame.PROVIDER), life
+                assert (found.code, found.retryable, found.fault_domain) == (code, True, FaultDomain.PROVIDER), life
                 assert "Traceback" not in found.message
                 assert "fake-worker" not in found.message
 
@@ -225,8 +231,8 @@ async def test_a_key_that_comes_back_is_in_no_message(settings: Settings) -> Non
     said = f'{{"rules": [{{"then": {{"do": "error", "status": 401, "message": "no key {KEY}"}}}}]}}'
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, read_script(RunpodScript, READY, said))
-        answer = await stage.provider._http.run("e1", {"input": {}})
-        assert answer.said == "no key ***"
+        answer = await stage.provider._client.run("e1", {"input": {}})
+        assert answer.detail == "no key ***"
 
 
 async def test_an_image_that_a_job_gave_us_is_copied_into_our_store(settings: Settings) -> None:
@@ -239,14 +245,14 @@ async def test_an_image_that_a_job_gave_us_is_copied_into_our_store(settings: Se
         body = stage.provider._body(request, policy)
         assert isinstance(body["input"], dict)
         del body["input"]["object_key"]
-        answer = await stage.provider._http.run("e1", body)
+        answer = await stage.provider._client.run("e1", body)
         found = await ended(stage.provider, request, a_job(str(answer.fields["id"])))
         assert isinstance(found, Finished)
         [output] = found.outputs
         locked_out = settings.model_copy(update={"aws_secret_access_key": SecretStr("wrong")})
         lonely = await stack.enter_async_context(opened(locked_out, stage.server))
         with pytest.raises(TransientError):  # RunPod keeps the result for a while: people may act in time
-            await lonely.look(request, a_job(str(answer.fields["id"])))
+            await lonely.get_status(request, a_job(str(answer.fields["id"])))
     async with open_object_store(settings) as store:
         assert len(await store.get(output.object_key, 1 << 20)) == output.bytes
 
@@ -258,13 +264,13 @@ async def test_who_runs_is_alive_once_and_then_looked_at_often(settings: Setting
         job = await begun(stage.provider, request)
 
         async def alive() -> bool:
-            found = await stage.provider.look(request, job)
+            found = await stage.provider.get_status(request, job)
             assert isinstance(found, Running)
             return found.alive
 
         await eventually(alive)
         known = a_job(job.provider_job_id, started_at=datetime.now(UTC))
-        found = await stage.provider.look(request, known)
+        found = await stage.provider.get_status(request, known)
         assert isinstance(found, Running)
         assert not found.alive
 
@@ -272,8 +278,8 @@ async def test_who_runs_is_alive_once_and_then_looked_at_often(settings: Setting
 async def test_a_job_that_runpod_does_not_know_is_young_or_lost(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"))
-        assert isinstance(await stage.provider.look(a_dispatch(), a_job("no-such-job")), Running)
-        assert isinstance(await stage.provider.look(a_dispatch(), a_job("no", dispatched_at=LONG_AGO)), Lost)
+        assert isinstance(await stage.provider.get_status(a_dispatch(), a_job("no-such-job")), Running)
+        assert isinstance(await stage.provider.get_status(a_dispatch(), a_job("no", dispatched_at=LONG_AGO)), Lost)
 
 
 async def test_a_look_that_is_not_answered_says_nothing(settings: Settings) -> None:
@@ -285,7 +291,7 @@ async def test_a_look_that_is_not_answered_says_nothing(settings: Settings) -> N
             script = f'{{"rules": [{{"when": {{"operation": "status"}}, "then": "{name}"}}]}}'
             stage.server.play(read_script(RunpodScript, READY, script))
             with pytest.raises(TransientError):
-                await stage.provider.look(request, job)
+                await stage.provider.get_status(request, job)
 
 
 @pytest.mark.parametrize("workers", ["cold", "throttled", "crashing"])
@@ -294,10 +300,10 @@ async def test_why_nobody_takes_a_job_is_found_out(settings: Settings, workers: 
         stage = await played(stack, settings, living(queue_s=3_600, workers=workers))
         request = a_dispatch()
         job = await begun(stage.provider, request)
-        assert isinstance(await stage.provider.look(request, job), Running)
+        assert isinstance(await stage.provider.get_status(request, job), Running)
         assert stage.server.calls_of("health") == [], "young: nobody asks"
         old = a_job(job.provider_job_id, dispatched_at=LONG_AGO)
-        found = await stage.provider.look(request, old)
+        found = await stage.provider.get_status(request, old)
         if workers == "crashing":
             assert isinstance(found, Refused)
             assert (found.code, found.retryable) == ("crash_loop", True)
@@ -305,7 +311,7 @@ async def test_why_nobody_takes_a_job_is_found_out(settings: Settings, workers: 
         else:
             assert isinstance(found, Running)
             assert {"cold": "cold start", "throttled": "no capacity"}[workers] in str(found.note)
-            await stage.provider.look(request, old)
+            await stage.provider.get_status(request, old)
         assert len(stage.server.calls_of("health")) == 1, "asked once for all"
 
 
@@ -317,7 +323,7 @@ async def test_it_is_asked_for_where_it_began(settings: Settings) -> None:
         request = a_dispatch()
         job = await begun(stage.provider, request)
         assert isinstance(await ended(moved, request, job), Finished)
-        assert await moved.cancel(request, job) is CancelOutcome.OVER
+        assert await moved.cancel(request, job) is CancelOutcome.ALREADY_ENDED
 
 
 async def test_cancels(settings: Settings) -> None:
@@ -330,17 +336,17 @@ async def test_cancels(settings: Settings) -> None:
         assert stage.server.runs.now == {}
         wanted = a_job(job.provider_job_id)
         unwanted = a_job(job.provider_job_id, cancel_requested=True)
-        assert isinstance(await stage.provider.look(request, unwanted), Halted)
-        refused = await stage.provider.look(request, wanted)
+        assert isinstance(await stage.provider.get_status(request, unwanted), Canceled)
+        refused = await stage.provider.get_status(request, wanted)
         assert isinstance(refused, Refused)
         assert (refused.code, refused.retryable) == ("canceled_by_provider", True)
         stage.server.play(living())
         done = a_dispatch()
         over = await begun(stage.provider, done)
         await ended(stage.provider, done, over)
-        assert await stage.provider.cancel(done, over) is CancelOutcome.OVER
+        assert await stage.provider.cancel(done, over) is CancelOutcome.ALREADY_ENDED
         for unknown in (a_job("no-such-job"), a_job(None)):
-            assert await stage.provider.cancel(done, unknown) is CancelOutcome.OVER
+            assert await stage.provider.cancel(done, unknown) is CancelOutcome.ALREADY_ENDED
         limits = small("calm").model_copy(update={"limits": {"cancel": 0}})
         stage.server.play(limits)
         with pytest.raises(TransientError):
@@ -366,7 +372,7 @@ async def test_the_store_away_means_later(settings: Settings) -> None:
         job = await begun(stage.provider, request)
         await ended(stage.provider, request, job)
         with pytest.raises(TransientError):
-            await lonely.look(request, job)
+            await lonely.get_status(request, job)
         again = a_dispatch(attempt=2)
         assert isinstance(await lonely.dispatch(again), Dispatched), "nothing was sent yet: no reason to give it up"
 

@@ -17,7 +17,7 @@ from gengui_stream.doctor.servers import kafka, object_store, postgresql, redis
 from gengui_stream.log.inspection import LogFacts, PartitionFacts
 from gengui_stream.postgres.inspection import DatabaseFacts, our_tables
 from gengui_stream.postgres.migrations import shipped_migrations
-from gengui_stream.providers.runpod.responses import Answer as RunpodAnswer
+from gengui_stream.providers.runpod.responses import Response as RunpodResponse
 from gengui_stream.recovery.lag import PartitionLag
 from gengui_stream.redis_io.inspection import GroupReader, RedisFacts, StreamFacts
 from gengui_stream.roles import ROLES, RoleName
@@ -268,7 +268,7 @@ def test_why_an_object_cannot_be_stored(said: str, words: str) -> None:
 
 
 def runpod(status: int, body: object = None) -> Finding:
-    return providers.judge_runpod("e1", RunpodAnswer(status, body))
+    return providers.judge_runpod("e1", RunpodResponse(status, body))
 
 
 def test_runpods_answers() -> None:

@@ -1,8 +1,8 @@
-"""The provider `gemini`: Google's `generateContent`, which answers with the image.
+"""The provider `gemini`: Google's `generateContent`, whose response contains the image.
 
-A call has no id, and cannot be canceled or asked about. So: an image is in our store before the attempt is said to be
-finished, and where a call was lost it is looked for there until Google has given it up (`X-Server-Timeout`); no second
-attempt begins before.
+A call has no id, cannot be canceled, and its status cannot be queried. So an image is in the object store before the
+attempt is reported as finished, and after a lost call the object store is polled until Google has abandoned the call
+(`X-Server-Timeout`). No second attempt starts before then.
 """
 
 import asyncio
@@ -20,52 +20,52 @@ from pydantic import SecretStr
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.metrics import Metrics
-from gengui_stream.providers.context import Surroundings
+from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.gemini.image_config import ASPECT_RATIOS, nearest
-from gengui_stream.providers.gemini.responses import Images, Retirement, read_answer, read_error, read_retirement
+from gengui_stream.providers.gemini.responses import Images, Retirement, read_error, read_response, read_retirement
 from gengui_stream.providers.interface import (
-    Blame,
+    CallPolicy,
     CancelOutcome,
     Capabilities,
     DispatchOutcome,
     DispatchRequest,
+    FaultDomain,
     Finished,
-    LookOutcome,
     Lost,
     Moderated,
-    Pace,
     ProviderJob,
     Refused,
     Running,
+    StatusOutcome,
 )
-from gengui_stream.providers.output_store import OUTPUTS_MAX, NotAnImage, Results
+from gengui_stream.providers.output_store import OUTPUTS_MAX, NotAnImage, OutputStore
 from gengui_stream.settings import Settings
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
 GRACE_S: Final = 5.0
-"""How much longer than Google was told to take it is waited for."""
+"""How much longer than Google's own timeout the client waits."""
 
 CONNECT_S: Final = 10.0
 
-ANSWER_MAX_BYTES: Final = 96 * 1024 * 1024
+RESPONSE_MAX_BYTES: Final = 96 * 1024 * 1024
 SEEDS: Final = 2**31
-"""Gemini's are 32-bit and signed."""
+"""Gemini's seeds are 32-bit and signed."""
 
 _log = structlog.get_logger(__name__)
 
 
 class GeminiProvider:
-    """One call an attempt."""
+    """One HTTP call per attempt."""
 
     name: Final = "gemini"
 
     def __init__(
-        self, settings: Settings, key: SecretStr, http: aiohttp.ClientSession, results: Results, metrics: Metrics
+        self, settings: Settings, key: SecretStr, http: aiohttp.ClientSession, outputs: OutputStore, metrics: Metrics
     ) -> None:
         self._base_url = settings.gemini_base_url.rstrip("/")
         self._key = key
         self._http = http
-        self._results = results
+        self._outputs = outputs
         self._metrics = metrics
         self._timeout_s = settings.gemini_timeout_s
         self._models = settings.gemini_model_names
@@ -78,36 +78,36 @@ class GeminiProvider:
             aspect_ratios=ASPECT_RATIOS,
             observable=True,
         )
-        self.pace = Pace(
-            calls_at_once=settings.gemini_calls_at_once,
-            call_may_last_s=self._timeout_s + GRACE_S,
-            call_is_the_run=True,
-            silence_s=self._timeout_s + GRACE_S,
-            look_every_s=10.0,
+        self.call_policy = CallPolicy(
+            max_concurrency=settings.gemini_calls_at_once,
+            in_doubt_s=self._timeout_s + GRACE_S,
+            synchronous=True,
+            heartbeat_timeout_s=self._timeout_s + GRACE_S,
+            poll_interval_s=10.0,
         )
 
-    def model_for(self, asked: str) -> str:
-        return asked if asked in self._models else self._models[0]
+    def model_for(self, requested: str) -> str:
+        return requested if requested in self._models else self._models[0]
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         try:
             status, retry_after, body = await self._call(request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:  # nothing was sent
             return Refused("provider_unreachable", f"Gemini cannot be reached: {type(error).__name__}", retryable=True)
-        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError too: it may still run, and be billed
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError too: the call may still run, and be billed
             raise TransientError(f"the call was lost: {type(error).__name__}") from error
         if status != 200:
             return self._without_key(read_error(status, body, retry_after, datetime.now(UTC)))
-        return self._without_key(await self._kept(request, body))
+        return self._without_key(await self._outcome(request, body))
 
     async def _call(self, request: DispatchRequest) -> tuple[int, str | None, bytes]:
-        """Status, Retry-After and body, which is empty when there was too much of it, or only a part."""
+        """Status, Retry-After and body; the body is empty when it was too large or incomplete."""
         async with self._http.post(
             f"{self._base_url}/v1beta/models/{request.model}:generateContent",
             json=_body(request),
             headers=self._headers(request),
             timeout=aiohttp.ClientTimeout(total=self._timeout_s + GRACE_S, sock_connect=CONNECT_S),
-            allow_redirects=False,  # the key would go along
+            allow_redirects=False,  # a redirect would disclose the key
         ) as response:
             return response.status, response.headers.get("Retry-After"), await _read(response)
 
@@ -119,29 +119,33 @@ class GeminiProvider:
         }
         return headers | ({"traceparent": request.traceparent} if request.traceparent else {})
 
-    async def _kept(self, request: DispatchRequest, body: bytes) -> DispatchOutcome:
-        answer, retirement = await asyncio.to_thread(lambda: (read_answer(body), read_retirement(body, request.model)))
+    async def _outcome(self, request: DispatchRequest, body: bytes) -> DispatchOutcome:
+        answer, retirement = await asyncio.to_thread(
+            lambda: (read_response(body), read_retirement(body, request.model))
+        )
         if retirement is not None:
-            self._announce(retirement)
+            self._warn_of_retirement(retirement)
         match answer:
             case Images(bodies):
-                return await self._stored(request, bodies[:OUTPUTS_MAX])
+                return await self._store(request, bodies[:OUTPUTS_MAX])
             case Moderated() | Refused():
                 return answer
             case _:
                 assert_never(answer)
 
-    async def _stored(self, request: DispatchRequest, bodies: Sequence[bytes]) -> DispatchOutcome:
+    async def _store(self, request: DispatchRequest, bodies: Sequence[bytes]) -> DispatchOutcome:
         try:
-            kept = await self._results.keep(request.owner_id, request.generation_id, bodies)
-        except PermanentError as error:  # ours to mend; another call would be billed for nothing
+            stored = await self._outputs.put(request.owner_id, request.generation_id, bodies)
+        except PermanentError as error:  # a fault of this installation; another call would be billed in vain
             _log.error("image_not_stored", generation_id=str(request.generation_id), error=str(error))
-            return Refused("not_stored", "the image could not be stored", retryable=False, blame=Blame.REQUEST)
-        if isinstance(kept, NotAnImage):
-            return Refused("bad_image", f"Gemini answered with an image that is none: {kept.reason}", retryable=True)
-        return Finished(kept)
+            return Refused(
+                "not_stored", "the image could not be stored", retryable=False, fault_domain=FaultDomain.REQUEST
+            )
+        if isinstance(stored, NotAnImage):
+            return Refused("bad_image", f"Gemini answered with an image that is none: {stored.reason}", retryable=True)
+        return Finished(stored)
 
-    def _announce(self, retirement: Retirement) -> None:
+    def _warn_of_retirement(self, retirement: Retirement) -> None:
         self._metrics.model_retirement.labels(self.name, retirement.model).set(retirement.at.timestamp())
         if retirement.model not in self._warned:
             self._warned.add(retirement.model)
@@ -149,7 +153,7 @@ class GeminiProvider:
             _log.warning("model_retires", provider=self.name, model=retirement.model, at=at, stage=retirement.stage)
 
     def _without_key(self, answer: DispatchOutcome) -> DispatchOutcome:
-        """What a server says back may be what it was sent."""
+        """A server may echo what it was sent."""
         match answer:
             case Refused():
                 return replace(answer, message=self._hidden(answer.message))
@@ -161,38 +165,38 @@ class GeminiProvider:
     def _hidden(self, text: str) -> str:
         return re.sub(re.escape(self._key.get_secret_value()), "...", text, flags=re.IGNORECASE)
 
-    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
-        outputs = await self._results.find(request.owner_id, request.generation_id)
+    async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
+        outputs = await self._outputs.find(request.owner_id, request.generation_id)
         if outputs:
             return Finished(outputs)
-        began = job.started_at or job.dispatched_at
-        if datetime.now(UTC) < began + timedelta(seconds=self.pace.call_may_last_s):
+        started_at = job.started_at or job.dispatched_at
+        if datetime.now(UTC) < started_at + timedelta(seconds=self.call_policy.in_doubt_s):
             return Running(note="Gemini may still be at work on it")
         return Lost("Gemini's answer was lost")
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
-        return CancelOutcome.OVER  # there is no way to: see capabilities
+        return CancelOutcome.ALREADY_ENDED  # not supported: see capabilities
 
 
 @asynccontextmanager
-async def open_gemini(around: Surroundings) -> AsyncIterator[GeminiProvider | None]:
-    settings, key = around.settings, around.settings.gemini_api_key
+async def open_gemini(context: ProviderContext) -> AsyncIterator[GeminiProvider | None]:
+    settings, key = context.settings, context.settings.gemini_api_key
     if key is None:
         yield None
         return
-    results = Results(
-        store=around.store, max_bytes=settings.thumbnail_max_bytes, max_pixels=settings.thumbnail_max_pixels
+    output_store = OutputStore(
+        object_store=context.store, max_bytes=settings.thumbnail_max_bytes, max_pixels=settings.thumbnail_max_pixels
     )
-    yield GeminiProvider(settings, key, around.http, results, around.metrics)
+    yield GeminiProvider(settings, key, context.http, output_store, context.metrics)
 
 
 def _body(request: DispatchRequest) -> dict[str, object]:
-    wanted = nearest(request.width, request.height)
+    config = nearest(request.width, request.height)
     return {
         "contents": [{"role": "user", "parts": [{"text": request.prompt}]}],
         "generationConfig": {
             "responseModalities": ["IMAGE"],
-            "imageConfig": {"aspectRatio": wanted.aspect_ratio, "imageSize": wanted.image_size},
+            "imageConfig": {"aspectRatio": config.aspect_ratio, "imageSize": config.image_size},
             "seed": request.seed % SEEDS,
             "candidateCount": 1,
         },
@@ -200,12 +204,12 @@ def _body(request: DispatchRequest) -> dict[str, object]:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """An answer that breaks off is over at Google: nothing runs any more, and there is nothing to read."""
+    """Empty for an incomplete response: the call has ended at Google, and its image is lost."""
     body = bytearray()
     try:
         async for chunk in response.content.iter_chunked(256 * 1024):
             body += chunk
-            if len(body) > ANSWER_MAX_BYTES:
+            if len(body) > RESPONSE_MAX_BYTES:
                 return b""
     except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError):
         return b""

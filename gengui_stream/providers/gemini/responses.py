@@ -1,4 +1,4 @@
-"""What Gemini's answers say. Pure: whatever comes is one of a few values, and never an exception.
+"""Gemini's responses as outcomes. Pure and total: any body becomes a value, never an exception.
 
 200 does not mean an image: https://ai.google.dev/api/generate-content#FinishReason and the table of API errors.
 """
@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import orjson
 
-from gengui_stream.providers.interface import Blame, Moderated, Refused
+from gengui_stream.providers.interface import FaultDomain, Moderated, Refused
 
 MODERATED: Final = frozenset(
     {
@@ -27,7 +27,7 @@ MODERATED: Final = frozenset(
         "SPII",
     }
 )
-"""Finish reasons that are about what was asked for: another try would only ask again."""
+"""Finish reasons that are about the prompt or the image: a second attempt would end the same way."""
 
 MESSAGE_MAX: Final = 500
 RETRY_AFTER_MAX_S: Final = 86_400.0
@@ -37,25 +37,25 @@ Json: TypeAlias = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """In order, drafts left out; not looked at yet."""
+    """In order, without drafts; not inspected yet."""
 
     bodies: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """When a model goes away, by what its own answers say."""
+    """When a model will be retired, according to its own responses."""
 
     model: str
     at: datetime
     stage: str
 
 
-Reading: TypeAlias = Images | Moderated | Refused
+ResponseOutcome: TypeAlias = Images | Moderated | Refused
 
 
-def read_answer(body: bytes) -> Reading:
-    """The body of a 200."""
+def read_response(body: bytes) -> ResponseOutcome:
+    """The outcome of a response with status 200."""
     document = _object(_json(body))
     if document is None:
         return Refused("bad_answer", "Gemini answered with something that is not its JSON", retryable=True)
@@ -75,19 +75,19 @@ def _no_image(document: Json) -> Moderated | Refused:
         if reason in MODERATED:
             return Moderated(f"the image was withheld: {reason}")
     reason = next((found for found in reasons if found), "no reason given")
-    # Nothing is wrong with the provider, so its circuit does not hear of it.
-    return Refused("no_image", f"Gemini made no image: {reason}", retryable=True, blame=Blame.REQUEST)
+    # The provider works, so its circuit breaker does not count this.
+    return Refused("no_image", f"Gemini made no image: {reason}", retryable=True, fault_domain=FaultDomain.REQUEST)
 
 
 def _parts(document: Json) -> Iterator[Json]:
-    """Of every candidate, those that are not thoughts: drafts are."""
+    """The parts of every candidate without its thoughts, which contain drafts."""
     for candidate in _objects(document.get("candidates")):
         content = _object(candidate.get("content")) or {}
         yield from (part for part in _objects(content.get("parts")) if part.get("thought") is not True)
 
 
 def _image(part: Json) -> bytes | None:
-    """None: the part is none; empty: it should be one, and cannot be read."""
+    """None: the part is not an image. Empty: an image that cannot be decoded."""
     inline = _object(part.get("inlineData"))
     if inline is None:
         return None
@@ -99,14 +99,14 @@ def _image(part: Json) -> bytes | None:
 
 
 def read_retirement(body: bytes, model: str) -> Retirement | None:
-    """What `modelStatus` of an answer says of the model that gave it."""
+    """`modelStatus` of a response, where it announces a retirement."""
     status = _object((_object(_json(body)) or {}).get("modelStatus")) or {}
     at = _moment(status.get("retirementTime"))
     return Retirement(model, at, _word(status.get("modelStage")) or "UNKNOWN") if at else None
 
 
 def read_error(status: int, body: bytes, retry_after: str | None, now: datetime) -> Refused:
-    """Any answer but a 200. Google's error may come alone, or as a list of one."""
+    """The refusal of a response with another status. Google's error is an object, or a list of one."""
     error = _error(_json(body))
     details = _objects(error.get("details"))
     message = _message(error) or f"HTTP {status}"
@@ -114,21 +114,21 @@ def read_error(status: int, body: bytes, retry_after: str | None, now: datetime)
     wait = _retry_after_s(retry_after, details, now)
     match status:
         case 429:
-            return Refused("rate_limited", said, retryable=True, blame=Blame.CAPACITY, retry_after_s=wait)
-        case 400 if not _is_ours(error, details):
-            return Refused("invalid_request", said, retryable=False, blame=Blame.REQUEST)
+            return Refused("rate_limited", said, retryable=True, fault_domain=FaultDomain.CAPACITY, retry_after_s=wait)
+        case 400 if not _is_of_account(error, details):
+            return Refused("invalid_request", said, retryable=False, fault_domain=FaultDomain.REQUEST)
         case 400 | 401 | 402 | 403 | 404:
-            return Refused("provider_misconfigured", said, retryable=True, blame=Blame.CONFIGURATION)
-        case 408 | 499:  # 499: Google saw us leave, and so do proxies
+            return Refused("provider_misconfigured", said, retryable=True, fault_domain=FaultDomain.CONFIGURATION)
+        case 408 | 499:  # 499: Google, or a proxy, saw the client disconnect
             return Refused("provider_error", said, retryable=True, retry_after_s=wait)
         case _ if 400 <= status < 500:
-            return Refused("invalid_request", said, retryable=False, blame=Blame.REQUEST)
+            return Refused("invalid_request", said, retryable=False, fault_domain=FaultDomain.REQUEST)
         case _:
             return Refused("provider_error", said, retryable=True, retry_after_s=wait)
 
 
-def _is_ours(error: Json, details: Sequence[Json]) -> bool:
-    """A 400 that is about our account and not about the request."""
+def _is_of_account(error: Json, details: Sequence[Json]) -> bool:
+    """Whether a 400 is about the account and not about the request."""
     reasons = {_word(detail.get("reason")) for detail in details}
     return _word(error.get("status")) == "FAILED_PRECONDITION" or "API_KEY_INVALID" in reasons
 
@@ -145,7 +145,7 @@ def _message(error: Json) -> str:
 
 
 def _retry_after_s(header: str | None, details: Sequence[Json], now: datetime) -> float | None:
-    """The longer of the header, in seconds or as a date, and of google.rpc.RetryInfo, whose delay is like `1.5s`."""
+    """The longer of the header (seconds or a date) and of google.rpc.RetryInfo, whose delay looks like `1.5s`."""
     delays = [detail.get("retryDelay") for detail in details]
     waits = [_seconds(delay.removesuffix("s")) for delay in delays if isinstance(delay, str)]
     if header is not None:
@@ -179,7 +179,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _word(value: object) -> str:
-    """The name of a reason or state: in capitals, as Google writes them."""
+    """The name of a reason or state, in capitals as Google writes them."""
     return value.upper()[:100] if isinstance(value, str) else ""
 
 

@@ -1,6 +1,6 @@
--- Marks an attempt as canceled, also one that is not queued yet: it never will be. Asked twice, it answers the same.
+-- Marks an attempt as canceled, also one that is not queued yet, which prevents it from being queued. Idempotent.
 -- KEYS: hash of the job, stream of the queue. ARGV: attempt, seconds to keep the hash.
--- Returns 'stopped' (nobody had taken it), 'asked' (a worker has it and sees the mark) or 'over'.
+-- Returns 'stopped' (no worker had taken it), 'asked' (a worker has it, and reads the mark) or 'over' (already ended).
 local attempt = tonumber(ARGV[1])
 local known = redis.call('HMGET', KEYS[1], 'attempt', 'status', 'entryId', 'canceled')
 local known_attempt, status, entry, answer = tonumber(known[1] or ''), known[2], known[3], known[4]

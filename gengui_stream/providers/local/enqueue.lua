@@ -1,6 +1,6 @@
--- Puts an attempt on the queue and its state into the job's hash: both or neither, and once however often it is asked.
+-- Adds an attempt to the queue and its state to the job's hash, atomically. Idempotent.
 -- KEYS: hash of the job, stream of the queue. ARGV: attempt, seconds to keep the hash, then names and values for the entry.
--- Returns what was found or done, and the id of the entry.
+-- Returns 'queued', 'known', 'canceled' or 'superseded', and the id of the entry.
 local attempt = tonumber(ARGV[1])
 local known = redis.call('HMGET', KEYS[1], 'attempt', 'status', 'entryId')
 local known_attempt, status, entry = tonumber(known[1] or ''), known[2], known[3]
@@ -12,7 +12,7 @@ if known_attempt == attempt then
   if status == 'canceled' then
     return {'canceled', entry or ''}
   end
-  -- A queued entry that is gone was lost with the stream: only then is it added again.
+  -- A queued entry that is missing was lost with the stream: only then is it added again.
   if entry and (status ~= 'queued' or #redis.call('XRANGE', KEYS[2], entry, entry) == 1) then
     return {'known', entry}
   end

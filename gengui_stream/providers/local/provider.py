@@ -1,11 +1,11 @@
-"""The provider `local`: a queue on Redis that GPU workers poll, in the form the existing workers know.
+"""The provider `local`: a Redis stream that GPU workers consume, in the format of the existing workers.
 
 A job's hash `jobs:<id>` holds `status` (queued, then what the worker writes: processing, completed, failed; or
-canceled), `attempt`, and `entryId`. A worker looks at it before it draws and while it does: `canceled`, or another
-attempt than its own, means stop. A cancel also deletes the entry that nobody has taken yet.
+canceled), `attempt`, and `entryId`. A worker reads it before and during a run: `canceled`, or an attempt other than
+its own, means stop. A cancellation also deletes an entry that no worker has read yet.
 
-Workers show that they live by heartbeats, so how long a job takes says nothing: an attempt is looked at when it was
-silent for long. The hash then tells what a lost report would have said.
+Workers send heartbeats, so the duration of a job is no sign of failure: the status of an attempt is queried once its
+heartbeats stop. The hash then holds what a lost report contained.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -15,21 +15,21 @@ from typing import Final, cast
 
 from redis.asyncio import Redis
 
-from gengui_stream.providers.context import Surroundings
+from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import (
+    CallPolicy,
+    Canceled,
     CancelOutcome,
     Capabilities,
     Dispatched,
     DispatchOutcome,
     DispatchRequest,
     Finished,
-    Halted,
-    LookOutcome,
     Lost,
-    Pace,
     ProviderJob,
     Refused,
     Running,
+    StatusOutcome,
     Superseded,
 )
 from gengui_stream.providers.local.redis_keys import JOB_KEPT_S, QUEUE_STREAM, job_key
@@ -39,22 +39,22 @@ from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
 
 class LocalProvider:
-    """Puts attempts on the queue; once each, however often it is asked."""
+    """Enqueues each attempt once, however often `dispatch` is called."""
 
     name: Final = "local"
     capabilities: Final = Capabilities(
         size_min=SIZE_MIN, size_max=SIZE_MAX, size_step=SIZE_STEP, cancel=True, repeatable=True
     )
 
-    pace: Final = Pace(calls_at_once=200)
+    call_policy: Final = CallPolicy(max_concurrency=200)
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._enqueue = redis.register_script(_script("enqueue.lua"))
         self._cancel = redis.register_script(_script("cancel.lua"))
 
-    def model_for(self, asked: str) -> str:
-        return asked  # the queue carries none: the worker has one
+    def model_for(self, requested: str) -> str:
+        return requested  # a queue entry names no model: the worker has one
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         fields = [text for field in _entry(request).items() for text in field]
@@ -65,8 +65,8 @@ class LocalProvider:
         found, entry_id = cast(tuple[str, str], reply)
         return Dispatched(entry_id) if found in {"queued", "known"} else Superseded()
 
-    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
-        """An entry that the queue has lost is put back."""
+    async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
+        """Also enqueues an attempt again whose entry was lost with the stream."""
         with transient_errors():
             fields = await self._redis.hgetall(job_key(request.generation_id))
         known = {str(name): str(value) for name, value in fields.items()}
@@ -76,7 +76,7 @@ class LocalProvider:
         if untouched:
             await self.dispatch(request)
             return Running(note="waits in the queue")
-        return _found(known)
+        return _status(known)
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
         keys = [job_key(request.generation_id), QUEUE_STREAM]
@@ -86,19 +86,19 @@ class LocalProvider:
 
 
 @asynccontextmanager
-async def open_local(around: Surroundings) -> AsyncIterator[LocalProvider]:
-    yield LocalProvider(around.redis)
+async def open_local(context: ProviderContext) -> AsyncIterator[LocalProvider]:
+    yield LocalProvider(context.redis)
 
 
-def _found(known: Mapping[str, str]) -> LookOutcome:
-    """What its worker wrote last; the report of it was lost, or the worker was."""
+def _status(known: Mapping[str, str]) -> StatusOutcome:
+    """What the worker wrote last: its report was lost, or the worker died."""
     match known["status"]:
         case "completed" if known.get("s3Key"):
             return Finished((Output(object_key=known["s3Key"]),))
         case "failed":
             return Refused("worker_failed", known.get("error") or "the worker gave no reason", retryable=False)
         case "canceled":
-            return Halted()
+            return Canceled()
         case _:
             return Lost("its worker shows no sign of life")
 

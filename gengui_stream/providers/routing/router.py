@@ -6,10 +6,10 @@ from typing import Final, assert_never
 
 from gengui_stream.errors import TransientError
 from gengui_stream.providers.interface import (
-    Blame,
     Dispatched,
     DispatchOutcome,
     DispatchRequest,
+    FaultDomain,
     Finished,
     Moderated,
     Provider,
@@ -102,18 +102,18 @@ def _outcome_of(answer: DispatchOutcome | TransientError) -> tuple[Outcome, str]
         case TransientError():
             return Outcome.FAILED, str(answer)
         case Refused(code, message):
-            return _outcome_of_fault(answer.blame), f"{code}: {message}"
+            return _outcome_of_fault(answer.fault_domain), f"{code}: {message}"
         case _:
             assert_never(answer)
 
 
-def _outcome_of_fault(blame: Blame) -> Outcome:
-    match blame:
-        case Blame.REQUEST:
+def _outcome_of_fault(fault_domain: FaultDomain) -> Outcome:
+    match fault_domain:
+        case FaultDomain.REQUEST:
             return Outcome.NEUTRAL
-        case Blame.CONFIGURATION:
+        case FaultDomain.CONFIGURATION:
             return Outcome.MISCONFIGURED
-        case Blame.CAPACITY | Blame.PROVIDER:
+        case FaultDomain.CAPACITY | FaultDomain.PROVIDER:
             return Outcome.FAILED
         case _:
-            assert_never(blame)
+            assert_never(fault_domain)

@@ -1,4 +1,4 @@
-"""Calls of RunPod's HTTP API for queue-based endpoints, each kept under its rate limit."""
+"""A client of RunPod's HTTP API for queue-based endpoints, which keeps to its rate limits."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,13 +11,13 @@ import structlog
 
 from gengui_stream.errors import TransientError
 from gengui_stream.providers.routing.rate_limiter import SlidingWindowLimiter
-from gengui_stream.providers.runpod.responses import Answer, retry_after_s
+from gengui_stream.providers.runpod.responses import Response, retry_after_s
 
 Operation: TypeAlias = Literal["run", "status", "cancel", "health"]
 
 LIMITS: Final[Mapping[Operation, int]] = {"run": 800, "status": 1_600, "cancel": 80, "health": 80}
-"""Calls in ten seconds: four fifths of what RunPod takes for an endpoint. Several processes may go beyond it together;
-what is refused then is tried again."""
+"""Calls in ten seconds: four fifths of RunPod's limit for an endpoint. Several processes may exceed it together; the
+rejected calls are retried."""
 
 BODY_MAX: Final = 32 * 1024 * 1024
 CHUNK: Final = 256 * 1024
@@ -25,12 +25,12 @@ CHUNK: Final = 256 * 1024
 _log = structlog.get_logger(__name__)
 
 
-class NotSent(TransientError):  # noqa: N818 - says what is the case
-    """No connection came about: nothing of the call was sent."""
+class NotSent(TransientError):  # noqa: N818 - names the state, not the error
+    """No connection could be made, so nothing of the call was sent."""
 
 
-class RunpodHttp:
-    """Raises NotSent, or TransientError when it is not known whether the call was carried out."""
+class RunpodClient:
+    """Methods raise NotSent, or TransientError when it is unknown whether the call was carried out."""
 
     def __init__(self, http: aiohttp.ClientSession, *, base_url: str, key: str, timeout_s: float) -> None:
         self._http = http
@@ -40,46 +40,46 @@ class RunpodHttp:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(5.0, timeout_s))
         self._limiters = {operation: SlidingWindowLimiter(limit) for operation, limit in LIMITS.items()}
 
-    async def run(self, endpoint_id: str, body: object) -> Answer:
+    async def run(self, endpoint_id: str, body: object) -> Response:
         return await self._call("POST", endpoint_id, "run", "", orjson.dumps(body))
 
-    async def status(self, endpoint_id: str, job_id: str) -> Answer:
+    async def status(self, endpoint_id: str, job_id: str) -> Response:
         return await self._call("GET", endpoint_id, "status", job_id)
 
-    async def cancel(self, endpoint_id: str, job_id: str) -> Answer:
+    async def cancel(self, endpoint_id: str, job_id: str) -> Response:
         return await self._call("POST", endpoint_id, "cancel", job_id)
 
-    async def health(self, endpoint_id: str) -> Answer:
+    async def health(self, endpoint_id: str) -> Response:
         return await self._call("GET", endpoint_id, "health", "")
 
     async def _call(
         self, method: str, endpoint_id: str, operation: Operation, job_id: str, body: bytes | None = None
-    ) -> Answer:
+    ) -> Response:
         path = [endpoint_id, operation, job_id] if job_id else [endpoint_id, operation]
         url = f"{self._base_url}/v2/{'/'.join(quote(part, safe='') for part in path)}"
         await self._limiters[operation].acquire()
-        answer = await self._exchange(method, url, body)
-        if answer.status != 200:
+        response = await self._exchange(method, url, body)
+        if response.status != 200:
             ids = {"endpoint_id": endpoint_id, "provider_job_id": job_id or None}
-            _log.info("runpod_refused", operation=operation, status=answer.status, said=answer.said, **ids)
-        return answer
+            _log.info("runpod_refused", operation=operation, status=response.status, said=response.detail, **ids)
+        return response
 
-    async def _exchange(self, method: str, url: str, body: bytes | None) -> Answer:
-        # A redirect is not followed: it would take the key to wherever it points.
+    async def _exchange(self, method: str, url: str, body: bytes | None) -> Response:
+        # A redirect is not followed: it would disclose the key.
         try:
             async with self._http.request(
                 method, url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
             ) as response:
-                wish = retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
-                return Answer(response.status, await self._json_of(response), wish)
+                retry_after = retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
+                return Response(response.status, await self._json_of(response), retry_after)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(f"RunPod cannot be reached: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransientError(f"RunPod did not answer: {type(error).__name__}") from error
 
     async def _json_of(self, response: aiohttp.ClientResponse) -> object:
-        """None for what is no JSON, such as a page for people. Our key is taken out: what a server says back may be
-        what it was sent."""
+        """None for a body that is not JSON, such as an HTML page. The API key is removed: a server may echo what it was
+        sent."""
         body = bytearray()
         async for chunk in response.content.iter_chunked(CHUNK):
             body += chunk

@@ -1,4 +1,4 @@
-"""Why a job waits: what /health says of an endpoint's workers. /status alone cannot tell. Pure."""
+"""Why a job is still queued, by the endpoint's /health, as /status does not say it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Diagnosis(StrEnum):
-    """Why nobody has taken a job yet. CRASH_LOOP: every worker dies while it starts, and no waiting will help."""
+    """Why no worker has taken a job yet. CRASH_LOOP: every worker dies while it starts, so waiting does not help."""
 
     COLD_START = "cold start: a worker is being initialized"
     NO_CAPACITY = "no capacity: every worker is throttled"
@@ -18,7 +18,7 @@ class Diagnosis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many workers of each kind an endpoint has."""
+    """An endpoint's workers, counted by state."""
 
     idle: int = 0
     initializing: int = 0
@@ -28,18 +28,18 @@ class Workers:
     unhealthy: int = 0
 
 
-_KINDS: Final = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
+_STATES: Final = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
 
 
 def workers_of(body: object) -> Workers:
-    """What is not there or no number counts as nought."""
+    """Missing or invalid counts are zero."""
     given = body.get("workers") if isinstance(body, Mapping) else None
     counts = given if isinstance(given, Mapping) else {}
-    return Workers(**{kind: _count(counts.get(kind)) for kind in _KINDS})
+    return Workers(**{state: _count(counts.get(state)) for state in _STATES})
 
 
 def diagnose(workers: Workers) -> Diagnosis:
-    """One worker that can work, or that begins to, is reason enough to wait: a single crash is no loop."""
+    """One working or starting worker is enough to wait for: a single crash is no loop."""
     if workers.idle + workers.ready + workers.running:
         return Diagnosis.BUSY
     if workers.initializing:

@@ -1,4 +1,4 @@
-"""What RunPod is told about a job beside its input: how long it may take, and where to call when it has ended. Pure."""
+"""What a job is submitted with beside its input: its time limits and its webhook URL. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from gengui_stream.providers.webhook_tokens import AttemptName, token_of
 from gengui_stream.settings import Settings
 
 TTL_MIN_S: Final = 10.0
-"""RunPod takes no less."""
+"""RunPod's minimum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Seconds. `execution_timeout_s` is of the run alone; at `ttl_s` RunPod deletes the job, whatever it does."""
+    """Seconds. `execution_timeout_s`: of the run alone. `ttl_s`: after submission, when RunPod deletes the job."""
 
     execution_timeout_s: float
     ttl_s: float
@@ -27,7 +27,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunpodPlan:
-    """The settings, as the provider needs them."""
+    """The settings that the provider uses."""
 
     endpoint_id: str
     default_model: str
@@ -35,8 +35,8 @@ class RunpodPlan:
     execution_timeout_s: float
     ttl_s: float
     call_timeout_s: float
-    silence_s: float
-    look_every_s: float
+    heartbeat_timeout_s: float
+    poll_interval_s: float
     webhook_base_url: str | None
     webhook_secret: str | None
 
@@ -50,8 +50,8 @@ class RunpodPlan:
             execution_timeout_s=settings.runpod_execution_timeout_s,
             ttl_s=settings.runpod_ttl_s,
             call_timeout_s=settings.runpod_call_timeout_s,
-            silence_s=settings.runpod_silence_s,
-            look_every_s=settings.runpod_look_every_s,
+            heartbeat_timeout_s=settings.runpod_silence_s,
+            poll_interval_s=settings.runpod_look_every_s,
             webhook_base_url=settings.public_url,
             webhook_secret=secret.get_secret_value() if secret else None,
         )
@@ -61,18 +61,20 @@ class RunpodPlan:
         return tuple(dict.fromkeys((self.default_model, *self.execution_timeouts_s)))
 
     @property
-    def call_may_last_s(self) -> float:
-        """A call that was lost on the way may begin a job as long as it is waited for."""
+    def in_doubt_s(self) -> float:
+        """A lost call may submit a job until the call's timeout, and the job lives for its `ttl`."""
         return self.ttl_s + self.call_timeout_s
 
     def policy(self, request: DispatchRequest, now: datetime) -> Policy | None:
-        """None when RunPod would keep the job for longer than is known of it. Past its deadline nobody wants it."""
+        """The time limits of a job submitted now: it ends by the deadline, and `ttl_s` after its announcement.
+
+        None when less than RunPod's minimum remains: the job could outlast the time that it is tracked for."""
         left_s = (_announced(request, now) + timedelta(seconds=self.ttl_s) - now).total_seconds()
         if left_s < TTL_MIN_S:
             return None
-        wanted_s = (request.deadline - now).total_seconds() if request.deadline is not None else left_s
+        useful_s = (request.deadline - now).total_seconds() if request.deadline is not None else left_s
         runs_s = self.execution_timeouts_s.get(request.model, self.execution_timeout_s)
-        return Policy(runs_s, max(TTL_MIN_S, min(left_s, wanted_s)))
+        return Policy(runs_s, max(TTL_MIN_S, min(left_s, useful_s)))
 
     def webhook_url(self, request: DispatchRequest) -> str | None:
         if self.webhook_base_url is None or self.webhook_secret is None:

@@ -1,10 +1,10 @@
-"""The provider `runpod`: jobs on a queue-based endpoint whose workers keep to `schemas.runpod_worker`.
+"""The provider `runpod`: jobs on a queue-based endpoint whose workers implement `schemas.runpod_worker`.
 
-A worker stores its image under a key that is known beforehand, so whatever becomes of the job, or of what RunPod knows
-of it, the image is found. Where that is not so, RunPod's own word decides: a webhook is a hint to ask for it.
+A worker stores its image under an object key that is known in advance, so the image is found whatever happens to the
+job, and whatever RunPod says about it. Without an image, RunPod's /status decides; a webhook only triggers that query.
 
-A call of /run whose answer is lost may have begun a job. Nothing else is started then until RunPod has deleted it: its
-`ttl` is counted so that it ends a fixed time after the attempt was announced, however late the call is made.
+A call of /run whose response is lost may have submitted a job. Nothing else is started until RunPod has deleted it: its
+`ttl` is chosen so that it ends a fixed time after the attempt was announced, however late the call is made.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.object_keys import media_key
-from gengui_stream.providers.context import Surroundings
+from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import (
-    Blame,
+    CallPolicy,
+    Canceled,
     CancelOutcome,
     Capabilities,
     DispatchOutcome,
     DispatchRequest,
+    FaultDomain,
     Finished,
-    Halted,
-    LookOutcome,
     Lost,
-    Pace,
     ProviderJob,
     Refused,
     Running,
+    StatusOutcome,
 )
-from gengui_stream.providers.output_store import Results
-from gengui_stream.providers.runpod.client import NotSent, RunpodHttp
+from gengui_stream.providers.output_store import OutputStore
+from gengui_stream.providers.runpod.client import NotSent, RunpodClient
 from gengui_stream.providers.runpod.health import Diagnosis, diagnose, workers_of
 from gengui_stream.providers.runpod.policy import Policy, RunpodPlan
 from gengui_stream.providers.runpod.responses import (
@@ -51,26 +51,25 @@ from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 from schemas.runpod_worker import RunpodWorkerInput
 
 FRESH_S: Final = 5.0
-"""RunPod may not know a job yet that it has just taken."""
+"""RunPod may not find a job that it has accepted this recently."""
 
-HEALTH_KEPT_S: Final = 4.0
+HEALTH_CACHED_S: Final = 4.0
 IMAGE_MAX_BYTES: Final = 64 * 1024 * 1024
-
 
 _log = structlog.get_logger(__name__)
 
 
 class RunpodProvider:
-    """Jobs begin at the endpoint of the settings, and are asked for where they began."""
+    """Submits jobs to the configured endpoint, and queries each at the endpoint that accepted it."""
 
     name: Final = "runpod"
 
     def __init__(
-        self, plan: RunpodPlan, http: RunpodHttp, results: Results, clock: Callable[[], float] = time.monotonic
+        self, plan: RunpodPlan, client: RunpodClient, outputs: OutputStore, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._plan = plan
-        self._http = http
-        self._results = results
+        self._client = client
+        self._outputs = outputs
         self._clock = clock
         self._health: dict[str, tuple[float, Diagnosis]] = {}
         self.capabilities: Final = Capabilities(
@@ -81,35 +80,37 @@ class RunpodProvider:
             cancel=True,
             observable=True,
         )
-        self.pace: Final = Pace(
-            calls_at_once=100,
-            call_may_last_s=plan.call_may_last_s,
-            silence_s=plan.silence_s,
-            look_every_s=plan.look_every_s,
+        self.call_policy: Final = CallPolicy(
+            max_concurrency=100,
+            in_doubt_s=plan.in_doubt_s,
+            heartbeat_timeout_s=plan.heartbeat_timeout_s,
+            poll_interval_s=plan.poll_interval_s,
         )
 
-    def model_for(self, asked: str) -> str:
-        return asked if asked in self._plan.models else self._plan.default_model
+    def model_for(self, requested: str) -> str:
+        return requested if requested in self._plan.models else self._plan.default_model
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
-        """An image that an earlier attempt has left after all is taken as it is."""
+        """Returns the image of an earlier attempt that finished late, if there is one."""
         now = datetime.now(UTC)
         policy = self._plan.policy(request, now)
         if policy is None:
-            return Refused("too_late", "the attempt was called too late", retryable=True, blame=Blame.REQUEST)
-        if request.attempt > 1 and (left := await self._left_over(request)) is not None:
-            return left
+            return Refused(
+                "too_late", "the attempt was called too late", retryable=True, fault_domain=FaultDomain.REQUEST
+            )
+        if request.attempt > 1 and (earlier := await self._earlier_output(request)) is not None:
+            return earlier
         endpoint_id = self._plan.endpoint_id
         try:
-            answer = await self._http.run(endpoint_id, self._body(request, policy))
+            response = await self._client.run(endpoint_id, self._body(request, policy))
         except NotSent as error:
             return Refused("provider_unreachable", str(error), retryable=True)
-        return run_outcome(answer, endpoint_id)
+        return run_outcome(response, endpoint_id)
 
-    async def _left_over(self, request: DispatchRequest) -> Finished | None:
+    async def _earlier_output(self, request: DispatchRequest) -> Finished | None:
         try:
-            found = await self._results.find(request.owner_id, request.generation_id)
-        except TransientError:  # not worth the attempt: nothing has been sent
+            found = await self._outputs.find(request.owner_id, request.generation_id)
+        except TransientError:  # not a reason to fail the attempt
             return None
         return Finished(found) if found else None
 
@@ -128,25 +129,25 @@ class RunpodProvider:
         webhook = self._plan.webhook_url(request)
         return body if webhook is None else {**body, "webhook": webhook}
 
-    async def look(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
+    async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         if job.provider_job_id is None:
-            return await self._looked_for(request, job)
+            return await self._without_job_id(request, job)
         endpoint_id = job.endpoint_id or self._plan.endpoint_id
-        answer = await self._http.status(endpoint_id, job.provider_job_id)
-        if answer.status == 404:
-            return await self._unknown(request, job)
-        return await self._reported(request, job, report_of(answer))
+        response = await self._client.status(endpoint_id, job.provider_job_id)
+        if response.status == 404:
+            return await self._not_found(request, job)
+        return await self._reported(request, job, report_of(response))
 
-    async def _looked_for(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
-        """The answer to the call was lost: all that can be seen is the image."""
+    async def _without_job_id(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
+        """The response of /run was lost, so only the object store can be queried."""
         found = await self._stored(request)
         if found is not None:
             return found
-        if _age_s(job) < self.pace.call_may_last_s:
+        if _age_s(job) < self.call_policy.in_doubt_s:
             return Running(note="whether RunPod took it is not known")
         return Lost("RunPod's answer was lost, and no image came")
 
-    async def _unknown(self, request: DispatchRequest, job: ProviderJob) -> LookOutcome:
+    async def _not_found(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         found = await self._stored(request)
         if found is not None:
             return found
@@ -154,92 +155,94 @@ class RunpodProvider:
             return Running(note="RunPod does not know it yet")
         return Lost("RunPod does not know the job any more")
 
-    async def _reported(self, request: DispatchRequest, job: ProviderJob, report: JobReport) -> LookOutcome:
-        """The image is believed before RunPod, which may say IN_PROGRESS for ever when a progress report came in after
-        the result, and TIMED_OUT when the result itself did not get through."""
+    async def _reported(self, request: DispatchRequest, job: ProviderJob, report: JobReport) -> StatusOutcome:
+        """The image takes precedence over RunPod's state, which stays IN_PROGRESS when a progress report arrives after
+        the result, and is TIMED_OUT when the result did not arrive."""
         if report.state is JobState.COMPLETED:
-            return await self._delivered(request, report.output)
+            return await self._completed(request, report.output)
         if report.state is JobState.IN_QUEUE:
             return await self._queued(job)
         return await self._stored(request) or _without_image(job, report, report.state)
 
     async def _stored(self, request: DispatchRequest) -> Finished | None:
-        """The worker put it there. Where else it says that it did is not looked at."""
-        found = await self._results.verified(_key(request))
+        """The image under the key that the worker was given. Other keys that it reports are ignored."""
+        found = await self._outputs.verify(_key(request))
         return Finished((found,)) if isinstance(found, Output) else None
 
-    async def _delivered(self, request: DispatchRequest, output: object) -> LookOutcome:
+    async def _completed(self, request: DispatchRequest, output: object) -> StatusOutcome:
         stored = await self._stored(request)
         if stored is not None:
             return stored
         body = await asyncio.to_thread(inline_image, output)
         try:
-            kept = await self._results.keep(request.owner_id, request.generation_id, [body]) if body else None
-        except PermanentError as error:  # ours to mend, while RunPod still has it
+            outputs = await self._outputs.put(request.owner_id, request.generation_id, [body]) if body else None
+        except PermanentError as error:  # a fault of this installation, to be repaired while RunPod has the image
             raise TransientError(f"the image could not be stored: {error}") from error
-        if not isinstance(kept, tuple):
+        if not isinstance(outputs, tuple):
             why = "the worker said that it was done, but there is no image that can be read"
             return Refused("no_image", why, retryable=True)
-        return Finished(kept)
+        return Finished(outputs)
 
-    async def _queued(self, job: ProviderJob) -> LookOutcome:
-        if _age_s(job) < self._plan.silence_s:
+    async def _queued(self, job: ProviderJob) -> StatusOutcome:
+        if _age_s(job) < self._plan.heartbeat_timeout_s:
             return Running(note="waits at RunPod")
         diagnosis = await self._diagnosis(job.endpoint_id or self._plan.endpoint_id)
         if diagnosis is Diagnosis.CRASH_LOOP:
-            return await self._given_up(job, diagnosis)
+            return await self._crash_looping(job, diagnosis)
         return Running(note=diagnosis.value)
 
-    async def _given_up(self, job: ProviderJob, diagnosis: Diagnosis) -> LookOutcome:
-        """Taken from the queue first: nothing may run beside the next attempt. No other one would do better here until
-        people act, so the next one goes elsewhere."""
-        if await self._stopped(job) is CancelOutcome.OVER:
+    async def _crash_looping(self, job: ProviderJob, diagnosis: Diagnosis) -> StatusOutcome:
+        """Cancels the job first, as it must not run beside the next attempt. That one goes to another provider, since
+        this one fails until an operator acts."""
+        if await self._cancel(job) is CancelOutcome.ALREADY_ENDED:
             return Running(note="came to its end while it was given up")
         return Refused("crash_loop", f"the provider's workers fail to start ({diagnosis.name.lower()})", True,
-                       Blame.CONFIGURATION)  # fmt: skip
+                       FaultDomain.CONFIGURATION)  # fmt: skip
 
     async def _diagnosis(self, endpoint_id: str) -> Diagnosis:
-        """One question for all that wait there."""
+        """One query per endpoint serves all jobs in its queue for a few seconds."""
         now = self._clock()
-        known = self._health.get(endpoint_id)
-        if known is not None and known[0] > now:
-            return known[1]
-        answer = await self._http.health(endpoint_id)
-        workers = workers_of(answer.body)  # none, when that is no answer
-        found = diagnose(workers)
-        _log.info("runpod_jobs_wait", endpoint_id=endpoint_id, diagnosis=found.name.lower(), workers=str(workers))
-        self._health = {name: kept for name, kept in self._health.items() if kept[0] > now}
-        self._health[endpoint_id] = (now + HEALTH_KEPT_S, found)
-        return found
+        cached = self._health.get(endpoint_id)
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        response = await self._client.health(endpoint_id)
+        workers = workers_of(response.body)  # none, when the body is not valid
+        diagnosis = diagnose(workers)
+        _log.info("runpod_jobs_wait", endpoint_id=endpoint_id, diagnosis=diagnosis.name.lower(), workers=str(workers))
+        self._health = {name: entry for name, entry in self._health.items() if entry[0] > now}
+        self._health[endpoint_id] = (now + HEALTH_CACHED_S, diagnosis)
+        return diagnosis
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
-        """Without the job's id nobody can be told: it ends by its `ttl`, and what it makes changes nothing."""
-        return await self._stopped(job)
+        """Without a job id there is nothing to cancel: the job ends by its `ttl`, and its result changes nothing."""
+        return await self._cancel(job)
 
-    async def _stopped(self, job: ProviderJob) -> CancelOutcome:
+    async def _cancel(self, job: ProviderJob) -> CancelOutcome:
         if job.provider_job_id is None:
-            return CancelOutcome.OVER
-        answer = await self._http.cancel(job.endpoint_id or self._plan.endpoint_id, job.provider_job_id)
-        if answer.status == 404:
-            return CancelOutcome.OVER
-        state = report_of(answer).state
-        return CancelOutcome.STOPPED if state is JobState.CANCELLED else CancelOutcome.OVER
+            return CancelOutcome.ALREADY_ENDED
+        response = await self._client.cancel(job.endpoint_id or self._plan.endpoint_id, job.provider_job_id)
+        if response.status == 404:
+            return CancelOutcome.ALREADY_ENDED
+        state = report_of(response).state
+        return CancelOutcome.STOPPED if state is JobState.CANCELLED else CancelOutcome.ALREADY_ENDED
 
 
 @asynccontextmanager
-async def open_runpod(around: Surroundings) -> AsyncIterator[RunpodProvider | None]:
-    settings = around.settings
+async def open_runpod(context: ProviderContext) -> AsyncIterator[RunpodProvider | None]:
+    settings = context.settings
     if settings.runpod_api_key is None or settings.runpod_endpoint_id is None:
         yield None
         return
-    http = RunpodHttp(
-        around.http,
+    client = RunpodClient(
+        context.http,
         base_url=settings.runpod_base_url,
         key=settings.runpod_api_key.get_secret_value(),
         timeout_s=settings.runpod_call_timeout_s,
     )
-    results = Results(store=around.store, max_bytes=IMAGE_MAX_BYTES, max_pixels=settings.thumbnail_max_pixels)
-    yield RunpodProvider(RunpodPlan.of(settings, settings.runpod_endpoint_id), http, results)
+    output_store = OutputStore(
+        object_store=context.store, max_bytes=IMAGE_MAX_BYTES, max_pixels=settings.thumbnail_max_pixels
+    )
+    yield RunpodProvider(RunpodPlan.of(settings, settings.runpod_endpoint_id), client, output_store)
 
 
 def _key(request: DispatchRequest) -> str:
@@ -254,7 +257,7 @@ def _without_image(
     job: ProviderJob,
     report: JobReport,
     state: Literal[JobState.FAILED, JobState.TIMED_OUT, JobState.CANCELLED, JobState.IN_PROGRESS, JobState.UNKNOWN],
-) -> LookOutcome:
+) -> StatusOutcome:
     match state:
         case JobState.FAILED:
             return Refused("worker_failed", failure_message(report.error), retryable=True)
@@ -276,8 +279,8 @@ def _timed_out(report: JobReport) -> str:
     return "the provider's queue was too long: no worker took it in time"
 
 
-def _canceled(job: ProviderJob) -> LookOutcome:
-    """By somebody else than its owner, it is to be made all the same."""
+def _canceled(job: ProviderJob) -> StatusOutcome:
+    """A job that was canceled by another than its owner is retried."""
     if job.cancel_requested:
-        return Halted()
+        return Canceled()
     return Refused("canceled_by_provider", "the job was canceled at the provider", retryable=True)

@@ -1,6 +1,6 @@
-"""What RunPod's answers mean. Pure: whatever comes, it is read, or it is said that it cannot be.
+"""RunPod's responses as outcomes. Pure: every response has an outcome, or raises TransientError.
 
-TransientError means that nothing is known: the job may have been taken.
+TransientError means that the outcome is unknown: RunPod may have accepted the job.
 """
 
 import base64
@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.interface import Blame, Dispatched, Refused
+from gengui_stream.providers.interface import Dispatched, FaultDomain, Refused
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 MESSAGE_MAX: Final = 500
@@ -25,7 +25,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class JobState(StrEnum):
-    """RunPod's own states. UNKNOWN: a word that is not documented; the job is taken to be running."""
+    """RunPod's own states. UNKNOWN: an undocumented one; the job counts as running."""
 
     IN_QUEUE = "IN_QUEUE"
     IN_PROGRESS = "IN_PROGRESS"
@@ -37,8 +37,8 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer. `body`: its JSON; None when it is none."""
+class Response:
+    """An HTTP response. `body`: its JSON; None when it has none."""
 
     status: int
     body: object
@@ -49,15 +49,15 @@ class Answer:
         return self.body if isinstance(self.body, dict) else {}
 
     @property
-    def said(self) -> str:
-        """For operators."""
+    def detail(self) -> str:
+        """The error message, for operators."""
         words = (self.fields.get(name) for name in ("error", "message", "detail"))
         return _plain(next((word for word in words if isinstance(word, str)), ""))[:200] or "nothing that can be read"
 
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What /status says. While a job runs its `output` is progress; once it has completed it is the result."""
+    """The body of /status. `output` of a running job is its progress, and of a completed one its result."""
 
     state: JobState
     word: str
@@ -66,44 +66,46 @@ class JobReport:
     was_started: bool
 
 
-def run_outcome(answer: Answer, endpoint_id: str) -> Dispatched | Refused:
-    """What became of a call of /run. Raises TransientError when the job may have been taken all the same."""
-    if answer.status == 200:
-        job_id = answer.fields.get("id")
+def run_outcome(response: Response, endpoint_id: str) -> Dispatched | Refused:
+    """The outcome of a call of /run. Raises TransientError when RunPod may have accepted the job."""
+    if response.status == 200:
+        job_id = response.fields.get("id")
         if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
             return Dispatched(job_id, endpoint_id)
         raise TransientError("RunPod answered 200 without the id of a job: it may have taken one")
-    if answer.status >= 500:
-        return _broken(answer)
-    return _refused(answer)
+    if response.status >= 500:
+        return _broken(response)
+    return _refused(response)
 
 
-def _broken(answer: Answer) -> Refused:
-    """RunPod's own error, in its own words, says that the call was not carried out. A gateway that gave up, or a page
-    for people, says nothing about what went on behind it."""
-    if answer.status in _GATEWAY or not answer.fields:
-        raise TransientError(f"HTTP {answer.status} from a gateway before RunPod: it may have taken the job")
-    return Refused("provider_error", f"RunPod is out of order (HTTP {answer.status})", retryable=True)
+def _broken(response: Response) -> Refused:
+    """RunPod's own error means that the call was not carried out. A gateway's error, or an HTML page, leaves that
+    unknown."""
+    if response.status in _GATEWAY or not response.fields:
+        raise TransientError(f"HTTP {response.status} from a gateway before RunPod: it may have taken the job")
+    return Refused("provider_error", f"RunPod is out of order (HTTP {response.status})", retryable=True)
 
 
-def _refused(answer: Answer) -> Refused:
-    status = answer.status
+def _refused(response: Response) -> Refused:
+    status = response.status
     if status == 429:
-        return Refused("rate_limited", "RunPod takes no more jobs just now", True, Blame.CAPACITY, answer.retry_after_s)
+        return Refused(
+            "rate_limited", "RunPod takes no more jobs just now", True, FaultDomain.CAPACITY, response.retry_after_s
+        )
     if status == 408:
         return Refused("provider_error", "RunPod did not get the whole request (HTTP 408)", retryable=True)
     if status in {401, 402, 403, 404} or status < 400:
         message = f"RunPod does not let us in (HTTP {status})"
-        return Refused("provider_misconfigured", message, True, Blame.CONFIGURATION)
-    return Refused("invalid_request", f"RunPod refused the request (HTTP {status})", False, Blame.REQUEST)
+        return Refused("provider_misconfigured", message, True, FaultDomain.CONFIGURATION)
+    return Refused("invalid_request", f"RunPod refused the request (HTTP {status})", False, FaultDomain.REQUEST)
 
 
-def report_of(answer: Answer) -> JobReport:
-    """Raises TransientError for a body that names no state."""
-    word = answer.fields.get("status")
-    if answer.status != 200 or not isinstance(word, str):
-        raise TransientError(f"RunPod answered HTTP {answer.status} about a job: {answer.said}")
-    fields = answer.fields
+def report_of(response: Response) -> JobReport:
+    """Raises TransientError for a body without a state."""
+    word = response.fields.get("status")
+    if response.status != 200 or not isinstance(word, str):
+        raise TransientError(f"RunPod answered HTTP {response.status} about a job: {response.detail}")
+    fields = response.fields
     started = fields.get("delayTime") is not None or fields.get("workerId") is not None
     return JobReport(_state(word), word[:50], fields.get("output"), fields.get("error"), started)
 
@@ -115,8 +117,8 @@ def _state(word: str) -> JobState:
 
 
 def failure_message(error: object) -> str:
-    """For the owner of the generation: what the worker raised, without where and how. RunPod hands on JSON inside a
-    string when the handler raised, a plain string when it said so itself."""
+    """The worker's error for the owner of the generation, without the traceback. RunPod passes JSON in a string when
+    the handler raised, and a plain string when the handler returned an error."""
     document = _decoded(error)
     if not isinstance(document, dict):
         return _sentence(document, {})
@@ -134,7 +136,7 @@ def _decoded(error: object) -> object:
 
 
 def inline_image(output: object) -> bytes | None:
-    """The image that a job without an object key returns; the first, when there is a list of them."""
+    """The image that a job without an object key returns; the first of a list."""
     match output:
         case [first, *_]:
             return inline_image(first)
@@ -151,8 +153,8 @@ def _decoded_image(text: str) -> bytes | None:
         return None
 
 
-def _sentence(said: object, document: Mapping[str, object]) -> str:
-    text = said.partition("Traceback (most recent call last)")[0] if isinstance(said, str) else ""
+def _sentence(message: object, document: Mapping[str, object]) -> str:
+    text = message.partition("Traceback (most recent call last)")[0] if isinstance(message, str) else ""
     for name in ("hostname", "worker_id"):
         secret = document.get(name)
         if isinstance(secret, str) and secret:
@@ -161,12 +163,12 @@ def _sentence(said: object, document: Mapping[str, object]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Lone surrogates and control characters have no place in an event."""
+    """Removes lone surrogates and control characters, which an event must not contain."""
     return _UNPRINTABLE.sub(" ", text.encode(errors="replace").decode()).strip()
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:
-    """Seconds, or an HTTP date; None for what is neither."""
+    """Seconds; the header is a number or an HTTP date. None for anything else."""
     if header is None:
         return None
     text = header.strip()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gengui_stream.providers.interface import Blame, Capabilities, Dispatched, Finished, Refused
+from gengui_stream.providers.interface import Capabilities, Dispatched, FaultDomain, Finished, Refused
 from gengui_stream.providers.routing.circuit_breaker import CircuitPolicy, Circuits, CircuitState, Permit
 from gengui_stream.providers.routing.circuit_metrics import CircuitCollector, registered_circuits
 from gengui_stream.providers.routing.decision import Route
@@ -14,7 +14,7 @@ from gengui_stream.providers.routing.router import Router
 POLICY = CircuitPolicy(window_s=60, calls_min=4, failure_rate=0.5, open_s=5, misconfigured_s=8, probe_s=7)
 KEY = ("runpod", "zit-basic")
 FAILED = Refused("worker_failed", "no memory", retryable=True)
-BROKEN = Refused("crash_loop", "no worker starts", retryable=True, blame=Blame.CONFIGURATION)
+BROKEN = Refused("crash_loop", "no worker starts", retryable=True, fault_domain=FaultDomain.CONFIGURATION)
 
 
 @dataclass
@@ -103,7 +103,7 @@ def test_an_accepted_probe_proves_nothing_before_its_end(router: Router, circuit
 
 def test_a_fault_of_the_request_is_not_recorded(router: Router, circuits: Circuits, clock: Clock) -> None:
     for _ in range(20):
-        router.record_late(*KEY, Refused("no", "bad prompt", retryable=False, blame=Blame.REQUEST))
+        router.record_late(*KEY, Refused("no", "bad prompt", retryable=False, fault_domain=FaultDomain.REQUEST))
         router.record_late("nobody", "m", FAILED)
     assert list(circuits.reports(clock())) == []
 

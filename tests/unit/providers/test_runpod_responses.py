@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from gengui_stream.errors import TransientError
 from gengui_stream.fakes.runpod.worker import traceback_json
-from gengui_stream.providers.interface import Blame, Dispatched, Refused
+from gengui_stream.providers.interface import Dispatched, FaultDomain, Refused
 from gengui_stream.providers.routing.rate_limiter import SlidingWindow
 from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
 from gengui_stream.providers.runpod.responses import (
-    Answer,
     JobState,
+    Response,
     failure_message,
     report_of,
     retry_after_s,
@@ -45,7 +45,7 @@ jobs = st.fixed_dictionaries(
 @given(st.integers(100, 599), anything | jobs)
 def test_any_answer_to_run_is_a_job_a_refusal_or_nothing_known(status: int, body: object) -> None:
     try:
-        outcome = run_outcome(Answer(status, body), "e")
+        outcome = run_outcome(Response(status, body), "e")
     except TransientError:
         assert status == 200 or status >= 500
         return
@@ -59,26 +59,26 @@ def test_any_answer_to_run_is_a_job_a_refusal_or_nothing_known(status: int, body
 
 
 @pytest.mark.parametrize(
-    ("status", "blame", "retryable"),
+    ("status", "fault_domain", "retryable"),
     [
-        (400, Blame.REQUEST, False),
-        (413, Blame.REQUEST, False),
-        (422, Blame.REQUEST, False),
-        (301, Blame.CONFIGURATION, True),
-        (401, Blame.CONFIGURATION, True),
-        (402, Blame.CONFIGURATION, True),
-        (403, Blame.CONFIGURATION, True),
-        (404, Blame.CONFIGURATION, True),
-        (408, Blame.PROVIDER, True),
-        (429, Blame.CAPACITY, True),
-        (500, Blame.PROVIDER, True),
-        (503, Blame.PROVIDER, True),
+        (400, FaultDomain.REQUEST, False),
+        (413, FaultDomain.REQUEST, False),
+        (422, FaultDomain.REQUEST, False),
+        (301, FaultDomain.CONFIGURATION, True),
+        (401, FaultDomain.CONFIGURATION, True),
+        (402, FaultDomain.CONFIGURATION, True),
+        (403, FaultDomain.CONFIGURATION, True),
+        (404, FaultDomain.CONFIGURATION, True),
+        (408, FaultDomain.PROVIDER, True),
+        (429, FaultDomain.CAPACITY, True),
+        (500, FaultDomain.PROVIDER, True),
+        (503, FaultDomain.PROVIDER, True),
     ],
 )
-def test_each_refusal_has_its_blame(status: int, blame: Blame, retryable: bool) -> None:
-    outcome = run_outcome(Answer(status, {"error": "no"}, 7.0), "e")
+def test_each_refusal_has_its_fault_domain(status: int, fault_domain: FaultDomain, retryable: bool) -> None:
+    outcome = run_outcome(Response(status, {"error": "no"}, 7.0), "e")
     assert isinstance(outcome, Refused)
-    assert (outcome.blame, outcome.retryable) == (blame, retryable)
+    assert (outcome.fault_domain, outcome.retryable) == (fault_domain, retryable)
     assert outcome.retry_after_s == (7.0 if status == 429 else None)
 
 
@@ -89,13 +89,13 @@ def test_each_refusal_has_its_blame(status: int, blame: Blame, retryable: bool) 
 )  # fmt: skip
 def test_of_a_call_that_somebody_else_answered_nothing_is_known(status: int, body: object) -> None:
     with pytest.raises(TransientError):
-        run_outcome(Answer(status, body), "e")
+        run_outcome(Response(status, body), "e")
 
 
 @given(anything | jobs)
 def test_any_report_has_a_state_or_none(body: object) -> None:
     try:
-        report = report_of(Answer(200, body))
+        report = report_of(Response(200, body))
     except TransientError:
         assert not (isinstance(body, dict) and isinstance(body.get("status"), str))
     else:
@@ -103,9 +103,9 @@ def test_any_report_has_a_state_or_none(body: object) -> None:
 
 
 def test_words_that_nobody_documented_are_taken_for_running() -> None:
-    assert report_of(Answer(200, {"status": "RUNNING"})).state is JobState.IN_PROGRESS
-    assert report_of(Answer(200, {"status": "WARMING_UP"})).state is JobState.UNKNOWN
-    assert report_of(Answer(200, {"status": "completed"})).state is JobState.UNKNOWN
+    assert report_of(Response(200, {"status": "RUNNING"})).state is JobState.IN_PROGRESS
+    assert report_of(Response(200, {"status": "WARMING_UP"})).state is JobState.UNKNOWN
+    assert report_of(Response(200, {"status": "completed"})).state is JobState.UNKNOWN
 
 
 def test_what_the_worker_raised_is_told_without_where_and_how() -> None:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from gengui_stream.providers.gemini.responses import (
     MODERATED,
     Images,
-    Reading,
+    ResponseOutcome,
     Retirement,
-    read_answer,
     read_error,
+    read_response,
     read_retirement,
 )
-from gengui_stream.providers.interface import Blame, Moderated, Refused
+from gengui_stream.providers.interface import FaultDomain, Moderated, Refused
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 NAMES = st.sampled_from(
@@ -44,9 +44,9 @@ def image(data: object = "aGk=", **more: object) -> dict[str, object]:
     return {"inlineData": {"mimeType": "image/png", "data": data}, **more}
 
 
-def answer(*parts: object, reason: object = "STOP", **more: object) -> Reading:
+def answer(*parts: object, reason: object = "STOP", **more: object) -> ResponseOutcome:
     candidate = {"finishReason": reason, **({"content": {"role": "model", "parts": parts}} if parts else {})}
-    return read_answer(encoded({"candidates": [candidate], **more}))
+    return read_response(encoded({"candidates": [candidate], **more}))
 
 
 def error(status: int, word: str = "", *details: object, header: str | None = None, message: str = "no") -> Refused:
@@ -57,7 +57,7 @@ def error(status: int, word: str = "", *details: object, header: str | None = No
 @given(JSON)
 def test_no_json_raises(document: object) -> None:
     body = encoded(document)
-    assert isinstance(read_answer(body), Images | Moderated | Refused)
+    assert isinstance(read_response(body), Images | Moderated | Refused)
     retirement = read_retirement(body, "m")
     assert retirement is None or isinstance(retirement.at.timestamp(), float)
 
@@ -70,7 +70,7 @@ def test_no_error_raises(document: object, status: int, header: str | None) -> N
 
 @given(st.binary(max_size=200), st.none() | st.text(max_size=40))
 def test_no_bytes_raise(body: bytes, header: str | None) -> None:
-    assert isinstance(read_answer(body), Images | Moderated | Refused)
+    assert isinstance(read_response(body), Images | Moderated | Refused)
     assert read_retirement(body, "m") is None
     assert isinstance(read_error(503, body, header, NOW), Refused)
 
@@ -96,7 +96,7 @@ def test_moderated(reason: str) -> None:
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "JAILBREAK"])
 def test_a_blocked_prompt_is_moderated(reason: str) -> None:
     body = encoded({"promptFeedback": {"blockReason": reason}})
-    assert read_answer(body) == Moderated(f"the prompt was blocked: {reason}")
+    assert read_response(body) == Moderated(f"the prompt was blocked: {reason}")
 
 
 @pytest.mark.parametrize(
@@ -105,47 +105,47 @@ def test_a_blocked_prompt_is_moderated(reason: str) -> None:
 def test_no_image_may_be_tried_again_and_says_nothing_against_the_provider(reason: object) -> None:
     found = answer({"text": "I would rather not."}, reason=reason)
     assert isinstance(found, Refused)
-    assert (found.code, found.retryable, found.blame) == ("no_image", True, Blame.REQUEST)
+    assert (found.code, found.retryable, found.fault_domain) == ("no_image", True, FaultDomain.REQUEST)
 
 
 def test_a_finish_reason_inside_the_content_is_none() -> None:
     body = encoded({"candidates": [{"content": {"finishReason": "SAFETY", "parts": []}}]})
-    assert isinstance(read_answer(body), Refused)
+    assert isinstance(read_response(body), Refused)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"<!doctype html>", b"[]", b"null", b'{"candidates": [', b"\xff\xfe", b"[" * 5_000]
 )
 def test_what_is_not_its_json_is_the_providers_fault(body: bytes) -> None:
-    found = read_answer(body)
+    found = read_response(body)
     assert isinstance(found, Refused)
-    assert (found.code, found.retryable, found.blame) == ("bad_answer", True, Blame.PROVIDER)
+    assert (found.code, found.retryable, found.fault_domain) == ("bad_answer", True, FaultDomain.PROVIDER)
 
 
 @pytest.mark.parametrize("data", ["this is no base64!", "", "aGk", 7, None])
 def test_an_image_that_cannot_be_read_is_not_passed_over(data: object) -> None:
     found = answer(image(), image(data))
     assert isinstance(found, Refused)
-    assert (found.code, found.retryable, found.blame) == ("bad_answer", True, Blame.PROVIDER)
+    assert (found.code, found.retryable, found.fault_domain) == ("bad_answer", True, FaultDomain.PROVIDER)
 
 
 KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
-MISCONFIGURED = ("provider_misconfigured", True, Blame.CONFIGURATION)
-BROKEN = ("provider_error", True, Blame.PROVIDER)
+MISCONFIGURED = ("provider_misconfigured", True, FaultDomain.CONFIGURATION)
+BROKEN = ("provider_error", True, FaultDomain.PROVIDER)
 
 
 @pytest.mark.parametrize(
     ("refusal", "expected"),
     [
-        (error(400, "INVALID_ARGUMENT"), ("invalid_request", False, Blame.REQUEST)),
+        (error(400, "INVALID_ARGUMENT"), ("invalid_request", False, FaultDomain.REQUEST)),
         (error(400, "INVALID_ARGUMENT", KEY), MISCONFIGURED),
         (error(400, "FAILED_PRECONDITION"), MISCONFIGURED),
         (error(401, "UNAUTHENTICATED"), MISCONFIGURED),
         (error(402, "RESOURCE_EXHAUSTED"), MISCONFIGURED),
         (error(403, "PERMISSION_DENIED"), MISCONFIGURED),
         (error(404, "NOT_FOUND"), MISCONFIGURED),
-        (error(413), ("invalid_request", False, Blame.REQUEST)),
-        (error(429, "RESOURCE_EXHAUSTED"), ("rate_limited", True, Blame.CAPACITY)),
+        (error(413), ("invalid_request", False, FaultDomain.REQUEST)),
+        (error(429, "RESOURCE_EXHAUSTED"), ("rate_limited", True, FaultDomain.CAPACITY)),
         (error(408), BROKEN),
         (error(499, "CANCELLED"), BROKEN),
         (error(500, "INTERNAL"), BROKEN),
@@ -156,14 +156,14 @@ BROKEN = ("provider_error", True, Blame.PROVIDER)
         (error(204), BROKEN),
     ],
 )
-def test_errors(refusal: Refused, expected: tuple[str, bool, Blame]) -> None:
-    assert (refusal.code, refusal.retryable, refusal.blame) == expected
+def test_errors(refusal: Refused, expected: tuple[str, bool, FaultDomain]) -> None:
+    assert (refusal.code, refusal.retryable, refusal.fault_domain) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"<h1>503</h1>", b"[]", b"[[]]", b'{"error": "down"}'])
 def test_an_error_without_words_is_known_by_its_status(body: bytes) -> None:
     assert read_error(503, body, None, NOW).message == "Gemini: 503: HTTP 503"
-    assert read_error(404, body, None, NOW).blame is Blame.CONFIGURATION
+    assert read_error(404, body, None, NOW).fault_domain is FaultDomain.CONFIGURATION
 
 
 def test_a_list_of_one_error_is_that_error() -> None:

@@ -136,7 +136,7 @@ async def running_system(
     try:
         await stack.start(after=preparation.steps)
         say("starting the roles ...")
-        async with _running_roles(supervisor, settings.shutdown_grace_s):
+        async with _running_roles(supervisor):
             system = DemoSystem(settings, preparation.keys["demo"], supervisor, staged)
             await _started(system)
             yield system
@@ -147,12 +147,12 @@ async def running_system(
 
 
 @asynccontextmanager
-async def _running_roles(supervisor: Supervisor, grace_s: float) -> AsyncIterator[None]:
+async def _running_roles(supervisor: Supervisor) -> AsyncIterator[None]:
     try:
         await supervisor.start()
         yield
     finally:
-        await supervisor.stop(grace_s)
+        await supervisor.kill()  # what they would still save is removed with the servers
 
 
 async def _started(system: DemoSystem) -> None:

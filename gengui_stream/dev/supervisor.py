@@ -1,6 +1,7 @@
 """Every role as a process of its own; a role or a server that dies is started again, with back-off, and said so."""
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -108,6 +109,9 @@ class Supervisor:
 
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(child.stop(grace_s=grace_s + OWN_END_S) for child in self.roles.values()))
+
+    async def kill(self) -> None:
+        await asyncio.gather(*(child.stop(how=signal.SIGKILL) for child in self.roles.values()))
 
     async def _fork(self, role: str, forks: ForkServer) -> None:
         child = self.roles[role]

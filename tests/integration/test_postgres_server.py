@@ -5,19 +5,21 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 
-from gengui_stream.dev.postgres import binaries
+from gengui_stream.dev.postgres import binaries, template
 from gengui_stream.dev.postgres.binaries import executable_binaries
 from gengui_stream.dev.postgres.data_directory import KEPT_S, OWNER, DataDirectory, temporary_directory
 from gengui_stream.dev.postgres.root_directory import NAME, check_safe, root_directory
 from gengui_stream.dev.postgres.server import PostgresServer
+from gengui_stream.dev.postgres.template import DataTemplate
 from gengui_stream.errors import ConfigurationError, TransientError
 from tests.integration.running import eventually
 
@@ -30,7 +32,10 @@ def directory() -> Iterator[Path]:
         yield made
 
 
-async def test_a_database_whose_making_was_killed_is_made_anew(directory: Path) -> None:
+async def test_a_database_whose_making_was_killed_is_made_anew(
+    directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_templates_in(place, monkeypatch)
     first = PostgresServer(directory / "postgres", directory / "postgres.log")
     starting = asyncio.ensure_future(first.start())
     await eventually(partial(asyncio.to_thread, _half_made))
@@ -42,6 +47,59 @@ async def test_a_database_whose_making_was_killed_is_made_anew(directory: Path) 
     second = PostgresServer(directory / "postgres", directory / "postgres.log")
     await second.start()
     await second.stop()
+
+
+def keep_templates_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cache of the test's own, root's and every other user's."""
+    monkeypatch.setattr(template, "CACHE", place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+
+
+async def test_a_second_data_directory_is_a_copy_of_the_first(
+    directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_templates_in(place, monkeypatch)
+    assert await _identifier(directory / "first") == await _identifier(directory / "second")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, partial(os.truncate, length=1)])
+def test_a_template_that_lost_a_file_is_not_copied_and_replaced(
+    damage: Callable[[Path], None], directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_templates_in(place, monkeypatch)
+    (directory / "data" / "base").mkdir(parents=True)
+    (directory / "data" / "base" / "1259").write_text("a catalog")
+    DataTemplate().keep(directory / "data")
+    [kept] = place.rglob("data-*/data/base/1259")
+    damage(kept)
+    assert not DataTemplate().copy(directory / "first")
+    DataTemplate().keep(directory / "data")
+    assert DataTemplate().copy(directory / "second")
+    assert (directory / "second" / "base" / "1259").read_text() == "a catalog"
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_templates_in(place, monkeypatch)
+    without_cache = DataTemplate()
+    shutil.rmtree(place)
+    (directory / "data").mkdir()
+    without_cache.keep(directory / "data")
+    assert not without_cache.copy(directory / "data")
+
+
+async def _identifier(directory: Path) -> int:
+    """Of the system that a new server in the directory is: initdb chooses another one each time."""
+    server = PostgresServer(directory / "postgres", directory / "postgres.log")
+    await server.start()
+    try:
+        connection = await asyncpg.connect(server.url)
+        found: int = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
+        await connection.close()
+    finally:
+        await server.kill()
+    return found
 
 
 def _half_made() -> bool:
@@ -157,7 +215,7 @@ def test_data_of_an_ordinary_user_are_left_to_that_user(directory: Path) -> None
 @pytest.fixture
 def place() -> Iterator[Path]:
     """As /var/cache."""
-    with tempfile.TemporaryDirectory(prefix="gengui-test-", dir="/var/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="gengui-test-", dir="/var/tmp", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         yield Path(name)
 

@@ -39,20 +39,22 @@ def _is_whole(installed: Path, copy: Path) -> bool:
     """A directory for temporary files loses those that are old."""
     try:
         check_safe(copy)
-        return all(_sizes(installed / part) == _sizes(copy / part) for part in PARTS if (installed / part).exists())
+        return all(
+            file_sizes(installed / part) == file_sizes(copy / part) for part in PARTS if (installed / part).exists()
+        )
     except OSError:
         return False
 
 
-def _sizes(directory: Path) -> dict[str, int]:
-    """Of the files that are copied, by their paths in it. Path would take ten times as long, at each start."""
+def file_sizes(directory: Path) -> dict[str, int]:
+    """Of the files that are copied, by their paths. Path would take ten times as long, at each start."""
     found: dict[str, int] = {}
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name in NEVER_READ:
                 continue
             if entry.is_dir():
-                found |= {f"{entry.name}/{path}": size for path, size in _sizes(Path(entry.path)).items()}
+                found |= {f"{entry.name}/{path}": size for path, size in file_sizes(Path(entry.path)).items()}
             else:
                 found[entry.name] = entry.stat().st_size
     return found

@@ -12,6 +12,7 @@ from gengui_stream.dev.child import Child
 from gengui_stream.dev.postgres.binaries import executable_binaries
 from gengui_stream.dev.postgres.data_directory import DataDirectory
 from gengui_stream.dev.postgres.root_directory import server_user
+from gengui_stream.dev.postgres.template import OPTIONS, DataTemplate
 from gengui_stream.dev.servers import ReservedPort
 from gengui_stream.errors import ConfigurationError, TransientError
 
@@ -64,19 +65,25 @@ class PostgresServer:
 
     async def _initialize(self, data: Path, binaries: Path) -> None:
         """Aside, and moved into its place when it is whole: half a database directory could never be started."""
-        fresh = data.with_name(f"{data.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        if self._user is not None:
-            os.chown(fresh, self._user.pw_uid, self._user.pw_gid)
-        await self._run_initdb(fresh, binaries)
+        template, fresh = DataTemplate(), data.with_name(f"{data.name}.new")
+        self._clear(fresh)
+        if not await asyncio.to_thread(template.copy, fresh):
+            self._clear(fresh)
+            await self._run_initdb(fresh, binaries)
+            await asyncio.to_thread(template.keep, fresh)
         fresh.replace(data)
+
+    def _clear(self, directory: Path) -> None:
+        """An empty directory of the server's user."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True, mode=0o700)
+        if self._user is not None:
+            os.chown(directory, self._user.pw_uid, self._user.pw_gid)
 
     async def _run_initdb(self, data: Path, binaries: Path) -> None:
         initdb = Child("initdb", self.child.log)
-        options = ["-U", "gengui", "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync"]
         try:
-            initdb.start([binaries / "initdb", "-D", data, *options], user=self._user, cwd=data)
+            initdb.start([binaries / "initdb", "-D", data, *OPTIONS], user=self._user, cwd=data)
         except PermissionError as error:
             raise ConfigurationError([f"{binaries / 'initdb'} cannot be executed: {error}"]) from error
         await initdb.ended()

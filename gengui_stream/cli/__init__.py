@@ -2,7 +2,7 @@
 
 
 def main() -> None:
-    """Runs the command that the process was called with, and ends the process."""
+    """Runs the command of this process's arguments, and ends the process."""
     import sys
 
     from gengui_stream.cli.app import command_line

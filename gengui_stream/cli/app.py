@@ -1,4 +1,4 @@
-"""All commands on one screen. The module of a command is imported when that command is called."""
+"""All commands on one screen. The module of a command is imported when that command runs."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
@@ -39,19 +39,19 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
     }
 )
-"""By panel of the help and name: the module in `commands` and what it calls the command."""
+"""By panel of the help and name: the module in `commands` and the name of the function there."""
 
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 fine, 1 a finding, 2 usage, 69 a server is unavailable, 70 a bug, 78 configuration, 130 Ctrl-C."
+    "Exit codes: 0 success, 1 a finding, 2 usage, 69 a server is unavailable, 70 a bug, 78 configuration, 130 Ctrl-C."
 )
 
 WITHOUT_COMMANDS: Final = frozenset({"--version", "--show-completion", "--install-completion"})
-"""Options that print what no command has a part in."""
+"""Options for which no command is imported."""
 
 
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
-    """With the command alone that the first argument names; with all of them where it names none, as for the help."""
+    """The application with the one command that the first argument names, or with all of them if it names none."""
     app = typer.Typer(
         name="gengui-stream",
         help="An event-sourced media-generation core: the log, its folds, and the processes around them.",
@@ -60,10 +60,10 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_options)  # without it an application of one command would take no name of a command
-    places = {name: (panel, place) for panel, commands in PANELS.items() for name, place in commands.items()}
-    for name in _needed(arguments, places):
-        _add(app, name, *places[name])
+    app.callback()(_options)  # an application of one command would otherwise not expect its name
+    targets = {name: (panel, target) for panel, commands in PANELS.items() for name, target in commands.items()}
+    for name in _needed(arguments, targets):
+        _add(app, name, *targets[name])
     return app
 
 
@@ -90,8 +90,8 @@ def _options(
 ) -> None: ...
 
 
-def _add(app: typer.Typer, name: str, panel: str, place: str) -> None:
-    module, _, attribute = place.partition(":")
+def _add(app: typer.Typer, name: str, panel: str, target: str) -> None:
+    module, _, attribute = target.partition(":")
     command: typer.Typer | Command = getattr(import_module(f"gengui_stream.cli.commands.{module}"), attribute)
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name, rich_help_panel=panel)

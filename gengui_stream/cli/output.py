@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, everything else on stderr."""
+"""Printing: results on stdout, everything else on stderr."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -9,19 +9,19 @@ from rich.console import Console
 from rich.table import Table
 
 
-def say(line: str) -> None:
-    """One line of the result, at once: the reader may be a pipe that waits for it."""
+def echo(line: str) -> None:
+    """Prints one line of the result and flushes it, as the reader may be a pipe."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def say_json(value: object) -> None:
-    """One JSON document on one line. Ids and moments become text."""
-    say(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS).decode())
+def echo_json(value: object) -> None:
+    """Prints one JSON document on one line. Ids and times become strings."""
+    echo(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS).decode())
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Numbers to the right. In a pipe it is as wide as its cells, so that nothing is cut off."""
+def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table, numbers to the right. In a pipe it is as wide as its cells, so that nothing is cut off."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     cells = [list(row) for row in rows]
     for index, column in enumerate(columns):
@@ -33,7 +33,7 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     console.print(table)
 
 
-def complain(*lines: str) -> None:
-    """Why the command did not do what it should, a line each, on stderr."""
+def echo_error(*lines: str) -> None:
+    """Prints errors on stderr, one line each."""
     for line in lines:
         sys.stderr.write(f"gengui-stream: {line}\n")

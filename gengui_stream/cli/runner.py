@@ -1,4 +1,4 @@
-"""How every command runs: settings first, then its work, and each kind of error as one line and an exit code."""
+"""Runs commands: reads the settings, does the work, and turns each kind of error into one line and an exit code."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import structlog
 import typer
 import uvloop
 
-from gengui_stream.cli.output import complain
+from gengui_stream.cli.output import echo_error
 from gengui_stream.errors import ConfigurationError, PermanentError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.settings import Inspection, Settings, inspect_settings
@@ -20,34 +20,34 @@ from gengui_stream.telemetry import CHATTY, configure_logging, redact_text
 _log = structlog.get_logger(__name__)
 
 
-def perform(work: Callable[[Settings], Awaitable[ExitCode | None]]) -> NoReturn:
-    """Awaits `work` with this process's settings, and ends the command with what it returns (None: all is well)."""
+def run_command(work: Callable[[Settings], Awaitable[ExitCode | None]]) -> NoReturn:
+    """Awaits `work` with the settings, and ends the command with its exit code; None is success."""
 
     def in_loop(settings: Settings) -> int | None:
         log_for_people(settings)
         return uvloop.run(_awaited(work, settings))
 
-    perform_plainly(in_loop)
+    run_sync_command(in_loop)
 
 
 def log_for_people(settings: Settings) -> None:
-    """For a command: what a library complains of comes back as an error, which is told in one line."""
+    """Hides the log lines of libraries, whose errors a command raises and prints in one line."""
     configure_logging(settings, "cli")
     if settings.log_level != "debug":
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def perform_plainly(work: Callable[[Settings], int | None]) -> NoReturn:
-    """The same for work that runs a loop of its own."""
-    perform_inspected(lambda inspection: work(inspection.valid()))
+def run_sync_command(work: Callable[[Settings], int | None]) -> NoReturn:
+    """The same for work that is not a coroutine."""
+    run_inspected_command(lambda inspection: work(inspection.valid()))
 
 
-def perform_inspected(work: Callable[[Inspection], int | None]) -> NoReturn:
-    """The same for work that wants to know where the settings come from, or that they are not valid."""
+def run_inspected_command(work: Callable[[Inspection], int | None]) -> NoReturn:
+    """The same for work that also needs the sources of the settings, or runs with invalid ones."""
     try:
         code = _guarded(work)
-    except BrokenPipeError:  # whoever read our output has had enough of it
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
     raise typer.Exit(code or ExitCode.OK)
@@ -62,16 +62,16 @@ def _guarded(work: Callable[[Inspection], int | None]) -> int | None:
         return work(inspect_settings())
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - every kind has its line and its code
-        code, lines = _told(error)
-        complain(*lines)
+    except Exception as error:  # noqa: BLE001 - each kind of error has its line and its exit code
+        code, lines = _exit_code_and_lines(error)
+        echo_error(*lines)
         if code is ExitCode.BUG:
             _log.debug("crashed", exc_info=error)
         return code
 
 
-def _told(error: Exception) -> tuple[ExitCode, list[str]]:
-    """The exit code of what went wrong, and what to say about it."""
+def _exit_code_and_lines(error: Exception) -> tuple[ExitCode, list[str]]:
+    """The exit code and the message of an error."""
     match error:
         case ConfigurationError():
             return ExitCode.CONFIGURATION, error.faults
@@ -80,7 +80,7 @@ def _told(error: Exception) -> tuple[ExitCode, list[str]]:
         case PermanentError():
             return ExitCode.FINDING, [str(error)]
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            return ExitCode.CONFIGURATION, [f"the tables are not ours of today ({error}): run `gengui-stream migrate`"]
+            return ExitCode.CONFIGURATION, [f"the tables are of another version ({error}): run `gengui-stream migrate`"]
         case (
             asyncpg.InvalidAuthorizationSpecificationError()
             | asyncpg.InvalidCatalogNameError()
@@ -89,4 +89,4 @@ def _told(error: Exception) -> tuple[ExitCode, list[str]]:
             return ExitCode.CONFIGURATION, [f"DATABASE_URL or DB_*: {error}"]
         case _:
             said = redact_text(f"{type(error).__name__}: {error}")
-            return ExitCode.BUG, [f"a bug of ours: {said}", "LOG_LEVEL=debug shows where it came from"]
+            return ExitCode.BUG, [f"a bug in gengui-stream: {said}", "LOG_LEVEL=debug shows the traceback"]

@@ -1,4 +1,4 @@
-"""`backfill-thumbnails`: requests thumbnails of generations that completed without one, or of all of them."""
+"""`backfill-thumbnails`: requests thumbnails of completed generations that have none, or of all."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import complain, say, say_json
-from gengui_stream.cli.runner import perform
+from gengui_stream.cli.output import echo, echo_error, echo_json
+from gengui_stream.cli.runner import run_command
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import opened_pool
@@ -23,26 +23,29 @@ from gengui_stream.settings import Settings
 
 def backfill_thumbnails(
     everything: Annotated[
-        bool, typer.Option("--all/--missing", help="Also where there is a thumbnail, or only where there is none.")
+        bool, typer.Option("--all/--missing", help="Also generations that have a thumbnail, or only those without one.")
     ] = False,
     rate: Annotated[
-        float, typer.Option(min=0.1, max=10_000, help="Thumbnails to request a second; new ones wait behind them.")
+        float,
+        typer.Option(min=0.1, max=10_000, help="Requests per second; thumbnails of new generations queue behind them."),
     ] = 50.0,
     after: Annotated[
         UUID | None,
-        typer.Option(metavar="GENERATION-ID", help="Only later generations: where another backfill stopped."),
+        typer.Option(
+            metavar="GENERATION-ID", help="Only generations after this one, to continue a backfill that stopped."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, and request none.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Request thumbnails of completed generations. Safe to repeat and to interrupt; thumbnail processes make them.
+    """Request thumbnails of completed generations. Safe to repeat and to interrupt; the `thumbnails` role makes them.
 
     gengui-stream backfill-thumbnails --dry-run
 
     gengui-stream backfill-thumbnails --all --rate 20
     """
 
-    scope, say_result = Scope(everything=everything, after=after or FIRST), _say_json if json else _say
+    scope, echo_result = Scope(everything=everything, after=after or FIRST), _echo_json if json else _echo
 
     async def work(settings: Settings) -> None:
         await check_topic(settings)
@@ -56,9 +59,9 @@ def backfill_thumbnails(
             finished = True
         finally:
             if finished or done.last is not None:
-                say_result(done, dry_run, finished)
+                echo_result(done, dry_run, finished)
 
-    perform(work)
+    run_command(work)
 
 
 @asynccontextmanager
@@ -77,12 +80,12 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _say(done: Backfill, dry_run: bool, finished: bool) -> None:
+def _echo(done: Backfill, dry_run: bool, finished: bool) -> None:
     verb = "would be requested" if dry_run else "requested"
-    say(f"{done.generations} generations: {done.requested} thumbnails {verb}, {done.pending} being made already")
+    echo(f"{done.generations} generations: {done.requested} thumbnails {verb}, {done.pending} being made already")
     if not finished:
-        complain(f"it did not finish; to continue where it stopped: --after {done.last}")
+        echo_error(f"not finished; to continue where it stopped: --after {done.last}")
 
 
-def _say_json(done: Backfill, dry_run: bool, finished: bool) -> None:
-    say_json(asdict(done) | {"dry_run": dry_run, "finished": finished})
+def _echo_json(done: Backfill, dry_run: bool, finished: bool) -> None:
+    echo_json(asdict(done) | {"dry_run": dry_run, "finished": finished})

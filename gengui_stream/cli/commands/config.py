@@ -1,4 +1,4 @@
-"""`config`: the settings as this directory and this environment give them."""
+"""`config`: the settings of this directory and environment."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -8,8 +8,8 @@ import typer
 from pydantic import SecretStr
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import complain, say, say_json, say_table
-from gengui_stream.cli.runner import perform_inspected
+from gengui_stream.cli.output import echo, echo_error, echo_json, echo_table
+from gengui_stream.cli.runner import run_inspected_command
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.settings import Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks
@@ -23,7 +23,7 @@ def _is_secret(kind: object) -> bool:
 
 SECRET_FIELDS: Final = frozenset(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
 
-app = typer.Typer(help="The settings: valid or not, and where each comes from.", no_args_is_help=True)
+app = typer.Typer(help="Validate the settings, and show where each was set.", no_args_is_help=True)
 
 
 @app.command()
@@ -37,25 +37,25 @@ def check(json: AsJson = False) -> None:
         settings = inspection.settings
         warnings = [*remarks(inspection), *(advice(settings) if settings else ())]
         if json:
-            say_json({"valid": settings is not None, "faults": inspection.faults, "warnings": warnings})
+            echo_json({"valid": settings is not None, "faults": inspection.faults, "warnings": warnings})
         else:
-            _say_findings(inspection, warnings)
+            _echo_findings(inspection, warnings)
         return ExitCode.CONFIGURATION if inspection.faults else ExitCode.OK
 
-    perform_inspected(work)
+    run_inspected_command(work)
 
 
-def _say_findings(inspection: Inspection, warnings: list[str]) -> None:
+def _echo_findings(inspection: Inspection, warnings: list[str]) -> None:
     for fault in inspection.faults:
-        say(f"fault    {fault}")
+        echo(f"fault    {fault}")
     for warning in warnings:
-        say(f"warning  {warning}")
+        echo(f"warning  {warning}")
     if not inspection.faults:
-        say(f"the settings are valid: {len(inspection.variables)} set, the others have their defaults")
+        echo(f"the settings are valid: {len(inspection.variables)} set, the others have their defaults")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownSetting:
     """`source`: where the value was set. `set_as`: the older name that it was set under."""
 
     name: str
@@ -66,10 +66,10 @@ class Shown:
 
 @app.command()
 def show(
-    defaults: Annotated[bool, typer.Option("--all", help="Also settings that have their defaults.")] = False,
+    defaults: Annotated[bool, typer.Option("--all", help="Also settings that have their default.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show what is set, to what, and where. Secrets are masked.
+    """Show each setting, its value and where it was set. Secrets are masked.
 
     gengui-stream config show --all
     """
@@ -77,31 +77,31 @@ def show(
     def work(inspection: Inspection) -> ExitCode:
         shown = list(_shown(inspection, defaults=defaults))
         if json:
-            say_json([asdict(one) for one in shown])
+            echo_json([asdict(one) for one in shown])
         else:
             rows = [
                 (one.name, one.value, f"{one.source} as {one.set_as}" if one.set_as else one.source) for one in shown
             ]
-            say_table(("setting", "value", "from"), rows)
-        complain(*inspection.faults)
+            echo_table(("setting", "value", "from"), rows)
+        echo_error(*inspection.faults)
         return ExitCode.CONFIGURATION if inspection.faults else ExitCode.OK
 
-    perform_inspected(work)
+    run_inspected_command(work)
 
 
-def _shown(inspection: Inspection, *, defaults: bool) -> Iterator[Shown]:
+def _shown(inspection: Inspection, *, defaults: bool) -> Iterator[ShownSetting]:
     for field in Settings.model_fields:
         name = field.upper()
         variable = inspection.variables.get(name)
         if variable is not None:
             set_as = variable.name if variable.name != name else None
-            yield Shown(name, _value(inspection, field, variable), variable.source, set_as)
+            yield ShownSetting(name, _value(inspection, field, variable), variable.source, set_as)
         elif defaults:
-            yield Shown(name, _value(inspection, field, None), "default")
+            yield ShownSetting(name, _value(inspection, field, None), "default")
 
 
 def _value(inspection: Inspection, field: str, variable: Variable | None) -> str | int | float | bool | None:
-    """As it counts; as it was written where settings are not valid, and then no secret in any part."""
+    """The value in effect; with invalid settings the text as written, and secrets masked whole."""
     if inspection.settings is None:
         text = variable.text if variable else None
         return REDACTED if text is not None and field in SECRET_FIELDS else text

@@ -1,4 +1,4 @@
-"""`dead-letters`: events that could not be folded, and those that wait behind them."""
+"""`dead-letters`: events that could not be folded, and the events parked behind them."""
 
 from dataclasses import asdict
 from typing import Annotated, TypeAlias
@@ -6,8 +6,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.runner import perform
+from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.runner import run_command
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.recovery import dead_letters
@@ -29,12 +29,12 @@ At: TypeAlias = Annotated[Position, typer.Argument(parser=_position, metavar="PA
 
 @app.command("list")
 def list_letters(
-    resolved: Annotated[bool, typer.Option("--all", help="Also those retried and discarded.")] = False,
-    parked: Annotated[bool, typer.Option("--parked", help="Also those that wait behind another.")] = False,
+    resolved: Annotated[bool, typer.Option("--all", help="Also resolved ones.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Also events that are parked behind another.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     json: AsJson = False,
 ) -> None:
-    """List them in the order of the log.
+    """List dead letters in the order of the log.
 
     gengui-stream dead-letters list --parked
     """
@@ -45,11 +45,11 @@ def list_letters(
                 pool, settings.events_topic, resolved=resolved, parked=parked, limit=limit
             )
         if json:
-            say_json([_document(letter) for letter in letters])
+            echo_json([_document(letter) for letter in letters])
         else:
-            say_table(("position", "generation", "reason", "appended", "resolution", "detail"), map(_row, letters))
+            echo_table(("position", "generation", "reason", "appended", "resolution", "detail"), map(_row, letters))
 
-    perform(work)
+    run_command(work)
 
 
 def _row(letter: Letter) -> tuple[object, ...]:
@@ -70,7 +70,7 @@ def _text(raw: bytes | None) -> str | None:
 
 @app.command()
 def show(at: At, json: AsJson = False) -> None:
-    """Show one whole, its record included.
+    """Show one dead letter with its record.
 
     gengui-stream dead-letters show 2:1041 --json
     """
@@ -80,48 +80,48 @@ def show(at: At, json: AsJson = False) -> None:
             letter = await dead_letters.find(pool, settings.events_topic, at)
         document = _document(letter)
         if json:
-            say_json(document)
+            echo_json(document)
             return
         for name, value in document.items():
-            say(f"{name:<14} {'' if value is None else value}")
+            echo(f"{name:<14} {'' if value is None else value}")
 
-    perform(work)
+    run_command(work)
 
 
 @app.command()
 def retry(at: At, json: AsJson = False) -> None:
-    """Fold it after all, and what waits behind it. Exit 1 when it still cannot be folded.
+    """Fold the event again, and the events parked behind it. Exit 1 when it still cannot be folded.
 
     gengui-stream dead-letters retry 2:1041
     """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            _say_resolution(await dead_letters.retry(pool, settings.events_topic, at), json)
+            _echo_resolution(await dead_letters.retry(pool, settings.events_topic, at), json)
 
-    perform(work)
+    run_command(work)
 
 
 @app.command()
 def discard(at: At, json: AsJson = False) -> None:
-    """Pass it over for good, and fold what waits behind it. The record stays in the log and in the list.
+    """Skip the event for good, and fold the events parked behind it. The record stays in the log and in the list.
 
     gengui-stream dead-letters discard 2:1041
     """
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            _say_resolution(await dead_letters.discard(pool, settings.events_topic, at), json)
+            _echo_resolution(await dead_letters.discard(pool, settings.events_topic, at), json)
 
-    perform(work)
+    run_command(work)
 
 
-def _say_resolution(done: Resolution, json: bool) -> None:
+def _echo_resolution(done: Resolution, json: bool) -> None:
     if json:
         stays = None if done.stays is None else str(done.stays)
         counts = {"applied": done.tally.applied, "ignored": done.tally.ignored}
-        say_json(counts | {"folded": [str(at) for at in done.folded], "stays": stays, "because": done.because})
+        echo_json(counts | {"folded": [str(at) for at in done.folded], "stays": stays, "because": done.because})
         return
-    say(f"folded {len(done.folded)}: {done.tally.applied} applied, {done.tally.ignored} ignored")
+    echo(f"folded {len(done.folded)}: {done.tally.applied} applied, {done.tally.ignored} ignored")
     if done.stays is not None:
-        say(f"{done.stays} stays, with what waits behind it: {done.because}")
+        echo(f"{done.stays} stays, with what waits behind it: {done.because}")

@@ -1,4 +1,4 @@
-"""`doctor`: one line a finding, with the remedy; for people and, with `--json`, for programs."""
+"""`doctor`: one line for each finding, with its remedy; `--json` for programs."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say_json
-from gengui_stream.cli.runner import log_for_people, perform_inspected
+from gengui_stream.cli.output import echo_json
+from gengui_stream.cli.runner import log_for_people, run_inspected_command
 from gengui_stream.doctor.examination import Progress, Report
 from gengui_stream.doctor.findings import Finding, Status, fail, ok, warn
 from gengui_stream.exit_codes import ExitCode
@@ -35,12 +35,12 @@ def doctor(json: AsJson = False) -> None:
         seconds = round(time.monotonic() - began, 1)
         _print_json(report, seconds) if json else _print(report, seconds)
         code = ExitCode.FINDING if report.status == "fail" else ExitCode.OK
-        if report.abandoned:  # its thread, or its task, would be waited for
+        if report.abandoned:  # a normal exit would wait for its thread or task
             sys.stdout.flush()
             os._exit(code)
         return code
 
-    perform_inspected(work)
+    run_inspected_command(work)
 
 
 def _examined(inspection: Inspection) -> Report:
@@ -69,13 +69,13 @@ def _of_system(settings: Settings) -> Report:
     quiet = settings.log_level != "debug"  # errors are findings, which are printed once
     log_for_people(settings.model_copy(update={"log_level": "error"}) if quiet else settings)
     with _shown_progress() as progress:
-        # Not uvloop.run: at its end it waits for everything, also for what was left behind.
+        # Not uvloop.run, which waits at its end for abandoned tasks too.
         return uvloop.new_event_loop().run_until_complete(examine(settings, DEV_ENV.parent, CHECKS, progress))
 
 
 @contextmanager
 def _shown_progress() -> Iterator[Progress]:
-    """On a terminal alone."""
+    """Only on a terminal."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield lambda _: None
@@ -90,7 +90,7 @@ def _shown_progress() -> Iterator[Progress]:
 
 def _print_json(report: Report, seconds: float) -> None:
     findings = [asdict(finding) for finding in report.findings]
-    say_json({"status": report.status, "findings": findings, "not_checked": report.not_checked, "seconds": seconds})
+    echo_json({"status": report.status, "findings": findings, "not_checked": report.not_checked, "seconds": seconds})
 
 
 def _print(report: Report, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""`events`: the log as it grows, and the history of one generation."""
+"""`events`: the log as it grows, and the timeline of one generation."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -10,8 +10,8 @@ import orjson
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.runner import perform
+from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.codec import Undecodable, UnknownType, as_document, decode
 from gengui_stream.log.positions import parse_vector
@@ -23,7 +23,7 @@ from gengui_stream.recovery.lag import log_ends
 from gengui_stream.settings import Settings
 from schemas.events import EVENT_CLASSES
 
-app = typer.Typer(help="The log, and what became of it.", no_args_is_help=True)
+app = typer.Typer(help="The log, and the timeline of a generation.", no_args_is_help=True)
 
 SHOWN_FIELDS = (
     "attempt",
@@ -40,8 +40,8 @@ SHOWN_FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which records to show: all where nothing is named."""
+class Filter:
+    """Which records to show; without types and id, all."""
 
     types: Collection[str]
     generation_id: UUID | None
@@ -52,7 +52,7 @@ class Wanted:
 
 
 def _start(text: str) -> dict[int, int] | None:
-    """None is the end."""
+    """The offsets to start at; None for the end of the log."""
     if text == "end":
         return None
     try:
@@ -74,16 +74,16 @@ def tail(
     ] = "end",
     types: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     generation: Annotated[UUID | None, typer.Option(help="Only this generation.")] = None,
-    follow: Annotated[bool, typer.Option(help="Go on when the end is reached.")] = True,
+    follow: Annotated[bool, typer.Option(help="Wait for more at the end of the log.")] = True,
     json: AsJson = False,
 ) -> None:
-    """Print the events of the log as they come, until Ctrl-C.
+    """Print the events of the log as they are appended, until Ctrl-C.
 
     gengui-stream events tail --type generation.failed
 
     gengui-stream events tail --from start --no-follow --json
     """
-    offsets, wanted = _start(start), Wanted(_checked(types or []), generation)
+    offsets, wanted = _start(start), Filter(_checked(types or []), generation)
 
     async def work(settings: Settings) -> None:
         await check_topic(settings)
@@ -91,9 +91,9 @@ def tail(
         async with open_reader(settings, begin) as reader:
             async for records in reader.follow() if follow else reader.until_end():
                 for record in records:
-                    _say_record(record, wanted, json)
+                    _echo_record(record, wanted, json)
 
-    perform(work)
+    run_command(work)
 
 
 def _checked(types: list[str]) -> list[str]:
@@ -104,7 +104,7 @@ def _checked(types: list[str]) -> list[str]:
     return types
 
 
-def _say_record(record: Record, wanted: Wanted, json: bool) -> None:
+def _echo_record(record: Record, wanted: Filter, json: bool) -> None:
     event = decode(record.key, record.value)
     type_ = f"({event.reason})" if isinstance(event, Undecodable) else event.type
     if not wanted.admits(record, type_):
@@ -114,11 +114,11 @@ def _say_record(record: Record, wanted: Wanted, json: bool) -> None:
     place = f"{record.partition}:{record.offset}"
     if json:
         key = record.key.decode(errors="backslashreplace") if record.key else None
-        say_json({"position": place, "appended_at": moment, "key": key, "type": type_, "event": fields})
+        echo_json({"position": place, "appended_at": moment, "key": key, "type": type_, "event": fields})
         return
     detail = "  ".join(f"{name}={_brief(fields[name])}" for name in SHOWN_FIELDS if fields and name in fields)
     owner = event.generation_id or "-"
-    say(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {place:>9}  {type_:<30}  {owner}  {detail}")
+    echo(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {place:>9}  {type_:<30}  {owner}  {detail}")
 
 
 def _brief(value: object) -> str:
@@ -131,7 +131,7 @@ def show(
     generation: Annotated[UUID, typer.Argument(metavar="GENERATION-ID")],
     json: AsJson = False,
 ) -> None:
-    """Print everything recorded of one generation: what each event did, or why it did nothing.
+    """Print the timeline of one generation: the effect of each event, or why it was ignored.
 
     gengui-stream events show 0195b7a0-0000-7000-8000-000000000000
     """
@@ -140,12 +140,12 @@ def show(
         async with opened_pool(settings, size=1) as pool:
             records = await history(pool, settings.events_topic, generation)
         if json:
-            say_json({"generation_id": generation, "history": [_with_event(record) for record in records]})
+            echo_json({"generation_id": generation, "history": [_with_event(record) for record in records]})
         else:
             columns = ("position", "appended", "+ms", "type", "attempt", "version", "status", "outcome")
-            say_table(columns, [_row(record, records[0]) for record in records])
+            echo_table(columns, [_row(record, records[0]) for record in records])
 
-    perform(work)
+    run_command(work)
 
 
 def _with_event(record: Recorded) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Servers that stand in for the providers."""
+"""`fake`: servers that stand in for the providers."""
 
 import asyncio
 import random
@@ -9,25 +9,25 @@ from typing import Annotated, NoReturn, Protocol, TypeAlias, TypeVar
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say, say_json
-from gengui_stream.cli.runner import perform_plainly
+from gengui_stream.cli.output import echo, echo_json
+from gengui_stream.cli.runner import run_sync_command
 from gengui_stream.fakes.behaviours import Part
 from gengui_stream.fakes.scripts import ScriptError, read_script
 from gengui_stream.settings import Settings
 
 Played = TypeVar("Played", bound=Part)
 
-app = typer.Typer(no_args_is_help=True, help="Serve a provider's HTTP, with the faults that a script asks for.")
+app = typer.Typer(no_args_is_help=True, help="Serve a fake provider, with the faults of a script.")
 
-Port: TypeAlias = Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")]
+Port: TypeAlias = Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port.")]
 ScriptGiven: TypeAlias = Annotated[str, typer.Option("--script", help="A ready script's name, a file, or JSON.")]
-Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="For what scripts leave to chance. Not given: any.")]
-Key: TypeAlias = Annotated[str | None, typer.Option(help="The only API key that is taken. Not given: any.")]
+Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="Of the random choices in scripts. Default: random.")]
+Key: TypeAlias = Annotated[str | None, typer.Option(help="The only API key that is accepted. Default: any.")]
 Host: TypeAlias = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
 class Listening(Protocol):
-    """What is said of a server."""
+    """What is printed about a server."""
 
     @property
     def url(self) -> str: ...
@@ -85,7 +85,7 @@ def runpod(
 def _serve(
     name: str, opened: Callable[[Settings], AbstractAsyncContextManager[Listening]], *, as_json: bool
 ) -> NoReturn:
-    """Lives as every role does, and says where it listens once it does."""
+    """Runs like a role, and prints its URL once it listens."""
     import uvloop
 
     from gengui_stream.bootstrap import live
@@ -94,14 +94,14 @@ def _serve(
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with opened(settings) as server:
             found = {"provider": name, "url": server.url, "seed": server.seed}
-            say_json(found) if as_json else say(f"{server.url} is {name}, seed {server.seed}")
+            echo_json(found) if as_json else echo(f"{server.url} is {name}, seed {server.seed}")
             await stop.wait()
 
     def work(settings: Settings) -> int:
         configure_logging(settings, f"fake-{name}")
         return uvloop.run(live(serve, f"fake-{name}", settings))
 
-    perform_plainly(work)
+    run_sync_command(work)
 
 
 def _script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Played:
@@ -112,4 +112,4 @@ def _script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Play
 
 
 def _seed(given: int | None) -> int:
-    return random.randrange(2**32) if given is None else given  # noqa: S311 - printed, so no secret
+    return random.randrange(2**32) if given is None else given  # noqa: S311 - printed, not a secret

@@ -1,4 +1,4 @@
-"""The long-running processes, one command each."""
+"""The roles, one command each."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gengui_stream.bootstrap import run_role
-from gengui_stream.cli.runner import perform_inspected
+from gengui_stream.cli.runner import run_inspected_command
 from gengui_stream.roles import RoleName
 
 
@@ -40,7 +40,7 @@ def agents(
 
 
 def worker() -> None:
-    """Draw images: the reference worker of the local provider.
+    """Run the reference worker of the local provider, which draws images.
 
     gengui-stream worker
     """
@@ -56,7 +56,7 @@ def thumbnails() -> None:
 
 
 def dispatch() -> None:
-    """Hand queued generations to their providers.
+    """Submit queued generations to their providers, cancel and reconcile them.
 
     gengui-stream dispatch
     """
@@ -72,4 +72,4 @@ def bridge() -> None:
 
 
 def _run(role: RoleName) -> None:
-    perform_inspected(lambda inspection: run_role(role, inspection.valid(), inspection))
+    run_inspected_command(lambda inspection: run_role(role, inspection.valid(), inspection))

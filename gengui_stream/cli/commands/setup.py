@@ -1,4 +1,4 @@
-"""Before the first process starts: tables, topic, bucket, users."""
+"""`migrate` and `seed`: the tables, topic, bucket and users that the roles need."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,8 +8,8 @@ import typer
 
 from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say, say_json
-from gengui_stream.cli.runner import perform
+from gengui_stream.cli.output import echo, echo_json
+from gengui_stream.cli.runner import run_command
 from gengui_stream.lifecycle import persist
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import migrate as apply_migrations
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def migrate(
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for servers that are not up yet.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for servers that are unavailable.")] = 0,
     json: AsJson = False,
 ) -> None:
-    """Bring the database's tables up to date; make sure of the topic and the bucket. Safe to repeat.
+    """Migrate the database; create the topic and the bucket if they are missing. Safe to repeat.
 
     gengui-stream migrate --wait 60
     """
@@ -33,12 +33,12 @@ def migrate(
         partitions = await _waiting(wait, lambda: ensure_topic(settings))
         await _waiting(wait, lambda: _ensure_bucket(settings))
         if json:
-            say_json({"applied": applied, "partitions": partitions, "bucket": settings.s3_bucket})
+            echo_json({"applied": applied, "partitions": partitions, "bucket": settings.s3_bucket})
         else:
-            say(f"migrations applied: {', '.join(applied) or 'none, all were there'}")
-            say(f"topic {settings.events_topic}: {partitions} partitions; bucket {settings.s3_bucket}")
+            echo(f"migrations applied: {', '.join(applied) or 'none, all were there'}")
+            echo(f"topic {settings.events_topic}: {partitions} partitions; bucket {settings.s3_bucket}")
 
-    perform(work)
+    run_command(work)
 
 
 async def _ensure_bucket(settings: Settings) -> None:
@@ -49,7 +49,7 @@ async def _ensure_bucket(settings: Settings) -> None:
 
 
 async def _waiting(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
-    """The result of `attempt`, tried again for so many seconds while it fails for passing reasons."""
+    """The result of `attempt`, retried for that many seconds while it raises TransientError."""
     if not seconds:
         return await attempt()
     try:
@@ -60,11 +60,11 @@ async def _waiting(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def seed(
-    email: Annotated[str, typer.Option(help="The user, made if there is none.")] = "demo@example.com",
-    role: Annotated[Role, typer.Option(help="What the user's keys may do.")] = "user",
+    email: Annotated[str, typer.Option(help="The user, created if missing.")] = "demo@example.com",
+    role: Annotated[Role, typer.Option(help="The permissions of the user's keys.")] = "user",
     json: AsJson = False,
 ) -> None:
-    """Make sure of a user and print a new API key. It is shown this once: only its hash is kept.
+    """Create a user if missing and print a new API key. The key is shown only once: the database has its hash.
 
     gengui-stream seed --email you@example.com --role admin
     """
@@ -72,6 +72,6 @@ def seed(
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
             key = await seed_user(pool, email, role)
-        say_json({"email": email, "role": role, "key": key}) if json else say(key)
+        echo_json({"email": email, "role": role, "key": key}) if json else echo(key)
 
-    perform(work)
+    run_command(work)

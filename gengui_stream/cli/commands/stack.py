@@ -1,4 +1,4 @@
-"""The embedded stack: everything on one machine, nothing to install."""
+"""`demo` and `dev`: the embedded stack and every role on this machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +11,13 @@ from gengui_stream.dev.demo_provider import DemoProvider
 
 def demo(
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Generations to submit.")] = 8,
-    output: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("demo-contact-sheet.png"),
-    provider: Annotated[DemoProvider, typer.Option(help="Who makes them; runpod and gemini are fakes.")] = (
+    output: Annotated[Path, typer.Option(help="The file of the contact sheet.")] = Path("demo-contact-sheet.png"),
+    provider: Annotated[DemoProvider, typer.Option(help="The provider; runpod and gemini are fakes.")] = (
         DemoProvider.LOCAL
     ),
     json: AsJson = False,
 ) -> None:
-    """Start everything, make images end to end, show them, stop everything.
+    """Start everything, generate images end to end, show them, stop everything.
 
     gengui-stream demo --count 200 --json
 
@@ -25,7 +25,7 @@ def demo(
     """
     from gengui_stream.dev.forks.client import started_fork_server
 
-    forks = started_fork_server()  # which imports while we do
+    forks = started_fork_server()  # it imports in parallel
     from gengui_stream.dev.demo_command import run_demo
 
     raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output, forks=forks))
@@ -33,10 +33,10 @@ def demo(
 
 def dev(
     reload: Annotated[
-        bool, typer.Option(help="Start the roles again whose code changed, and all when .env did.")
+        bool, typer.Option(help="Restart the roles whose code changed, and all roles when .env changed.")
     ] = True,
 ) -> None:
-    """Start everything and keep it running, with its state in .gengui/, until Ctrl-C.
+    """Start everything and keep it running until Ctrl-C. Data is kept in .gengui/.
 
     gengui-stream dev --no-reload
     """

@@ -1,4 +1,4 @@
-"""How the projections stand: behind the log, in agreement with it, with work left to do."""
+"""`lag`, `verify` and `jobs`: the state of the projections and of the jobs."""
 
 import sys
 import time
@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.runner import perform
+from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.runner import run_command
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.postgres.pool import opened_pool
@@ -22,10 +22,12 @@ from gengui_stream.settings import Settings
 
 
 def lag(
-    most: Annotated[int | None, typer.Option("--max", min=0, help="Exit 1 with more events than this behind.")] = None,
+    most: Annotated[
+        int | None, typer.Option("--max", min=0, help="Exit 1 when more events than this are not projected.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Show how far each partition's projections are behind the log.
+    """Show how far the projections of each partition are behind the log.
 
     gengui-stream lag --max 1000
     """
@@ -33,11 +35,11 @@ def lag(
     async def work(settings: Settings) -> ExitCode:
         async with opened_pool(settings, size=1) as pool:
             lags = await measure_lag(settings, pool)
-        say_json(_lag_document(lags)) if json else _say_lag(lags)
+        echo_json(_lag_document(lags)) if json else _echo_lag(lags)
         over = most is not None and sum(one.events for one in lags) > most
         return ExitCode.FINDING if over else ExitCode.OK
 
-    perform(work)
+    run_command(work)
 
 
 def _lag_document(lags: list[PartitionLag]) -> dict[str, object]:
@@ -48,13 +50,13 @@ def _lag_document(lags: list[PartitionLag]) -> dict[str, object]:
     }
 
 
-def _say_lag(lags: list[PartitionLag]) -> None:
+def _echo_lag(lags: list[PartitionLag]) -> None:
     rows = [(one.partition, one.end, one.next_offset, one.events, one.seconds) for one in lags]
-    say_table(("partition", "end of log", "next offset", "events behind", "seconds behind"), rows)
+    echo_table(("partition", "end of log", "next offset", "events behind", "seconds behind"), rows)
 
 
 def verify(json: AsJson = False) -> None:
-    """Fold the whole log again and compare every row. Exit 1, and the differences, if they disagree.
+    """Fold the whole log again and compare every row. Exit 1 and print the differences if there are any.
 
     gengui-stream verify --json
     """
@@ -67,10 +69,10 @@ def verify(json: AsJson = False) -> None:
                 settings, lambda done, total: shown.update(task, completed=done, total=total)
             )
         seconds = time.monotonic() - began
-        say_json(report.as_json() | {"seconds": round(seconds, 3)}) if json else _say_report(report, seconds)
+        echo_json(report.as_json() | {"seconds": round(seconds, 3)}) if json else _echo_report(report, seconds)
         return ExitCode.OK if report.agrees else ExitCode.FINDING
 
-    perform(work)
+    run_command(work)
 
 
 def _progress() -> Progress:
@@ -79,23 +81,23 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _say_report(report: Report, seconds: float) -> None:
+def _echo_report(report: Report, seconds: float) -> None:
     rows = [
         (p.partition, p.start_offset, p.next_offset, p.applied, p.ignored, p.dead_lettered) for p in report.partitions
     ]
-    say_table(("partition", "start", "next offset", "applied", "ignored", "dead-lettered"), rows)
+    echo_table(("partition", "start", "next offset", "applied", "ignored", "dead-lettered"), rows)
     rate = f"{report.events:,} events, {report.rows.total():,} rows in {seconds:.1f} s"
     if report.agrees:
-        say(f"agreed: {rate}")
+        echo(f"agreed: {rate}")
         return
     for difference in report.samples:
-        say(f"{difference.table}  {difference.key}  {difference.what}")
+        echo(f"{difference.table}  {difference.key}  {difference.what}")
     counts = ", ".join(f"{table} {count}" for table, count in report.counts.most_common())
-    say(f"DISAGREED: {report.counts.total()} differences ({counts}): {rate}")
+    echo(f"DISAGREED: {report.counts.total()} differences ({counts}): {rate}")
 
 
 def jobs(json: AsJson = False) -> None:
-    """Count the jobs that are not done, by kind.
+    """Count the open jobs by kind.
 
     gengui-stream jobs --json
     """
@@ -103,6 +105,6 @@ def jobs(json: AsJson = False) -> None:
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
             counts = await open_jobs(pool)
-        say_json(counts) if json else say_table(("kind", "open"), sorted(counts.items()))
+        echo_json(counts) if json else echo_table(("kind", "open"), sorted(counts.items()))
 
-    perform(work)
+    run_command(work)

@@ -1,12 +1,12 @@
-"""`tables`: the agents' live tables. For eyes: nothing authoritative is in them."""
+"""`tables`: the live tables of the agents, for operators. They are not authoritative."""
 
 from typing import Annotated
 
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import say, say_json, say_table
-from gengui_stream.cli.runner import perform
+from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import TABLES, read_changelog, tail_changelog
 from gengui_stream.settings import Settings
@@ -22,7 +22,7 @@ def _known(name: str) -> str:
 
 @app.command("list")
 def list_tables(json: AsJson = False) -> None:
-    """List them, with how many rows each holds; none where the live tables' agents never ran.
+    """List the live tables and their numbers of rows; none before the live-tables agents first ran.
 
     gengui-stream tables list
     """
@@ -30,11 +30,11 @@ def list_tables(json: AsJson = False) -> None:
     async def work(settings: Settings) -> None:
         rows = {name: await _rows(settings, name) for name in TABLES}
         if json:
-            say_json([{"table": name, "rows": rows[name], "shows": shows} for name, shows in TABLES.items()])
+            echo_json([{"table": name, "rows": rows[name], "shows": shows} for name, shows in TABLES.items()])
         else:
-            say_table(("table", "rows", "shows"), [(name, rows[name], shows) for name, shows in TABLES.items()])
+            echo_table(("table", "rows", "shows"), [(name, rows[name], shows) for name, shows in TABLES.items()])
 
-    perform(work)
+    run_command(work)
 
 
 async def _rows(settings: Settings, name: str) -> int | None:
@@ -47,10 +47,10 @@ async def _rows(settings: Settings, name: str) -> int | None:
 @app.command()
 def tail(
     name: Annotated[str, typer.Argument(metavar="TABLE", callback=_known, help=", ".join(TABLES))],
-    follow: Annotated[bool, typer.Option(help="Print changes as they come, not the table as it stands.")] = True,
+    follow: Annotated[bool, typer.Option(help="Print changes as they come, or the current table.")] = True,
     json: AsJson = False,
 ) -> None:
-    """Print the changes of one as they come, until Ctrl-C. A key that is gone has no value.
+    """Print the changes of a live table as they come, until Ctrl-C. A deleted key has no value.
 
     gengui-stream tables tail in_flight
     """
@@ -58,18 +58,18 @@ def tail(
     async def work(settings: Settings) -> None:
         if not follow:
             for key, value in (await read_changelog(settings, name)).items():
-                _say_row(key, value, json)
+                _echo_row(key, value, json)
             return
         async for key, value in tail_changelog(settings, name):
-            _say_row(key, value, json)
+            _echo_row(key, value, json)
 
-    perform(work)
+    run_command(work)
 
 
-def _say_row(key: str, value: object, json: bool) -> None:
+def _echo_row(key: str, value: object, json: bool) -> None:
     if json:
-        say_json({"key": key, "value": value})
+        echo_json({"key": key, "value": value})
     elif isinstance(value, dict):
-        say(f"{key}  " + "  ".join(f"{field}={part}" for field, part in value.items()))
+        echo(f"{key}  " + "  ".join(f"{field}={part}" for field, part in value.items()))
     else:
-        say(f"{key}  {'(gone)' if value is None else value}")
+        echo(f"{key}  {'(gone)' if value is None else value}")

@@ -59,7 +59,7 @@ RUNNING = running()
 
 
 @pytest.mark.parametrize(
-    ("state", "now", "verdict"),
+    ("state", "now", "check"),
     [
         (DISPATCHED, 5, PollProvider(at(125))),
         (DISPATCHED, 450, PollProvider(at(500))),
@@ -77,7 +77,7 @@ def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
 
 
 @pytest.mark.parametrize(
-    ("state", "now", "verdict"),
+    ("state", "now", "check"),
     [
         (DISPATCHED, 5, RecheckAt(at(121))),
         (DISPATCHED, 121, PollProvider(at(241))),
@@ -94,7 +94,7 @@ def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
         *((running(status=status), 10_000, Done()) for status in sorted(TERMINAL)),
     ],
 )
-def test_verdicts(state: Generation, now: float, check: Check) -> None:
+def test_checks(state: Generation, now: float, check: Check) -> None:
     assert next_check(state, 1, at(now), PATIENCE) == check
 
 

@@ -10,7 +10,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from agents.batches import BatchSchema
-from agents.transport import BatchTransport, Cut, Positions
+from agents.transport import BatchSplitter, BatchTransport, Positions
 from gengui_stream.log.connection import Connection, connection
 from gengui_stream.settings import Settings
 
@@ -23,7 +23,9 @@ PRODUCER_TIMEOUT_S: Final = 30.0
 """Kafka's own default of a request; faust's is 20 minutes."""
 
 
-def new_app(settings: Settings, app_id: str, datadir: Path, cut: Cut, positions: Positions | None = None) -> faust.App:
+def new_app(
+    settings: Settings, app_id: str, datadir: Path, cut: BatchSplitter, positions: Positions | None = None
+) -> faust.App:
     """An app that consumes the log. A crash of any part is a crash of the whole, and ends the process.
 
     With `positions` it starts where they say, and has no tables.

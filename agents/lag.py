@@ -11,7 +11,7 @@ from faust.types import TP
 
 from agents.transport import BatchConsumer
 from gengui_stream.metrics import Metrics
-from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.partition_queues import PartitionQueues
 
 INTERVAL_S: Final = 1.0
 
@@ -19,15 +19,15 @@ INTERVAL_S: Final = 1.0
 class LagReport:
     """Measures the partitions of this process; forgets those that another one has by now."""
 
-    def __init__(self, app: faust.App, topic: str, lanes: Lanes, metrics: Metrics) -> None:
+    def __init__(self, app: faust.App, topic: str, queues: PartitionQueues, metrics: Metrics) -> None:
         self._app = app
         self._topic = topic
-        self._lanes = lanes
+        self._queues = queues
         self._metrics = metrics
         self._even: dict[int, float] = {}
 
     def measure(self) -> None:
-        partitions = set(self._lanes.partitions())
+        partitions = set(self._queues.partitions())
         self._forget(self._even.keys() - partitions)
         for partition in partitions:
             self._measure(partition)
@@ -45,20 +45,20 @@ class LagReport:
         now = time.time()
         consumer = self._app.consumer
         end = consumer.end_of(TP(self._topic, partition)) if isinstance(consumer, BatchConsumer) else None
-        events = max(0, (end or 0) - (self._lanes.done(partition) or 0))
+        events = max(0, (end or 0) - (self._queues.done(partition) or 0))
         if not events:
             self._even[partition] = now
         since = self._even.setdefault(partition, now)
-        oldest = self._lanes.oldest(partition)
+        oldest = self._queues.oldest(partition)
         if oldest is not None and oldest.timestamp:
             since = oldest.timestamp / 1000
         self._metrics.observe_lag(partition, events=events, oldest_seconds=max(0.0, now - since) if events else 0.0)
 
 
 @asynccontextmanager
-async def reporting_lag(app: faust.App, topic: str, lanes: Lanes, metrics: Metrics) -> AsyncIterator[None]:
+async def reporting_lag(app: faust.App, topic: str, queues: PartitionQueues, metrics: Metrics) -> AsyncIterator[None]:
     """Measures once a second meanwhile."""
-    report = LagReport(app, topic, lanes, metrics)
+    report = LagReport(app, topic, queues, metrics)
     task = asyncio.ensure_future(_every_second(report))
     try:
         yield

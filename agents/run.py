@@ -17,11 +17,11 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projecting.batches import sliced
-from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.hint_outbox import opened_outbox
-from gengui_stream.redis_io.hints import HintPublisher
+from gengui_stream.redis_io.notification_buffer import opened_buffer
+from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.role_context import RoleContext
 
 COLLECT_AFTER: Final = 500_000
@@ -41,13 +41,13 @@ async def run_agents(role: RoleContext) -> None:
         redis = await stack.enter_async_context(opened_redis(settings))
         await ensure_topic(settings)
         projector = Projector(pool, settings.events_topic)
-        outbox = await stack.enter_async_context(opened_outbox(HintPublisher(redis)))
-        lanes = Lanes(projector, announcing(outbox, metrics), settings.projector_batch_max, stop)
+        buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
+        queues = PartitionQueues(projector, announcing(buffer, metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
-        app = new_app(settings, settings.consumer_group, datadir, cut, lanes)
-        add_project_events(app, log_topic(app, settings), lanes)
-        await stack.enter_async_context(reporting_lag(app, settings.events_topic, lanes, metrics))
+        app = new_app(settings, settings.consumer_group, datadir, cut, queues)
+        add_project_events(app, log_topic(app, settings), queues)
+        await stack.enter_async_context(reporting_lag(app, settings.events_topic, queues, metrics))
         role.health.started()
         await run_app(app, stop, settings.shutdown_grace_s)
 

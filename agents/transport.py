@@ -25,7 +25,7 @@ from yarl import URL
 
 from agents.batches import BatchMessage
 from agents.consumer_thread import BatchThread, DaemonThread
-from gengui_stream.lifecycle import Stopped
+from gengui_stream.lifecycle import ShutdownRequested
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
@@ -33,7 +33,7 @@ from gengui_stream.settings import Settings
 IDLE_S: Final = 0.2
 POLL_S: Final = 0.5
 
-Cut: TypeAlias = Callable[[Sequence[Record]], Iterable[Sequence[Record]]]
+BatchSplitter: TypeAlias = Callable[[Sequence[Record]], Iterable[Sequence[Record]]]
 """How what one fetch found in a partition is cut into batches."""
 
 
@@ -49,8 +49,8 @@ class Positions(Protocol):
         """Whether what was delivered makes no progress. A consumer that fetches nothing leaves its group in the end."""
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Takes over exactly these partitions; the next offset to read of each. Raises Stopped when they are revoked
-        meanwhile."""
+        """Takes over exactly these partitions; the next offset to read of each. Raises ShutdownRequested when they are
+        revoked meanwhile."""
 
     def release(self) -> None:
         """Partitions are about to be taken away: start nothing new."""
@@ -120,7 +120,7 @@ class BatchConsumer(driver.Consumer):
             return await self._thread.committed(partitions)
         try:
             offsets = await positions.claim({tp.partition for tp in partitions})
-        except Stopped as error:
+        except ShutdownRequested as error:
             raise IllegalStateError("revoked") from error  # by which faust knows that another rebalance began
         self._epoch = positions.epoch
         return {tp: offsets[tp.partition] for tp in partitions}
@@ -170,7 +170,7 @@ class BatchConsumer(driver.Consumer):
         messages = [message for tp, records in found.items() for message in self._messages(tp, records)]
         for message in messages[:-1]:
             if isinstance(message, BatchMessage):
-                message.batch = replace(message.batch, followed=True)
+                message.batch = replace(message.batch, more_in_fetch=True)
         return messages
 
     async def _until_flowing(self) -> None:
@@ -206,7 +206,7 @@ class BatchTransport(driver.Transport):
     Consumer = BatchConsumer
 
     def __init__(
-        self, url: list[URL], app: AppT, settings: Settings, cut: Cut, positions: Positions | None = None
+        self, url: list[URL], app: AppT, settings: Settings, cut: BatchSplitter, positions: Positions | None = None
     ) -> None:
         super().__init__(url, app)
         self.settings = settings

@@ -15,8 +15,8 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.flags.provider_flags import Flags
 from gengui_stream.providers.interface import Providers
-from gengui_stream.queries.waiting import WaitingRoom
-from gengui_stream.redis_io.hints import HintPublisher
+from gengui_stream.queries.queue_position import QueueSnapshotCache
+from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.settings import Settings
 
 
@@ -29,10 +29,10 @@ class ApiContext:
     log: EventLog
     store: ObjectStore
     fanout: NotificationFanout
-    hints: HintPublisher
+    notifications: NotificationPublisher
     providers: Providers
     flags: Flags
-    waiting_room: WaitingRoom
+    queue_snapshots: QueueSnapshotCache
     keys: KeyCache
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.redis_io.hints import EVERYBODY, HintSubscriber, owner_channel
+from gengui_stream.redis_io.notifications import ALL_CHANNELS, NotificationSubscriber, owner_channel
 
 POLL_S: Final = 2.0
 """Seconds that a lost notification can delay what a reader sees."""
@@ -16,14 +16,14 @@ POLL_S: Final = 2.0
 class NotificationFanout:
     """One Redis subscription a process, shared by its waiting requests."""
 
-    def __init__(self, subscriber: HintSubscriber) -> None:
+    def __init__(self, subscriber: NotificationSubscriber) -> None:
         self._subscriber = subscriber
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.closing = asyncio.Event()
 
     async def run(self) -> None:
         async for channel, _ in self._subscriber.messages():
-            self._wake(self._waiting if channel == EVERYBODY else [channel])
+            self._wake(self._waiting if channel == ALL_CHANNELS else [channel])
 
     def close(self) -> None:
         """The process ends: wakes every waiting request."""

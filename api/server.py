@@ -14,16 +14,16 @@ from api.http.connection import HttpConnection, NoAccessLog
 from api.notification_fanout import NotificationFanout
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.errors import BugError, TransientError
-from gengui_stream.lifecycle import persist
+from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.providers.flags.provider_flags import open_flags
 from gengui_stream.providers.registry import opened_providers
-from gengui_stream.queries.waiting import WaitingRoom
+from gengui_stream.queries.queue_position import QueueSnapshotCache
 from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.hints import HintPublisher, HintSubscriber
+from gengui_stream.redis_io.notifications import NotificationPublisher, NotificationSubscriber
 from gengui_stream.role_context import RoleContext
 
 _log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ async def _live(role: RoleContext, state: ApiState) -> None:
                 await stack.aclose()
                 raise
 
-        state.context = await persist(opened, role.stop, what="api")
+        state.context = await retry_transient(opened, role.stop, operation="api")
         role.health.started()
         try:
             await state.context.fanout.run()
@@ -105,16 +105,16 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
     redis = await stack.enter_async_context(opened_redis(settings))
     providers = await stack.enter_async_context(opened_providers(settings, redis, store, role.metrics))
     flags = await stack.enter_async_context(open_flags(settings, providers))
-    subscriber = await stack.enter_async_context(HintSubscriber(settings))
+    subscriber = await stack.enter_async_context(NotificationSubscriber(settings))
     return ApiContext(
         settings=settings,
         pool=pool,
         log=log,
         store=store,
         fanout=NotificationFanout(subscriber),
-        hints=HintPublisher(redis),
+        notifications=NotificationPublisher(redis),
         providers=providers,
         flags=flags,
-        waiting_room=WaitingRoom(pool),
+        queue_snapshots=QueueSnapshotCache(pool),
         keys=KeyCache(pool),
     )

@@ -15,10 +15,10 @@ import uvloop
 
 from gengui_stream.errors import ConfigurationError, FencedError, TransientError
 from gengui_stream.exit_codes import ExitCode
-from gengui_stream.lifecycle import Stopped, announce_ready, persist
+from gengui_stream.lifecycle import ShutdownRequested, announce_ready, retry_transient
+from gengui_stream.logging import configure_logging
 from gengui_stream.roles import ROLES, RoleName
 from gengui_stream.settings import Inspection, Settings
-from gengui_stream.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from gengui_stream.role_context import RoleContext
@@ -80,19 +80,19 @@ def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
 
     async def measured() -> ExitCode:
         with ticking(health):
-            return await live(entry, name, settings)
+            return await run_until_stopped(entry, name, settings)
 
     answers_itself = role.metrics_port is None
     with nullcontext() if answers_itself else served_health(settings, role, health, metrics.registry):
         return uvloop.run(measured())
 
 
-async def live(entry: Entry, role: str, settings: Settings) -> ExitCode:
+async def run_until_stopped(entry: Entry, role: str, settings: Settings) -> ExitCode:
     """The life of a role: until it is told to end, then at most its grace longer."""
     stop = asyncio.Event()
     _log.info("starting", role=role, pid=os.getpid())
     _stop_on_signals(stop)
-    running = asyncio.ensure_future(persist(lambda: _attempt(entry, settings, stop), stop, what=role))
+    running = asyncio.ensure_future(retry_transient(lambda: _attempt(entry, settings, stop), stop, operation=role))
     told = asyncio.ensure_future(stop.wait())
     await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
@@ -113,7 +113,7 @@ async def _attempt(entry: Entry, settings: Settings, stop: asyncio.Event) -> Non
     try:
         await entry(settings, stop)
     except ExceptionGroup as group:
-        others = [error for error in _leaves(group) if not isinstance(error, TransientError | Stopped)]
+        others = [error for error in _leaves(group) if not isinstance(error, TransientError | ShutdownRequested)]
         if not others:
             raise TransientError("; ".join(str(error) for error in _leaves(group))) from group
         decisive = [error for error in others if isinstance(error, ConfigurationError | FencedError)]
@@ -147,7 +147,7 @@ def _outcome(running: "asyncio.Future[None]", role: str, stop: asyncio.Event) ->
     if running.cancelled():
         return ExitCode.BUG
     error = running.exception()
-    if error is not None and not isinstance(error, Stopped):
+    if error is not None and not isinstance(error, ShutdownRequested):
         raise error
     if not stop.is_set():
         _log.error("ended_by_itself", role=role)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the way out of a wait when the process is told to end
+class ShutdownRequested(Exception):  # noqa: N818 - not an error: the way out of a wait when the process is told to end
     """The process was told to end while it waited."""
 
 
@@ -42,15 +42,15 @@ async def pause(stop: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-async def persist(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, what: str) -> T:
-    """Calls `attempt` until it raises no TransientError, with growing, jittered pauses. Raises Stopped when told to
-    end meanwhile. `what` names the call in the log, where each refusal is said."""
+async def retry_transient(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, operation: str) -> T:
+    """Calls `attempt` until it raises no TransientError, with growing, jittered pauses. Raises ShutdownRequested when
+    `stop` is set meanwhile. `operation` names the call in the log, which has each failure."""
     seconds = FIRST_PAUSE_S
     while True:
         try:
             return await attempt()
         except TransientError as error:
-            _log.warning("waiting", what=what, error=str(error), retry_in_s=round(seconds, 2))
+            _log.warning("waiting", operation=operation, error=str(error), retry_in_s=round(seconds, 2))
         if await pause(stop, seconds * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
-            raise Stopped(what)
+            raise ShutdownRequested(operation)
         seconds = min(seconds * 2, LONGEST_PAUSE_S)

@@ -17,7 +17,8 @@ from api.http.parsing import Query, generation_id_of, min_position
 from api.http.problems import Refusal, not_found
 from api.http.responses import json_response
 from gengui_stream.log.positions import Position
-from gengui_stream.queries import generations, histories
+from gengui_stream.queries import generations
+from gengui_stream.queries import timelines as histories
 from schemas.http import StatusName
 
 POSITION_WAIT_S: Final = 5.0
@@ -79,7 +80,7 @@ async def all_shown(
 ) -> list[dict[str, object]]:
     """The resources of these rows; the queue is looked at only for those that wait in it."""
     base = base_url(request)
-    waiting = await context.waiting_room.look() if any(map(resources.waits, rows)) else None
+    waiting = await context.queue_snapshots.current() if any(map(resources.waits, rows)) else None
     return [resources.generation(row, context.store, base, waiting) for row in rows]
 
 

@@ -9,7 +9,7 @@ from api.context import ApiContext, context_of
 from api.http.parsing import read_body
 from api.http.problems import Refusal
 from api.http.responses import json_response
-from gengui_stream.jobs.queue import hint_watch
+from gengui_stream.jobs.queue import expedite_reconcile
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
 
 BODY_MAX_BYTES: Final = 1024 * 1024
@@ -20,9 +20,9 @@ async def called(request: web.Request) -> web.Response:
     context = context_of(request)
     name = _named(context, request)
     await read_body(request, BODY_MAX_BYTES)
-    if not await hint_watch(context.pool, name.generation_id, name.attempt):
+    if not await expedite_reconcile(context.pool, name.generation_id, name.attempt):
         return json_response({"outcome": "ignored", "detail": "nobody waits for that attempt (any more)"})
-    await context.hints.publish((), {"watch"})
+    await context.notifications.publish((), {"watch"})
     return json_response({"outcome": "noted", "detail": None})
 
 

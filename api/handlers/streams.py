@@ -17,7 +17,8 @@ from api.http.parsing import CORRELATION_ID, Query, generation_id_of
 from api.http.problems import fault, invalid
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
-from gengui_stream.queries import generations, histories
+from gengui_stream.queries import generations
+from gengui_stream.queries import timelines as histories
 
 CHUNK: Final = 200
 """Events of a partition that are read at once, and held for a client that takes them slowly."""

@@ -9,7 +9,7 @@ import orjson
 
 from gengui_stream.log.codec import as_document
 from gengui_stream.media.object_store import ObjectStore
-from gengui_stream.queries.waiting import Waiting
+from gengui_stream.queries.queue_position import QueueSnapshot
 from schemas.events import GenerationRequested
 
 
@@ -36,7 +36,7 @@ def dump(document: object) -> bytes:
 
 
 def generation(
-    row: asyncpg.Record, store: ObjectStore, base_url: str, waiting: Waiting | None = None
+    row: asyncpg.Record, store: ObjectStore, base_url: str, waiting: QueueSnapshot | None = None
 ) -> dict[str, object]:
     """`schemas.http.GenerationResource`. Without `waiting` nothing is said of the queue."""
     return {
@@ -109,7 +109,7 @@ def waits(row: asyncpg.Record) -> bool:
     return row["status"] in {"queued", "dispatched"} and row["started_at"] is None
 
 
-def _queue(row: asyncpg.Record, waiting: Waiting) -> dict[str, object]:
+def _queue(row: asyncpg.Record, waiting: QueueSnapshot) -> dict[str, object]:
     place = waiting.place(row["provider"], (row["requested_at"], row["generation_id"]))
     return {
         "position": place.position,

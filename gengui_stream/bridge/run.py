@@ -22,7 +22,7 @@ from gengui_stream.bridge.messages import (
 )
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
-from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.metrics import Metrics
 from gengui_stream.redis_io.clients import opened_redis
@@ -44,16 +44,16 @@ async def run_bridge(role: RoleContext) -> None:
     consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
     log = EventLog(settings)
     try:
-        await persist(log.start, stop, what="broker")
+        await retry_transient(log.start, stop, operation="broker")
         async with (
             opened_redis(settings) as redis,
             BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
             bridge = Bridge(consumer, ProducerStreams(redis), log, role.metrics, claim_idle_s=settings.job_lease_s)
-            await persist(consumer.create_group, stop, what="status stream")
+            await retry_transient(consumer.create_group, stop, operation="status stream")
             role.health.started()
             await _carry(bridge, consumer, stop)
-    except Stopped:
+    except ShutdownRequested:
         _log.info("bridge_stopped")
     finally:
         await log.stop()
@@ -62,9 +62,9 @@ async def run_bridge(role: RoleContext) -> None:
 async def _carry(bridge: "Bridge", consumer: BlockingConsumer, stop: asyncio.Event) -> None:
     _log.info("bridge_started", stream=STATUS_STREAM, group=STATUS_GROUP)
     while not stop.is_set():
-        entries = await persist(bridge.next_entries, stop, what="status stream")
+        entries = await retry_transient(bridge.next_entries, stop, operation="status stream")
         if entries:
-            await persist(partial(bridge.deliver, entries), stop, what="status delivery")
+            await retry_transient(partial(bridge.deliver, entries), stop, operation="status delivery")
     try:
         await consumer.leave()
     except TransientError as error:

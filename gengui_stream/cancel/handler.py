@@ -28,13 +28,13 @@ class Canceler:
         self._grace_s = grace_s
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises Stopped when told to end while a server is away: the leases run out then."""
+        """Raises ShutdownRequested when told to end while a server is away: the leases run out then."""
         attempts = await self._context.load(jobs)
         due = [attempt for attempt in attempts if _is_due(attempt)]
         answers = await asyncio.gather(*(self._cancel(attempt) for attempt in due))
         ended, later = self._sort(list(zip(due, answers, strict=True)))
         await self._context.append(ended)
-        await self._context.postpone(self._queue, later)
+        await self._context.reschedule(self._queue, later)
         over = [attempt.job.key for attempt in attempts if attempt.job.key not in later]
         await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
 

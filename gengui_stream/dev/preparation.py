@@ -13,7 +13,7 @@ from gengui_stream.accounts.api_keys import Role, authenticate, seed_user
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.stack import Part
 from gengui_stream.errors import TransientError
-from gengui_stream.lifecycle import persist
+from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
@@ -65,7 +65,7 @@ class Preparation:
 async def _retried(attempt: Callable[[], Awaitable[None]]) -> None:
     try:
         async with asyncio.timeout(WITHIN_S):
-            await persist(attempt, asyncio.Event(), what="preparing")
+            await retry_transient(attempt, asyncio.Event(), operation="preparing")
     except TimeoutError as error:
         raise TransientError("a server of the stack did not come up in time; see the logs") from error
 

@@ -18,30 +18,29 @@ TRIES_MAX: Final = 4
 LONGEST_WAIT_S: Final = 60.0
 """A provider that wants to be left alone for longer has refused the attempt."""
 
-WAITING_TURNS: Final = 2
-"""Calls under way, and as many that wait, so that a turn is never left unused."""
+CALLS_ADMITTED: Final = 2
+"""Times a provider's max_concurrency: the calls in progress and as many queued ones, so that no slot stays unused."""
 
 Answer: TypeAlias = DispatchOutcome | TransientError
 
 _log = structlog.get_logger(__name__)
 
 
-class Calls:
+class CallLimiter:
     """The calls of `dispatch` that this process has under way."""
 
     def __init__(self, providers: Mapping[str, Provider], metrics: Metrics, stop: asyncio.Event) -> None:
         self._providers = providers
         self._metrics = metrics
         self._stop = stop
-        self._turns = {name: asyncio.Semaphore(each.call_policy.max_concurrency) for name, each in providers.items()}
+        self._slots = {name: asyncio.Semaphore(each.call_policy.max_concurrency) for name, each in providers.items()}
         self._reserved = Counter[str]()
 
-    def reserve(self, name: str) -> bool:
-        """A place among the calls of this provider, those that wait for their turn included; to be given back by
-        `release`. False: there is none. Who were let in without one would wait here, where nobody else can take them,
-        and where they take the place of others whose provider is quick."""
+    def try_acquire(self, name: str) -> bool:
+        """Admits a call, in progress or queued, until `release`; False when the provider has no room. Without this limit,
+        jobs for a slow provider queue inside this process, where no other dispatcher can claim them."""
         provider = self._providers.get(name)
-        if provider is not None and self._reserved[name] >= WAITING_TURNS * provider.call_policy.max_concurrency:
+        if provider is not None and self._reserved[name] >= CALLS_ADMITTED * provider.call_policy.max_concurrency:
             return False
         self._reserved[name] += 1
         return True
@@ -68,7 +67,7 @@ class Calls:
     async def _once(
         self, provider: Provider, request: DispatchRequest, begins: Callable[[], Awaitable[None]]
     ) -> Answer:
-        async with self._turns[provider.name]:
+        async with self._slots[provider.name]:
             if provider.call_policy.synchronous:
                 await begins()
             began = time.perf_counter()

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, assert_never
 
-from gengui_stream.dispatch.call_limiter import Answer, Calls
+from gengui_stream.dispatch.call_limiter import Answer, CallLimiter
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
 from gengui_stream.domain.generation.state import Status
@@ -29,7 +29,7 @@ from gengui_stream.jobs.attempts import (
 )
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import persist
+from gengui_stream.lifecycle import retry_transient
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
 from gengui_stream.providers.routing.decision import Route, Unavailable
 from schemas.events import Event
@@ -75,13 +75,13 @@ def next_step(attempt: Attempt, now: datetime, timeouts: AttemptTimeouts, *, rep
 class Dispatcher:
     """Does batches of dispatch jobs."""
 
-    def __init__(self, queue: JobQueue, context: JobContext, calls: Calls) -> None:
+    def __init__(self, queue: JobQueue, context: JobContext, calls: CallLimiter) -> None:
         self._queue = queue
         self._context = context
         self._calls = calls
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises Stopped when told to end while a server is away: the leases run out then."""
+        """Raises ShutdownRequested when told to end while a server is away: the leases run out then."""
         attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
         steps = [(attempt, self._step(attempt, now)) for attempt in attempts]
@@ -102,7 +102,7 @@ class Dispatcher:
         them."""
         found = {attempt.job.key: self._route(attempt) for attempt in attempts}
         delays = {key: delay_s for key, delay_s in found.items() if isinstance(delay_s, float)}
-        await self._context.postpone(self._queue, delays, afresh=delays.keys())
+        await self._context.reschedule(self._queue, delays, reset_tries=delays.keys())
         return {key: route for key, route in found.items() if isinstance(route, Route)}
 
     def _route(self, attempt: Attempt) -> Route | float:
@@ -111,7 +111,7 @@ class Dispatcher:
         decision = router.route(attempt.preference, attempt.request)
         if isinstance(decision, Unavailable):
             return router.retry_delay_s(decision)
-        if self._calls.reserve(decision.provider):
+        if self._calls.try_acquire(decision.provider):
             return decision
         router.release(decision)
         return BUSY_S
@@ -172,7 +172,7 @@ class Dispatcher:
                 case _:
                     assert_never(answer)
         await self._context.append(events)
-        await self._context.finish_and_watch(self._queue, watched)
+        await self._context.finish_and_reconcile(self._queue, watched)
         await self._context.finish(
             self._queue, [attempt.job.key for attempt, _, _ in answered]
         )  # those given back are not ours any more
@@ -187,7 +187,7 @@ class Dispatcher:
         elif attempt.job.tries >= TRIES_MAX:
             events.append(failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True)))
         else:
-            await self._retry_later(attempt.job, error)
+            await self._reschedule(attempt.job, error)
 
     def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
         """Where nobody knows whether a call is under way: it may have begun just now, long after it was announced."""
@@ -202,9 +202,13 @@ class Dispatcher:
         deadline = deadline_of(attempt.state, self._context.timeouts(provider))
         return max(0.0, (deadline - datetime.now(UTC)).total_seconds())
 
-    async def _retry_later(self, job: ClaimedJob, error: TransientError) -> None:
+    async def _reschedule(self, job: ClaimedJob, error: TransientError) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)
-        await persist(partial(self._queue.retry_later, job.key, delay, str(error)), self._context.stop, what="jobs")
+        await retry_transient(
+            partial(self._queue.reschedule_after_error, job.key, delay, str(error)),
+            self._context.stop,
+            operation="jobs",
+        )
 
 
 def _provider(attempt: Attempt, routes: dict[str, Route]) -> str:

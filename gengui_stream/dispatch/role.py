@@ -9,15 +9,15 @@ from datetime import timedelta
 import structlog
 
 from gengui_stream.cancel.handler import Canceler
-from gengui_stream.dispatch.call_limiter import Calls
+from gengui_stream.dispatch.call_limiter import CallLimiter
 from gengui_stream.dispatch.handler import Dispatcher
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.context import JobContext
-from gengui_stream.jobs.loop import Work, listen, work_through
+from gengui_stream.jobs.loop import Work, listen, run_job_loop
 from gengui_stream.jobs.queue import JobQueue
-from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
@@ -39,16 +39,16 @@ async def run_dispatch(role: RoleContext) -> None:
     async with AsyncExitStack() as stack:
         try:
             await _run(role, stack)
-        except Stopped:
+        except ShutdownRequested:
             _log.info("dispatch_stopped_while_waiting")
 
 
 async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     settings, stop, metrics = role.settings, role.stop, role.metrics
-    pool = await persist(lambda: stack.enter_async_context(opened_pool(settings)), stop, what="database")
+    pool = await retry_transient(lambda: stack.enter_async_context(opened_pool(settings)), stop, operation="database")
     log = EventLog(settings)
     stack.push_async_callback(log.stop)
-    await persist(log.start, stop, what="broker")
+    await retry_transient(log.start, stop, operation="broker")
     redis = await stack.enter_async_context(opened_redis(settings))
     store = await stack.enter_async_context(open_object_store(settings))
     known = await stack.enter_async_context(opened_providers(settings, redis, store, metrics))
@@ -79,12 +79,12 @@ async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> N
     def queue(kind: JobKind) -> JobQueue:
         return JobQueue(context.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
 
-    calls = Calls(context.providers, metrics, context.stop)
-    dispatches, cancels, watches = queue("dispatch"), queue("cancel"), queue("watch")
+    calls = CallLimiter(context.providers, metrics, context.stop)
+    dispatches, cancels, reconciles = queue("dispatch"), queue("cancel"), queue("watch")
     works: dict[JobKind, tuple[JobQueue, Work]] = {
         "dispatch": (dispatches, Dispatcher(dispatches, context, calls).work),
         "cancel": (cancels, Canceler(cancels, context, grace_s=settings.cancel_grace_s).work),
-        "watch": (watches, Reconciler(watches, context, metrics).work),
+        "watch": (reconciles, Reconciler(reconciles, context, metrics).work),
     }
     ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in works}
     _log.info("dispatch_started", owner=owner, providers=sorted(context.providers))
@@ -93,6 +93,6 @@ async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> N
         async with asyncio.TaskGroup() as group:
             for kind, (jobs, work) in works.items():
                 group.create_task(
-                    work_through(jobs, work, context.stop, ready=ready[kind], lease_s=settings.job_lease_s)
+                    run_job_loop(jobs, work, context.stop, ready=ready[kind], lease_s=settings.job_lease_s)
                 )
         listening.cancel()

@@ -9,11 +9,11 @@ from typing import Final
 from gengui_stream.bridge import messages
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
+from gengui_stream.logging import redact_text
 from gengui_stream.postgres.pool import opened_pool, transient_errors
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import count_entries
-from gengui_stream.telemetry import redact_text
 from gengui_stream.worker import queue
 
 OVERDUE: Final = timedelta(seconds=30)

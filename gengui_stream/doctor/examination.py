@@ -11,8 +11,8 @@ import structlog
 
 from gengui_stream.doctor.findings import Finding, Status, fail, worst
 from gengui_stream.errors import GenGuiError
+from gengui_stream.logging import redact_text
 from gengui_stream.settings import Settings
-from gengui_stream.telemetry import redact_text
 
 LIMIT_S: Final = 5.0
 """Of one check. There are two rounds of them."""

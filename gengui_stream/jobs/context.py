@@ -9,7 +9,7 @@ from functools import partial
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.jobs.attempts import Attempt, load_attempts
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import persist
+from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import Provider
@@ -19,7 +19,7 @@ from schemas.events import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """Each method waits for a server that is away, and raises Stopped when told to end meanwhile."""
+    """Each method waits for a server that is away, and raises ShutdownRequested when told to end meanwhile."""
 
     pool: Pool
     log: Appender
@@ -41,20 +41,20 @@ class JobContext:
         )
 
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
-        return await persist(partial(load_attempts, self.pool, jobs), self.stop, what="generations")
+        return await retry_transient(partial(load_attempts, self.pool, jobs), self.stop, operation="generations")
 
     async def append(self, events: Sequence[Event]) -> None:
         if events:
-            await persist(partial(self.log.append_many, events), self.stop, what="log")
+            await retry_transient(partial(self.log.append_many, events), self.stop, operation="log")
 
     async def finish(self, queue: JobQueue, keys: Sequence[str]) -> None:
         if keys:
-            await persist(partial(queue.finish, keys), self.stop, what="jobs")
+            await retry_transient(partial(queue.finish, keys), self.stop, operation="jobs")
 
-    async def postpone(self, queue: JobQueue, delays: Mapping[str, float], afresh: Collection[str] = ()) -> None:
+    async def reschedule(self, queue: JobQueue, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
         if delays:
-            await persist(partial(queue.postpone, delays, afresh), self.stop, what="jobs")
+            await retry_transient(partial(queue.reschedule, delays, reset_tries), self.stop, operation="jobs")
 
-    async def finish_and_watch(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
+    async def finish_and_reconcile(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
         if delays:
-            await persist(partial(queue.finish_and_watch, delays), self.stop, what="jobs")
+            await retry_transient(partial(queue.finish_and_reconcile, delays), self.stop, operation="jobs")

@@ -1,4 +1,4 @@
-"""Working through the jobs of one kind: claim what there is, keep the leases, do no more at once than fits."""
+"""The loop over the jobs of one kind: claim, renew the leases, bound the number in flight."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -11,12 +11,12 @@ import structlog
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import Stopped, persist
-from gengui_stream.redis_io.hints import EVERYBODY, HintSubscriber, jobs_channel
+from gengui_stream.lifecycle import ShutdownRequested, retry_transient
+from gengui_stream.redis_io.notifications import ALL_CHANNELS, NotificationSubscriber, jobs_channel
 from gengui_stream.settings import Settings
 
 POLL_S: Final = 1.0
-"""Jobs that nobody hints at (a back-off is over, a lease has run out) wait at most so long."""
+"""Seconds after which jobs without a notification (the end of a back-off, of a lease) are found."""
 
 BATCH: Final = 200
 IN_FLIGHT_MAX: Final = 1_000
@@ -26,7 +26,7 @@ Work: TypeAlias = Callable[[Sequence[ClaimedJob]], Awaitable[None]]
 _log = structlog.get_logger(__name__)
 
 
-async def work_through(
+async def run_job_loop(
     queue: JobQueue,
     work: Work,
     stop: asyncio.Event,
@@ -36,17 +36,17 @@ async def work_through(
     batch: int = BATCH,
     in_flight_max: int = IN_FLIGHT_MAX,
 ) -> None:
-    """Claims batches and works on several at once until told to stop; then what is begun is finished.
+    """Claims batches and works on several at once until `stop` is set, then finishes what it has claimed.
 
-    `ready` is set by whoever knows of new jobs. An error of `work` that is not passing ends the process.
+    `ready` wakes it before POLL_S has passed. An error of `work` other than TransientError ends the process.
     """
     in_flight = 0
 
     async def run(jobs: Sequence[ClaimedJob]) -> None:
         nonlocal in_flight
         try:
-            async with kept(queue, [job.key for job in jobs], lease_s):
-                with suppress(Stopped):
+            async with renewing_leases(queue, [job.key for job in jobs], lease_s):
+                with suppress(ShutdownRequested):
                     await work(jobs)
         finally:
             in_flight -= len(jobs)
@@ -67,8 +67,8 @@ async def _claim(queue: JobQueue, limit: int, stop: asyncio.Event) -> list[Claim
     if limit <= 0:
         return []
     try:
-        return await persist(partial(queue.claim, limit), stop, what="jobs")
-    except Stopped:
+        return await retry_transient(partial(queue.claim, limit), stop, operation="jobs")
+    except ShutdownRequested:
         return []
 
 
@@ -82,8 +82,8 @@ async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> N
 
 
 @asynccontextmanager
-async def kept(queue: JobQueue, keys: Collection[str], lease_s: float) -> AsyncIterator[None]:
-    """The leases of these jobs are renewed meanwhile, so that they run out only when this process is gone."""
+async def renewing_leases(queue: JobQueue, keys: Collection[str], lease_s: float) -> AsyncIterator[None]:
+    """Renews the leases of these jobs meanwhile, so that they expire only when this process is gone."""
     renewing = asyncio.ensure_future(_renew(queue, keys, lease_s / 3))
     try:
         yield
@@ -101,11 +101,11 @@ async def _renew(queue: JobQueue, keys: Collection[str], every_s: float) -> None
 
 
 async def listen(settings: Settings, ready: Mapping[JobKind, asyncio.Event]) -> None:
-    """Sets the event of a kind when its jobs are hinted at; all of them when hints may have been missed."""
+    """Sets the event of a kind at a notification of its jobs; every event when notifications may have been lost."""
     channels = {jobs_channel(kind): event for kind, event in ready.items()}
-    async with HintSubscriber(settings) as subscriber:
+    async with NotificationSubscriber(settings) as subscriber:
         for channel in channels:
             await subscriber.subscribe(channel)
         async for channel, _ in subscriber.messages():
-            for event in channels.values() if channel == EVERYBODY else [channels[channel]]:
+            for event in channels.values() if channel == ALL_CHANNELS else [channels[channel]]:
                 event.set()

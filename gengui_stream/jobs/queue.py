@@ -34,7 +34,7 @@ WHERE job_key = $1 AND lease_owner = $2 AND outcome IS NULL
 """
 
 # The watch begins in the statement that ends the dispatch, so that no running attempt is ever without one.
-FINISH_AND_WATCH: Final = """
+FINISH_AND_RECONCILE: Final = """
 WITH finished AS (
     UPDATE jobs SET outcome = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL
     FROM unnest($2::text[], $3::float8[]) AS given (key, delay)
@@ -47,7 +47,7 @@ FROM finished ON CONFLICT (job_key) DO NOTHING
 """
 
 # One that was hinted at meanwhile is due at once.
-POSTPONE: Final = """
+RESCHEDULE: Final = """
 UPDATE jobs SET available_at = now() + make_interval(secs => CASE WHEN hinted THEN 0 ELSE given.delay END),
     lease_owner = NULL,
     tries = CASE WHEN given.afresh THEN 0 ELSE tries END
@@ -57,7 +57,7 @@ WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
 
 # A provider may be done before the call that began it is settled: the watch begins here then, a moment later, when the
 # log has been told what it needs to know. A watch that is at work is not disturbed: it comes back for the hint.
-HINT: Final = """
+EXPEDITE: Final = """
 INSERT INTO jobs (job_key, kind, generation_id, attempt, available_at, hinted)
 SELECT 'watch:' || generation_id || ':' || attempt, 'watch', generation_id, attempt, now() + interval '500 ms', true
 FROM jobs WHERE job_key = 'dispatch:' || $1::uuid || ':' || $2::int
@@ -81,7 +81,7 @@ class ClaimedJob:
     attempt: int
     output_id: str | None
     tries: int
-    hinted: bool = False
+    expedited: bool = False
 
 
 class JobQueue:
@@ -114,35 +114,35 @@ class JobQueue:
         with transient_errors():
             await self._pool.execute(FINISH, list(keys), self._owner, "done", None)
 
-    async def finish_and_watch(self, delays: Mapping[str, float]) -> None:
+    async def finish_and_reconcile(self, delays: Mapping[str, float]) -> None:
         """Done, and a `watch` of the same attempt is due after so many seconds, by key."""
         with transient_errors():
-            await self._pool.execute(FINISH_AND_WATCH, self._owner, list(delays), list(delays.values()))
+            await self._pool.execute(FINISH_AND_RECONCILE, self._owner, list(delays), list(delays.values()))
 
-    async def postpone(self, delays: Mapping[str, float], afresh: Collection[str] = ()) -> None:
+    async def reschedule(self, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
         """Nothing went wrong, but it is to be looked at again after so many seconds, by key. The tries of those in
         `afresh` are counted from nought again: they only waited."""
         with transient_errors():
-            anew = [key in afresh for key in delays]
-            await self._pool.execute(POSTPONE, self._owner, list(delays), list(delays.values()), anew)
+            anew = [key in reset_tries for key in delays]
+            await self._pool.execute(RESCHEDULE, self._owner, list(delays), list(delays.values()), anew)
 
     async def fail(self, key: str, error: str) -> None:
         """Given up for good; the reason stays with the row."""
         with transient_errors():
             await self._pool.execute(FINISH, [key], self._owner, "failed", error[:2000])
 
-    async def retry_later(self, key: str, delay_seconds: float, error: str) -> None:
+    async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
         """Not now: anybody may claim it after the delay."""
         with transient_errors():
             delay = timedelta(seconds=delay_seconds)
             await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])
 
 
-async def hint_watch(pool: Pool, generation_id: UUID, attempt: int) -> bool:
+async def expedite_reconcile(pool: Pool, generation_id: UUID, attempt: int) -> bool:
     """The watch of the attempt looks at it at once. False when nothing is waited for (any more). Raises TransientError
     while PostgreSQL is away."""
     with transient_errors():
-        return await pool.fetchval(HINT, generation_id, attempt) is not None
+        return await pool.fetchval(EXPEDITE, generation_id, attempt) is not None
 
 
 async def open_jobs(pool: Pool) -> dict[str, int]:

@@ -17,7 +17,7 @@ class RecordBatch:
     epoch: int
     partition: int
     records: Sequence[Record]
-    followed: bool = False
+    more_in_fetch: bool = False
 
 
 def sliced(records: Sequence[R], size: int) -> Iterator[Sequence[R]]:

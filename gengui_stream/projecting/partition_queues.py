@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from gengui_stream.errors import BugError, FencedError
-from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.projections.outcomes import Record
@@ -35,7 +35,7 @@ _log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
+class _PartitionQueue:
     """`expected`: the next offset to come. `working`: what is in a transaction. `stale`: a rebalance came since; what
     waits is dropped, for its next owner reads it again."""
 
@@ -73,7 +73,7 @@ class _Lane:
         return len(self.working)
 
 
-class Lanes:
+class PartitionQueues:
     """The projector behind faust's agent: gives faust its start positions, and PostgreSQL its batches."""
 
     def __init__(self, projector: Projector, committed: Committed, batch_max: int, stop: asyncio.Event) -> None:
@@ -84,7 +84,7 @@ class Lanes:
         self._stop = stop
         self._revoked = asyncio.Event()
         self._claiming = asyncio.Lock()
-        self._lanes: dict[int, _Lane] = {}
+        self._queues: dict[int, _PartitionQueue] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._at_work = 0
         self._begun: set[float] = set()
@@ -100,46 +100,48 @@ class Lanes:
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Waits for the transactions under way, then takes the partitions over, however long PostgreSQL is unavailable.
-        Raises Stopped once they are revoked."""
+        Raises ShutdownRequested once they are revoked."""
         self.release()
         revoked = self._revoked = asyncio.Event()
-        await self.idle()
-        starts = await persist(lambda: self._claimed(partitions, revoked), revoked, what="claim partitions")
+        await self.until_idle()
+        starts = await retry_transient(
+            lambda: self._claimed(partitions, revoked), revoked, operation="claim partitions"
+        )
         if revoked.is_set():
-            raise Stopped("claim partitions")
+            raise ShutdownRequested("claim partitions")
         self.epoch += 1
-        self._lanes = {partition: _Lane(partition, start, start) for partition, start in starts.items()}
+        self._queues = {partition: _PartitionQueue(partition, start, start) for partition, start in starts.items()}
         _log.info("partitions_claimed", starts=dict(starts))
         return starts
 
     async def _claimed(self, partitions: Collection[int], revoked: asyncio.Event) -> Mapping[int, int]:
         async with self._claiming:
             if revoked.is_set():
-                raise Stopped("claim partitions")
+                raise ShutdownRequested("claim partitions")
             return await self._projector.claim(partitions)
 
     def release(self) -> None:
         self._revoked.set()
-        for lane in self._lanes.values():
-            lane.drop()
+        for queue in self._queues.values():
+            queue.drop()
 
     async def settled(self) -> None:
         """Until no transaction or claim is under way and PostgreSQL answers: before that, this process is of no use to
         the consumer group, and what it has begun could still take partitions away from their next owner."""
-        await self.idle()
+        await self.until_idle()
         async with self._claiming:
             pass
-        with suppress(Stopped):
-            await persist(self._projector.reach, self._stop, what="join the consumer group")
+        with suppress(ShutdownRequested):
+            await retry_transient(self._projector.reach, self._stop, operation="join the consumer group")
 
-    async def idle(self) -> None:
+    async def until_idle(self) -> None:
         """Until no transaction is under way."""
         while self._running:
             await asyncio.wait(set(self._running))
 
     def done(self, partition: int) -> int | None:
-        lane = self._lanes.get(partition)
-        return lane.done if lane else None
+        queue = self._queues.get(partition)
+        return queue.done if queue else None
 
     @property
     def stalled(self) -> bool:
@@ -147,32 +149,32 @@ class Lanes:
 
     def oldest(self, partition: int) -> Record | None:
         """The first record that was delivered and is not committed."""
-        lane = self._lanes[partition]
-        return next(iter(lane.working or lane.waiting), None)
+        queue = self._queues[partition]
+        return next(iter(queue.working or queue.waiting), None)
 
     def partitions(self) -> Collection[int]:
-        return [partition for partition, lane in self._lanes.items() if not lane.stale]
+        return [partition for partition, queue in self._queues.items() if not queue.stale]
 
     # the work
 
-    async def give(self, batch: RecordBatch) -> None:
+    async def submit(self, batch: RecordBatch) -> None:
         """Returns when there is room for more: no more than two transactions' records wait in a lane. What was fetched
         together begins together, with the last of it."""
-        lane = self._lanes.get(batch.partition)
-        if lane is None or lane.stale or batch.epoch != self.epoch:
+        queue = self._queues.get(batch.partition)
+        if queue is None or queue.stale or batch.epoch != self.epoch:
             return
-        lane.add(batch.records)
-        full = len(lane.waiting) > self._batch_max
-        if full or not batch.followed:
+        queue.add(batch.records)
+        full = len(queue.waiting) > self._batch_max
+        if full or not batch.more_in_fetch:
             self._start()
         if full:
-            lane.room.clear()
-            await lane.room.wait()
+            queue.room.clear()
+            await queue.room.wait()
 
     def _start(self) -> None:
         if self._group is None:
             raise BugError("lanes are given a batch before they are open")
-        if self._at_work == AT_ONCE or not any(lane.ready for lane in self._lanes.values()):
+        if self._at_work == AT_ONCE or not any(queue.ready for queue in self._queues.values()):
             return
         self._at_work += 1
         task = self._group.create_task(self._run())
@@ -182,51 +184,51 @@ class Lanes:
     async def _run(self) -> None:
         while taken := self._take():
             await self._project(taken)
-            for lane in taken:
-                lane.working = ()
+            for queue in taken:
+                queue.working = ()
         self._at_work -= 1
 
-    def _take(self) -> Sequence[_Lane]:
+    def _take(self) -> Sequence[_PartitionQueue]:
         """Lanes with as many records as go into one transaction; who has waited longest comes first."""
-        taken: list[_Lane] = []
+        taken: list[_PartitionQueue] = []
         left = self._batch_max
-        for lane in sorted((lane for lane in self._lanes.values() if lane.ready), key=lambda lane: lane.moved):
+        for queue in sorted((queue for queue in self._queues.values() if queue.ready), key=lambda queue: queue.moved):
             if left <= 0:
                 break
-            left -= lane.take(left)
-            taken.append(lane)
-            if len(lane.waiting) <= self._batch_max:
-                lane.room.set()
+            left -= queue.take(left)
+            taken.append(queue)
+            if len(queue.waiting) <= self._batch_max:
+                queue.room.set()
         return taken
 
-    async def _project(self, taken: Sequence[_Lane]) -> None:
+    async def _project(self, taken: Sequence[_PartitionQueue]) -> None:
         began = time.monotonic()
         self._begun.add(began)
         try:
-            batches = await persist(lambda: self._attempt(taken), self._stop, what="project")
-        except Stopped:
+            batches = await retry_transient(lambda: self._attempt(taken), self._stop, operation="project")
+        except ShutdownRequested:
             self.release()
             return
         except FencedError:
-            if not any(lane.stale for lane in taken):
+            if not any(queue.stale for queue in taken):
                 raise
             batches = ()
         finally:
             self._begun.discard(began)
         seconds = time.monotonic() - began
-        for lane, batch in itertools.zip_longest(taken, batches):
-            self._settle(lane, batch, seconds)
+        for queue, batch in itertools.zip_longest(taken, batches):
+            self._settle(queue, batch, seconds)
 
-    async def _attempt(self, taken: Sequence[_Lane]) -> Sequence[ProjectedBatch]:
+    async def _attempt(self, taken: Sequence[_PartitionQueue]) -> Sequence[ProjectedBatch]:
         """Nothing for lanes that have become stale, as all do together."""
-        if any(lane.stale for lane in taken):
+        if any(queue.stale for queue in taken):
             return ()
-        return await self._projector.project_all({lane.partition: lane.working for lane in taken})
+        return await self._projector.project_all({queue.partition: queue.working for queue in taken})
 
-    def _settle(self, lane: _Lane, batch: ProjectedBatch | None, seconds: float) -> None:
+    def _settle(self, queue: _PartitionQueue, batch: ProjectedBatch | None, seconds: float) -> None:
         if batch is None:
-            first = lane.working[0].offset
-            _log.info("batch_dropped", partition=lane.partition, offset=first, records=len(lane.working))
+            first = queue.working[0].offset
+            _log.info("batch_dropped", partition=queue.partition, offset=first, records=len(queue.working))
             return
-        lane.done, lane.moved = batch.next_offset, time.monotonic()
+        queue.done, queue.moved = batch.next_offset, time.monotonic()
         self._committed(batch, seconds)

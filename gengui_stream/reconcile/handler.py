@@ -70,7 +70,7 @@ class Reconciler:
         self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises Stopped when told to end while a server is away: the leases run out then."""
+        """Raises ShutdownRequested when told to end while a server is away: the leases run out then."""
         attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
         judged = [(attempt, self._check(attempt, now)) for attempt in attempts]
@@ -89,16 +89,16 @@ class Reconciler:
             await self._wait([(attempt, check.until)], now)
         else:
             delays = {attempt.job.key: _until_confirmed(attempt.job)}
-            await self._context.postpone(self._queue, delays)
+            await self._context.reschedule(self._queue, delays)
 
     async def _wait(self, waits: Sequence[tuple[Attempt, datetime]], now: datetime) -> None:
         delays = {attempt.job.key: max(0.1, (until - now).total_seconds()) for attempt, until in waits}
-        await self._context.postpone(self._queue, delays, afresh=delays.keys())
+        await self._context.reschedule(self._queue, delays, reset_tries=delays.keys())
 
     def _check(self, attempt: Attempt, now: datetime) -> Check:
         timeouts = self._context.timeouts(attempt.state.provider)
         job = attempt.job
-        return next_check(attempt.state, job.attempt, now, timeouts, hinted=job.hinted)
+        return next_check(attempt.state, job.attempt, now, timeouts, expedited=job.expedited)
 
     async def _act(self, attempt: Attempt, check: Action, now: datetime) -> Event | None:
         match check:
@@ -132,7 +132,7 @@ class Reconciler:
         provider = self._context.providers.get(attempt.state.provider)
         if provider is None:
             return Lost(f"there is no provider {attempt.state.provider!r} any more")
-        self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.hinted else "stuck").inc()
+        self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.expedited else "stuck").inc()
         async with self._turns:
             try:
                 return await provider.get_status(attempt.request, attempt.provider_job)
@@ -156,7 +156,7 @@ class Reconciler:
                 event = canceled(attempt)
             case _:
                 assert_never(found)
-        if not attempt.job.hinted:
+        if not attempt.job.expedited:
             self._metrics.reconciled.labels(provider, "recovered").inc()
         return event
 

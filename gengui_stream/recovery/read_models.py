@@ -8,7 +8,7 @@ import asyncpg
 
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projections import daily_counts, generation_states, provider_statistics
-from gengui_stream.recovery.oracle import PartitionFold
+from gengui_stream.recovery.reference_fold import PartitionFold
 from gengui_stream.recovery.report import Report
 
 STATE_COLUMNS: Final = generation_states.COLUMNS.split(", ")

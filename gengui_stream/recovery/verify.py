@@ -19,8 +19,9 @@ from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.projections import generation_requests, timeline
 from gengui_stream.projections.outcomes import Outcome
-from gengui_stream.recovery import letters, read_models
-from gengui_stream.recovery.oracle import PartitionFold
+from gengui_stream.recovery import expected_dead_letters as letters
+from gengui_stream.recovery import read_models
+from gengui_stream.recovery.reference_fold import PartitionFold
 from gengui_stream.recovery.report import PartitionCount, Report
 from gengui_stream.recovery.snapshot import TIMELINE, OrderedRows, opened_snapshot
 from gengui_stream.settings import Settings

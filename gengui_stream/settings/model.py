@@ -8,7 +8,6 @@ from urllib.parse import quote
 from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gengui_stream.addresses import Brokers, DatabaseUrl, HttpAddress, RedisUrl
 from gengui_stream.settings.field_types import (
     AesKey,
     Count,
@@ -20,6 +19,7 @@ from gengui_stream.settings.field_types import (
     TimeoutsByModel,
     timeouts_by_model,
 )
+from gengui_stream.url_types import Brokers, DatabaseUrl, HttpAddress, RedisUrl
 
 IN_PRODUCTION: Final[Mapping[str, object]] = {"db_pool_max": 10, "db_connect_timeout": 5}
 """Defaults where ENVIRONMENT is production: more connections for more load, and a quick failure that is retried."""

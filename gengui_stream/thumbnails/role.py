@@ -14,15 +14,15 @@ from typing import Final, assert_never
 
 import structlog
 
-from gengui_stream.allocation import share_heaps
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.jobs import thumbnail_key
 from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import owner_name
-from gengui_stream.jobs.loop import listen, work_through
+from gengui_stream.jobs.loop import listen, run_job_loop
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import Stopped, persist
+from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.log.event_log import Appender, EventLog
+from gengui_stream.malloc import share_heaps
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.media.thumbnails import Limits
 from gengui_stream.metrics import Metrics
@@ -44,17 +44,17 @@ async def run_thumbnails(role: RoleContext) -> None:
     async with AsyncExitStack() as stack:
         try:
             await _run(role, stack)
-        except Stopped:
+        except ShutdownRequested:
             _log.info("thumbnails_stopped_while_waiting")
 
 
 async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     settings, stop, metrics = role.settings, role.stop, role.metrics
-    pool = await persist(partial(open_pool, settings, size=CONNECTIONS), stop, what="database")
+    pool = await retry_transient(partial(open_pool, settings, size=CONNECTIONS), stop, operation="database")
     stack.push_async_callback(pool.close)
     log = EventLog(settings)
     stack.push_async_callback(log.stop)
-    await persist(log.start, stop, what="broker")
+    await retry_transient(log.start, stop, operation="broker")
     store = await stack.enter_async_context(open_object_store(settings))
     threads = stack.enter_context(ThreadPoolExecutor(settings.thumbnail_threads, thread_name_prefix="thumbnail"))
     queue = JobQueue(pool, "thumbnail", owner=owner_name("thumbnails"), lease_seconds=settings.job_lease_s)
@@ -71,7 +71,7 @@ async def _work(settings: Settings, jobs: "ThumbnailJobs", queue: JobQueue, stop
     slots = 2 * settings.thumbnail_threads
     _log.info("thumbnails_started", threads=settings.thumbnail_threads)
     try:
-        await work_through(
+        await run_job_loop(
             queue, jobs.work, stop, ready=ready, lease_s=settings.job_lease_s, batch=1, in_flight_max=slots
         )
     finally:
@@ -83,8 +83,8 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class ThumbnailJobs:
-    """Does claimed jobs to their end: finished, or put off. Raises Stopped when told to end while a server is away:
-    the leases run out then."""
+    """Finishes or reschedules each claimed job. Raises ShutdownRequested at a stop while a server is unavailable: the
+    leases expire then."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class ThumbnailJobs:
             self._metrics.observe_job(job.kind, outcome, time.perf_counter() - began)
 
     async def _do(self, job: ClaimedJob) -> str:
-        state = await persist(partial(self._load, job), self._stop, what="generation")
+        state = await retry_transient(partial(self._load, job), self._stop, operation="generation")
         output = _wanted(state, job)
         if state is None or output is None:
             await self._finish(job)
@@ -124,7 +124,7 @@ class ThumbnailJobs:
     async def _settle(self, job: ClaimedJob, output: StoredOutput, result: Result) -> str:
         match result:
             case NotYet():
-                await self._put_off(job, result)
+                await self._reschedule(job, result)
                 return "retried"
             case Stored():
                 await self._tell(job, created(job, output, result))
@@ -136,20 +136,22 @@ class ThumbnailJobs:
                 assert_never(result)
 
     async def _tell(self, job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
-        await persist(partial(self._log.append, event), self._stop, what="log")
+        await retry_transient(partial(self._log.append, event), self._stop, operation="log")
         self._metrics.events_appended.labels(event.type).inc()
         await self._finish(job)
         _report(job, event)
 
     async def _finish(self, job: ClaimedJob) -> None:
-        await persist(partial(self._queue.finish, [job.key]), self._stop, what="jobs")
+        await retry_transient(partial(self._queue.finish, [job.key]), self._stop, operation="jobs")
 
-    async def _put_off(self, job: ClaimedJob, result: NotYet) -> None:
+    async def _reschedule(self, job: ClaimedJob, result: NotYet) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)
         _log.warning(
             "thumbnail_put_off", job_key=job.key, tries=job.tries, error=result.message, retry_in_s=round(delay, 2)
         )
-        await persist(partial(self._queue.retry_later, job.key, delay, result.message), self._stop, what="jobs")
+        await retry_transient(
+            partial(self._queue.reschedule_after_error, job.key, delay, result.message), self._stop, operation="jobs"
+        )
 
 
 def _wanted(state: Generation | None, job: ClaimedJob) -> StoredOutput | None:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar, assert_never
 import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.lifecycle import persist
+from gengui_stream.lifecycle import retry_transient
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.worker.beside import beside
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Drawing:
-    """Does one job a call, until the log has what became of it; raises Stopped when told to end before."""
+    """Does one job a call, until the log has what became of it; raises ShutdownRequested when told to end before."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Drawing:
         return await self._queue.mark(job.generation_id, job.attempt, status, more)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
-        return await persist(attempt, self._stop, what=what)
+        return await retry_transient(attempt, self._stop, operation=what)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

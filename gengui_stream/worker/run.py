@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 
-from gengui_stream.allocation import give_back_large_blocks, share_heaps
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import owner_name
-from gengui_stream.lifecycle import Stopped, pause, persist
+from gengui_stream.lifecycle import ShutdownRequested, pause, retry_transient
+from gengui_stream.malloc import give_back_large_blocks, share_heaps
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.redis_io.clients import opened_redis
@@ -38,14 +38,16 @@ async def run_worker(role: RoleContext) -> None:
             worker = await _assembled(role, stack)
             role.health.started()
             await worker.run(role.settings.worker_concurrency, grace_s=role.settings.shutdown_grace_s)
-        except Stopped:
+        except ShutdownRequested:
             _log.info("worker_stopped_while_waiting")
 
 
 async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
     settings, stop = role.settings, role.stop
     name = owner_name("worker")
-    client = await persist(lambda: stack.enter_async_context(open_worker_client(settings)), stop, what="log")
+    client = await retry_transient(
+        lambda: stack.enter_async_context(open_worker_client(settings)), stop, operation="log"
+    )
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     consumer = await stack.enter_async_context(
@@ -53,7 +55,7 @@ async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
     )
     threads = stack.enter_context(ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="painter"))
     queue = WorkQueue(consumer, redis, name, claim_idle_s=settings.worker_claim_idle_s)
-    await persist(queue.create, stop, what="job queue")
+    await retry_transient(queue.create, stop, operation="job queue")
     drawing = Drawing(queue, client, store, threads, stop)
     return Worker(queue, client, drawing, stop, keep_every_s=settings.worker_claim_idle_s / 3)
 
@@ -88,9 +90,9 @@ class Worker:
             task.cancel()
 
     async def _take_turns(self) -> None:
-        with suppress(Stopped):
+        with suppress(ShutdownRequested):
             while not self._stop.is_set():
-                entry = await persist(self._queue.take, self._stop, what="job queue")
+                entry = await retry_transient(self._queue.take, self._stop, operation="job queue")
                 if entry is not None:
                     await self._do(entry)
 
@@ -98,7 +100,7 @@ class Worker:
         finished = False
         try:
             await self._settle(entry)
-            await persist(partial(self._queue.done, entry.id), self._stop, what="job queue")
+            await retry_transient(partial(self._queue.done, entry.id), self._stop, operation="job queue")
             finished = True
         finally:
             if not finished:
@@ -118,7 +120,7 @@ class Worker:
                     _log.error("job_report_refused", generation_id=str(job.generation_id), error=str(error))
 
     async def _do_job(self, entry: StreamEntry, job: DrawingJob) -> None:
-        deliveries = await persist(partial(self._queue.deliveries, entry.id), self._stop, what="job queue")
+        deliveries = await retry_transient(partial(self._queue.deliveries, entry.id), self._stop, operation="job queue")
         if deliveries > DELIVERIES_MAX:
             message = f"{deliveries - 1} workers were lost over it"
             await self._say_failed(Nonsense(message, job.generation_id, job.attempt), "worker_lost")
@@ -129,7 +131,7 @@ class Worker:
     async def _refuse(self, entry: StreamEntry, nonsense: Nonsense) -> None:
         _log.warning("job_makes_no_sense", entry_id=entry.id, fault=nonsense.message)
         if nonsense.generation_id is None:
-            await persist(partial(self._queue.bury, entry, nonsense), self._stop, what="job queue")
+            await retry_transient(partial(self._queue.bury, entry, nonsense), self._stop, operation="job queue")
             return
         await self._say_failed(nonsense, "invalid_job")
 
@@ -138,7 +140,7 @@ class Worker:
         if generation_id is None:
             return
         said = partial(self._client.failed, generation_id, code, nonsense.message, retryable=False, attempt=attempt)
-        await persist(said, self._stop, what="log")
+        await retry_transient(said, self._stop, operation="log")
 
     async def _hand_back(self, entry: StreamEntry) -> None:
         """Told to end, or about to crash: another worker need not wait until the entry counts as abandoned."""

@@ -13,7 +13,7 @@ from typing import Final
 import uvloop
 
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.queries import histories
+from gengui_stream.queries import timelines as histories
 from tests.bench.freshness import FreshnessSubject, opened_freshness
 from tests.bench.quantiles import quantile
 from tests.bench.system import System, opened_system, started

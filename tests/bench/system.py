@@ -20,7 +20,7 @@ from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.queries import histories
+from gengui_stream.queries import timelines as histories
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
 

@@ -27,7 +27,7 @@ from agents.project_events import add_project_events
 from gengui_stream.log.connection import connection
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.batches import sliced
-from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S, eventually
@@ -39,9 +39,11 @@ def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
 
 def projector_app(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> faust.App:
     """`run_agents`'s, with a projector of the test's."""
-    lanes = Lanes(projector, _nobody_told, settings.projector_batch_max, stop)
-    app = new_app(settings, settings.consumer_group, datadir, partial(sliced, size=settings.projector_batch_max), lanes)
-    add_project_events(app, log_topic(app, settings), lanes)
+    queues = PartitionQueues(projector, _nobody_told, settings.projector_batch_max, stop)
+    app = new_app(
+        settings, settings.consumer_group, datadir, partial(sliced, size=settings.projector_batch_max), queues
+    )
+    add_project_events(app, log_topic(app, settings), queues)
     return app
 
 

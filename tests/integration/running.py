@@ -24,7 +24,7 @@ from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import generation_states
 from gengui_stream.projections.outcomes import Applied
 from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.hints import Hint, HintPublisher
+from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationRequested
@@ -63,18 +63,20 @@ async def _project(settings: Settings, pool: Pool) -> None:
     projector = Projector(pool, settings.events_topic)
     start = await projector.claim(range(settings.events_partitions))
     async with open_reader(settings, start) as reader, opened_redis(settings) as redis:
-        publisher = HintPublisher(redis)
+        publisher = NotificationPublisher(redis)
         while True:
             records = await reader.read(timeout_ms=100)
             for partition in {record.partition for record in records}:
                 chunk = [record for record in records if record.partition == partition]
                 batch = await projector.project(partition, chunk)
-                hints = [
-                    Hint(outcome.after.owner_id, outcome.after.generation_id, partition, outcome.record.offset)
+                notifications = [
+                    ChangeNotification(
+                        outcome.after.owner_id, outcome.after.generation_id, partition, outcome.record.offset
+                    )
                     for outcome in batch.outcomes
                     if isinstance(outcome, Applied)
                 ]
-                await publisher.publish(hints, {job.kind for job in batch.jobs})
+                await publisher.publish(notifications, {job.kind for job in batch.jobs})
 
 
 def role_context(settings: Settings, stop: asyncio.Event | None = None, metrics: Metrics | None = None) -> RoleContext:

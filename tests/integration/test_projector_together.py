@@ -10,7 +10,7 @@ import pytest_asyncio
 from gengui_stream.errors import FencedError, TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.projecting.batches import RecordBatch
-from gengui_stream.projecting.partition_queues import Lanes
+from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored
 from gengui_stream.settings import Settings
@@ -179,7 +179,7 @@ async def test_a_commit_without_an_answer_counts_once(database: Settings, emptie
     assert await contents(emptied) == expected
 
 
-# the lanes in front of it
+# the queues in front of it
 
 
 class Told:
@@ -205,47 +205,47 @@ def chunks(logs: Logs, size: int) -> list[tuple[int, Sequence[FakeRecord]]]:
     ]
 
 
-@pytest.mark.parametrize("followed", [True, False])
+@pytest.mark.parametrize("more_in_fetch", [True, False])
 @pytest.mark.parametrize("batch_max", [1, 5, 1000])
-async def test_lanes_project_all_they_are_given(emptied: Pool, batch_max: int, followed: bool) -> None:
+async def test_queues_project_all_that_is_submitted(emptied: Pool, batch_max: int, more_in_fetch: bool) -> None:
     logs = three_logs()
     expected = await separately(emptied, logs)
     told, stop = Told(), asyncio.Event()
-    lanes = Lanes(Projector(emptied, TOPIC), told, batch_max, stop)
-    async with asyncio.timeout(60), lanes.open():
-        await lanes.claim(PARTITIONS)
+    queues = PartitionQueues(Projector(emptied, TOPIC), told, batch_max, stop)
+    async with asyncio.timeout(60), queues.open():
+        await queues.claim(PARTITIONS)
         given = chunks(logs, 4)
         for partition, records in given:
-            more = followed and records is not given[-1][1]
-            await lanes.give(RecordBatch(lanes.epoch, partition, records, followed=more))
-        await lanes.idle()
+            more = more_in_fetch and records is not given[-1][1]
+            await queues.submit(RecordBatch(queues.epoch, partition, records, more_in_fetch=more))
+        await queues.until_idle()
     assert told.offsets() == dict(zip(PARTITIONS, ends(logs), strict=True))
     assert await contents(emptied) == expected
 
 
-async def test_lanes_that_go_stale_drop_what_waits_and_its_next_owner_reads_it_again(
+async def test_stale_queues_discard_their_records_and_its_next_owner_reads_it_again(
     database: Settings, emptied: Pool
 ) -> None:
     logs = three_logs()
     expected = await separately(emptied, logs)
     told = Told()
-    lanes = Lanes(Projector(emptied, TOPIC), told, 5, asyncio.Event())
+    queues = PartitionQueues(Projector(emptied, TOPIC), told, 5, asyncio.Event())
     waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'timeline'::regclass"
-    async with asyncio.timeout(60), lanes.open():
-        await lanes.claim(PARTITIONS)
+    async with asyncio.timeout(60), queues.open():
+        await queues.claim(PARTITIONS)
         async with stopped_at(emptied, "timeline"):
             for partition, records in logs.items():
-                await lanes.give(RecordBatch(lanes.epoch, partition, records[:4]))
+                await queues.submit(RecordBatch(queues.epoch, partition, records[:4]))
             await eventually(lambda: emptied.fetchval(waits))
-            lanes.release()
-        starts = await lanes.claim(PARTITIONS)
+            queues.release()
+        starts = await queues.claim(PARTITIONS)
         assert starts == {partition: told.offsets().get(partition, 0) for partition in PARTITIONS}
         assert 0 < sum(starts.values()) < 12
-        await lanes.give(RecordBatch(lanes.epoch - 1, 0, logs[0]))
-        assert lanes.oldest(0) is None
+        await queues.submit(RecordBatch(queues.epoch - 1, 0, logs[0]))
+        assert queues.oldest(0) is None
         for partition, start in starts.items():
             for record in logs[partition][start:]:
-                await lanes.give(RecordBatch(lanes.epoch, partition, [record]))
-        await lanes.idle()
+                await queues.submit(RecordBatch(queues.epoch, partition, [record]))
+        await queues.until_idle()
     assert told.offsets() == dict(zip(PARTITIONS, ends(logs), strict=True))
     assert await contents(emptied) == expected

@@ -73,7 +73,7 @@ RUNNING = running()
 def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
     state: Generation, now: float, check: Check
 ) -> None:
-    assert next_check(state, 1, at(now), PATIENCE, hinted=True) == check
+    assert next_check(state, 1, at(now), PATIENCE, expedited=True) == check
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from pydantic import SecretStr
 
-from gengui_stream.bootstrap import Entry, live, run_role
+from gengui_stream.bootstrap import Entry, run_role, run_until_stopped
 from gengui_stream.errors import BugError, ConfigurationError, FencedError, PermanentError, TransientError
 from gengui_stream.exit_codes import ExitCode
-from gengui_stream.lifecycle import Stopped, pause, persist
+from gengui_stream.lifecycle import ShutdownRequested, pause, retry_transient
 from gengui_stream.settings import Settings, load_settings
 
 SETTINGS = load_settings({"SHUTDOWN_GRACE_S": "0.1"}, env_files=())
@@ -29,13 +29,13 @@ async def until_told(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def test_told_to_end_it_ends_well() -> None:
-    assert await live(until_told, "api", SETTINGS) is ExitCode.OK
+    assert await run_until_stopped(until_told, "api", SETTINGS) is ExitCode.OK
 
 
 async def test_a_role_that_ends_by_itself_has_a_bug() -> None:
     async def at_once(settings: Settings, stop: asyncio.Event) -> None: ...
 
-    assert await live(at_once, "api", SETTINGS) is ExitCode.BUG
+    assert await run_until_stopped(at_once, "api", SETTINGS) is ExitCode.BUG
 
 
 async def test_what_may_pass_is_waited_for() -> None:
@@ -48,7 +48,7 @@ async def test_what_may_pass_is_waited_for() -> None:
             raise TransientError("away")
         await until_told(settings, stop)
 
-    assert await live(third_time, "api", SETTINGS) is ExitCode.OK
+    assert await run_until_stopped(third_time, "api", SETTINGS) is ExitCode.OK
     assert tries == 3
 
 
@@ -57,7 +57,7 @@ async def test_a_wait_ends_when_told() -> None:
         asyncio.get_running_loop().call_soon(told)
         raise TransientError("away")
 
-    assert await live(away, "api", SETTINGS) is ExitCode.OK
+    assert await run_until_stopped(away, "api", SETTINGS) is ExitCode.OK
 
 
 def failing(error: Exception) -> Entry:
@@ -76,13 +76,13 @@ async def raising(error: Exception) -> None:
 @pytest.mark.parametrize("error", [BugError("x"), FencedError("x"), PermanentError("x"), RuntimeError("x")])
 async def test_anything_else_ends_it(error: Exception) -> None:
     with pytest.raises(type(error)):
-        await live(failing(error), "api", SETTINGS)
+        await run_until_stopped(failing(error), "api", SETTINGS)
 
 
 async def test_a_fault_of_the_settings_is_told_apart_wherever_it_is_found() -> None:
     """Starting again will not help, and the exit code says so."""
     with pytest.raises(ConfigurationError):
-        await live(failing(ConfigurationError(["X: y"])), "api", SETTINGS)
+        await run_until_stopped(failing(ConfigurationError(["X: y"])), "api", SETTINGS)
 
 
 async def test_what_passes_in_a_group_passes() -> None:
@@ -95,7 +95,7 @@ async def test_what_passes_in_a_group_passes() -> None:
             await failing(TransientError("away"))(settings, stop)
         await until_told(settings, stop)
 
-    assert await live(twice, "api", SETTINGS) is ExitCode.OK
+    assert await run_until_stopped(twice, "api", SETTINGS) is ExitCode.OK
 
 
 async def test_a_role_that_does_not_listen_is_cancelled() -> None:
@@ -104,7 +104,7 @@ async def test_a_role_that_does_not_listen_is_cancelled() -> None:
         await asyncio.Event().wait()
 
     began = time.monotonic()
-    assert await live(deaf, "api", SETTINGS) is ExitCode.BUG
+    assert await run_until_stopped(deaf, "api", SETTINGS) is ExitCode.BUG
     assert time.monotonic() - began < 10
 
 
@@ -138,14 +138,14 @@ def after(failures: int) -> Callable[[], Awaitable[int]]:
 
 
 async def test_persist_returns_the_first_success() -> None:
-    assert await persist(after(0), asyncio.Event(), what="it") == 1
-    assert await persist(after(2), asyncio.Event(), what="it") == 3
+    assert await retry_transient(after(0), asyncio.Event(), operation="it") == 1
+    assert await retry_transient(after(2), asyncio.Event(), operation="it") == 3
 
 
 async def test_persist_gives_up_only_when_told_and_on_what_does_not_pass() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(0.05, stop.set)
-    with pytest.raises(Stopped):
-        await persist(after(1_000), stop, what="it")
+    with pytest.raises(ShutdownRequested):
+        await retry_transient(after(1_000), stop, operation="it")
     with pytest.raises(PermanentError):
-        await persist(lambda: raising(PermanentError("x")), asyncio.Event(), what="it")
+        await retry_transient(lambda: raising(PermanentError("x")), asyncio.Event(), operation="it")

@@ -88,8 +88,8 @@ def _serve(
     """Runs like a role, and prints its URL once it listens."""
     import uvloop
 
-    from gengui_stream.bootstrap import live
-    from gengui_stream.telemetry import configure_logging
+    from gengui_stream.bootstrap import run_until_stopped
+    from gengui_stream.logging import configure_logging
 
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with opened(settings) as server:
@@ -99,7 +99,7 @@ def _serve(
 
     def work(settings: Settings) -> int:
         configure_logging(settings, f"fake-{name}")
-        return uvloop.run(live(serve, f"fake-{name}", settings))
+        return uvloop.run(run_until_stopped(serve, f"fake-{name}", settings))
 
     run_sync_command(work)
 

@@ -10,7 +10,7 @@ from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json
 from gengui_stream.cli.runner import run_command
-from gengui_stream.lifecycle import persist
+from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import migrate as apply_migrations
 from gengui_stream.postgres.pool import opened_pool
@@ -54,7 +54,7 @@ async def _waiting(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
         return await attempt()
     try:
         async with asyncio.timeout(seconds):
-            return await persist(attempt, asyncio.Event(), what="migrate")
+            return await retry_transient(attempt, asyncio.Event(), operation="migrate")
     except TimeoutError:
         return await attempt()
 

@@ -11,9 +11,9 @@ from yarl import URL
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
 from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.logging import redact_text
 from gengui_stream.media.object_store import ObjectStore, open_object_store
 from gengui_stream.round_trip import fastest
-from gengui_stream.telemetry import redact_text
 
 BODY: Final = b"gengui-stream doctor"
 READ_TIMEOUT_S: Final = 3.0

@@ -10,10 +10,10 @@ import asyncpg
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
 from gengui_stream.errors import ConfigurationError
+from gengui_stream.logging import redact_text
 from gengui_stream.postgres.inspection import DatabaseFacts, inspect_database
 from gengui_stream.postgres.migrations import unapplied_migrations
 from gengui_stream.settings import Settings
-from gengui_stream.telemetry import redact_text
 
 CONNECT_S: Final = 3.0
 OLDEST_VERSION: Final = 14

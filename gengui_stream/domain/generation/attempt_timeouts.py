@@ -53,7 +53,7 @@ Check: TypeAlias = Done | RecheckAt | PollProvider | ForceCancel | TimeOut
 
 
 def next_check(
-    state: Generation, attempt: int, now: datetime, timeouts: AttemptTimeouts, *, hinted: bool = False
+    state: Generation, attempt: int, now: datetime, timeouts: AttemptTimeouts, *, expedited: bool = False
 ) -> Check:
     """What to do about this attempt, as far as the state knows. `hinted`: somebody says that there is news of it."""
     if state.terminal or state.attempt != attempt:
@@ -61,7 +61,7 @@ def next_check(
     deadline = deadline_of(state, timeouts)
     if now >= deadline:
         return TimeOut("the deadline passed before the generation ended")
-    if hinted and state.status is not Status.QUEUED:
+    if expedited and state.status is not Status.QUEUED:
         return PollProvider(min(now + timeouts.poll_interval, deadline))
     quiet_at = state.last_heard_at + timeouts.heartbeat_timeout
     if now < quiet_at:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from gengui_stream.jobs.queue import JobQueue
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.webhook_tokens import AttemptName, token_of
-from gengui_stream.redis_io.hints import HintSubscriber, jobs_channel
+from gengui_stream.redis_io.notifications import NotificationSubscriber, jobs_channel
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
 from tests.integration.api.conftest import serving
@@ -44,7 +44,7 @@ async def a_job(pool: Pool, kind: str, generation_id: UUID, *, outcome: str | No
     )  # fmt: skip
 
 
-async def hinted(pool: Pool, generation_id: UUID) -> bool:
+async def expedited(pool: Pool, generation_id: UUID) -> bool:
     find = "SELECT hinted FROM jobs WHERE kind = 'watch' AND generation_id = $1"
     return bool(await pool.fetchval(find, generation_id))
 
@@ -60,7 +60,7 @@ async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
     await a_job(pool, "watch", generation_id)
-    async with HintSubscriber(settings) as subscriber:
+    async with NotificationSubscriber(settings) as subscriber:
         await subscriber.subscribe(jobs_channel("watch"))
         messages = subscriber.messages()
         assert await anext(messages) == (jobs_channel("watch"), None), "subscribed"
@@ -69,7 +69,7 @@ async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
         assert await anext(messages) == (jobs_channel("watch"), None), "hinted"
     queue = JobQueue(pool, "watch", owner="test", lease_seconds=30)
     [job] = await queue.claim(10)
-    assert (job.generation_id, job.hinted) == (generation_id, True)
+    assert (job.generation_id, job.expedited) == (generation_id, True)
     assert await queue.claim(10) == []
 
 
@@ -80,13 +80,13 @@ async def test_who_is_at_work_comes_back_for_the_hint(anybody: Client, pool: Poo
     await pool.execute("UPDATE jobs SET available_at = now() WHERE kind = 'watch'")
     queue, other = (JobQueue(pool, "watch", owner=owner, lease_seconds=30) for owner in ("one", "other"))
     [job] = await queue.claim(10)
-    assert not job.hinted
+    assert not job.expedited
     assert await call(anybody, path_of(generation_id)) == (200, "noted")
     assert await other.claim(10) == [], "it is not taken from who has it"
-    await queue.postpone({job.key: 3_600.0})
+    await queue.reschedule({job.key: 3_600.0})
     [again] = await other.claim(10)
-    assert again.hinted
-    await other.postpone({again.key: 3_600.0})
+    assert again.expedited
+    await other.reschedule({again.key: 3_600.0})
     assert await queue.claim(10) == [], "said once, looked at once"
 
 
@@ -96,7 +96,7 @@ async def test_a_provider_that_is_quicker_than_the_dispatch_begins_the_watch(any
     assert await call(anybody, path_of(generation_id)) == (200, "noted")
     queue = JobQueue(pool, "watch", owner="test", lease_seconds=30)
     [job] = await eventually(lambda: queue.claim(10))
-    assert (job.key, job.hinted) == (f"watch:{generation_id}:1", True)
+    assert (job.key, job.expedited) == (f"watch:{generation_id}:1", True)
 
 
 async def test_what_nobody_waits_for_is_ignored(anybody: Client, pool: Pool) -> None:
@@ -105,7 +105,7 @@ async def test_what_nobody_waits_for_is_ignored(anybody: Client, pool: Pool) -> 
     await a_job(pool, "watch", over, outcome="done")
     for path in (path_of(over), path_of(over, 2), path_of(uuid.uuid4())):
         assert await call(anybody, path) == (200, "ignored")
-    assert not await hinted(pool, over)
+    assert not await expedited(pool, over)
     assert await pool.fetchval("SELECT count(*) FROM jobs") == 2
 
 
@@ -126,7 +126,7 @@ async def test_a_forged_one_finds_nothing(anybody: Client, pool: Pool) -> None:
     ]
     for path in forged:
         assert await call(anybody, path) == (404, "not_found"), path
-    assert not await hinted(pool, generation_id)
+    assert not await expedited(pool, generation_id)
 
 
 async def test_what_is_no_webhook_at_all_is_refused(anybody: Client, pool: Pool) -> None:
@@ -143,7 +143,7 @@ async def test_what_is_no_webhook_at_all_is_refused(anybody: Client, pool: Pool)
     assert (status, found["code"]) == (413, "body_too_large")
     status, _, found = await anybody.call("POST", path, data=b"not gzip", headers=packed)
     assert (status, found["code"]) == (400, "malformed_body")
-    assert not await hinted(pool, generation_id)
+    assert not await expedited(pool, generation_id)
 
 
 async def test_without_a_secret_there_are_no_webhooks(base: str, session: aiohttp.ClientSession) -> None:

@@ -19,7 +19,7 @@ from gengui_stream.errors import TransientError
 from gengui_stream.redis_io.clients import open_dedicated, transient_errors
 from gengui_stream.settings import Settings
 
-EVERYBODY: Final = "*"
+ALL_CHANNELS: Final = "*"
 """Stands for all channels: hints may have been missed on any of them."""
 
 PUBLISH_TIMEOUT_S: Final = 0.5
@@ -42,7 +42,7 @@ _ALL_CHANNEL: Final = "gengui:everybody"
 _log = structlog.get_logger(__name__)
 
 
-class Hint(NamedTuple):
+class ChangeNotification(NamedTuple):
     """A generation of this owner changed at this position of the log."""
 
     owner_id: UUID
@@ -51,7 +51,7 @@ class Hint(NamedTuple):
     offset: int
 
 
-Notice: TypeAlias = tuple[str, Hint | None]
+Notice: TypeAlias = tuple[str, ChangeNotification | None]
 """A channel and what was said there; `None`: look for yourself."""
 
 
@@ -64,7 +64,7 @@ def jobs_channel(kind: str) -> str:
     return f"gengui:jobs:{kind}"
 
 
-class HintPublisher:
+class NotificationPublisher:
     """Publishes after a commit; never raises and never holds the caller up for long."""
 
     def __init__(self, redis: Redis) -> None:
@@ -72,11 +72,11 @@ class HintPublisher:
         self._paused_until = 0.0
         self._failing = False
 
-    async def publish(self, hints: Sequence[Hint], job_kinds: Collection[str]) -> None:
+    async def publish(self, notifications: Sequence[ChangeNotification], job_kinds: Collection[str]) -> None:
         """One round trip; of several hints for one generation the last is said."""
-        if time.monotonic() < self._paused_until or not (hints or job_kinds):
+        if time.monotonic() < self._paused_until or not (notifications or job_kinds):
             return
-        latest = {hint.generation_id: hint for hint in hints}
+        latest = {notification.generation_id: notification for notification in notifications}
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._send(latest, job_kinds)
@@ -85,10 +85,10 @@ class HintPublisher:
         else:
             self._failing = False
 
-    async def _send(self, hints: Mapping[UUID, Hint], job_kinds: Collection[str]) -> None:
+    async def _send(self, notifications: Mapping[UUID, ChangeNotification], job_kinds: Collection[str]) -> None:
         lines: list[str] = []
-        for hint in hints.values():
-            lines += (owner_channel(hint.owner_id), _payload(hint))
+        for notification in notifications.values():
+            lines += (owner_channel(notification.owner_id), _payload(notification))
         for kind in sorted(set(job_kinds)):
             lines += (jobs_channel(kind), "")
         with transient_errors():
@@ -101,7 +101,7 @@ class HintPublisher:
         self._failing = True
 
 
-class HintSubscriber:
+class NotificationSubscriber:
     """Listens on a connection of its own and reconnects by itself. One task iterates `messages`; any may subscribe.
 
     Nothing is missed in silence: a channel is announced with `None` once its subscription is in force (again), and
@@ -147,7 +147,7 @@ class HintSubscriber:
                 session = await self._begin_session(self._redis)
                 retry_s = FIRST_RETRY_S
                 if connected_before:
-                    yield EVERYBODY, None
+                    yield ALL_CHANNELS, None
                 connected_before = True
                 while True:
                     if (notice := await _next(session)) is not None:
@@ -189,7 +189,7 @@ async def _next(session: PubSub) -> Notice | None:
         return None
     channel = str(message["channel"])
     if channel == _ALL_CHANNEL:
-        return (EVERYBODY, None) if message["type"] == "message" else None
+        return (ALL_CHANNELS, None) if message["type"] == "message" else None
     match message["type"]:
         case "subscribe":
             return channel, None
@@ -199,19 +199,23 @@ async def _next(session: PubSub) -> Notice | None:
             return None
 
 
-def _payload(hint: Hint) -> str:
+def _payload(notification: ChangeNotification) -> str:
     """On one line, as JSON is. `default`: asyncpg's ids are not written by themselves."""
-    said = {"generation_id": hint.generation_id, "partition": hint.partition, "offset": hint.offset}
+    said = {
+        "generation_id": notification.generation_id,
+        "partition": notification.partition,
+        "offset": notification.offset,
+    }
     return orjson.dumps(said, default=str).decode()
 
 
-def _parse(channel: str, payload: str) -> Hint | None:
+def _parse(channel: str, payload: str) -> ChangeNotification | None:
     """What a hint says, or `None` for one that says nothing readable: it still is a reason to look."""
     if not payload:
         return None
     try:
         said = orjson.loads(payload)
         owner_id = UUID(channel.removeprefix(_OWNER_PREFIX))
-        return Hint(owner_id, UUID(said["generation_id"]), int(said["partition"]), int(said["offset"]))
+        return ChangeNotification(owner_id, UUID(said["generation_id"]), int(said["partition"]), int(said["offset"]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

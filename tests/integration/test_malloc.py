@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the o
 
 MAPPED_FOR_AN_IMAGE = """
 import ctypes, sys
-from gengui_stream.allocation import give_back_large_blocks
+from gengui_stream.malloc import give_back_large_blocks
 
 FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 
@@ -30,7 +30,7 @@ print(mallinfo2().hblkhd - before)
 
 HEAPS_OF_SIX_THREADS = """
 import ctypes, sys, threading
-from gengui_stream.allocation import share_heaps
+from gengui_stream.malloc import share_heaps
 
 if sys.argv[1] == "told":
     assert share_heaps()

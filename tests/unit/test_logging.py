@@ -10,8 +10,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from gengui_stream.logging import configure_logging, redact_text
 from gengui_stream.settings import Settings
-from gengui_stream.telemetry import configure_logging, redact_text
 
 API_KEY = "gg_1a2b3c4d_" + "S" * 43
 

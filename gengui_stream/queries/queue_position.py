@@ -23,7 +23,7 @@ KEPT_S: Final = 1.0
 LATELY: Final = timedelta(minutes=15)
 """How long runs took is judged by those that completed in this time; without any, nothing is foretold."""
 
-Ticket: TypeAlias = tuple[datetime, UUID]
+QueueKey: TypeAlias = tuple[datetime, UUID]
 """Orders a provider's queue."""
 
 WAITING: Final = """
@@ -49,7 +49,7 @@ GROUP BY provider, at_most_ms
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuePosition:
     """`position`: 1 is next; `at_least`: there are more ahead than were counted. `starts_in_s`: None where nothing is
     known of how long runs take."""
 
@@ -59,21 +59,21 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class QueueSnapshot:
     """The picture. `tickets`: by provider, in order. `complete`: there were no more."""
 
     taken_at: datetime
-    tickets: Mapping[str, Sequence[Ticket]] = field(default_factory=dict)
+    keys_by_provider: Mapping[str, Sequence[QueueKey]] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)
     run_s: Mapping[str, float] = field(default_factory=dict)
     complete: bool = True
 
-    def place(self, provider: str, ticket: Ticket) -> Place:
+    def place(self, provider: str, ticket: QueueKey) -> QueuePosition:
         """Also of one that came after the picture was taken."""
-        queue = self.tickets.get(provider, ())
+        queue = self.keys_by_provider.get(provider, ())
         position = bisect_left(queue, ticket) + 1
         behind_all = position > len(queue)
-        return Place(position, behind_all and not self.complete, self._starts_in_s(provider, position))
+        return QueuePosition(position, behind_all and not self.complete, self._starts_in_s(provider, position))
 
     def _starts_in_s(self, provider: str, position: int) -> float | None:
         """As many as run now are taken to go on running side by side; where none does, somebody is free."""
@@ -83,19 +83,19 @@ class Waiting:
         return round(run_s * (position / running if running else position - 1), 1)
 
 
-def picture(
-    tickets: Iterable[tuple[str, datetime, UUID]],
+def snapshot_of(
+    keys_by_provider: Iterable[tuple[str, datetime, UUID]],
     running: Mapping[str, int],
     runs: Iterable[tuple[str, int, int]],
     taken_at: datetime,
-) -> Waiting:
+) -> QueueSnapshot:
     """Pure. `tickets` in order; `runs`: provider, upper bound of a bucket in milliseconds, how many."""
-    queues: defaultdict[str, list[Ticket]] = defaultdict(list)
-    for provider, requested_at, generation_id in tickets:
+    queues: defaultdict[str, list[QueueKey]] = defaultdict(list)
+    for provider, requested_at, generation_id in keys_by_provider:
         queues[provider].append((requested_at, generation_id))
     counted = sum(map(len, queues.values()))
-    return Waiting(
-        taken_at=taken_at, tickets=queues, running=running, run_s=_mean_s(runs), complete=counted < COUNTED_MAX
+    return QueueSnapshot(
+        taken_at=taken_at, keys_by_provider=queues, running=running, run_s=_mean_s(runs), complete=counted < COUNTED_MAX
     )
 
 
@@ -116,29 +116,29 @@ def _middle_ms(at_most_ms: int) -> float:
     return (at_most_ms + (BUCKETS_MS[index - 1] if index else 0)) / 2
 
 
-class WaitingRoom:
+class QueueSnapshotCache:
     """The latest picture, however many ask: a new one is taken when it is a second old."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._latest: Waiting | None = None
+        self._latest: QueueSnapshot | None = None
         self._taken = 0.0
 
-    async def look(self) -> Waiting:
+    async def current(self) -> QueueSnapshot:
         """Raises TransientError while PostgreSQL is away."""
         if self._latest is None or time.monotonic() - self._taken > KEPT_S:
             self._taken = time.monotonic()
             self._latest = await self._take()
         return self._latest
 
-    async def _take(self) -> Waiting:
+    async def _take(self) -> QueueSnapshot:
         now = datetime.now(UTC)
         with transient_errors():
-            tickets = await self._pool.fetch(WAITING, COUNTED_MAX)
+            keys_by_provider = await self._pool.fetch(WAITING, COUNTED_MAX)
             running = await self._pool.fetch(RUNNING)
             runs = await self._pool.fetch(RUNS, now - LATELY)
-        return picture(
-            ((row["provider"], row["requested_at"], row["generation_id"]) for row in tickets),
+        return snapshot_of(
+            ((row["provider"], row["requested_at"], row["generation_id"]) for row in keys_by_provider),
             {row["provider"]: row["running"] for row in running},
             ((row["provider"], row["at_most_ms"], row["runs"]) for row in runs),
             now,

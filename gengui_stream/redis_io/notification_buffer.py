@@ -5,35 +5,35 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from gengui_stream.redis_io.hints import Hint, HintPublisher
+from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher
 
 
-class HintOutbox:
+class NotificationBuffer:
     """Of several hints for one generation the last is said. It holds what was added within one call of `publish`,
     which has a time-out."""
 
-    def __init__(self, publisher: HintPublisher) -> None:
+    def __init__(self, publisher: NotificationPublisher) -> None:
         self._publisher = publisher
-        self._hints: dict[UUID, Hint] = {}
+        self._notifications: dict[UUID, ChangeNotification] = {}
         self._kinds: set[str] = set()
         self._filled = asyncio.Event()
         self._publishing: asyncio.Future[None] | None = None
 
-    def add(self, hints: Sequence[Hint], job_kinds: Collection[str]) -> None:
+    def add(self, notifications: Sequence[ChangeNotification], job_kinds: Collection[str]) -> None:
         """Raises what ended the publishing, if anything did."""
         if self._publishing is not None and self._publishing.done():
             self._publishing.result()
-        self._hints.update((hint.generation_id, hint) for hint in hints)
+        self._notifications.update((notification.generation_id, notification) for notification in notifications)
         self._kinds.update(job_kinds)
         self._filled.set()
 
     async def publish(self) -> None:
         """All there is."""
-        hints, kinds = list(self._hints.values()), set(self._kinds)
-        self._hints.clear()
+        notifications, kinds = list(self._notifications.values()), set(self._kinds)
+        self._notifications.clear()
         self._kinds.clear()
         self._filled.clear()
-        await self._publisher.publish(hints, kinds)
+        await self._publisher.publish(notifications, kinds)
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
@@ -53,7 +53,7 @@ class HintOutbox:
 
 
 @asynccontextmanager
-async def opened_outbox(publisher: HintPublisher) -> AsyncIterator[HintOutbox]:
-    outbox = HintOutbox(publisher)
-    async with outbox.publishing():
-        yield outbox
+async def opened_buffer(publisher: NotificationPublisher) -> AsyncIterator[NotificationBuffer]:
+    buffer = NotificationBuffer(publisher)
+    async with buffer.publishing():
+        yield buffer

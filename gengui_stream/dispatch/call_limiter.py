@@ -19,7 +19,7 @@ LONGEST_WAIT_S: Final = 60.0
 """A provider that wants to be left alone for longer has refused the attempt."""
 
 CALLS_ADMITTED: Final = 2
-"""Times a provider's max_concurrency: the calls in progress and as many queued ones, so that no slot stays unused."""
+"""Times max_concurrency: the calls in progress, and as many queued ones, so that no slot stays unused."""
 
 Answer: TypeAlias = DispatchOutcome | TransientError
 

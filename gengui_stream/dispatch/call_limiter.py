@@ -37,8 +37,8 @@ class CallLimiter:
         self._reserved = Counter[str]()
 
     def try_acquire(self, name: str) -> bool:
-        """Admits a call, in progress or queued, until `release`; False when the provider has no room. Without this limit,
-        jobs for a slow provider queue inside this process, where no other dispatcher can claim them."""
+        """Admits a call, in progress or queued, until `release`; False when the provider has no room. Without this
+        limit, jobs for a slow provider queue inside this process, where no other dispatcher can claim them."""
         provider = self._providers.get(name)
         if provider is not None and self._reserved[name] >= CALLS_ADMITTED * provider.call_policy.max_concurrency:
             return False

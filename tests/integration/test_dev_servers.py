@@ -100,7 +100,7 @@ async def test_a_store_needs_nothing_in_the_directory_for_temporary_files(blocke
             await store.put("a", b"image", "image/png")
             assert await store.get("a", 100) == b"image"
         finally:
-            await blocked.child.stop(how=signal.SIGKILL)
+            await blocked.stop()
     assert blocked.child.log.read_text().count("Failed to listen on gRPC Unix socket") == len(blocked.sockets)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import psutil
 
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port
@@ -103,6 +104,11 @@ class DevSystem:
         [pid] = self.pids(name)
         os.kill(pid, number)
         return pid
+
+    def child(self, module: str) -> psutil.Process:
+        """The process of that module, which dev itself started."""
+        [found] = [process for process in psutil.Process(self._dev.pid).children() if module in process.cmdline()]
+        return found
 
     async def revived(self, name: str, old: int, *, within_s: float = 60) -> None:
         """Until another process runs in its place."""

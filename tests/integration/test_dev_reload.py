@@ -105,3 +105,14 @@ async def test_settings_that_changed_restart_every_role_and_faults_none(system: 
     file.write_text(f"{proper}MAX_ATTEMPTS=2\n")
     await says(system, ".env changed: restarting every role")
     await restarted(system, before, *ROLES)
+
+
+async def test_a_watcher_that_was_killed_is_started_again(system: DevSystem) -> None:
+    system.child("gengui_stream.dev.reload").kill()
+    await says(system, "the watcher of the code ended (-9); starting it again")
+
+    async def noticed() -> bool:
+        append(system, "gengui_stream/bridge/messages.py", "\n# changed\n")
+        return "gengui_stream/bridge/messages.py changed: restarting" in system.said()
+
+    await eventually(noticed)  # a change is missed while the process starts

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.reload.messages import Change
-from gengui_stream.dev.supervisor import Supervisor
+from gengui_stream.dev.supervisor import Backoff, Supervisor
 
 COMMAND: Final = (sys.executable, "-m", "gengui_stream.dev.reload")
 NAMED_FILES: Final = 3
@@ -49,16 +49,35 @@ def _brief(files: Sequence[str]) -> str:
 
 @asynccontextmanager
 async def reloading(reloader: Reloader, log: Path) -> AsyncIterator[None]:
-    """Meanwhile, changes are taken as they come. What the watching process complains of is in `log`."""
+    """Meanwhile, changes are taken as they come. The watching process's errors are in `log`."""
+    watching = asyncio.ensure_future(_watch(reloader, log))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def _watch(reloader: Reloader, log: Path) -> None:
+    """Until the watching process ends by itself. One that was killed is started again."""
+    backoff = Backoff()
+    while (code := await _watched(reloader, log)) < 0:
+        reloader.say(f"the watcher of the code ended ({code}); starting it again: a change made meanwhile may be missed")
+        await asyncio.sleep(backoff.died())
+        backoff.started()
+    reloader.say(f"changes of the code are not noticed any more: {log} says why")
+
+
+async def _watched(reloader: Reloader, log: Path) -> int:
+    """Returns the exit code of the watching process once it has ended."""
     with _started(log) as watching:
-        taking = asyncio.ensure_future(_take_all(watching, reloader, log))
         try:
-            yield
-        finally:
+            await _take_all(watching, reloader)
+        except asyncio.CancelledError:
             watching.kill()
-            taking.cancel()
-            with suppress(asyncio.CancelledError):
-                await taking
+            raise
+        return watching.wait()
 
 
 def _started(log: Path) -> "subprocess.Popen[bytes]":
@@ -68,7 +87,7 @@ def _started(log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-async def _take_all(watching: "subprocess.Popen[bytes]", reloader: Reloader, log: Path) -> None:
+async def _take_all(watching: "subprocess.Popen[bytes]", reloader: Reloader) -> None:
     lines = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(lines), watching.stdout
@@ -78,4 +97,3 @@ async def _take_all(watching: "subprocess.Popen[bytes]", reloader: Reloader, log
             await reloader.take(Change.decode(line))
     finally:
         transport.close()
-    reloader.say(f"changes of the code are not noticed any more: {log} says why")

@@ -115,6 +115,13 @@ def test_without_the_network_a_line_says_what_to_do(cache: JarCache) -> None:
     assert "\n" not in said
 
 
+def test_where_no_certificate_of_the_network_is_known_the_remedy_is_another(cache: JarCache, server: JarServer) -> None:
+    """A proxy that opens TLS has an authority of its own; a server without TLS fails in the same way."""
+    repository = MavenCentral(f"https://127.0.0.1:{server.server_port}")
+    with pytest.raises(RepositoryUnavailableError, match=r"SSLError .*\(REQUESTS_CA_BUNDLE names a file"):
+        cache.fetch([a_jar("a", CONTENT)], repository, Event(), lambda _: None)
+
+
 def test_what_a_killed_process_left_is_removed(cache: JarCache, server: JarServer, directory: Path) -> None:
     directory.mkdir()
     (directory / ".artifact-0.9.jar.part").write_bytes(CONTENT)

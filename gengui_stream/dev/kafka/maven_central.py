@@ -62,6 +62,11 @@ def unavailable(jar: Jar, error: requests.RequestException) -> str:
     answer = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
     return (
         f"Maven Central cannot be reached, where Apache Kafka comes from ({answer} for {jar}): run this once with "
-        "access to it (HTTPS_PROXY names a proxy), or run `make dev` with KAFKA_BOOTSTRAP_SERVERS set to a Kafka of "
-        "your own"
+        f"access to it ({_access(error)}), or run `make dev` with KAFKA_BOOTSTRAP_SERVERS set to a Kafka of your own"
     )
+
+
+def _access(error: requests.RequestException) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "REQUESTS_CA_BUNDLE names a file with the certificate authorities of a proxy"
+    return "HTTPS_PROXY names a proxy"

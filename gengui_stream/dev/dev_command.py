@@ -10,7 +10,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Final
 
 from gengui_stream.dev.demo_client import open_client
-from gengui_stream.dev.dev_files import DIRECTORY, given_environ, given_settings, url_of, write_env, write_stack
+from gengui_stream.dev.dev_files import (
+    DIRECTORY,
+    given_environ,
+    given_settings,
+    superseded,
+    url_of,
+    with_servers,
+    write_env,
+    write_stack,
+)
 from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import Preparation
@@ -78,7 +87,9 @@ async def _dev(forks: ForkServer | None, reload: bool) -> None:
         _say(remark)
     stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
     port = _port(wanted)
-    environ = {**given, **stack.environ, "PORT": str(port)}
+    for address, names in superseded(given, stack.environ).items():
+        _say(f"{', '.join(names)}: not used without {address}, for which a server is started here")
+    environ = with_servers(given, {**stack.environ, "PORT": str(port)})
     settings = load_settings(environ, env_files=())
     preparation = Preparation(settings, DIRECTORY / "keys.json")
     _say("starting the servers ...")
@@ -149,7 +160,7 @@ def _reloaded(supervisor: Supervisor, settings: Settings, kept: Mapping[str, str
         if inspection.settings is None:
             _say("the roles go on with the settings that they have")
             return None
-        return {**given_environ(inspection), **kept}
+        return with_servers(given_environ(inspection), kept)
 
     reloader = Reloader(supervisor, environ, settings.shutdown_grace_s, _say)
     return reloading(reloader, DIRECTORY / "logs" / "reload.log")

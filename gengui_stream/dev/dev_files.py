@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.settings import DEV_ENV, Inspection, Settings, inspect_settings
-from gengui_stream.settings.sources import ENVIRONMENT
+from gengui_stream.settings.sources import ENVIRONMENT, OF_A_SERVER
 
 DIRECTORY: Final = DEV_ENV.parent
 
@@ -25,11 +25,25 @@ def given_environ(given: Inspection) -> dict[str, str]:
     return {**{name: variable.text for name, variable in variables.items()}, **kept}
 
 
+def with_servers(given: Mapping[str, str], started: Mapping[str, str]) -> dict[str, str]:
+    """`given`, and the settings of the servers that were started here in place of those for others of their kind."""
+    others = {name for names in superseded(given, started).values() for name in names}
+    public = {"S3_PUBLIC_ENDPOINT": started["S3_ENDPOINT"]} if "S3_ENDPOINT" in started else {}
+    return {name: value for name, value in given.items() if name not in others} | public | dict(started)
+
+
+def superseded(given: Collection[str], started: Collection[str]) -> dict[str, list[str]]:
+    """By the address of a server that was started here: settings that can only be meant for another, such as the keys
+    of AWS's own S3."""
+    found = {address: sorted(names & set(given)) for address, names in OF_A_SERVER.items() if address in started}
+    return {address: names for address, names in found.items() if names}
+
+
 def write_env(given: Inspection, started: Mapping[str, str], port: int) -> None:
     """Every setting that another terminal needs and does not find in `.env` or among the defaults: where the started
     servers are, and what this process was given in its environment."""
     set_here = {name: found.text for name, found in given.variables.items() if found.source == ENVIRONMENT}
-    settings = {**set_here, **started, "PORT": str(port)}
+    settings = {**with_servers(set_here, started), "PORT": str(port)}
     write_private(DEV_ENV, "".join(f"{name}={_quoted(value)}\n" for name, value in settings.items()))
 
 

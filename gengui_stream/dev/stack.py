@@ -77,7 +77,7 @@ class EmbeddedStack:
 
     def _kafka(self, kept: int | None) -> Server:
         server = KafkaServer(self._directory / "kafka", self._log("kafka"), kept, say=self._say)
-        self.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.address
+        self.environ |= {"KAFKA_BOOTSTRAP_SERVERS": server.address, "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
         return server
 
     def _postgres(self, kept: int | None) -> Server:

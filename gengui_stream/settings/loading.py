@@ -12,11 +12,8 @@ from gengui_stream.errors import ConfigurationError
 from gengui_stream.settings.model import Settings
 from gengui_stream.settings.older_names import Renaming, translate
 from gengui_stream.settings.rules import faults_together
-from gengui_stream.settings.sources import Variable, read_variables
+from gengui_stream.settings.sources import DEV_ENV, Variable, read_variables
 from gengui_stream.settings.unread import Unread, unread
-
-DEV_ENV: Final = Path(".gengui/dev.env")
-"""Written by `gengui-stream dev`: what another terminal needs to reach the development stack."""
 
 ENV_FILES: Final = (DEV_ENV, Path(".env"))
 """Read from the working directory; a later file wins, and the environment wins over both."""

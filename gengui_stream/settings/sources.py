@@ -1,5 +1,6 @@
 """Variables by name, each with where it was set. Precedence: environment, `.env`, `.gengui/dev.env`."""
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,25 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource
 from gengui_stream.errors import ConfigurationError
 
 ENVIRONMENT: Final = "environment"
+
+DEV_ENV: Final = Path(".gengui/dev.env")
+"""Written by `gengui-stream dev`: what another terminal needs to reach the development stack."""
+
+OF_A_SERVER: Final[Mapping[str, frozenset[str]]] = {
+    "KAFKA_BOOTSTRAP_SERVERS": frozenset(
+        {
+            "KAFKA_SECURITY_PROTOCOL",
+            "KAFKA_SASL_MECHANISM",
+            "KAFKA_SASL_USERNAME",
+            "KAFKA_SASL_PASSWORD",
+            "KAFKA_CA_FILE",
+        }
+    ),
+    "S3_ENDPOINT": frozenset(
+        {"S3_PUBLIC_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    ),
+}
+"""By the address of a server: settings that are of use at that server alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +43,31 @@ class Variable:
 
 
 def read_variables(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, Variable]:
-    """Every variable by its name in capitals, ours or not; an empty one counts as unset. A later file wins. Raises
-    ConfigurationError for a file that cannot be read."""
-    found: dict[str, Variable] = {}
-    for path in env_files:
-        found |= _variables(_file(path), str(path))
-    return found | _variables(environ, ENVIRONMENT)
+    """Every variable by its name in capitals, ours or not; an empty one counts as unset. A later file wins, but where
+    the address of a server is DEV_ENV's, so are the settings of that server. Raises ConfigurationError for a file that
+    cannot be read."""
+    return merged([*(_variables(_file(path), str(path)) for path in env_files), _variables(environ, ENVIRONMENT)])
+
+
+def merged(layers: Sequence[Mapping[str, Variable]]) -> dict[str, Variable]:
+    """Pure. The last layer that has a variable wins."""
+    found = dict(ChainMap(*map(dict, reversed(layers))))
+    for address, names in OF_A_SERVER.items():
+        if address in found and Path(found[address].source).match(str(DEV_ENV)):
+            for name in names & found.keys():
+                del found[name]
+            theirs = next(layer for layer in layers if layer.get(address) == found[address])
+            found |= {name: theirs[name] for name in names & theirs.keys()}
+    return _without_foreign_token(found, layers)
+
+
+def _without_foreign_token(found: dict[str, Variable], layers: Sequence[Mapping[str, Variable]]) -> dict[str, Variable]:
+    """A session token is good for its access key alone: the one of a key that another layer replaces is left out."""
+    ranks = {variable.source: rank for rank, layer in enumerate(layers) for variable in layer.values()}
+    key, token = found.get("AWS_ACCESS_KEY_ID"), found.get("AWS_SESSION_TOKEN")
+    if key is not None and token is not None and ranks[token.source] < ranks[key.source]:
+        del found["AWS_SESSION_TOKEN"]
+    return found
 
 
 def _file(path: Path) -> Mapping[str, str | None]:

@@ -16,9 +16,10 @@ import pytest
 from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from gengui_stream.dev import dev_files
-from gengui_stream.dev.dev_files import given_environ, given_settings, write_env
+from gengui_stream.dev.dev_files import given_environ, given_settings, superseded, with_servers, write_env
 from gengui_stream.dev.ports import GRPC_DISTANCE, default_metrics_ports, free_port, is_free
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
@@ -222,3 +223,35 @@ def test_older_names_of_servers_count_for_dev(tmp_path: Path, monkeypatch: pytes
     written = dotenv_values(tmp_path / "dev.env")
     assert (written["ENVIRONMENT"], written["DB_HOST"], written["PORT"]) == ("development", "another", "3000")
     assert "S3_ENDPOINT" not in written
+
+
+def test_keys_of_another_store_are_not_used_at_the_one_that_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `cp .env.docker.example .env`, or with AWS's own in the shell: in `dev`, in roles and in another
+    terminal."""
+    (tmp_path / ".gengui").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("AWS_ACCESS_KEY_ID=of-aws\nAWS_REGION=eu-west-1\nAWS_SESSION_TOKEN=of-aws\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-aws")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    started = {
+        "S3_ENDPOINT": "http://127.0.0.1:1",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "ours",
+        "AWS_SECRET_ACCESS_KEY": "ours",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:2",
+        "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+    }
+    given = given_settings()
+    assert superseded(given_environ(given), started) == {
+        "KAFKA_BOOTSTRAP_SERVERS": ["KAFKA_SECURITY_PROTOCOL"],
+        "S3_ENDPOINT": ["AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"],
+    }
+    write_env(given, started, 3000)
+    role, terminal = load_settings(with_servers(given_environ(given), started)), load_settings()
+    for settings in (role, terminal):
+        assert settings.aws_session_token is None
+        for name, value in (started | {"S3_PUBLIC_ENDPOINT": started["S3_ENDPOINT"]}).items():
+            found = getattr(settings, name.lower())
+            assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == value, name

@@ -1,12 +1,17 @@
 """Settings: every fault at once, no secret in a message, a known precedence, and an example file that is true."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gengui_stream import settings_example
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.settings import Settings, load_settings
+from gengui_stream.settings.sources import OF_A_SERVER, Variable, merged
 
 
 def faults(environ: dict[str, str]) -> list[str]:
@@ -237,3 +242,35 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_every_group_of_the_example_begins_with_a_setting_there_is() -> None:
     assert set(settings_example.GROUPS) <= set(Settings.model_fields)
+
+
+DEV, ENV = "/checkout/.gengui/dev.env", ".env"
+LAYERS: Final = (DEV, ENV, "environment")
+
+
+@st.composite
+def variables(draw: st.DrawFn) -> list[dict[str, Variable]]:
+    """What each source has, least first."""
+    names = st.sets(st.sampled_from(sorted({"PORT", "AWS_SESSION_TOKEN", *OF_A_SERVER, *chain(*OF_A_SERVER.values())})))
+    return [{name: Variable(name, f"{name} of {source}", source) for name in draw(names)} for source in LAYERS]
+
+
+@given(variables())
+def test_the_settings_of_a_server_that_dev_started_come_from_dev_alone(layers: list[dict[str, Variable]]) -> None:
+    found = merged(layers)
+    for address, names in OF_A_SERVER.items():
+        if address in found and found[address].source == DEV:
+            assert {name: found[name] for name in names & found.keys()} == {
+                name: layers[0][name] for name in names & layers[0].keys()
+            }
+        else:
+            for name in names - {"AWS_SESSION_TOKEN"}:
+                assert found.get(name) == next((layer[name] for layer in reversed(layers) if name in layer), None)
+
+
+@given(variables())
+def test_a_session_token_never_comes_from_below_its_key(layers: list[dict[str, Variable]]) -> None:
+    found = merged(layers)
+    if "AWS_SESSION_TOKEN" in found and "AWS_ACCESS_KEY_ID" in found:
+        token, key = (LAYERS.index(found[name].source) for name in ("AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"))
+        assert token >= key

@@ -63,7 +63,9 @@ async def _watch(reloader: Reloader, log: Path) -> None:
     """Until the watching process ends by itself. One that was killed is started again."""
     backoff = Backoff()
     while (code := await _watched(reloader, log)) < 0:
-        reloader.say(f"the watcher of the code ended ({code}); starting it again: a change made meanwhile may be missed")
+        reloader.say(
+            f"the watcher of the code ended ({code}); starting it again: a change made meanwhile may be missed"
+        )
         await asyncio.sleep(backoff.died())
         backoff.started()
     reloader.say(f"changes of the code are not noticed any more: {log} says why")

@@ -1,9 +1,9 @@
-"""What the workers' status messages mean: pure, and total. An entry is an event, or nonsense with a reason.
+"""Translates the workers' status messages into events. Pure and total: an entry is an event, or invalid with a reason.
 
-The entries know no attempt, so their events speak of the current one, and an entry may be read twice (its reader
-died between append and acknowledgement). Every event made here therefore bears being applied twice: a failure is
-final (`retryable=False`), as it is in the service these workers were made for, because a repeated retryable one
-would use up another attempt. Who wants another try asks for it with `POST /v1/generations/{id}/retry`.
+Entries have no attempt, so their events are about the current one, and an entry may be read twice (its reader died
+between append and acknowledgement). So every event made here may be applied twice: a failure is final
+(`retryable=False`), as in the service that these workers were made for, because a repeated retryable failure would use
+up another attempt. `POST /v1/generations/{id}/retry` starts another one.
 """
 
 import re
@@ -26,8 +26,8 @@ DEAD_STREAM: Final = f"{STATUS_STREAM}:dead"
 ENTRY_MAX_CHARACTERS: Final = 256 * 1024
 ERROR_MAX_CHARACTERS: Final = 500
 BELIEVABLE_AGE: Final = timedelta(hours=12)
-"""An entry's own time is used within this distance of now; the fold takes no event that claims to be much older
-than its record, and a status that waited for days in Redis must count all the same."""
+"""The time of an entry is used within this distance of now. The fold ignores events that are much older than their
+record, and a status that was in Redis for days must still count."""
 
 _NAMESPACE: Final = UUID("5f3b9f0e-6c1d-5d0a-9f57-2b6b0f6a3c11")
 _UNREADABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -35,8 +35,8 @@ _object_key: Final[TypeAdapter[str]] = TypeAdapter(ObjectKey)
 
 
 @dataclass(frozen=True, slots=True)
-class Nonsense:
-    """An entry that says nothing: kept aside, with the reason (a stable code) and a sentence for people."""
+class InvalidMessage:
+    """Not a status: the entry goes to the dead-letter stream. `reason`: a stable code; `detail`: a sentence."""
 
     reason: str
     detail: str
@@ -45,32 +45,32 @@ class Nonsense:
 StatusEvent: TypeAlias = GenerationStarted | GenerationCompleted | GenerationFailed
 
 
-class _NonsenseFound(Exception):  # noqa: N818 - carries a value out of the parsing below, never leaves the module
+class _InvalidMessageError(Exception):  # carries a value out of the parsing below, never leaves the module
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
-        self.nonsense = Nonsense(reason, detail)
+        self.message = InvalidMessage(reason, detail)
 
 
-def translate(entry: StreamEntry, now: datetime) -> StatusEvent | Nonsense:
-    """The same entry always gives an event of the same id."""
+def translate(entry: StreamEntry, now: datetime) -> StatusEvent | InvalidMessage:
+    """The same entry always becomes an event with the same id."""
     try:
         return _event(entry, now)
-    except _NonsenseFound as found:
-        return found.nonsense
+    except _InvalidMessageError as error:
+        return error.message
 
 
-def dead_letter(entry: StreamEntry, nonsense: Nonsense) -> dict[str, str]:
-    """The entry for `DEAD_STREAM`: the original fields as they came, and ours beside them."""
-    ours = {"dead.reason": nonsense.reason, "dead.detail": nonsense.detail, "dead.entry_id": entry.id}
-    return {**entry.fields, **ours}
+def dead_letter(entry: StreamEntry, invalid: InvalidMessage) -> dict[str, str]:
+    """The entry for `DEAD_STREAM`: the original fields, and the reason."""
+    why = {"dead.reason": invalid.reason, "dead.detail": invalid.detail, "dead.entry_id": entry.id}
+    return {**entry.fields, **why}
 
 
 def _event(entry: StreamEntry, now: datetime) -> StatusEvent:
     fields = entry.fields
     if not fields:
-        raise _NonsenseFound("deleted", "the entry was deleted before anybody acknowledged it")
+        raise _InvalidMessageError("deleted", "the entry was deleted before it was acknowledged")
     if sum(len(name) + len(value) for name, value in fields.items()) > ENTRY_MAX_CHARACTERS:
-        raise _NonsenseFound("oversize", f"an entry holds at most {ENTRY_MAX_CHARACTERS} characters")
+        raise _InvalidMessageError("oversize", f"an entry holds at most {ENTRY_MAX_CHARACTERS} characters")
     generation_id = _generation_id(fields)
     event_id, moment = uuid5(_NAMESPACE, f"{STATUS_STREAM}/{entry.id}"), _occurred_at(entry, now)
     match fields.get("status"):
@@ -90,9 +90,9 @@ def _event(entry: StreamEntry, now: datetime) -> StatusEvent:
                 id=event_id, generation_id=generation_id, occurred_at=moment, producer="bridge", error=failure
             )
         case None:
-            raise _NonsenseFound("no_status", "status is missing")
+            raise _InvalidMessageError("no_status", "status is missing")
         case other:
-            raise _NonsenseFound(
+            raise _InvalidMessageError(
                 "unknown_status", f"status is {_shown(other)}, not one of processing, completed, failed"
             )
 
@@ -100,26 +100,26 @@ def _event(entry: StreamEntry, now: datetime) -> StatusEvent:
 def _generation_id(fields: Mapping[str, str]) -> UUID:
     text = fields.get("mediaId")
     if not text:
-        raise _NonsenseFound("no_media_id", "mediaId is missing")
+        raise _InvalidMessageError("no_media_id", "mediaId is missing")
     try:
         generation_id = UUID(text)
     except ValueError:
         generation_id = None
     if generation_id is None or str(generation_id) != text.lower():
-        raise _NonsenseFound("bad_media_id", f"mediaId is {_shown(text)}, not a UUID")
+        raise _InvalidMessageError("bad_media_id", f"mediaId is {_shown(text)}, not a UUID")
     return generation_id
 
 
 def _s3_key(fields: Mapping[str, str]) -> str:
     key = fields.get("s3Key")
     if not key:
-        raise _NonsenseFound("no_s3_key", "s3Key is missing from a completed job")
+        raise _InvalidMessageError("no_s3_key", "s3Key is missing from a completed job")
     if key != _readable(key):
-        raise _NonsenseFound("bad_s3_key", "s3Key holds a NUL or bytes that are not UTF-8")
+        raise _InvalidMessageError("bad_s3_key", "s3Key holds a NUL or bytes that are not UTF-8")
     try:
         return _object_key.validate_python(key)
     except ValidationError:
-        raise _NonsenseFound("bad_s3_key", f"s3Key has {len(key)} characters; the limit is 1024") from None
+        raise _InvalidMessageError("bad_s3_key", f"s3Key has {len(key)} characters; the limit is 1024") from None
 
 
 def _occurred_at(entry: StreamEntry, now: datetime) -> datetime:
@@ -131,7 +131,7 @@ def _occurred_at(entry: StreamEntry, now: datetime) -> datetime:
 
 
 def _sentence(error: str) -> str:
-    """What an error says, fit for people: of a traceback its last line, nothing unreadable, not too long."""
+    """An error as one sentence: the last line of a traceback, without unreadable characters, shortened."""
     lines = [line.strip() for line in _readable(error).splitlines() if line.strip()]
     if not lines:
         return "the worker gave no reason"

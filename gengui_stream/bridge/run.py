@@ -1,4 +1,4 @@
-"""From the workers' status stream to the log: acknowledged only once appended, and nothing is ever dropped."""
+"""The role `bridge`: appends the workers' status messages to the log, and acknowledges them once appended."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from gengui_stream.bridge.messages import (
     DEAD_STREAM,
     STATUS_GROUP,
     STATUS_STREAM,
-    Nonsense,
+    InvalidMessage,
     StatusEvent,
     dead_letter,
     translate,
@@ -31,7 +31,7 @@ from gengui_stream.role_context import RoleContext
 
 BATCH: Final = 500
 WAIT_S: Final = 1.0
-"""How long one blocking read waits: also how long the bridge takes to notice that it is told to end."""
+"""The timeout of a blocking read, and so the longest delay until the bridge notices a shutdown."""
 
 CLAIM_EVERY_S: Final = 5.0
 
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def run_bridge(role: RoleContext) -> None:
-    """Runs until told to stop; waits for Redis and the broker while they are unavailable."""
+    """Runs until the shutdown; waits for Redis and the broker while they are unavailable."""
     settings, stop = role.settings, role.stop
     consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
     log = EventLog(settings)
@@ -72,7 +72,7 @@ async def _carry(bridge: "Bridge", consumer: BlockingConsumer, stop: asyncio.Eve
 
 
 class Bridge:
-    """Entries in, events out. Each method may be called again after a TransientError."""
+    """Turns entries into events. Each method may be called again after a TransientError."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Bridge:
         self._claim_start = BEGINNING
 
     async def next_entries(self) -> Sequence[StreamEntry]:
-        """What a dead process left pending, when it is time to look, else what is new; empty when nothing came."""
+        """Entries that a dead process left pending, at intervals; else new ones; empty when there are none."""
         if time.monotonic() >= self._claim_at:
             abandoned = await self._abandoned()
             if abandoned:
@@ -109,21 +109,21 @@ class Bridge:
         return [*claimed.entries, *(StreamEntry(entry_id, {}) for entry_id in claimed.lost)]
 
     async def deliver(self, entries: Sequence[StreamEntry]) -> None:
-        """Appends what makes sense, puts the rest aside, and only then acknowledges all of it."""
+        """Appends the valid entries, dead-letters the others, then acknowledges all."""
         now = datetime.now(UTC)
         translated = [(entry, translate(entry, now)) for entry in entries]
-        events: list[StatusEvent] = [said for _, said in translated if not isinstance(said, Nonsense)]
+        events: list[StatusEvent] = [event for _, event in translated if not isinstance(event, InvalidMessage)]
         if events:
             await self._log.append_many(events)
             for event in events:
                 self._metrics.events_appended.labels(event.type).inc()
-        await self._put_aside([(entry, said) for entry, said in translated if isinstance(said, Nonsense)])
+        await self._dead_letter([(entry, found) for entry, found in translated if isinstance(found, InvalidMessage)])
         await self._consumer.ack([entry.id for entry in entries])
         _log.debug("statuses_bridged", appended=len(events), dead=len(entries) - len(events))
 
-    async def _put_aside(self, dead: Sequence[tuple[StreamEntry, Nonsense]]) -> None:
+    async def _dead_letter(self, dead: Sequence[tuple[StreamEntry, InvalidMessage]]) -> None:
         if not dead:
             return
-        await self._producer.add_many(DEAD_STREAM, [dead_letter(entry, nonsense) for entry, nonsense in dead])
-        for entry, nonsense in dead:
-            _log.warning("status_dead_lettered", entry_id=entry.id, reason=nonsense.reason, detail=nonsense.detail)
+        await self._producer.add_many(DEAD_STREAM, [dead_letter(entry, invalid) for entry, invalid in dead])
+        for entry, invalid in dead:
+            _log.warning("status_dead_lettered", entry_id=entry.id, reason=invalid.reason, detail=invalid.detail)

@@ -1,12 +1,12 @@
-"""How a worker tells the log what it does. Import it in your own:
+"""The client by which a worker reports to the log. Import it in your own worker:
 
     async with open_worker_client(load_settings(), "my-worker") as client:
         await client.started(generation_id, attempt=1)
         await client.progressed(generation_id, 40.0, stage="denoising", attempt=1)
         await client.completed(generation_id, [Output(object_key=key, mime_type="image/png")], attempt=1)
 
-`attempt` comes with the job; without it the current one is meant. Each method returns when its event is safe, and
-tries a few times; TransientError then means: nothing is known, call again. The same fact told twice does no harm.
+`attempt` comes with the job; without it, the current attempt is meant. Each method returns once its event is stored,
+after a few retries if needed. TransientError means that this is unknown: call again, repeated reports change nothing.
 """
 
 import asyncio
@@ -55,47 +55,47 @@ class _Envelope(TypedDict):
 
 
 class WorkerClient:
-    """One method an event. Raises TransientError and PermanentError as its transport does."""
+    """One method per event. Raises TransientError and PermanentError as its transport does."""
 
     def __init__(self, transport: Transport, producer: str) -> None:
         self._transport = transport
         self._producer = producer
 
     async def started(self, generation_id: UUID, *, attempt: int | None = None) -> None:
-        """The work has begun."""
+        """The work has started."""
         await self.publish(GenerationStarted(**self._envelope(generation_id, attempt), worker=self._producer))
 
     async def progressed(
         self, generation_id: UUID, percent: float, *, stage: str | None = None, attempt: int | None = None
     ) -> None:
-        """Of 100. Less than was said before is ignored."""
+        """`percent`: 0-100. Lower values than the last are ignored."""
         await self.publish(GenerationProgressed(**self._envelope(generation_id, attempt), percent=percent, stage=stage))
 
     async def heartbeat(self, generation_id: UUID, *, attempt: int | None = None) -> None:
-        """Still at it: for work that goes on long without progress to tell."""
+        """For long work without progress to report."""
         await self.publish(GenerationHeartbeatReceived(**self._envelope(generation_id, attempt)))
 
     async def completed(self, generation_id: UUID, outputs: Sequence[Output], *, attempt: int | None = None) -> None:
-        """The outputs are in the store, whole. Only then."""
+        """Call it once the outputs are complete in the object store."""
         await self.publish(GenerationCompleted(**self._envelope(generation_id, attempt), outputs=tuple(outputs)))
 
     async def failed(
         self, generation_id: UUID, code: str, message: str, *, retryable: bool, attempt: int | None = None
     ) -> None:
-        """The attempt failed; `retryable`: another one may do better."""
+        """The attempt failed. `retryable`: another attempt may succeed."""
         failure = Failure(code=code, message=message[:2000].replace("\x00", ""), retryable=retryable)
         await self.publish(GenerationFailed(**self._envelope(generation_id, attempt), error=failure))
 
     async def moderated(self, generation_id: UUID, reason: str, *, attempt: int | None = None) -> None:
-        """The content was refused: final."""
+        """The prompt or the image was declined: final."""
         await self.publish(GenerationModerated(**self._envelope(generation_id, attempt), reason=reason))
 
     async def canceled(self, generation_id: UUID, *, attempt: int | None = None) -> None:
-        """The work was stopped because somebody asked for it."""
+        """The work was stopped on request."""
         await self.publish(GenerationCanceled(**self._envelope(generation_id, attempt)))
 
     async def publish(self, *events: ReportedEvent) -> None:
-        """Events made elsewhere: several are one round trip."""
+        """Publishes events of your own; several in one round trip."""
         for failures in range(1, TRIES):
             try:
                 return await self._transport.publish(events)
@@ -115,7 +115,7 @@ class WorkerClient:
 
 @asynccontextmanager
 async def open_worker_client(settings: Settings, producer: str | None = None) -> AsyncIterator[WorkerClient]:
-    """A client over WORKER_TRANSPORT. Raises TransientError when its server is away."""
+    """A client over WORKER_TRANSPORT. Raises TransientError when its server is unavailable."""
     async with AsyncExitStack() as stack:
         yield WorkerClient(await _transport(settings, stack), producer or process_name("worker"))
 

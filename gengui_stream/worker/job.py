@@ -1,4 +1,4 @@
-"""A queue entry -> a job, or why it is none. Pure and total."""
+"""Parses a queue entry into a job, or into the reason why it is invalid. Pure and total."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from schemas.fields import SIZE_MAX, Attempt, Prompt, Seed
 SIDE_MIN: Final = 16
 
 Side = Annotated[int, Field(ge=SIDE_MIN, le=SIZE_MAX)]
-"""Pixels: wider than what clients may ask for, never more than what fits into memory."""
+"""Pixels: a wider range than clients may request, bounded by what fits into memory."""
 
 
 class DrawingJob(BaseModel):
-    """What is to be drawn, for whom. All fields come as texts; an entry of the original service has no attempt."""
+    """A job of the queue. All fields are strings in the entry; an entry of the original service has no attempt."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -35,22 +35,22 @@ class DrawingJob(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Nonsense:
-    """No job. `generation_id` is set when the entry at least names one that somebody may be waiting for."""
+class InvalidMessage:
+    """An entry that is not a job. `generation_id`: if the entry names one, so that its failure can be reported."""
 
     message: str
     generation_id: UUID | None
     attempt: int | None
 
 
-def parse(fields: Mapping[str, str]) -> DrawingJob | Nonsense:
+def parse(fields: Mapping[str, str]) -> DrawingJob | InvalidMessage:
     """Never raises."""
     try:
         return DrawingJob.model_validate(fields)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        return Nonsense(message[:1000], _generation_id(fields), _attempt(fields))
+        return InvalidMessage(message[:1000], _generation_id(fields), _attempt(fields))
 
 
 def _generation_id(fields: Mapping[str, str]) -> UUID | None:

@@ -1,6 +1,6 @@
--- Writes into a job's hash what its worker is at, unless the job is no longer the worker's to do.
--- KEYS: hash of the job. ARGV: attempt ('' when the entry named none), status ('' only asks), seconds to keep the hash,
--- then further names and values. Returns 'ours', 'canceled', or 'over' (ended already, or a later attempt has begun).
+-- Writes the status into a job's hash, if the job is still the worker's.
+-- KEYS: hash of the job. ARGV: attempt ('' when the entry had none), status ('' only reads), seconds to keep the hash,
+-- then further names and values. Returns 'ours', 'canceled', or 'over' (it has ended, or a later attempt has started).
 local known = redis.call('HMGET', KEYS[1], 'attempt', 'status')
 local attempt, known_attempt, status = tonumber(ARGV[1]), tonumber(known[1] or ''), known[2]
 

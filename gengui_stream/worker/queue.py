@@ -1,4 +1,4 @@
-"""The queue of the local provider, from the worker's side: entries of a Redis Stream, and the jobs' hashes."""
+"""The queue of the local provider for workers: entries of a Redis stream, and the hashes of the jobs."""
 
 import asyncio
 import time
@@ -13,29 +13,29 @@ from redis.asyncio import Redis
 from gengui_stream.providers.local.redis_keys import JOB_KEPT_S, QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import transient_errors
 from gengui_stream.redis_io.streams import BlockingConsumer, ProducerStreams, StreamEntry
-from gengui_stream.worker.job import Nonsense
+from gengui_stream.worker.job import InvalidMessage
 
 GROUP: Final = "generation-workers"
 DEAD_STREAM: Final = f"{QUEUE_STREAM}:dead"
 WAIT_S: Final = 1.0
-"""How long one blocking read waits: also how long a worker takes to notice that it is told to end."""
+"""The timeout of a blocking read, and so the longest delay until a worker notices a shutdown."""
 
-HANDED_BACK_MS: Final = 7 * 24 * 3600 * 1000
-"""An idle time that every other worker finds long enough."""
+RELEASED_IDLE_MS: Final = 7 * 24 * 3600 * 1000
+"""An idle time that is above every worker's limit for abandoned entries."""
 
 
-class Standing(StrEnum):
-    """Whether a job is (still) to be done."""
+class Ownership(StrEnum):
+    """Whether a job is still this worker's. ENDED: it has ended, or a later attempt has started."""
 
     OURS = "ours"
     CANCELED = "canceled"
-    OVER = "over"
+    ENDED = "over"
 
 
 class WorkQueue:
-    """One worker's view. `consumer` blocks on a connection of its own; `redis` is for everything else.
+    """The queue as one worker uses it. `consumer` blocks on a connection of its own; `redis` is for everything else.
 
-    Raises TransientError while Redis is away; each method may then be called again.
+    Methods raise TransientError while Redis is unavailable, and may then be called again.
     """
 
     def __init__(self, consumer: BlockingConsumer, redis: Redis, name: str, *, claim_idle_s: float) -> None:
@@ -45,18 +45,18 @@ class WorkQueue:
         self._claim_idle_ms = int(claim_idle_s * 1000)
         self._claim_every_s = claim_idle_s / 3
         self._next_claim = 0.0
-        self._turn = asyncio.Lock()  # a consumer reads for one at a time
+        self._reading = asyncio.Lock()  # one blocking read at a time
         self._dead = ProducerStreams(redis)
         script = (files("gengui_stream.worker") / "mark.lua").read_text()
         self._mark = redis.register_script(script)
 
     async def create(self) -> None:
-        """Makes the group where it is missing."""
+        """Creates the consumer group if it is missing."""
         await self._consumer.create_group()
 
     async def take(self) -> StreamEntry | None:
-        """An entry that a lost worker left, else a new one; `None` after a second without any."""
-        async with self._turn:
+        """An abandoned entry of a lost worker, else a new one; None after a second without any."""
+        async with self._reading:
             return await self._abandoned() or await self._new()
 
     async def _abandoned(self) -> StreamEntry | None:
@@ -72,47 +72,47 @@ class WorkQueue:
         return entries[0] if entries else None
 
     async def deliveries(self, entry_id: str) -> int:
-        """How often the entry was given to a worker, this time included."""
+        """How often the entry was delivered to a worker, this time included."""
         with transient_errors():
             rows = await self._redis.xpending_range(QUEUE_STREAM, GROUP, min=entry_id, max=entry_id, count=1)
         return int(rows[0]["times_delivered"]) if rows else 1
 
-    async def keep(self, entry_id: str) -> None:
-        """Begins the entry's idle time anew: nobody claims it while its worker is alive."""
+    async def heartbeat(self, entry_id: str) -> None:
+        """Resets the entry's idle time, so that no other worker claims it."""
         await self._set_idle(entry_id, 0)
 
-    async def hand_back(self, entry_id: str) -> None:
-        """Not done: whoever looks for abandoned entries next has it."""
-        await self._set_idle(entry_id, HANDED_BACK_MS)
+    async def release(self, entry_id: str) -> None:
+        """Returns an unfinished entry: the next worker that looks for abandoned entries claims it."""
+        await self._set_idle(entry_id, RELEASED_IDLE_MS)
 
     async def done(self, entry_id: str) -> None:
-        """Acknowledged and gone, so that the stream holds what is to be done and nothing else."""
+        """Acknowledges and deletes the entry, so that the stream holds open jobs only."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.xack(QUEUE_STREAM, GROUP, entry_id)
         pipeline.xdel(QUEUE_STREAM, entry_id)
         with transient_errors():
             await pipeline.execute()
 
-    async def bury(self, entry: StreamEntry, nonsense: Nonsense) -> None:
-        """Keeps an entry aside that names no generation to report it to."""
-        ours = {"dead.reason": nonsense.message, "dead.entry_id": entry.id}
-        await self._dead.add(DEAD_STREAM, {**entry.fields, **ours}, max_length=10_000)
+    async def dead_letter(self, entry: StreamEntry, invalid: InvalidMessage) -> None:
+        """Copies an entry to the dead-letter stream, as it names no generation for a failure to be reported of."""
+        why = {"dead.reason": invalid.message, "dead.entry_id": entry.id}
+        await self._dead.add(DEAD_STREAM, {**entry.fields, **why}, max_length=10_000)
 
-    async def standing(self, generation_id: UUID, attempt: int | None) -> Standing:
-        """Whether to go on."""
+    async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
+        """Whether the job is still this worker's."""
         return await self.mark(generation_id, attempt, "")
 
     async def mark(
         self, generation_id: UUID, attempt: int | None, status: str, more: Mapping[str, str] | None = None
-    ) -> Standing:
-        """Writes the status, unless the job is no longer ours: then nothing."""
+    ) -> Ownership:
+        """Writes the status if the job is still this worker's."""
         pairs = [text for pair in (more or {}).items() for text in pair]
         args = ["" if attempt is None else str(attempt), status, str(JOB_KEPT_S), *pairs]
         with transient_errors():
-            return Standing(str(await self._mark(keys=[job_key(generation_id)], args=args)))
+            return Ownership(str(await self._mark(keys=[job_key(generation_id)], args=args)))
 
     async def leave(self) -> None:
-        """Takes this worker's name out of the group, unless entries are pending under it."""
+        """Removes this consumer from the group, unless it has pending entries."""
         await self._consumer.leave()
 
     async def _set_idle(self, entry_id: str, idle_ms: int) -> None:

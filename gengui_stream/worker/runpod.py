@@ -1,6 +1,6 @@
-"""One job of a RunPod worker, as `schemas.runpod_worker` has it: paint, store, say what was stored.
+"""Jobs of a RunPod worker by the contract in `schemas.runpod_worker`: paint, store, return what was stored.
 
-RunPod's SDK is not imported here: `deploy/runpod/handler.py` connects the two. An exception is how a job fails.
+RunPod's SDK is not imported here: `deploy/runpod/handler.py` connects the two. An exception fails the job.
 """
 
 import asyncio
@@ -21,31 +21,31 @@ from schemas.fields import SIZE_MAX
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
 
 PROGRESS_EVERY: Final = 0.25
-"""Of the whole: each update is a request of the SDK to RunPod."""
+"""As a share of the job: each update is a request of the SDK to RunPod."""
 
 PIXELS_MAX: Final = 64_000_000
 
 INLINE_MAX_BYTES: Final = 14_000_000
-"""An answer may have 20 MB, and base64 makes four bytes of three."""
+"""RunPod's limit for an output is 20 MB, and base64 makes four bytes of three."""
 
 Report: TypeAlias = Callable[[float], None]
-"""Takes the share that is done, 0 to 1."""
+"""Takes the completed share of the job, 0 to 1."""
 
 Painter: TypeAlias = Callable[[RunpodWorkerInput, Report], bytes]
-"""Makes the encoded image, PNG, JPEG or WebP, in a thread of its own. What it raises fails the job."""
+"""Returns the encoded image, PNG, JPEG or WebP. Runs in a thread of its own. An exception fails the job."""
 
 Progress: TypeAlias = Callable[[Mapping[str, object]], None]
 
 
 def store_settings(environ: Mapping[str, str]) -> Settings:
-    """Of the object store alone: RunPod sets variables of its own in a container (RUNPOD_ENDPOINT_ID, say), which mean
-    something else to the rest of the system. Raises ConfigurationError."""
+    """The settings of the object store alone: RunPod sets variables in its containers (such as RUNPOD_ENDPOINT_ID) that
+    are settings of another meaning here. Raises ConfigurationError."""
     given = {name: value for name, value in environ.items() if name.startswith(("S3_", "AWS_"))}
     return load_settings(given, env_files=())
 
 
 class RunpodWorker:
-    """Does jobs one by one, or several at once: each in a thread. `paint` is the place of a model of your own."""
+    """Runs jobs, each in a thread, several concurrently. `paint`: your own model; default the reference painter."""
 
     def __init__(self, store: ObjectStore, paint: Painter | None = None) -> None:
         self._store = store
@@ -53,8 +53,8 @@ class RunpodWorker:
         self._threads = ThreadPoolExecutor(thread_name_prefix="paint")
 
     async def handle(self, given: object, progress: Progress) -> dict[str, object]:
-        """The output of a job from its input. Raises ValueError for an input that cannot be painted, and whatever the
-        painter or the object store raises."""
+        """Returns the output of a job for its input. Raises ValueError for an invalid input, and what the painter or
+        the object store raises."""
         job = _read(given)
         updates = Updates(progress)
         body = await asyncio.get_running_loop().run_in_executor(self._threads, self._paint, job, updates.report)
@@ -73,16 +73,16 @@ class RunpodWorker:
 
 
 class Updates:
-    """Passes a share on when it has grown by PROGRESS_EVERY. Not the whole: RunPod may take an update for the state of
-    a job that has ended meanwhile."""
+    """Reports progress in steps of PROGRESS_EVERY. Never the whole: RunPod could take a late update for the state of a
+    job that has ended."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._said = 0.0
+        self._reported = 0.0
 
     def report(self, share: float) -> None:
-        if self._said + PROGRESS_EVERY <= share < 1:
-            self._said = share
+        if self._reported + PROGRESS_EVERY <= share < 1:
+            self._reported = share
             self._progress({"percent": round(share * 100, 1), "stage": "painting"})
 
 
@@ -103,14 +103,14 @@ def _read(given: object) -> RunpodWorkerInput:
         return RunpodWorkerInput.model_validate(given)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'input'}: {fault['msg']}" for fault in faults)
-        raise ValueError(said) from None
+        message = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'input'}: {fault['msg']}" for fault in faults)
+        raise ValueError(message) from None
 
 
 def _inspected(body: bytes) -> ImageFacts:
     facts = inspect_image(body, PIXELS_MAX)
     if isinstance(facts, str):
-        raise ValueError(f"the painter made no image: {facts}")  # noqa: TRY004 - of its bytes, not of their type
+        raise ValueError(f"the painter returned no image: {facts}")  # noqa: TRY004 - of its bytes, not of their type
     return facts
 
 

@@ -1,5 +1,5 @@
-"""Three ways from a worker to the log. Each raises TransientError when the same events should be published again (the
-same ids: nothing counts twice), and PermanentError when they will never be taken."""
+"""Three transports from a worker to the log. Each raises TransientError when the same events should be published again
+(with the same ids, so that none counts twice), and PermanentError when they will never be accepted."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -35,17 +35,17 @@ ReportedEvent: TypeAlias = (
     | GenerationModerated
     | GenerationCanceled
 )
-"""What a worker may say."""
+"""The events that a worker may report."""
 
 
 class Transport(Protocol):
-    """Takes events, in order, and returns when they are safe."""
+    """Publishes events in order, and returns once they are stored."""
 
     async def publish(self, events: Sequence[ReportedEvent]) -> None: ...
 
 
 class KafkaTransport:
-    """Straight to the log: for workers in the same network."""
+    """Appends to the log: for workers in the same network."""
 
     def __init__(self, log: Appender) -> None:
         self._log = log
@@ -55,10 +55,10 @@ class KafkaTransport:
 
 
 class RedisTransport:
-    """The status messages of the original service's workers, for the bridge to read.
+    """Writes the status messages of the original service's workers, which the bridge reads.
 
-    That language is poorer: it knows no attempt, no progress and no heartbeat (not sent), of several outputs only the
-    first one's key, and no way to end but `completed` and `failed`.
+    These messages have no attempt, and of several outputs only the first key. Progress and heartbeats are not sent, and
+    every end is `completed` or `failed`.
     """
 
     def __init__(self, streams: ProducerStreams) -> None:
@@ -71,19 +71,19 @@ class RedisTransport:
 
 
 def status_message(event: ReportedEvent) -> dict[str, str] | None:
-    """The event in the words of the status stream; `None` where it has none."""
-    said = {"mediaId": str(event.generation_id)}
+    """The event as a message of the status stream; None where the stream has none."""
+    message = {"mediaId": str(event.generation_id)}
     match event:
         case GenerationStarted():
-            return said | {"status": "processing"}
+            return message | {"status": "processing"}
         case GenerationCompleted():
-            return said | {"status": "completed", "s3Key": event.outputs[0].object_key}
+            return message | {"status": "completed", "s3Key": event.outputs[0].object_key}
         case GenerationFailed():
-            return said | {"status": "failed", "error": f"{event.error.code}: {event.error.message}"}
+            return message | {"status": "failed", "error": f"{event.error.code}: {event.error.message}"}
         case GenerationModerated():
-            return said | {"status": "failed", "error": f"moderated: {event.reason}"}
+            return message | {"status": "failed", "error": f"moderated: {event.reason}"}
         case GenerationCanceled():
-            return said | {"status": "failed", "error": "canceled"}
+            return message | {"status": "failed", "error": "canceled"}
         case GenerationProgressed() | GenerationHeartbeatReceived():
             return None
         case _:
@@ -106,8 +106,8 @@ class HttpTransport:
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         try:
-            async with self._session.post(self._url, data=body, headers=self._headers) as answer:
-                return answer.status, await answer.read()
+            async with self._session.post(self._url, data=body, headers=self._headers) as response:
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"{self._url}: {type(error).__name__}: {error}") from error
 

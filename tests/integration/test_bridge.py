@@ -35,7 +35,7 @@ async def read_so_far(redis: Redis) -> str:
     return str(group["last-delivered-id"])
 
 
-async def test_statuses_become_events_and_nonsense_is_kept(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     request = a_request()
     await event_log.append(request)
     media_id = str(request.generation_id)

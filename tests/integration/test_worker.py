@@ -172,7 +172,7 @@ async def test_a_cancel_stops_the_brush(settings: Settings, pool: Pool, event_lo
         assert state.status is Status.CANCELED
 
 
-async def test_nonsense_is_reported_or_kept_aside_and_holds_nobody_up(
+async def test_an_invalid_entry_is_reported_or_dead_lettered_and_blocks_nothing(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     async with queue_of(settings, pool) as redis:

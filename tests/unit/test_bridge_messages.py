@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.bridge.messages import ENTRY_MAX_CHARACTERS, Nonsense, dead_letter, translate
+from gengui_stream.bridge.messages import ENTRY_MAX_CHARACTERS, InvalidMessage, dead_letter, translate
 from gengui_stream.domain.generation.evolve import evolve
 from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.redis_io.streams import StreamEntry
@@ -58,8 +58,8 @@ def test_the_same_entry_is_the_same_event() -> None:
         for entry_id, now in [(ENTRY_ID, NOW), (ENTRY_ID, NOW + timedelta(hours=1)), ("1-1", NOW)]
     )
     assert first == again
-    assert not isinstance(first, Nonsense)
-    assert not isinstance(other, Nonsense)
+    assert not isinstance(first, InvalidMessage)
+    assert not isinstance(other, InvalidMessage)
     assert first.id != other.id
 
 
@@ -73,7 +73,7 @@ def test_a_failure_read_twice_uses_up_no_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("error", "message"),
     [
         ("", "the worker gave no reason"),
         (" CUDA out\nof memory ", "CUDA out of memory"),
@@ -82,10 +82,10 @@ def test_a_failure_read_twice_uses_up_no_attempt() -> None:
         ("x" * 9_000, "x" * 500),
     ],
 )
-def test_the_reason_of_a_failure_is_fit_for_people(said: str, kept: str) -> None:
-    event = translate(entry(mediaId=MEDIA_ID, status="failed", error=said), NOW)
+def test_the_reason_of_a_failure_is_fit_for_people(error: str, message: str) -> None:
+    event = translate(entry(mediaId=MEDIA_ID, status="failed", error=error), NOW)
     assert isinstance(event, GenerationFailed)
-    assert event.error.message == kept
+    assert event.error.message == message
 
 
 @pytest.mark.parametrize(
@@ -107,20 +107,20 @@ def test_the_reason_of_a_failure_is_fit_for_people(said: str, kept: str) -> None
         ({"mediaId": MEDIA_ID, "status": "processing", "x": "y" * ENTRY_MAX_CHARACTERS}, "oversize"),
     ],
 )
-def test_nonsense_has_a_reason(fields: dict[str, str], reason: str) -> None:
-    nonsense = translate(StreamEntry(ENTRY_ID, fields), NOW)
-    assert isinstance(nonsense, Nonsense)
-    assert nonsense.reason == reason
-    kept = dead_letter(StreamEntry(ENTRY_ID, fields), nonsense)
-    assert fields.items() <= kept.items()
-    assert kept["dead.reason"] == reason
-    kept["dead.detail"].encode()  # readable, whatever the entry held
+def test_an_invalid_message_has_a_reason(fields: dict[str, str], reason: str) -> None:
+    invalid = translate(StreamEntry(ENTRY_ID, fields), NOW)
+    assert isinstance(invalid, InvalidMessage)
+    assert invalid.reason == reason
+    letter = dead_letter(StreamEntry(ENTRY_ID, fields), invalid)
+    assert fields.items() <= letter.items()
+    assert letter["dead.reason"] == reason
+    letter["dead.detail"].encode()  # readable, whatever the entry held
 
 
 def test_a_status_that_waited_for_days_counts_from_now() -> None:
     late = NOON + timedelta(days=3)
     event = translate(entry(mediaId=MEDIA_ID, status="processing"), late)
-    assert not isinstance(event, Nonsense)
+    assert not isinstance(event, InvalidMessage)
     assert event.occurred_at == late
 
 
@@ -135,9 +135,9 @@ entries = st.builds(
 
 
 @given(entries, st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_every_entry_is_an_event_or_nonsense(anything: StreamEntry, now: datetime) -> None:
+def test_every_entry_is_an_event_or_invalid(anything: StreamEntry, now: datetime) -> None:
     result = translate(anything, now)
-    if isinstance(result, Nonsense):
+    if isinstance(result, InvalidMessage):
         assert result.reason
     else:
         result.model_dump_json().encode()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.worker.client import TRIES, WorkerClient
-from gengui_stream.worker.job import DrawingJob, Nonsense, parse
+from gengui_stream.worker.job import DrawingJob, InvalidMessage, parse
 from gengui_stream.worker.transports import EVENTS_PATH, ReportedEvent, open_http_transport, status_message
 from schemas.events import (
     GenerationCanceled,
@@ -63,18 +63,18 @@ def test_ours_names_the_attempt() -> None:
         {"attempt": "0"},
     ],
 )
-def test_nonsense_names_the_generation_and_the_fault(fault: dict[str, str]) -> None:
-    nonsense = parse({**ENTRY, **fault})
-    assert isinstance(nonsense, Nonsense)
-    assert nonsense.generation_id == GENERATION
-    assert next(iter(fault)) in nonsense.message
+def test_an_invalid_message_names_the_generation_and_the_fault(fault: dict[str, str]) -> None:
+    invalid = parse({**ENTRY, **fault})
+    assert isinstance(invalid, InvalidMessage)
+    assert invalid.generation_id == GENERATION
+    assert next(iter(fault)) in invalid.message
 
 
-def test_nonsense_without_a_generation_names_none() -> None:
+def test_an_invalid_message_without_a_generation_names_none() -> None:
     for entry in ({}, {**ENTRY, "mediaId": "x"}):
-        nonsense = parse(entry)
-        assert isinstance(nonsense, Nonsense)
-        assert nonsense.generation_id is None
+        invalid = parse(entry)
+        assert isinstance(invalid, InvalidMessage)
+        assert invalid.generation_id is None
 
 
 @given(st.dictionaries(st.sampled_from([*ENTRY, "attempt", "more"]), st.text(max_size=30)))

@@ -1,4 +1,4 @@
-"""One job: draw, upload, report. Done twice, it stores the same bytes under the same key, and says the same."""
+"""Runs one job: draw, upload, report. A repeated job stores the same bytes under the same key and reports the same."""
 
 import asyncio
 import hashlib
@@ -13,15 +13,15 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.lifecycle import retry_transient
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectStore
-from gengui_stream.worker.beside import beside
+from gengui_stream.worker.background import background_task
 from gengui_stream.worker.client import WorkerClient
 from gengui_stream.worker.job import DrawingJob
 from gengui_stream.worker.painter.rendering import MIME_TYPE, Canvas, blank, encode_png, paint
-from gengui_stream.worker.queue import Standing, WorkQueue
+from gengui_stream.worker.queue import Ownership, WorkQueue
 from schemas.events import Output
 
 REPORT_EVERY: Final = 0.125
-"""Of the whole: some seven progress events a job."""
+"""As a share of the job: about seven progress events."""
 
 PERMANENT_UPLOAD: Final = "upload_refused"
 
@@ -30,8 +30,8 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class Drawing:
-    """Does one job a call, until the log has what became of it; raises ShutdownRequested when told to end before."""
+class JobRunner:
+    """Runs one job per call, until its outcome is in the log. Raises ShutdownRequested if the shutdown comes first."""
 
     def __init__(
         self,
@@ -47,24 +47,24 @@ class Drawing:
         self._threads = threads
         self._stop = stop
 
-    async def draw(self, job: DrawingJob) -> None:
-        standing = await self._persist(partial(self._mark, job, "processing"), "job hash")
-        if standing is Standing.OURS:
+    async def run(self, job: DrawingJob) -> None:
+        ownership = await self._persist(partial(self._mark, job, "processing"), "job hash")
+        if ownership is Ownership.OURS:
             await _best_effort(self._client.started(job.generation_id, attempt=job.attempt))
-            standing = await self._drawn(job)
-        match standing:
-            case Standing.OURS | Standing.OVER:
+            ownership = await self._drawn(job)
+        match ownership:
+            case Ownership.OURS | Ownership.ENDED:
                 pass
-            case Standing.CANCELED:
+            case Ownership.CANCELED:
                 await self._persist(partial(self._client.canceled, job.generation_id, attempt=job.attempt), "log")
             case _:
-                assert_never(standing)
-        _log.info("job_ended", generation_id=str(job.generation_id), attempt=job.attempt, standing=standing)
+                assert_never(ownership)
+        _log.info("job_ended", generation_id=str(job.generation_id), attempt=job.attempt, standing=ownership)
 
-    async def _drawn(self, job: DrawingJob) -> Standing:
-        """OURS: completed, or failed, and said so."""
+    async def _drawn(self, job: DrawingJob) -> Ownership:
+        """OURS: the job completed or failed, and was reported."""
         canvas = await self._painted(job)
-        if isinstance(canvas, Standing):
+        if isinstance(canvas, Ownership):
             return canvas
         body = await self._in_thread(partial(encode_png, canvas))
         output = _output(job, body)
@@ -74,18 +74,18 @@ class Drawing:
             await self._fail(job, error)
         else:
             await self._complete(job, output)
-        return Standing.OURS
+        return Ownership.OURS
 
-    async def _painted(self, job: DrawingJob) -> Canvas | Standing:
-        """The canvas, or why nobody wants it any more. Reports run beside the painting and never hold it up."""
+    async def _painted(self, job: DrawingJob) -> Canvas | Ownership:
+        """The canvas, or why the job is no longer this worker's. Reports run concurrently and delay nothing."""
         sketch = job.sketch
         canvas = await self._in_thread(partial(blank, sketch))
         steps, reports = paint(sketch, canvas), Reports(self._queue, self._client, job)
-        async with beside(reports.run):
+        async with background_task(reports.run):
             while (share := await self._in_thread(partial(next, steps, None))) is not None:
                 reports.share = share
-                if reports.standing is not Standing.OURS:
-                    return reports.standing
+                if reports.ownership is not Ownership.OURS:
+                    return reports.ownership
         return canvas
 
     async def _complete(self, job: DrawingJob, output: Output) -> None:
@@ -93,13 +93,13 @@ class Drawing:
         await _best_effort(self._mark(job, "completed", {"s3Key": output.object_key}))
 
     async def _fail(self, job: DrawingJob, error: PermanentError) -> None:
-        said = partial(
+        report = partial(
             self._client.failed, job.generation_id, PERMANENT_UPLOAD, str(error), retryable=True, attempt=job.attempt
         )
-        await self._persist(said, "log")
+        await self._persist(report, "log")
         await _best_effort(self._mark(job, "failed", {"error": f"{PERMANENT_UPLOAD}: {error}"[:500]}))
 
-    async def _mark(self, job: DrawingJob, status: str, more: dict[str, str] | None = None) -> Standing:
+    async def _mark(self, job: DrawingJob, status: str, more: dict[str, str] | None = None) -> Ownership:
         return await self._queue.mark(job.generation_id, job.attempt, status, more)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
@@ -110,7 +110,7 @@ class Drawing:
 
 
 class Reports:
-    """While painting: says how far it is, and learns whether anybody still wants it. Best effort throughout."""
+    """Reports the progress of a job, and checks whether it is still this worker's. Best effort throughout."""
 
     def __init__(self, queue: WorkQueue, client: WorkerClient, job: DrawingJob) -> None:
         self._queue = queue
@@ -118,7 +118,7 @@ class Reports:
         self._job = job
         self._share = 0.0
         self._moved = asyncio.Event()
-        self.standing = Standing.OURS
+        self.ownership = Ownership.OURS
 
     @property
     def share(self) -> float:
@@ -129,22 +129,24 @@ class Reports:
         self._share = share
         self._moved.set()
 
-    async def run(self, over: asyncio.Event) -> None:
-        said = 0.0
-        while not over.is_set():
+    async def run(self, ended: asyncio.Event) -> None:
+        reported = 0.0
+        while not ended.is_set():
             await self._moved.wait()
             self._moved.clear()
-            if self._share < min(said + REPORT_EVERY, 1.0):
+            if self._share < min(reported + REPORT_EVERY, 1.0):
                 continue
-            said = self._share
+            reported = self._share
             job = self._job
-            await _best_effort(self._ask())
+            await _best_effort(self._check_ownership())
             await _best_effort(
-                self._client.progressed(job.generation_id, round(said * 100, 1), stage="painting", attempt=job.attempt)
+                self._client.progressed(
+                    job.generation_id, round(reported * 100, 1), stage="painting", attempt=job.attempt
+                )
             )
 
-    async def _ask(self) -> None:
-        self.standing = await self._queue.standing(self._job.generation_id, self._job.attempt)
+    async def _check_ownership(self) -> None:
+        self.ownership = await self._queue.ownership(self._job.generation_id, self._job.attempt)
 
 
 def _output(job: DrawingJob, body: bytes) -> Output:
@@ -158,9 +160,9 @@ def _output(job: DrawingJob, body: bytes) -> Output:
     )
 
 
-async def _best_effort(saying: Awaitable[object]) -> None:
-    """For what is good to know and need not be: losing it must not lose the picture."""
+async def _best_effort(report: Awaitable[object]) -> None:
+    """For optional reports: a lost one must not fail the job."""
     try:
-        await saying
+        await report
     except (TransientError, PermanentError) as error:
         _log.warning("not_said", error=str(error))

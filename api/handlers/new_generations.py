@@ -59,7 +59,7 @@ async def requested_again(request: web.Request, context: ApiContext, row: asyncp
     """As the row was asked for, wherever it ran then. What is not allowed any more is refused like a new request."""
     wished = {
         "model": row["wished_model"],
-        "provider": row["wished_provider"] if row["provider_firm"] else None,
+        "provider": row["wished_provider"] if row["provider_pinned"] else None,
     }
     asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | wished)
     event = await requested(request, context, row["owner_id"], asked)

@@ -22,7 +22,7 @@ async def called(request: web.Request) -> web.Response:
     await read_body(request, BODY_MAX_BYTES)
     if not await expedite_reconcile(context.pool, name.generation_id, name.attempt):
         return json_response({"outcome": "ignored", "detail": "nobody waits for that attempt (any more)"})
-    await context.notifications.publish((), {"watch"})
+    await context.notifications.publish((), {"reconcile"})
     return json_response({"outcome": "noted", "detail": None})
 
 

@@ -15,16 +15,16 @@ Role: TypeAlias = Literal["user", "worker", "admin"]
 _SHAPE: Final = re.compile(r"gg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 
 FIND: Final = """
-SELECT u.user_id, u.role FROM api_keys k JOIN users u USING (user_id)
+SELECT u.user_id, u.role FROM accounts.api_keys k JOIN accounts.users u USING (user_id)
 WHERE k.key_id = $1 AND k.secret_hash = $2 AND k.revoked_at IS NULL
 """
 
 ENSURE_USER: Final = """
-INSERT INTO users AS u (user_id, email, role) VALUES ($1, $2, $3)
+INSERT INTO accounts.users AS u (user_id, email, role) VALUES ($1, $2, $3)
 ON CONFLICT (email) DO UPDATE SET role = EXCLUDED.role RETURNING user_id
 """
 
-INSERT_KEY: Final = "INSERT INTO api_keys (key_id, user_id, secret_hash) VALUES ($1, $2, $3)"
+INSERT_KEY: Final = "INSERT INTO accounts.api_keys (key_id, user_id, secret_hash) VALUES ($1, $2, $3)"
 
 
 @dataclass(frozen=True, slots=True)

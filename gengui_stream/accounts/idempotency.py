@@ -9,12 +9,13 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 from schemas.events import GenerationRequested
 
 RESERVE: Final = """
-INSERT INTO idempotency_keys (owner_id, key, request_hash, event) VALUES ($1, $2, $3, $4)
+INSERT INTO accounts.idempotency_keys (owner_id, key, request_hash, event) VALUES ($1, $2, $3, $4)
 ON CONFLICT (owner_id, key) DO NOTHING
 """
-FIND: Final = "SELECT request_hash, event, position FROM idempotency_keys WHERE owner_id = $1 AND key = $2"
+FIND: Final = "SELECT request_hash, event, position FROM accounts.idempotency_keys WHERE owner_id = $1 AND key = $2"
 SETTLE: Final = """
-UPDATE idempotency_keys SET position = coalesce(position, $3) WHERE owner_id = $1 AND key = $2 RETURNING position
+UPDATE accounts.idempotency_keys SET position = coalesce(position, $3) WHERE owner_id = $1 AND key = $2 RETURNING
+    position
 """
 
 

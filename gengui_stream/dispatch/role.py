@@ -80,11 +80,11 @@ async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> N
         return JobQueue(context.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
 
     calls = CallLimiter(context.providers, metrics, context.stop)
-    dispatches, cancels, reconciles = queue("dispatch"), queue("cancel"), queue("watch")
+    dispatches, cancels, reconciles = queue("dispatch"), queue("cancel"), queue("reconcile")
     works: dict[JobKind, tuple[JobQueue, Work]] = {
         "dispatch": (dispatches, Dispatcher(dispatches, context, calls).work),
         "cancel": (cancels, Canceler(cancels, context, grace_s=settings.cancel_grace_s).work),
-        "watch": (reconciles, Reconciler(reconciles, context, metrics).work),
+        "reconcile": (reconciles, Reconciler(reconciles, context, metrics).work),
     }
     ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in works}
     _log.info("dispatch_started", owner=owner, providers=sorted(context.providers))

@@ -37,9 +37,9 @@ PRODUCER: Final = "dispatch"
 _NAMESPACE: Final = UUID("0f1d6a52-0f5e-5c43-8f3c-9d1c3a8f7b20")
 
 _REQUESTS: Final = """
-SELECT generation_id, owner_id, prompt, seed, width, height, model, provider, provider_firm, deadline,
+SELECT generation_id, owner_id, prompt, seed, width, height, model, provider, provider_pinned, deadline,
     correlation_id, traceparent
-FROM generation_requests WHERE generation_id = ANY($1::uuid[])
+FROM projections.generation_requests WHERE generation_id = ANY($1::uuid[])
 """
 
 
@@ -88,7 +88,7 @@ async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]
 
 def _attempt(job: ClaimedJob, state: Generation, row: asyncpg.Record) -> Attempt:
     return Attempt(
-        job, state, _request(row, job.attempt), ProviderPreference(row["provider"], bool(row["provider_firm"]))
+        job, state, _request(row, job.attempt), ProviderPreference(row["provider"], bool(row["provider_pinned"]))
     )
 
 

@@ -11,44 +11,44 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 
 CLAIM: Final = """
 WITH due AS (
-    SELECT job_key, hinted FROM jobs WHERE kind = $1 AND outcome IS NULL AND available_at <= now()
+    SELECT job_key, expedited FROM jobs.jobs WHERE kind = $1 AND outcome IS NULL AND available_at <= now()
     ORDER BY available_at LIMIT $4 FOR UPDATE SKIP LOCKED)
-UPDATE jobs SET lease_owner = $2, available_at = now() + $3, tries = tries + 1, hinted = false
+UPDATE jobs.jobs SET lease_owner = $2, available_at = now() + $3, tries = tries + 1, expedited = false
 FROM due WHERE jobs.job_key = due.job_key
-RETURNING jobs.job_key, kind, generation_id, attempt, output_id, tries, due.hinted
+RETURNING jobs.job_key, kind, generation_id, attempt, output_id, tries, due.expedited
 """
 
 RENEW: Final = """
-UPDATE jobs SET available_at = now() + $3 WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
+UPDATE jobs.jobs SET available_at = now() + $3 WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
 RETURNING job_key
 """
 
 FINISH: Final = """
-UPDATE jobs SET outcome = $3, last_error = $4, finished_at = now(), lease_owner = NULL
+UPDATE jobs.jobs SET outcome = $3, last_error = $4, finished_at = now(), lease_owner = NULL
 WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
 """
 
 RELEASE: Final = """
-UPDATE jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL
+UPDATE jobs.jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL
 WHERE job_key = $1 AND lease_owner = $2 AND outcome IS NULL
 """
 
 # The watch begins in the statement that ends the dispatch, so that no running attempt is ever without one.
 FINISH_AND_RECONCILE: Final = """
 WITH finished AS (
-    UPDATE jobs SET outcome = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL
+    UPDATE jobs.jobs SET outcome = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL
     FROM unnest($2::text[], $3::float8[]) AS given (key, delay)
     WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
     RETURNING generation_id, attempt, delay)
-INSERT INTO jobs (job_key, kind, generation_id, attempt, available_at)
-SELECT 'watch:' || generation_id || ':' || attempt, 'watch', generation_id, attempt,
+INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, available_at)
+SELECT 'reconcile:' || generation_id || ':' || attempt, 'reconcile', generation_id, attempt,
     now() + make_interval(secs => delay)
 FROM finished ON CONFLICT (job_key) DO NOTHING
 """
 
-# One that was hinted at meanwhile is due at once.
+# One that was expedited at meanwhile is due at once.
 RESCHEDULE: Final = """
-UPDATE jobs SET available_at = now() + make_interval(secs => CASE WHEN hinted THEN 0 ELSE given.delay END),
+UPDATE jobs.jobs SET available_at = now() + make_interval(secs => CASE WHEN expedited THEN 0 ELSE given.delay END),
     lease_owner = NULL,
     tries = CASE WHEN given.afresh THEN 0 ELSE tries END
 FROM unnest($2::text[], $3::float8[], $4::bool[]) AS given (key, delay, afresh)
@@ -58,22 +58,22 @@ WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
 # A provider may be done before the call that began it is settled: the watch begins here then, a moment later, when the
 # log has been told what it needs to know. A watch that is at work is not disturbed: it comes back for the hint.
 EXPEDITE: Final = """
-INSERT INTO jobs (job_key, kind, generation_id, attempt, available_at, hinted)
-SELECT 'watch:' || generation_id || ':' || attempt, 'watch', generation_id, attempt, now() + interval '500 ms', true
-FROM jobs WHERE job_key = 'dispatch:' || $1::uuid || ':' || $2::int
-ON CONFLICT (job_key) DO UPDATE SET hinted = true,
+INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, available_at, expedited)
+SELECT 'reconcile:' || generation_id || ':' || attempt, 'reconcile', generation_id, attempt, now() + interval '500
+    ms', true
+FROM jobs.jobs WHERE job_key = 'dispatch:' || $1::uuid || ':' || $2::int
+ON CONFLICT (job_key) DO UPDATE SET expedited = true,
     available_at = CASE WHEN jobs.lease_owner IS NULL THEN now() ELSE jobs.available_at END
 WHERE jobs.outcome IS NULL
 RETURNING job_key
 """
 
-OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs WHERE outcome IS NULL GROUP BY kind"
+OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs.jobs WHERE outcome IS NULL GROUP BY kind"
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job that is ours until the lease runs out. `tries` counts this one. `hinted`: somebody outside says that there
-    is news."""
+    """A job that is ours until the lease expires. `tries` counts this one. `expedited`: a webhook reports news."""
 
     key: str
     kind: JobKind
@@ -115,7 +115,7 @@ class JobQueue:
             await self._pool.execute(FINISH, list(keys), self._owner, "done", None)
 
     async def finish_and_reconcile(self, delays: Mapping[str, float]) -> None:
-        """Done, and a `watch` of the same attempt is due after so many seconds, by key."""
+        """Done, and a `reconcile` of the same attempt is due after so many seconds, by key."""
         with transient_errors():
             await self._pool.execute(FINISH_AND_RECONCILE, self._owner, list(delays), list(delays.values()))
 

@@ -94,7 +94,7 @@ async def _clock(connection: "asyncpg.Connection[asyncpg.Record]") -> datetime:
 
 async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str] | None:
     try:
-        rows = await connection.fetch("SELECT name, sha256 FROM schema_migrations")
+        rows = await connection.fetch("SELECT name, sha256 FROM migrations.applied")
     except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
         return None
     return {row["name"]: row["sha256"] for row in rows}

@@ -16,7 +16,8 @@ from gengui_stream.postgres.pool import transient_errors
 _LOCK = 0x67656E677569  # "gengui": whoever migrates holds this advisory lock
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS schema_migrations (
+CREATE SCHEMA IF NOT EXISTS migrations;
+CREATE TABLE IF NOT EXISTS migrations.applied (
     name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
 """
 
@@ -63,12 +64,12 @@ async def migrate(database_url: str) -> list[str]:
 
 async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
     await connection.execute(_TABLE)
-    applied = {row["name"]: row["sha256"] for row in await connection.fetch("SELECT * FROM schema_migrations")}
+    applied = {row["name"]: row["sha256"] for row in await connection.fetch("SELECT * FROM migrations.applied")}
     missing = [m for m in shipped_migrations() if not _already(m, applied)]
     for migration in missing:
         await connection.execute(migration.sql)
         await connection.execute(
-            "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", migration.name, migration.sha256
+            "INSERT INTO migrations.applied (name, sha256) VALUES ($1, $2)", migration.name, migration.sha256
         )
     return [migration.name for migration in missing]
 

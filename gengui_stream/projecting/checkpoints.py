@@ -15,14 +15,14 @@ PROJECTION: Final = "generations"
 """All read models move together, in one transaction, under this one name."""
 
 CLAIM: Final = """
-INSERT INTO projection_positions AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
+INSERT INTO projections.checkpoints AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
 VALUES ($1, $2, $3, 0, 0, 1)
 ON CONFLICT (projection, topic, partition) DO UPDATE SET owner_epoch = p.owner_epoch + 1, updated_at = now()
 RETURNING next_offset, owner_epoch
 """
 
 ADVANCE: Final = """
-UPDATE projection_positions AS p SET next_offset = moved.next_offset, applied = p.applied + moved.applied,
+UPDATE projections.checkpoints AS p SET next_offset = moved.next_offset, applied = p.applied + moved.applied,
     ignored = p.ignored + moved.ignored, dead_lettered = p.dead_lettered + moved.dead_lettered, updated_at = now()
 FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
     AS moved (partition, expected, epoch, next_offset, applied, ignored, dead_lettered)
@@ -35,12 +35,12 @@ ADVANCED: Final = "SELECT 1 / (count(*) = $1::bigint)::int FROM part_0"
 """Fails, and everything beside it in its statement with it, when the advance before it did not find all its rows."""
 
 SELECT_ONE: Final = """
-SELECT next_offset, owner_epoch FROM projection_positions WHERE projection = $1 AND topic = $2 AND partition = $3
+SELECT next_offset, owner_epoch FROM projections.checkpoints WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
 SELECT_ALL: Final = """
 SELECT partition, start_offset, next_offset, owner_epoch, applied, ignored, dead_lettered, updated_at
-FROM projection_positions WHERE projection = $1 AND topic = $2 ORDER BY partition
+FROM projections.checkpoints WHERE projection = $1 AND topic = $2 ORDER BY partition
 """
 
 

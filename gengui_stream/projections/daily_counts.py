@@ -16,7 +16,7 @@ Key: TypeAlias = tuple[UUID, date, str]
 MEASURES: Final = ("requested", "completed", "failed", "canceled", "timed_out", "moderated")
 
 UPSERT: Final = """
-INSERT INTO daily_counts AS c
+INSERT INTO projections.daily_counts AS c
     (owner_id, day, partition, requested, completed, failed, canceled, timed_out, moderated)
 SELECT * FROM unnest($1::uuid[], $2::date[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bigint[])

@@ -9,14 +9,15 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections.outcomes import DeadLettered, Outcome, appended_at
 
 INSERT: Final = """
-INSERT INTO dead_letters (topic, partition, log_offset, generation_id, reason, detail, record_key, record_value,
+INSERT INTO projections.dead_letters (topic, partition, log_offset, generation_id, reason, detail, record_key,
+    record_value,
     appended_at)
 SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[],
     $8::bytea[], $9::timestamptz[])
 """
 
 OPEN: Final = """
-SELECT DISTINCT generation_id FROM dead_letters
+SELECT DISTINCT generation_id FROM projections.dead_letters
 WHERE topic = $1 AND partition = $2 AND resolution IS NULL AND generation_id IS NOT NULL
 """
 

@@ -11,13 +11,13 @@ Row: TypeAlias = tuple[object, ...]
 
 COLUMNS: Final = (
     "generation_id, owner_id, prompt, seed, width, height, model, provider, max_attempts, deadline, retried_from, "
-    "correlation_id, traceparent, requested_at, provider_firm"
+    "correlation_id, traceparent, requested_at, provider_pinned"
 )
 
 # No ON CONFLICT: a generation is requested once, so a second row would be a fault of the fold and must be seen.
 INSERT: Final = """
-INSERT INTO generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider,
-    max_attempts, deadline, retried_from, correlation_id, traceparent, requested_at, provider_firm)
+INSERT INTO projections.generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider,
+    max_attempts, deadline, retried_from, correlation_id, traceparent, requested_at, provider_pinned)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[],
     $9::int[], $10::timestamptz[], $11::uuid[], $12::text[], $13::text[], $14::timestamptz[], $15::bool[])
 """

@@ -32,7 +32,8 @@ COLUMNS: Final = (
 )
 
 UPSERT: Final = """
-INSERT INTO generation_states AS s (generation_id, partition, log_offset, status, version, attempt, provider, percent,
+INSERT INTO projections.generation_states AS s (generation_id, partition, log_offset, status, version, attempt,
+    provider, percent,
     stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error,
     provider_model, provider_job_id, endpoint_id)
 SELECT generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
@@ -58,7 +59,7 @@ INSTANTS: Final = range(10, 15)
 
 SELECT: Final = """
 SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
-FROM generation_states s JOIN generation_requests r USING (generation_id)
+FROM projections.generation_states s JOIN projections.generation_requests r USING (generation_id)
 WHERE s.generation_id = ANY($1::uuid[]) AND ($2::int IS NULL OR s.partition = $2)
 """
 
@@ -66,7 +67,8 @@ WHERE s.generation_id = ANY($1::uuid[]) AND ($2::int IS NULL OR s.partition = $2
 SELECT_OWN: Final = """
 SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
 FROM unnest($1::smallint[], $2::uuid[]) AS wanted (partition, generation_id)
-JOIN generation_states s USING (partition, generation_id) JOIN generation_requests r USING (generation_id)
+JOIN projections.generation_states s USING (partition, generation_id) JOIN projections.generation_requests r USING
+    (generation_id)
 """
 
 

@@ -8,7 +8,7 @@ from gengui_stream.postgres.bulk import Write
 from gengui_stream.projections.outcomes import Outcome, transitions
 
 INSERT: Final = """
-INSERT INTO jobs (job_key, kind, generation_id, attempt, output_id, available_at)
+INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, output_id, available_at)
 SELECT key, kind, generation_id, attempt, output_id, now() + make_interval(secs => delay)
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::float8[])
     AS new (key, kind, generation_id, attempt, output_id, delay)

@@ -22,7 +22,7 @@ BUCKETS_MS: Final = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 30_
 MORE: Final = 2_147_483_647
 
 UPSERT_MINUTES: Final = """
-INSERT INTO provider_minutes AS m
+INSERT INTO projections.provider_minutes AS m
     (provider, model, minute, partition, dispatched, completed, failed, canceled, timed_out, moderated)
 SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::smallint[], $5::bigint[], $6::bigint[],
     $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
@@ -33,7 +33,7 @@ ON CONFLICT (provider, model, minute, partition) DO UPDATE SET
 """
 
 UPSERT_LATENCIES: Final = """
-INSERT INTO provider_latencies AS l (provider, model, minute, partition, at_most_ms, completions)
+INSERT INTO projections.provider_latencies AS l (provider, model, minute, partition, at_most_ms, completions)
 SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::smallint[], $5::int[], $6::bigint[])
 ON CONFLICT (provider, model, minute, partition, at_most_ms) DO UPDATE SET
     completions = l.completions + EXCLUDED.completions

@@ -18,7 +18,8 @@ COLUMNS: Final = (
 )
 
 INSERT: Final = """
-INSERT INTO timeline (generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at,
+INSERT INTO projections.timeline (generation_id, partition, log_offset, owner_id, event_id, type, attempt,
+    occurred_at, appended_at,
     version, status, ignored, payload)
 SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, to_timestamp(occurred_at),
     to_timestamp(appended_at), version, status, ignored, payload

@@ -13,16 +13,16 @@ COLUMNS: Final = """
 r.generation_id, r.owner_id, r.prompt, r.seed, r.width, r.height, coalesce(s.provider_model, r.model) AS model,
 r.max_attempts, r.deadline, r.retried_from, r.requested_at, s.status, s.version, s.attempt, s.provider, s.percent,
 s.stage, s.cancel_requested, s.started_at, s.ended_at, r.provider AS wished_provider, r.model AS wished_model,
-r.provider_firm, s.outputs, s.error, s.partition, s.log_offset
+r.provider_pinned, s.outputs, s.error, s.partition, s.log_offset
 """
 
 FIND: Final = f"""
-SELECT {COLUMNS} FROM generation_requests r JOIN generation_states s USING (generation_id)
+SELECT {COLUMNS} FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
 WHERE r.generation_id = $1 AND r.owner_id = $2 AND s.deleted_at IS NULL
 """  # noqa: S608 - constants of this module
 
 PAGE: Final = f"""
-SELECT {COLUMNS} FROM generation_requests r JOIN generation_states s USING (generation_id)
+SELECT {COLUMNS} FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
 WHERE r.owner_id = $1 AND s.deleted_at IS NULL
   AND ($2::timestamptz IS NULL OR (r.requested_at, r.generation_id) < ($2, $3::uuid))
   AND ($4::text[] IS NULL OR s.status = ANY($4))

@@ -28,22 +28,23 @@ QueueKey: TypeAlias = tuple[datetime, UUID]
 
 WAITING: Final = """
 SELECT DISTINCT s.provider, r.requested_at, r.generation_id
-FROM jobs j JOIN generation_states s USING (generation_id) JOIN generation_requests r USING (generation_id)
-WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'watch') AND j.attempt = s.attempt
+FROM jobs.jobs j JOIN projections.generation_states s USING (generation_id) JOIN projections.generation_requests r
+    USING (generation_id)
+WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'reconcile') AND j.attempt = s.attempt
   AND s.status IN ('queued', 'dispatched') AND s.started_at IS NULL
 ORDER BY r.requested_at, r.generation_id LIMIT $1
 """
 
 RUNNING: Final = """
 SELECT s.provider, count(DISTINCT s.generation_id) AS running
-FROM jobs j JOIN generation_states s USING (generation_id)
-WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'watch') AND j.attempt = s.attempt AND s.started_at IS NOT NULL
+FROM jobs.jobs j JOIN projections.generation_states s USING (generation_id)
+WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'reconcile') AND j.attempt = s.attempt AND s.started_at IS NOT NULL
   AND s.ended_at IS NULL
 GROUP BY s.provider
 """
 
 RUNS: Final = """
-SELECT provider, at_most_ms, sum(completions)::bigint AS runs FROM provider_latencies WHERE minute >= $1
+SELECT provider, at_most_ms, sum(completions)::bigint AS runs FROM projections.provider_latencies WHERE minute >= $1
 GROUP BY provider, at_most_ms
 """
 

@@ -14,17 +14,17 @@ COLUMNS: Final = """generation_id, partition, log_offset, event_id, type, attemp
 status, ignored, payload"""
 
 OF_GENERATION: Final = f"""
-SELECT {COLUMNS} FROM timeline WHERE generation_id = $1 AND log_offset > $2 ORDER BY log_offset LIMIT $3
+SELECT {COLUMNS} FROM projections.timeline WHERE generation_id = $1 AND log_offset > $2 ORDER BY log_offset LIMIT $3
 """  # noqa: S608 - constants of this module
 
 OF_OWNER: Final = f"""
 SELECT t.* FROM unnest($2::smallint[], $3::bigint[]) AS seen (partition, log_offset),
-LATERAL (SELECT {COLUMNS} FROM timeline
+LATERAL (SELECT {COLUMNS} FROM projections.timeline
     WHERE owner_id = $1 AND partition = seen.partition AND log_offset > seen.log_offset
     ORDER BY log_offset LIMIT $4) t
 """  # noqa: S608 - constants of this module
 
-POSITIONS: Final = "SELECT partition, next_offset FROM projection_positions WHERE projection = $1 AND topic = $2"
+POSITIONS: Final = "SELECT partition, next_offset FROM projections.checkpoints WHERE projection = $1 AND topic = $2"
 
 
 async def of_generation(pool: Pool, generation_id: UUID, after: int, limit: int) -> list[asyncpg.Record]:

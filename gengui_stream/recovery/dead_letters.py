@@ -28,36 +28,36 @@ COLUMNS: Final = (
 )
 
 LIST: Final = f"""
-SELECT {COLUMNS} FROM dead_letters
+SELECT {COLUMNS} FROM projections.dead_letters
 WHERE topic = $1 AND (resolution IS NULL OR $2) AND (reason <> 'parked' OR $3) ORDER BY partition, log_offset LIMIT $4
 """  # noqa: S608 - constants only
 
 FIND: Final = f"""
-SELECT {COLUMNS} FROM dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
+SELECT {COLUMNS} FROM projections.dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
 """  # noqa: S608
 
 WAITING: Final = f"""
-SELECT {COLUMNS} FROM dead_letters
+SELECT {COLUMNS} FROM projections.dead_letters
 WHERE topic = $1 AND partition = $2 AND generation_id = $3 AND resolution IS NULL ORDER BY log_offset
 """  # noqa: S608
 
 FENCE: Final = """
-UPDATE projection_positions SET owner_epoch = owner_epoch + 1, updated_at = now()
+UPDATE projections.checkpoints SET owner_epoch = owner_epoch + 1, updated_at = now()
 WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
 RECOUNT: Final = """
-UPDATE projection_positions SET applied = applied + $4, ignored = ignored + $5, dead_lettered = dead_lettered - $6
+UPDATE projections.checkpoints SET applied = applied + $4, ignored = ignored + $5, dead_lettered = dead_lettered - $6
 WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
 RESOLVE: Final = """
-UPDATE dead_letters SET resolution = $4, resolved_at = now()
+UPDATE projections.dead_letters SET resolution = $4, resolved_at = now()
 WHERE topic = $1 AND partition = $2 AND log_offset = ANY($3)
 """
 
 BLAME: Final = """
-UPDATE dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
+UPDATE projections.dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
 """
 
 REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, UnicodeError)

@@ -22,10 +22,11 @@ COLUMNS: Final = (
 """Without `detail`: words for people, which another version of a library may put otherwise."""
 
 SELECT: Final = f"""
-SELECT {", ".join(COLUMNS)}, detail FROM dead_letters WHERE topic = $1 AND partition = $2 ORDER BY log_offset
+SELECT {", ".join(COLUMNS)}, detail FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY
+    log_offset
 """  # noqa: S608 - constants only
 
-STRAYS: Final = "SELECT partition, log_offset FROM dead_letters WHERE topic = $1 AND partition <> ALL($2)"
+STRAYS: Final = "SELECT partition, log_offset FROM projections.dead_letters WHERE topic = $1 AND partition <> ALL($2)"
 """Of partitions that were not folded, and so compared with nothing."""
 
 

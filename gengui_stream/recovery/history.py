@@ -10,11 +10,11 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 
 HISTORY: Final = """
 SELECT partition, log_offset, type, attempt, occurred_at, appended_at, version, status, ignored, NULL AS dead, payload
-FROM timeline WHERE generation_id = $1
+FROM projections.timeline WHERE generation_id = $1
 UNION ALL
 SELECT partition, log_offset, NULL, NULL, NULL, appended_at, NULL, NULL, NULL,
     reason || coalesce(' ' || resolution, ''), NULL
-FROM dead_letters WHERE generation_id = $1 AND resolution IS DISTINCT FROM 'retried' AND topic = $2
+FROM projections.dead_letters WHERE generation_id = $1 AND resolution IS DISTINCT FROM 'retried' AND topic = $2
 ORDER BY partition, log_offset
 """
 

@@ -17,31 +17,33 @@ MINUTE_COLUMNS: Final = ("provider", "model", "minute", "partition", *provider_s
 LATENCY_COLUMNS: Final = ("provider", "model", "minute", "partition", "at_most_ms", "completions")
 JOB_COLUMNS: Final = ("job_key", "kind", "generation_id", "attempt", "output_id")
 
-# Without watches: they follow a dispatch that was done, not an event, so no fold of the log can tell them.
+# Without reconcile jobs: they follow a dispatch that was done, not an event, so no fold of the log can tell them.
 JOBS: Final = """
-SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs j JOIN generation_states s USING (generation_id)
-WHERE s.partition = $1 AND j.kind <> 'watch'
+SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs.jobs j JOIN projections.generation_states s
+    USING (generation_id)
+WHERE s.partition = $1 AND j.kind <> 'reconcile'
 """
 
 # Rows that belong to no partition that was folded, and so were compared with nothing.
 STRAYS: Final = {
-    "generation_states": "SELECT generation_id::text FROM generation_states WHERE partition <> ALL($1)",
+    "generation_states": "SELECT generation_id::text FROM projections.generation_states WHERE partition <> ALL($1)",
     "timeline": """
-        SELECT generation_id || ' ' || partition || ':' || log_offset FROM timeline
+        SELECT generation_id || ' ' || partition || ':' || log_offset FROM projections.timeline
         WHERE partition <> ALL($1)""",
-    "daily_counts": "SELECT owner_id || ' ' || day || ' ' || partition FROM daily_counts WHERE partition <> ALL($1)",
+    "daily_counts": """
+        SELECT owner_id || ' ' || day || ' ' || partition FROM projections.daily_counts WHERE partition <> ALL($1)""",
     "provider_minutes": """
-        SELECT provider || ' ' || model || ' ' || minute || ' ' || partition FROM provider_minutes
+        SELECT provider || ' ' || model || ' ' || minute || ' ' || partition FROM projections.provider_minutes
         WHERE partition <> ALL($1)""",
     "provider_latencies": """
-        SELECT provider || ' ' || model || ' ' || minute || ' ' || partition FROM provider_latencies
+        SELECT provider || ' ' || model || ' ' || minute || ' ' || partition FROM projections.provider_latencies
         WHERE partition <> ALL($1)""",
     "generation_requests": """
-        SELECT generation_id::text FROM generation_requests r WHERE $1::int[] IS NOT NULL
-        AND NOT EXISTS (SELECT FROM generation_states s WHERE s.generation_id = r.generation_id)""",
+        SELECT generation_id::text FROM projections.generation_requests r WHERE $1::int[] IS NOT NULL
+        AND NOT EXISTS (SELECT FROM projections.generation_states s WHERE s.generation_id = r.generation_id)""",
     "jobs": """
-        SELECT job_key FROM jobs j WHERE $1::int[] IS NOT NULL
-        AND NOT EXISTS (SELECT FROM generation_states s WHERE s.generation_id = j.generation_id)""",
+        SELECT job_key FROM jobs.jobs j WHERE $1::int[] IS NOT NULL
+        AND NOT EXISTS (SELECT FROM projections.generation_states s WHERE s.generation_id = j.generation_id)""",
 }
 
 
@@ -55,13 +57,14 @@ async def compare(connection: Connection, report: Report, partition: int, fold: 
         ("provider_latencies", LATENCY_COLUMNS, 5, provider_statistics.latency_rows_of(fold.latencies, partition)),
     )
     for table, columns, keys, rows in counted:
-        found = await connection.fetch(f"SELECT {', '.join(columns)} FROM {table} WHERE partition = $1", partition)  # noqa: S608
+        query = f"SELECT {', '.join(columns)} FROM projections.{table} WHERE partition = $1"  # noqa: S608 - constants
+        found = await connection.fetch(query, partition)
         compare_rows(report, table, columns, key=range(keys), expected=rows, found=found)
 
 
 async def _compare_states(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
     table, unseen = "generation_states", set(fold.states)
-    query = f"SELECT {generation_states.COLUMNS} FROM generation_states WHERE partition = $1"  # noqa: S608
+    query = f"SELECT {generation_states.COLUMNS} FROM projections.generation_states WHERE partition = $1"  # noqa: S608
     async for row in _scan(connection, query, partition):
         generation_id: UUID = row["generation_id"]
         state = fold.states.get(generation_id)

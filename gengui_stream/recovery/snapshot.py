@@ -15,7 +15,7 @@ CHUNK: Final = 5_000
 TIMELINE: Final = """
 SELECT * FROM (
     SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
-        status, ignored, md5(payload) FROM timeline WHERE partition = $1 OFFSET 0) AS narrow
+        status, ignored, md5(payload) FROM projections.timeline WHERE partition = $1 OFFSET 0) AS narrow
 ORDER BY log_offset, generation_id
 """
 

@@ -34,7 +34,9 @@ Progress: TypeAlias = Callable[[int, int], None]
 TIMELINE_COLUMNS: Final = timeline.COLUMNS.split(", ")
 REQUEST_COLUMNS: Final = generation_requests.COLUMNS.split(", ")
 
-REQUESTS: Final = f"SELECT {generation_requests.COLUMNS} FROM generation_requests WHERE generation_id = ANY($1)"  # noqa: S608
+REQUESTS: Final = (
+    f"SELECT {generation_requests.COLUMNS} FROM projections.generation_requests WHERE generation_id = ANY($1)"  # noqa: S608
+)
 
 
 async def verify(settings: Settings, progress: Progress = lambda done, total: None) -> Report:
@@ -144,7 +146,7 @@ class _PartitionCheck:
         found = (position["applied"], position["ignored"], position["dead_lettered"])
         key = f"partition {self._partition}"
         expected, there = (*sums, end - start), (*found, sum(found))
-        self._report.compare("projection_positions", key, columns, expected, there)
+        self._report.compare("checkpoints", key, columns, expected, there)
         self._report.partitions.append(PartitionCount(self._partition, start, end, *sums))
 
 

@@ -110,13 +110,13 @@ async def _ended(place: Place, ids: Sequence[str], seconds: float) -> None:
 
 
 async def _not_ended(place: Place, ids: Sequence[str]) -> str:
-    query = """SELECT count(*), status, attempt, min(generation_id::text) AS one FROM generation_states
+    query = """SELECT count(*), status, attempt, min(generation_id::text) AS one FROM projections.generation_states
     WHERE generation_id = ANY($1::uuid[]) AND ended_at IS NULL GROUP BY status, attempt"""
     return ", ".join(str(dict(row)) for row in await place.pool.fetch(query, list(ids)))
 
 
 async def _number(place: Place, ids: Sequence[str], what: str) -> int:
-    query = f"SELECT count(*) FROM generation_states WHERE generation_id = ANY($1::uuid[]) AND {what}"
+    query = f"SELECT count(*) FROM projections.generation_states WHERE generation_id = ANY($1::uuid[]) AND {what}"
     return int(await place.pool.fetchval(query, list(ids)))
 
 
@@ -138,7 +138,7 @@ async def _overhead(place: Place, provider: str, seconds: float) -> Sequence[flo
 
 
 async def _moments(place: Place, ids: Sequence[str], type_: str) -> dict[str, datetime]:
-    query = """SELECT generation_id, min(appended_at) AS at FROM timeline
+    query = """SELECT generation_id, min(appended_at) AS at FROM projections.timeline
     WHERE generation_id = ANY($1::uuid[]) AND type = $2 AND ignored IS NULL GROUP BY 1"""
     return {str(row["generation_id"]): row["at"] for row in await place.pool.fetch(query, list(ids), type_)}
 

@@ -28,9 +28,9 @@ GAP_MAX_S: Final = 0.3
 BACKLOG_LEAST, BACKLOG_STEP = 20, 40
 IMAGE_KEY: Final = "bench/image.png"
 
-CHANGED: Final = "SELECT count(*) FROM generation_states WHERE generation_id = ANY($1) AND status = $2"
+CHANGED: Final = "SELECT count(*) FROM projections.generation_states WHERE generation_id = ANY($1) AND status = $2"
 WITH_THUMBNAIL: Final = """
-SELECT count(*) FROM generation_states, json_array_elements(outputs::json) AS output
+SELECT count(*) FROM projections.generation_states, json_array_elements(outputs::json) AS output
 WHERE generation_id = ANY($1) AND output -> 'thumbnail' ->> 'object_key' IS NOT NULL
 """
 
@@ -159,5 +159,5 @@ async def opened_worker(settings: Settings) -> AsyncIterator[ExistingWorker]:
         open_object_store(settings) as store,
     ):
         await store.put(IMAGE_KEY, inputs()["PNG, photographic"], "image/png")
-        owner_id: UUID = await pool.fetchval("SELECT user_id FROM users WHERE email = 'demo@example.com'")
+        owner_id: UUID = await pool.fetchval("SELECT user_id FROM accounts.users WHERE email = 'demo@example.com'")
         yield ExistingWorker(settings, pool, log, ProducerStreams(redis), owner_id)

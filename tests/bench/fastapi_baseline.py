@@ -28,6 +28,7 @@ class State(Base):
     """What changes of a generation."""
 
     __tablename__ = "generation_states"
+    __table_args__ = ({"schema": "projections"},)
     generation_id: Mapped[UUID] = mapped_column(primary_key=True)
     status: Mapped[str]
     version: Mapped[int]
@@ -46,7 +47,10 @@ class Generation(Base):
     """What does not."""
 
     __tablename__ = "generation_requests"
-    generation_id: Mapped[UUID] = mapped_column(ForeignKey("generation_states.generation_id"), primary_key=True)
+    __table_args__ = ({"schema": "projections"},)
+    generation_id: Mapped[UUID] = mapped_column(
+        ForeignKey("projections.generation_states.generation_id"), primary_key=True
+    )
     owner_id: Mapped[UUID]
     prompt: Mapped[str]
     seed: Mapped[int]

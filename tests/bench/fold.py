@@ -27,7 +27,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 POLL_S: Final = 0.05
 START_S: Final = 60.0
-POSITIONS: Final = "SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_positions"
+POSITIONS: Final = "SELECT coalesce(sum(next_offset), 0)::bigint FROM projections.checkpoints"
 DATABASE: Final = "fold"
 
 
@@ -162,7 +162,7 @@ async def _live(system: System, load: Load) -> Round:
 
 async def _until_claimed(child: Child, connection: Connection) -> None:
     async def claimed() -> bool:
-        return bool(await connection.fetchval("SELECT count(*) FROM projection_positions"))
+        return bool(await connection.fetchval("SELECT count(*) FROM projections.checkpoints"))
 
     await child.until_ready(claimed, START_S)
 
@@ -238,11 +238,11 @@ def _pid(child: Child) -> int:
 
 async def _check(subject: Subject, connection: Connection, load: Load) -> None:
     """A subject that was fast and wrong has measured nothing."""
-    states = "generation_states" if subject.command is OURS.command else "handwritten_states"
+    states = "projections.generation_states" if subject.command is OURS.command else "handwritten_states"
     right = f"SELECT count(*) FROM {states} WHERE status = 'completed' AND version = {EVENTS_A_GENERATION}"
-    checks = {right: load.generations, "SELECT count(*) FROM generation_requests": load.generations}
+    checks = {right: load.generations, "SELECT count(*) FROM projections.generation_requests": load.generations}
     if subject is not BY_HAND:
-        checks["SELECT count(*) FROM timeline"] = load.events
+        checks["SELECT count(*) FROM projections.timeline"] = load.events
     for query, expected in checks.items():
         if (found := await connection.fetchval(query)) != expected:
             raise RuntimeError(f"{subject.name}: {query}: {found} instead of {expected}")

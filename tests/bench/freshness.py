@@ -167,7 +167,7 @@ class Sampler:
 @asynccontextmanager
 async def _opened_sampler(system: System, pool: Pool) -> AsyncIterator[Sampler]:
     """With generations of the demo user that run."""
-    owner_id: UUID = await pool.fetchval("SELECT user_id FROM users WHERE email = 'demo@example.com'")
+    owner_id: UUID = await pool.fetchval("SELECT user_id FROM accounts.users WHERE email = 'demo@example.com'")
     headers = {"Authorization": f"Bearer {system.key}"}
     async with aiohttp.ClientSession(system.url, headers=headers) as http, EventLog(system.settings) as log:
         subjects = [Subject(new_id()) for _ in range(GENERATIONS)]

@@ -35,7 +35,8 @@ CREATE TABLE handwritten_states (
 """
 
 REQUESTS: Final = """
-INSERT INTO generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider, max_attempts,
+INSERT INTO projections.generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider,
+    max_attempts,
     deadline, correlation_id, traceparent, requested_at)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[],
     $9::int[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[])
@@ -56,20 +57,21 @@ ON CONFLICT (generation_id) DO UPDATE SET
 """
 
 TIMELINE: Final = """
-INSERT INTO timeline (generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at,
+INSERT INTO projections.timeline (generation_id, partition, log_offset, owner_id, event_id, type, attempt,
+    occurred_at, appended_at,
     status, payload)
 SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::int[],
     $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[])
 """
 
 ADVANCE: Final = """
-INSERT INTO projection_positions AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
+INSERT INTO projections.checkpoints AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
 SELECT 'handwritten', $1, partition, 0, next_offset, 0
 FROM unnest($2::int[], $3::bigint[]) AS new (partition, next_offset)
 ON CONFLICT (projection, topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
 """
 
-POSITIONS: Final = "SELECT partition, next_offset FROM projection_positions WHERE topic = $1"
+POSITIONS: Final = "SELECT partition, next_offset FROM projections.checkpoints WHERE topic = $1"
 
 
 def moment(event: Event) -> datetime:

@@ -55,7 +55,7 @@ def run(quick: bool) -> str:
 async def measure(*, rounds: int, seconds: float, generations: int = GENERATIONS) -> Rounds:
     async with opened_system() as system, opened_pool(system.settings, size=2) as pool:
         ids = await fill(pool, generations)
-        owner_id = await pool.fetchval("SELECT user_id FROM users WHERE email = 'demo@example.com'")
+        owner_id = await pool.fetchval("SELECT user_id FROM accounts.users WHERE email = 'demo@example.com'")
         async with subjects(system, owner_id) as known:
             await _measured(system, known, ids, 1, 1.0)  # caches, pools and prepared statements
             return await _measured(system, known, ids, rounds, seconds)

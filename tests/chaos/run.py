@@ -143,7 +143,9 @@ async def _until_ended(pool: Pool, count: int, say: Callable[[str], None]) -> No
     """Or until they should have: what is open then is a finding."""
     ends = time.monotonic() + DEADLINE_S + 60
     while time.monotonic() < ends:
-        ended = await pool.fetchval("SELECT count(*) FROM generation_states WHERE status = ANY($1)", [*TERMINAL])
+        ended = await pool.fetchval(
+            "SELECT count(*) FROM projections.generation_states WHERE status = ANY($1)", [*TERMINAL]
+        )
         say(f"{ended} of {count} have ended")
         if ended == count:
             return
@@ -159,14 +161,17 @@ async def _report(pool: Pool, plan: Plan) -> ChaosReport:
         count=plan.count,
         seed=plan.seed,
         seconds=0.0,
-        statuses=await counted("SELECT status, count(*) FROM generation_states GROUP BY 1 ORDER BY 2 DESC"),
-        attempts=await counted("SELECT attempt, count(*) FROM generation_states GROUP BY 1 ORDER BY 1"),
-        events=await counted("SELECT type, count(*) FROM timeline WHERE ignored IS NULL GROUP BY 1 ORDER BY 1"),
+        statuses=await counted("SELECT status, count(*) FROM projections.generation_states GROUP BY 1 ORDER BY 2 DESC"),
+        attempts=await counted("SELECT attempt, count(*) FROM projections.generation_states GROUP BY 1 ORDER BY 1"),
+        events=await counted(
+            "SELECT type, count(*) FROM projections.timeline WHERE ignored IS NULL GROUP BY 1 ORDER BY 1"
+        ),
         errors=await counted(
-            "SELECT error::json->>'code', count(*) FROM generation_states WHERE error IS NOT NULL GROUP BY 1 ORDER BY 1"
+            "SELECT error::json->>'code', count(*) FROM projections.generation_states WHERE error IS NOT NULL "
+            "GROUP BY 1 ORDER BY 1"
         ),
         fallbacks=await pool.fetchval(
-            "SELECT count(*) FROM timeline WHERE type = 'generation.dispatched' "
+            "SELECT count(*) FROM projections.timeline WHERE type = 'generation.dispatched' "
             "AND payload::json->>'fallback_reason' IS NOT NULL"
         ),
         calls={},

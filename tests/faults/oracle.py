@@ -20,8 +20,8 @@ from tests.integration.running import eventually
 
 LEFT: Final = """
 SELECT id, s.status, s.version, s.attempt, j.job_key, j.kind, j.available_at - now(), j.tries, j.last_error
-FROM unnest($1::uuid[]) AS id LEFT JOIN generation_states s ON s.generation_id = id
-LEFT JOIN jobs j ON j.generation_id = id AND j.outcome IS NULL
+FROM unnest($1::uuid[]) AS id LEFT JOIN projections.generation_states s ON s.generation_id = id
+LEFT JOIN jobs.jobs j ON j.generation_id = id AND j.outcome IS NULL
 WHERE s.status IS NULL OR NOT s.status = ANY($2::text[]) OR j.kind = 'thumbnail'
 """
 
@@ -70,21 +70,25 @@ async def _caught_up(settings: Settings, pool: Pool) -> bool:
 async def _once(pool: Pool, ids: Collection[UUID]) -> None:
     """One request and one ending each, one thumbnail an output; everything that was counted was counted once."""
     rows = await pool.fetch(
-        "SELECT generation_id, type FROM timeline WHERE ignored IS NULL AND generation_id = ANY($1::uuid[])", ids
+        "SELECT generation_id, type FROM projections.timeline WHERE ignored IS NULL AND generation_id = "
+        "ANY($1::uuid[])",
+        ids,
     )
     applied = Counter((row["generation_id"], row["type"]) for row in rows)
     assert all(applied[generation_id, "generation.requested"] == 1 for generation_id in ids)
     thumbnails = [applied[i, "thumbnail.created"] + applied[i, "thumbnail.failed"] for i in ids]
     assert thumbnails == [applied[i, "generation.completed"] for i in ids]
     assert all(applied[i, "generation.completed"] <= 1 for i in ids)
-    for row in await pool.fetch("SELECT * FROM projection_positions"):
+    for row in await pool.fetch("SELECT * FROM projections.checkpoints"):
         assert row["applied"] + row["ignored"] + row["dead_lettered"] == row["next_offset"] - row["start_offset"]
 
 
 async def _pictures(settings: Settings, pool: Pool, ids: Collection[UUID], *, all_completed: bool) -> None:
     """They came to a good end, and what they came to can be fetched."""
     rows = await pool.fetch(
-        "SELECT generation_id, status, error, outputs FROM generation_states WHERE generation_id = ANY($1::uuid[])", ids
+        "SELECT generation_id, status, error, outputs FROM projections.generation_states WHERE generation_id = "
+        "ANY($1::uuid[])",
+        ids,
     )
     ends = Counter((row["status"], row["error"]) for row in rows)
     completed = [row for row in rows if row["status"] == "completed"]

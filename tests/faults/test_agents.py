@@ -27,7 +27,7 @@ class Claims:
         self._pool = pool
 
     async def count(self) -> int:
-        return int(await self._pool.fetchval("SELECT coalesce(sum(owner_epoch), 0) FROM projection_positions"))
+        return int(await self._pool.fetchval("SELECT coalesce(sum(owner_epoch), 0) FROM projections.checkpoints"))
 
     async def more_than(self, count: int) -> int:
         async def more() -> int:

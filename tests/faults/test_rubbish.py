@@ -84,4 +84,4 @@ async def test_rubbish_everywhere(system: DevSystem, chance: random.Random) -> N
         await asked.more(10)
     await settled(system, asked)
     async with opened_pool(system.settings, size=1) as pool:
-        assert await pool.fetchval("SELECT count(*) FROM dead_letters") >= ON_THE_LOG
+        assert await pool.fetchval("SELECT count(*) FROM projections.dead_letters") >= ON_THE_LOG

@@ -69,7 +69,7 @@ async def progress(pool: Pool, settings: Settings) -> Progress:
     row = await pool.fetchrow(
         """SELECT coalesce(sum(next_offset), 0)::bigint, coalesce(sum(applied), 0)::bigint,
         coalesce(sum(ignored), 0)::bigint, coalesce(sum(dead_lettered), 0)::bigint
-        FROM projection_positions WHERE topic = $1""",
+        FROM projections.checkpoints WHERE topic = $1""",
         settings.events_topic,
     )
     assert row is not None

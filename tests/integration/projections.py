@@ -11,13 +11,13 @@ from tests.events import FakeRecord, record_of, wide_history
 TOPIC: Final = "any.topic"
 
 TABLES: Final = (
-    "generation_requests",
-    "generation_states",
-    "timeline",
-    "daily_counts",
-    "provider_minutes",
-    "provider_latencies",
-    "dead_letters",
+    "projections.generation_requests",
+    "projections.generation_states",
+    "projections.timeline",
+    "projections.daily_counts",
+    "projections.provider_minutes",
+    "projections.provider_latencies",
+    "projections.dead_letters",
 )
 
 
@@ -37,8 +37,8 @@ async def contents(pool: Pool) -> dict[str, object]:
     """Everything that a fold of the log may write, and what it was counted as."""
     rows = "SELECT to_jsonb(t) - 'created_at' FROM {} t"  # of the log alone, not of the time at which it was folded
     held = {table: sorted(map(str, await pool.fetch(rows.format(table)))) for table in TABLES}
-    jobs = "SELECT job_key, kind, generation_id, attempt, output_id FROM jobs ORDER BY 1"
-    counts = "SELECT next_offset, applied, ignored, dead_lettered FROM projection_positions ORDER BY partition"
+    jobs = "SELECT job_key, kind, generation_id, attempt, output_id FROM jobs.jobs ORDER BY 1"
+    counts = "SELECT next_offset, applied, ignored, dead_lettered FROM projections.checkpoints ORDER BY partition"
     return {**held, "jobs": list(map(tuple, await pool.fetch(jobs))), "at": list(map(tuple, await pool.fetch(counts)))}
 
 
@@ -54,5 +54,5 @@ async def plainly(pool: Pool, records: Sequence[FakeRecord]) -> dict[str, object
     for record in records:
         await plain.project(0, [record])
     expected = await contents(pool)
-    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs, projection_positions")
+    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs.jobs, projections.checkpoints")
     return expected

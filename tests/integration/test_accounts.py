@@ -16,14 +16,18 @@ pytestmark = pytest.mark.stack
 
 async def everything(pool: Pool) -> str:
     """Whatever the tables of accounts hold, as text."""
-    rows = [row for table in ("users", "api_keys", "idempotency_keys") for row in await pool.fetch(f"TABLE {table}")]
+    rows = [
+        row
+        for table in ("users", "api_keys", "idempotency_keys")
+        for row in await pool.fetch(f"TABLE accounts.{table}")
+    ]
     return "\n".join(map(str, rows))
 
 
 async def test_a_key_says_whose_it_is(emptied: Pool) -> None:
     key = await seed_user(emptied, "one@example.com", "worker")
     principal = await authenticate(emptied, key)
-    [user] = await emptied.fetch("SELECT user_id FROM users")
+    [user] = await emptied.fetch("SELECT user_id FROM accounts.users")
     assert principal == Principal(user["user_id"], "worker")
 
 
@@ -33,21 +37,21 @@ async def test_only_its_hash_is_kept(emptied: Pool) -> None:
     kept = await everything(emptied)
     assert public in kept
     assert secret not in kept
-    assert await emptied.fetchval("SELECT secret_hash FROM api_keys") == hash_key(key)
+    assert await emptied.fetchval("SELECT secret_hash FROM accounts.api_keys") == hash_key(key)
 
 
 async def test_a_second_key_leaves_the_first_good_and_the_user_one(emptied: Pool) -> None:
     first = await seed_user(emptied, "one@example.com", "user")
     second = await seed_user(emptied, "one@example.com", "admin")
     assert first != second
-    assert await emptied.fetchval("SELECT count(*) FROM users") == 1
+    assert await emptied.fetchval("SELECT count(*) FROM accounts.users") == 1
     assert await authenticate(emptied, first) == await authenticate(emptied, second)
-    assert await emptied.fetchval("SELECT role FROM users") == "admin"
+    assert await emptied.fetchval("SELECT role FROM accounts.users") == "admin"
 
 
 async def test_a_revoked_key_is_nobodys(emptied: Pool) -> None:
     key, other = [await seed_user(emptied, "one@example.com", "user") for _ in range(2)]
-    await emptied.execute("UPDATE api_keys SET revoked_at = now() WHERE secret_hash = $1", hash_key(key))
+    await emptied.execute("UPDATE accounts.api_keys SET revoked_at = now() WHERE secret_hash = $1", hash_key(key))
     assert await authenticate(emptied, key) is None
     assert await authenticate(emptied, other) is not None
 

@@ -65,5 +65,5 @@ async def test_a_bad_record_is_accounted_for_and_the_next_is_applied(
     assert done.consistent
     assert (done.applied, done.ignored, done.dead_lettered) == (1, int(fate == IGNORED), int(fate == LETTER))
     assert await state_of(pool, good.generation_id)
-    letters = await pool.fetch("SELECT record_key, record_value FROM dead_letters")
+    letters = await pool.fetch("SELECT record_key, record_value FROM projections.dead_letters")
     assert [(row["record_key"], row["record_value"]) for row in letters] == [(key, value)] * (fate == LETTER)

@@ -126,7 +126,7 @@ async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     await append(event_log)
-    await pool.execute("ALTER TABLE timeline RENAME TO elsewhere")
+    await pool.execute("ALTER TABLE projections.timeline RENAME TO elsewhere")
     async with AgentsProcess(settings) as agents:
         assert await agents.ended() not in {0, None}
     assert (await progress(pool, settings)).next_offset == 0
@@ -263,14 +263,14 @@ async def test_it_starts_where_postgres_says(settings: Settings, pool: Pool, eve
     await append(event_log)
     async with running(run_agents, settings):
         await eventually(lambda: all_applied(settings, pool, 2 * EVENTS))
-    assert await pool.fetchval("SELECT count(*) FROM timeline") == 2 * EVENTS
+    assert await pool.fetchval("SELECT count(*) FROM projections.timeline") == 2 * EVENTS
 
 
 async def test_a_log_that_was_replaced_is_not_read_in_silence(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     await pool.executemany(
-        """INSERT INTO projection_positions (projection, topic, partition, start_offset, next_offset, owner_epoch)
+        """INSERT INTO projections.checkpoints (projection, topic, partition, start_offset, next_offset, owner_epoch)
         VALUES ('generations', $1, $2, 0, 1000, 1)""",
         [(settings.events_topic, partition) for partition in range(settings.events_partitions)],
     )

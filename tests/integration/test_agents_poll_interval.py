@@ -87,17 +87,17 @@ async def locked(settings: Settings, table: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-@pytest.mark.parametrize("table", ["timeline", "projection_positions"])
+@pytest.mark.parametrize("table", ["projections.timeline", "projections.checkpoints"])
 async def test_it_leaves_while_a_statement_hangs_and_joins_again(
     impatient: Settings, pool: Pool, event_log: EventLog, table: str
 ) -> None:
     """A transaction hangs, or a claim."""
     async with running(run_agents, impatient):
-        if table == "timeline":
+        if table == "projections.timeline":
             await joined(impatient)
         async with locked(impatient, table):
             await append(event_log)
-            if table != "timeline":
+            if table != "projections.timeline":
                 await joined(impatient)
             await left_empty(impatient)
             await asyncio.sleep(1)
@@ -142,7 +142,7 @@ async def test_a_process_without_partitions_does_not_leave(impatient: Settings, 
     changes = {"events_topic": f"{impatient.events_topic}-one", "events_partitions": 1}
     narrow = impatient.model_copy(update=changes)
     await ensure_topic(narrow)
-    claims = "SELECT owner_epoch FROM projection_positions"
+    claims = "SELECT owner_epoch FROM projections.checkpoints"
     async with running(run_agents, narrow), running(run_agents, narrow):
         await joined(narrow, 2)
         await asyncio.sleep(impatient.kafka_max_poll_interval_s)  # until the last claim of the beginning is over

@@ -62,11 +62,11 @@ async def settled(settings: Settings, pool: Pool, appended: int) -> None:
     await eventually(caught_up, within_s=90)
     done = await progress(pool, settings)
     assert (done.applied, done.ignored, done.dead_lettered) == (appended, 0, 0)
-    assert await pool.fetchval("SELECT count(*) FROM timeline") == appended
-    rows = await pool.fetch("SELECT version, percent, count(*) FROM generation_states GROUP BY 1, 2")
+    assert await pool.fetchval("SELECT count(*) FROM projections.timeline") == appended
+    rows = await pool.fetch("SELECT version, percent, count(*) FROM projections.generation_states GROUP BY 1, 2")
     assert [(row[0], row[1]) for row in rows] == [(1 + PROGRESS, 10.0 * PROGRESS)]
-    assert await pool.fetchval("SELECT sum(requested) FROM daily_counts") == appended / (1 + PROGRESS)
-    assert await pool.fetchval("SELECT count(*) FROM jobs") == appended / (1 + PROGRESS)
+    assert await pool.fetchval("SELECT sum(requested) FROM projections.daily_counts") == appended / (1 + PROGRESS)
+    assert await pool.fetchval("SELECT count(*) FROM jobs.jobs") == appended / (1 + PROGRESS)
 
 
 async def beyond(settings: Settings, pool: Pool, offset: int) -> None:
@@ -77,7 +77,7 @@ async def beyond(settings: Settings, pool: Pool, offset: int) -> None:
 
 
 async def owners_changed(pool: Pool) -> int:
-    return int(await pool.fetchval("SELECT coalesce(sum(owner_epoch), 0) FROM projection_positions"))
+    return int(await pool.fetchval("SELECT coalesce(sum(owner_epoch), 0) FROM projections.checkpoints"))
 
 
 async def test_two_processes_share_and_one_is_killed(settings: Settings, pool: Pool, event_log: EventLog) -> None:
@@ -119,7 +119,7 @@ async def test_a_process_that_wakes_up_too_late_changes_nothing(
 
 async def claims(pool: Pool) -> dict[int, int]:
     """How often each partition was claimed."""
-    rows = await pool.fetch("SELECT partition, owner_epoch FROM projection_positions")
+    rows = await pool.fetch("SELECT partition, owner_epoch FROM projections.checkpoints")
     return {row["partition"]: row["owner_epoch"] for row in rows}
 
 

@@ -29,7 +29,7 @@ from tests.integration.running import a_request, logged
 pytestmark = pytest.mark.stack
 
 PICTURE: Final = encode_png(render(Sketch("ocean", 1, 256, 256)))
-JOBS: Final = "SELECT job_key FROM jobs WHERE kind = 'thumbnail' ORDER BY job_key"
+JOBS: Final = "SELECT job_key FROM jobs.jobs WHERE kind = 'thumbnail' ORDER BY job_key"
 
 
 async def completed(log: EventLog, *keys: str) -> UUID:
@@ -134,13 +134,13 @@ async def test_two_at_once_and_one_afterwards_make_one_job_each(
         await until(first_jobs)
         under_way = await backfill(settings)
         assert (under_way["requested"], under_way["pending"]) == (0, len(ids))
-        await pool.execute("UPDATE jobs SET outcome = 'done'")
+        await pool.execute("UPDATE jobs.jobs SET outcome = 'done'")
 
         await asyncio.gather(backfill(settings, "--all"), backfill(settings, "--all"))
         requests = [event for event in await logged(settings) if isinstance(event, ThumbnailRequested)]
 
         async def folded() -> bool:
-            counted = "SELECT count(*) FROM timeline WHERE type = 'thumbnail.requested'"
+            counted = "SELECT count(*) FROM projections.timeline WHERE type = 'thumbnail.requested'"
             return bool(await pool.fetchval(counted) == len(requests))
 
         await until(folded)
@@ -176,7 +176,7 @@ async def test_interrupted_it_says_where_to_continue(
             return len(await pool.fetch(JOBS)) == len(ids)
 
         await until(folded)
-        await pool.execute("UPDATE jobs SET outcome = 'done'")
+        await pool.execute("UPDATE jobs.jobs SET outcome = 'done'")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gengui_stream.cli", "backfill-thumbnails", "--all", "--rate", "0.1"),
             env=environment(settings),

@@ -162,8 +162,8 @@ async def test_verify(known: Known, pool: Pool) -> None:
     assert "agreed: 13 events" in plain.out
     assert programs.document["agrees"] is True
     assert programs.document["events"] == 13
-    await pool.execute("UPDATE generation_states SET status = 'failed'")
-    await pool.execute("DELETE FROM daily_counts")
+    await pool.execute("UPDATE projections.generation_states SET status = 'failed'")
+    await pool.execute("DELETE FROM projections.daily_counts")
     plain, programs = await known.both("verify")
     assert (plain.code, programs.code) == (FOUND, FOUND)
     assert "status is 'failed', should be 'completed'" in plain.out

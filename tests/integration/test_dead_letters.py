@@ -27,7 +27,9 @@ FIRST = Position(0, 2)
 
 
 def refusing(name: str, percent: int) -> str:
-    return f"""ALTER TABLE timeline ADD CONSTRAINT {name} CHECK (payload NOT LIKE '%"percent":{percent}.0%')"""
+    return (
+        f"""ALTER TABLE projections.timeline ADD CONSTRAINT {name} CHECK (payload NOT LIKE '%"percent":{percent}.0%')"""
+    )
 
 
 @pytest_asyncio.fixture
@@ -35,11 +37,11 @@ async def picky(emptied: Pool) -> AsyncIterator[Pool]:
     """Refuses progress of ten percent: whatever a database may refuse."""
     await emptied.execute(refusing("picky", 10))
     yield emptied
-    await emptied.execute("ALTER TABLE timeline DROP CONSTRAINT IF EXISTS picky")
+    await emptied.execute("ALTER TABLE projections.timeline DROP CONSTRAINT IF EXISTS picky")
 
 
 async def relent(pool: Pool) -> None:
-    await pool.execute("ALTER TABLE timeline DROP CONSTRAINT picky")
+    await pool.execute("ALTER TABLE projections.timeline DROP CONSTRAINT picky")
 
 
 async def stuck(pool: Pool) -> Sequence[Event]:
@@ -58,7 +60,7 @@ async def letters(pool: Pool, *, resolved: bool = False, parked: bool = True) ->
 
 
 async def counts(pool: Pool) -> tuple[int, int, int, int]:
-    row = await pool.fetchrow("SELECT next_offset, applied, ignored, dead_lettered FROM projection_positions")
+    row = await pool.fetchrow("SELECT next_offset, applied, ignored, dead_lettered FROM projections.checkpoints")
     assert row is not None
     assert row["applied"] + row["ignored"] + row["dead_lettered"] == row["next_offset"]
     return tuple(row)
@@ -89,8 +91,8 @@ async def test_retry_folds_it_and_what_waited_in_order(picky: Pool) -> None:
     assert await letters(picky) == []
     assert {letter.resolution for letter in await letters(picky, resolved=True)} == {"retried"}
     assert await counts(picky) == (11, 11, 0, 0)
-    assert await picky.fetchval("SELECT count(*) FROM jobs WHERE kind = 'thumbnail'") == 1
-    assert await picky.fetchval("SELECT sum(completed) FROM daily_counts") == 1
+    assert await picky.fetchval("SELECT count(*) FROM jobs.jobs WHERE kind = 'thumbnail'") == 1
+    assert await picky.fetchval("SELECT sum(completed) FROM projections.daily_counts") == 1
 
 
 async def test_what_still_cannot_be_folded_changes_nothing(picky: Pool) -> None:
@@ -124,7 +126,7 @@ async def test_a_second_one_behind_the_first_stays_with_what_is_behind_it(picky:
         with pytest.raises(PermanentError, match="still cannot be folded"):
             await retry(picky, TOPIC, Position(0, 5))
     finally:
-        await picky.execute("ALTER TABLE timeline DROP CONSTRAINT pickier")
+        await picky.execute("ALTER TABLE projections.timeline DROP CONSTRAINT pickier")
     await retry(picky, TOPIC, Position(0, 5))
     assert await counts(picky) == (11, 10, 0, 1)
 
@@ -132,12 +134,12 @@ async def test_a_second_one_behind_the_first_stays_with_what_is_behind_it(picky:
 @pytest.mark.parametrize("end", [retry, discard])
 async def test_what_waits_is_neither_retried_nor_discarded(picky: Pool, end: type) -> None:
     await stuck(picky)
-    before = await letters(picky), await picky.fetch("SELECT * FROM projection_positions")
+    before = await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")
     with pytest.raises(PermanentError, match="waits behind 0:3"):
         await end(picky, TOPIC, Position(0, 5))
     with pytest.raises(PermanentError, match="no dead letter at 0:99"):
         await end(picky, TOPIC, Position(0, 99))
-    assert (await letters(picky), await picky.fetch("SELECT * FROM projection_positions")) == before
+    assert (await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")) == before
 
 
 @pytest.mark.parametrize("end", [retry, discard])
@@ -180,7 +182,7 @@ async def test_one_of_nobody_can_only_be_discarded(emptied: Pool) -> None:
 async def test_the_whole_agrees_with_the_log_at_every_step(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     """Letters open, one discarded, one retried, and new events after them."""
     refused, broken = a_request(prompt="refused"), a_request()
-    await pool.execute("ALTER TABLE generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')")
+    await pool.execute("ALTER TABLE projections.generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')")
     at_refused = await event_log.append(refused)
     at_broken = await send_by_key(settings, str(broken.generation_id).encode(), b"{")
     await event_log.append_many([broken, refused.model_copy(update={"id": broken.id})])
@@ -188,7 +190,7 @@ async def test_the_whole_agrees_with_the_log_at_every_step(settings: Settings, p
     assert (await verify(settings)).agrees
     await discard(pool, settings.events_topic, at_broken)
     assert (await verify(settings)).agrees
-    await pool.execute("ALTER TABLE generation_requests DROP CONSTRAINT picky")
+    await pool.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
     await retry(pool, settings.events_topic, at_refused)
     report = await verify(settings)
     assert report.agrees, report.samples

@@ -81,7 +81,7 @@ class Scene:
 
     async def no_open_jobs(self) -> None:
         async def look() -> bool:
-            open_jobs = "SELECT count(*) FROM jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
+            open_jobs = "SELECT count(*) FROM jobs.jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
             return int(await self.pool.fetchval(open_jobs)) == 0
 
         await eventually(look)
@@ -158,13 +158,14 @@ async def test_a_job_done_twice_makes_one_entry(settings: Settings, pool: Pool, 
             await stage.queued(1)
 
             async def is_done() -> bool:
-                done = "SELECT count(*) FROM jobs WHERE kind = 'dispatch' AND outcome = 'done'"
+                done = "SELECT count(*) FROM jobs.jobs WHERE kind = 'dispatch' AND outcome = 'done'"
                 return int(await pool.fetchval(done)) == 1
 
             await eventually(is_done)
             if again < 2:
                 await pool.execute(
-                    "UPDATE jobs SET outcome = NULL, available_at = now(), lease_owner = NULL WHERE kind = 'dispatch'"
+                    "UPDATE jobs.jobs SET outcome = NULL, available_at = now(), lease_owner = NULL WHERE kind "
+                    "= 'dispatch'"
                 )
         assert await stage.redis.xlen(QUEUE_STREAM) == 1
     assert await stage.types(request) == ["generation.requested", "generation.dispatched"]
@@ -278,12 +279,12 @@ async def test_who_is_heard_of_is_not_given_up_though_the_projections_are_behind
             return "generation.retried" in await stage.types(request)
 
         await eventually(given_up)
-        await eventually(lambda: pool.fetchval("SELECT max(tries) > 2 FROM jobs WHERE kind = 'watch'"))
+        await eventually(lambda: pool.fetchval("SELECT max(tries) > 2 FROM jobs.jobs WHERE kind = 'reconcile'"))
         assert await redis.hget(job_key(request.generation_id), "status") != "canceled"
         async with projecting(hasty, pool):
             await stage.say(GenerationCompleted, request, attempt=1, outputs=(Output(object_key="a.png"),))
             await stage.reaches(request, Status.COMPLETED, attempt=1)
-            reasons = "SELECT DISTINCT ignored FROM timeline WHERE type = 'generation.retried'"
+            reasons = "SELECT DISTINCT ignored FROM projections.timeline WHERE type = 'generation.retried'"
             found = {row["ignored"] for row in await pool.fetch(reasons)}
             assert "heard_since" in found
             assert found <= {"heard_since", "terminal"}, "said once more after the end"
@@ -334,9 +335,11 @@ async def test_who_is_watched_for_long_is_watched_as_closely_afterwards(
     async with scene(hasty, pool, event_log) as stage:
         request = await stage.request()
         await stage.reaches(request, Status.DISPATCHED)
-        await eventually(lambda: pool.fetchval("SELECT count(*) FROM jobs WHERE kind = 'watch'"))
-        await pool.execute("UPDATE jobs SET tries = 12 WHERE kind = 'watch'")
-        await eventually(lambda: pool.fetchval("SELECT max(tries) < 3 FROM jobs WHERE kind = 'watch'"), within_s=15)
+        await eventually(lambda: pool.fetchval("SELECT count(*) FROM jobs.jobs WHERE kind = 'reconcile'"))
+        await pool.execute("UPDATE jobs.jobs SET tries = 12 WHERE kind = 'reconcile'")
+        await eventually(
+            lambda: pool.fetchval("SELECT max(tries) < 3 FROM jobs.jobs WHERE kind = 'reconcile'"), within_s=15
+        )
 
 
 async def test_a_provider_that_is_not_there_fails_it(settings: Settings, pool: Pool, event_log: EventLog) -> None:

@@ -35,7 +35,7 @@ async def test_what_has_no_place_among_the_calls_stays_in_the_queue_and_in_nobod
             quick = await stage.request(provider="local")
             await stage.reaches(quick, Status.DISPATCHED)
             await eventually(lambda: _is_called(gemini))
-            statuses = await pool.fetch("SELECT status FROM generation_states WHERE provider = 'gemini'")
+            statuses = await pool.fetch("SELECT status FROM projections.generation_states WHERE provider = 'gemini'")
             assert [row["status"] for row in statuses].count("queued") == len(waiting) - CALLS_ADMITTED
             assert len(gemini.calls) == 1
             await provider.aclose()  # or the dispatcher would not end before its calls do
@@ -47,6 +47,7 @@ async def _is_called(gemini: GeminiServer) -> bool:
 
 async def _announced(pool: Pool, number: int) -> bool:
     found = await pool.fetchval(
-        "SELECT count(*) FROM generation_states WHERE provider = 'gemini' AND status IN ('dispatched', 'processing')"
+        "SELECT count(*) FROM projections.generation_states WHERE provider = 'gemini' AND status IN "
+        "('dispatched', 'processing')"
     )
     return bool(found == number)

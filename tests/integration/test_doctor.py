@@ -241,13 +241,13 @@ async def test_what_does_not_get_done_is_named(
         await send_by_key(settings, str(a_request().generation_id).encode(), b"\xff{")
 
         async def folded() -> bool:
-            counts = "SELECT (SELECT count(*) FROM jobs) AS jobs, (SELECT count(*) FROM dead_letters) AS letters"
+            counts = "SELECT (SELECT count(*) FROM jobs.jobs), (SELECT count(*) FROM projections.dead_letters)"
             row = await pool.fetchrow(counts)
             return row is not None and tuple(row) == (1, 1)
 
         await eventually(folded)
-    await pool.execute("UPDATE jobs SET available_at = available_at - interval '2 minutes'")
-    await pool.execute("UPDATE generation_requests SET deadline = now() - interval '5 minutes'")
+    await pool.execute("UPDATE jobs.jobs SET available_at = available_at - interval '2 minutes'")
+    await pool.execute("UPDATE projections.generation_requests SET deadline = now() - interval '5 minutes'")
     found = await examined(settings, tmp_path, *subjects)
     assert failed(found) == {"jobs.dispatch", "generations"}
     assert (found["jobs.dispatch"].detail[:9], found["dead_letters.log"].status) == ("Job stuck", "warn")

@@ -85,11 +85,11 @@ async def test_thumbnails_not_generating(settings: Settings, pool: Pool, event_l
         await event_log.append_many([request, GenerationCompleted.model_validate(done)])
 
         async def due() -> bool:
-            found = await pool.fetchval("SELECT count(*) FROM jobs WHERE kind = 'thumbnail' AND outcome IS NULL")
+            found = await pool.fetchval("SELECT count(*) FROM jobs.jobs WHERE kind = 'thumbnail' AND outcome IS NULL")
             return bool(found)
 
         await eventually(due)
-    await pool.execute("UPDATE jobs SET available_at = available_at - interval '2 minutes'")
+    await pool.execute("UPDATE jobs.jobs SET available_at = available_at - interval '2 minutes'")
     found = await examined(settings, tmp_path, "redis", "kafka", "jobs", "roles")
     names(found["jobs.thumbnail"], "Thumbnails not generating", "gengui-stream thumbnails")
     names(found["role.thumbnails"], "no process found", "gengui-stream thumbnails")

@@ -96,10 +96,10 @@ async def test_the_same_event_appended_again_is_ignored(settings: Settings, pool
     history = wide_history(0, start=datetime.now(UTC))
     await event_log.append_many([event for event in history for _ in range(2)])
     await project_everything(settings, pool)
-    row = await pool.fetchrow("SELECT sum(applied) AS applied, sum(ignored) AS ignored FROM projection_positions")
+    row = await pool.fetchrow("SELECT sum(applied) AS applied, sum(ignored) AS ignored FROM projections.checkpoints")
     assert row is not None
     assert (row["applied"], row["ignored"]) == (len(history), len(history))
-    assert await pool.fetchval("SELECT count(*) FROM timeline WHERE ignored IS NULL") == len(history)
+    assert await pool.fetchval("SELECT count(*) FROM projections.timeline WHERE ignored IS NULL") == len(history)
 
 
 async def test_what_the_log_does_not_take_is_refused_before_anything_is_sent(

@@ -21,4 +21,4 @@ async def test_another_pytest_of_the_same_user_takes_nothing_away(settings: Sett
     assert await another.wait() == 0
     async with opened_pool(settings) as pool:
         await pool.execute("CHECKPOINT")
-        assert await pool.fetchval("SELECT count(*) FROM generation_requests") == 0
+        assert await pool.fetchval("SELECT count(*) FROM projections.generation_requests") == 0

@@ -34,7 +34,7 @@ async def test_all_apply_in_order_and_then_none(empty: str) -> None:
     assert names == sorted(names)
     assert await migrate(empty) == names
     assert await migrate(empty) == []
-    assert [row["name"] for row in await query(empty, "SELECT name FROM schema_migrations ORDER BY name")] == names
+    assert [row["name"] for row in await query(empty, "SELECT name FROM migrations.applied ORDER BY name")] == names
 
 
 async def test_many_at_once_apply_each_once(empty: str) -> None:
@@ -44,19 +44,19 @@ async def test_many_at_once_apply_each_once(empty: str) -> None:
 
 async def test_a_file_changed_after_it_was_applied_is_refused(empty: str) -> None:
     await migrate(empty)
-    await query(empty, "UPDATE schema_migrations SET sha256 = 'other'")
+    await query(empty, "UPDATE migrations.applied SET sha256 = 'other'")
     with pytest.raises(ConfigurationError, match="was changed after it was applied"):
         await migrate(empty)
 
 
 async def test_one_that_fails_leaves_nothing_of_any(empty: str) -> None:
-    """The last table to be made is in the way."""
-    await query(empty, "CREATE TABLE jobs (other int)")
-    with pytest.raises(asyncpg.DuplicateTableError):
+    """The last schema to be made is in the way."""
+    await query(empty, "CREATE SCHEMA accounts")
+    with pytest.raises(asyncpg.DuplicateSchemaError):
         await migrate(empty)
-    tables = await query(empty, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    assert [row["tablename"] for row in tables] == ["jobs"]
-    await query(empty, "DROP TABLE jobs")
+    made = "SELECT nspname FROM pg_namespace WHERE nspname IN ('projections', 'jobs', 'migrations')"
+    assert await query(empty, made) == []
+    await query(empty, "DROP SCHEMA accounts")
     assert len(await migrate(empty)) == len(shipped_migrations())
 
 

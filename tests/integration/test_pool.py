@@ -51,7 +51,7 @@ async def test_a_process_that_is_paused_in_a_transaction_locks_nobody_out(settin
     await positions.claim(pool, settings.events_topic, [0])
     async with opened_pool(settings) as paused, paused.acquire() as connection:
         await connection.execute("BEGIN")
-        await connection.execute("UPDATE projection_positions SET updated_at = now()")
+        await connection.execute("UPDATE projections.checkpoints SET updated_at = now()")
         claims = await asyncio.wait_for(positions.claim(pool, settings.events_topic, [0]), PATIENCE_S)
         assert claims[0].epoch == 2
         with pytest.raises(TransientError), transient_errors():

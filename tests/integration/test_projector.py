@@ -71,8 +71,8 @@ async def test_nothing_is_forgotten_that_a_later_event_needs(emptied: Pool, monk
 
 async def test_a_rebuild_does_no_side_effect_again(emptied: Pool) -> None:
     await (await a_projector(emptied, react=False)).project(0, three_generations())
-    assert await emptied.fetchval("SELECT count(*) FROM jobs") == 0
-    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 3 * EVENTS_A_GENERATION
+    assert await emptied.fetchval("SELECT count(*) FROM jobs.jobs") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 3 * EVENTS_A_GENERATION
 
 
 def anything(source: random.Random) -> list[FakeRecord]:
@@ -111,7 +111,7 @@ async def test_a_new_owner_fences_the_old_one(emptied: Pool) -> None:
     assert await new.claim([0]) == {0: 10}
     with pytest.raises(FencedError):
         await old.project(0, records[10:])
-    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 10
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 10
     await new.project(0, records[10:])
     with pytest.raises(FencedError):
         await old.project(0, records[10:])
@@ -127,7 +127,7 @@ async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None
 
     outcomes = await asyncio.gather(*(advance() for _ in range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
-    assert await emptied.fetchval("SELECT applied FROM projection_positions") == 5
+    assert await emptied.fetchval("SELECT applied FROM projections.checkpoints") == 5
 
 
 async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) -> None:
@@ -142,7 +142,9 @@ async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) ->
     outcomes = await asyncio.gather(*map(commit, range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
     [winner] = [owner for owner, outcome in enumerate(outcomes) if outcome is None]
-    assert [row["owner_id"].int for row in await emptied.fetch("SELECT owner_id FROM daily_counts")] == [winner]
+    assert [row["owner_id"].int for row in await emptied.fetch("SELECT owner_id FROM projections.daily_counts")] == [
+        winner
+    ]
 
 
 async def test_what_is_not_claimed_is_not_projected(emptied: Pool) -> None:
@@ -160,8 +162,8 @@ async def test_missing_records_stop_it(emptied: Pool, chosen: slice) -> None:
     stopped = await a_projector(emptied)
     with pytest.raises(BugError, match="part of the log is gone"):
         await stopped.project(0, three_generations()[chosen])
-    assert await emptied.fetchval("SELECT next_offset FROM projection_positions") == 0
-    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 0
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0
 
 
 # what cannot be folded
@@ -185,7 +187,7 @@ async def test_events_behind_a_dead_letter_wait_and_others_do_not(emptied: Pool)
     state = await state_of(emptied, stuck[0].generation_id)
     assert state is not None
     assert state.version == 2
-    [position] = await emptied.fetch("SELECT * FROM projection_positions")
+    [position] = await emptied.fetch("SELECT * FROM projections.checkpoints")
     assert (position["applied"], position["ignored"], position["dead_lettered"]) == (6, 0, 3)
 
 
@@ -203,9 +205,11 @@ async def test_a_new_owner_knows_what_is_parked(emptied: Pool) -> None:
 @pytest_asyncio.fixture
 async def picky(emptied: Pool) -> AsyncIterator[Pool]:
     """A constraint of the database stands for whatever it may refuse."""
-    await emptied.execute("ALTER TABLE generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')")
+    await emptied.execute(
+        "ALTER TABLE projections.generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')"
+    )
     yield emptied
-    await emptied.execute("ALTER TABLE generation_requests DROP CONSTRAINT picky")
+    await emptied.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
 
 
 async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(picky: Pool) -> None:
@@ -222,11 +226,11 @@ async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(pick
     ]
     assert reasons == [("refused_by_database", refused.generation_id), (PARKED, refused.generation_id)]
     assert (batch.next_offset, batch.tally.applied, batch.tally.dead_lettered) == (4, 2, 2)
-    [row] = await picky.fetch("SELECT * FROM projection_positions")
+    [row] = await picky.fetch("SELECT * FROM projections.checkpoints")
     assert (row["next_offset"], row["applied"], row["dead_lettered"]) == (4, 2, 2)
     assert await state_of(picky, refused.generation_id) is None
     await isolating.project(0, [record_of(a_request(), 4)])
-    assert await picky.fetchval("SELECT next_offset FROM projection_positions") == 5
+    assert await picky.fetchval("SELECT next_offset FROM projections.checkpoints") == 5
 
 
 @pytest.mark.parametrize("deadline", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
@@ -263,4 +267,4 @@ async def test_the_log_keeps_what_is_about_nobody(emptied: Pool) -> None:
     future = FakeRecord(0, 1_780_000_000_000, b"key", b'{"type": "future.thing"}')
     batch = await (await a_projector(emptied)).project(0, [future])
     assert (batch.tally.ignored, batch.next_offset) == (1, 1)
-    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0

@@ -15,7 +15,7 @@ from tests.integration.projections import TABLES, TOPIC, a_log, a_projector, con
 
 pytestmark = pytest.mark.stack
 
-WRITTEN: Final = (*TABLES[:-1], "jobs")
+WRITTEN: Final = (*TABLES[:-1], "jobs.jobs")
 
 
 @pytest.mark.parametrize("table", WRITTEN)
@@ -38,11 +38,11 @@ async def test_another_owner_came_while_the_outcome_was_unknown(database: Settin
     records = three_generations()
     async with opened_pool(database) as its_own:
         old = await a_projector(its_own)
-        await killed(emptied, "timeline", old.project(0, records))
+        await killed(emptied, "projections.timeline", old.project(0, records))
         await a_projector(emptied)
         with pytest.raises(FencedError):
             await old.project(0, records)
-    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0
 
 
 async def test_a_cancelled_batch_leaves_nothing_and_may_be_made_again(database: Settings, emptied: Pool) -> None:
@@ -50,8 +50,8 @@ async def test_a_cancelled_batch_leaves_nothing_and_may_be_made_again(database: 
     expected = await plainly(emptied, records)
     async with opened_pool(database) as its_own:
         shaken = await a_projector(its_own)
-        async with stopped_at(emptied, "timeline"):
-            running = await stopped_while_it_waits(emptied, "timeline", shaken.project(0, records))
+        async with stopped_at(emptied, "projections.timeline"):
+            running = await stopped_while_it_waits(emptied, "projections.timeline", shaken.project(0, records))
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
@@ -66,7 +66,7 @@ async def test_a_batch_that_fails_parks_nobody(database: Settings, emptied: Pool
     records.append(FakeRecord(2, records[0].timestamp, records[0].key, b"{nonsense"))
     async with opened_pool(database) as its_own:
         shaken = await a_projector(its_own)
-        await killed(emptied, "timeline", shaken.project(0, records))
+        await killed(emptied, "projections.timeline", shaken.project(0, records))
         batch = await shaken.project(0, records)
     assert [type(outcome) for outcome in batch.outcomes] == [Applied, Applied, DeadLettered]
 
@@ -86,7 +86,7 @@ async def test_a_commit_without_an_answer_counts_once(
             await shaken.project(0, records[9:])
         assert not proxy.armed
         end = len(records)
-        assert await emptied.fetchval("SELECT next_offset FROM projection_positions") == (end if made else 9)
+        assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == (end if made else 9)
         again = await shaken.project(0, records[9:])
         assert (again.next_offset, len(again.outcomes)) == (end, 0 if made else end - 9)
     assert await contents(emptied) == expected

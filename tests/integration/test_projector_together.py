@@ -48,7 +48,7 @@ async def claimed(pool: Pool, partitions: Sequence[int] = PARTITIONS) -> Project
 
 
 async def offsets(pool: Pool) -> list[int]:
-    return [row[0] for row in await pool.fetch("SELECT next_offset FROM projection_positions ORDER BY partition")]
+    return [row[0] for row in await pool.fetch("SELECT next_offset FROM projections.checkpoints ORDER BY partition")]
 
 
 async def separately(pool: Pool, logs: Logs) -> dict[str, object]:
@@ -58,7 +58,7 @@ async def separately(pool: Pool, logs: Logs) -> dict[str, object]:
         for record in records:
             await plain.project(partition, [record])
     expected = await contents(pool)
-    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs, projection_positions")
+    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs.jobs, projections.checkpoints")
     return expected
 
 
@@ -78,8 +78,8 @@ async def test_together_they_give_the_same_rows(emptied: Pool, size: int) -> Non
 async def test_it_is_one_transaction(emptied: Pool) -> None:
     await (await claimed(emptied)).project_all(three_logs())
     transactions = "SELECT count(DISTINCT xmin::text) FROM {}"
-    assert await emptied.fetchval(transactions.format("projection_positions")) == 1
-    assert await emptied.fetchval(transactions.format("timeline")) == 1
+    assert await emptied.fetchval(transactions.format("projections.checkpoints")) == 1
+    assert await emptied.fetchval(transactions.format("projections.timeline")) == 1
 
 
 async def test_what_comes_again_is_left_out_whichever_partition_it_is_of(emptied: Pool) -> None:
@@ -103,7 +103,7 @@ async def test_one_that_is_fenced_moves_none(emptied: Pool) -> None:
     with pytest.raises(FencedError, match="1 at 0"):
         await old.project_all(logs)
     assert await offsets(emptied) == [0, 0, 0]
-    assert await emptied.fetchval("SELECT count(*) FROM timeline") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0
     await new.project(1, logs[1])
     await old.project_all({0: logs[0], 2: logs[2]})
     assert await contents(emptied) == expected
@@ -114,9 +114,11 @@ async def test_one_that_is_fenced_moves_none(emptied: Pool) -> None:
 
 @pytest_asyncio.fixture
 async def picky(emptied: Pool) -> AsyncIterator[Pool]:
-    await emptied.execute("ALTER TABLE generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')")
+    await emptied.execute(
+        "ALTER TABLE projections.generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')"
+    )
     yield emptied
-    await emptied.execute("ALTER TABLE generation_requests DROP CONSTRAINT picky")
+    await emptied.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
 
 
 async def test_a_refused_value_costs_its_own_record_alone(picky: Pool) -> None:
@@ -126,7 +128,9 @@ async def test_a_refused_value_costs_its_own_record_alone(picky: Pool) -> None:
     assert [type(outcome) for outcome in first.outcomes] == [Applied, DeadLettered]
     assert [type(outcome) for outcome in second.outcomes] == [Applied]
     assert await offsets(picky) == [2, 1]
-    assert [row[0] for row in await picky.fetch("SELECT generation_id FROM dead_letters")] == [refused.generation_id]
+    assert [row[0] for row in await picky.fetch("SELECT generation_id FROM projections.dead_letters")] == [
+        refused.generation_id
+    ]
     assert await state_of(picky, other.generation_id)
 
 
@@ -137,7 +141,7 @@ async def test_partitions_that_speak_of_one_generation_stop_nothing(emptied: Poo
     batches = await both.project_all({0: a_log(history[:3]), 1: a_log(history[:2])})
     assert [batch.next_offset for batch in batches] == [3, 2]
     assert await offsets(emptied) == [3, 2]
-    row = await emptied.fetchrow("SELECT partition FROM generation_states")
+    row = await emptied.fetchrow("SELECT partition FROM projections.generation_states")
     assert row is not None
     assert row["partition"] == 0
 
@@ -158,7 +162,7 @@ async def test_a_connection_killed_before_the_commit_leaves_nothing(database: Se
     expected = await separately(emptied, logs)
     async with opened_pool(database) as its_own:
         shaken = await claimed(its_own)
-        await killed(emptied, "timeline", shaken.project_all(logs))
+        await killed(emptied, "projections.timeline", shaken.project_all(logs))
         assert await offsets(emptied) == [0, 0, 0]
         await shaken.project_all(logs)
     assert await contents(emptied) == expected
@@ -230,10 +234,10 @@ async def test_stale_queues_discard_their_records_and_its_next_owner_reads_it_ag
     expected = await separately(emptied, logs)
     told = Told()
     queues = PartitionQueues(Projector(emptied, TOPIC), told, 5, asyncio.Event())
-    waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'timeline'::regclass"
+    waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'projections.timeline'::regclass"
     async with asyncio.timeout(60), queues.open():
         await queues.claim(PARTITIONS)
-        async with stopped_at(emptied, "timeline"):
+        async with stopped_at(emptied, "projections.timeline"):
             for partition, records in logs.items():
                 await queues.submit(RecordBatch(queues.epoch, partition, records[:4]))
             await eventually(lambda: emptied.fetchval(waits))

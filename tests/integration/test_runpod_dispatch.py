@@ -75,7 +75,7 @@ class Scene:
 
     async def settled(self) -> None:
         """Nothing is left to do."""
-        open_jobs = "SELECT count(*) = 0 FROM jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
+        open_jobs = "SELECT count(*) = 0 FROM jobs.jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
         await eventually(partial(self.pool.fetchval, open_jobs))
 
 
@@ -221,7 +221,7 @@ async def test_a_result_after_a_cancel_is_evidence_and_ignored(
         late = {"id": new_id(), "generation_id": request.generation_id, "attempt": 1, "producer": "test"}
         done = {**late, "occurred_at": datetime.now(UTC), "outputs": (Output(object_key="late.png"),)}
         await event_log.append(GenerationCompleted.model_validate(done))
-        ignored = "SELECT ignored FROM timeline WHERE generation_id = $1 AND type = 'generation.completed'"
+        ignored = "SELECT ignored FROM projections.timeline WHERE generation_id = $1 AND type = 'generation.completed'"
         assert await eventually(partial(pool.fetchval, ignored, request.generation_id)) == "terminal"
         assert await state_of(pool, request.generation_id) == state
         await stage.settled()

@@ -89,7 +89,7 @@ async def test_two_processes_share_the_jobs_and_each_is_done_once(
         ids = [await completed(event_log, "one.png") for _ in range(12)]
         for generation_id in ids:
             await until(partial(settled, pool, generation_id))
-        counted = await pool.fetchval("SELECT count(*) FROM timeline WHERE type = 'thumbnail.created'")
+        counted = await pool.fetchval("SELECT count(*) FROM projections.timeline WHERE type = 'thumbnail.created'")
         assert counted == len(ids)
 
 
@@ -110,13 +110,13 @@ async def test_a_lease_that_ran_out_is_taken_over_and_the_late_one_does_no_harm(
         other = JobQueue(pool, "thumbnail", owner="other", lease_seconds=30)
         [held] = await until(lambda: lost.claim(1))
         assert await other.claim(1) == [], "somebody holds it"
-        await pool.execute("UPDATE jobs SET available_at = now()")  # the lease ran out
+        await pool.execute("UPDATE jobs.jobs SET available_at = now()")  # the lease ran out
         [taken] = await until(lambda: other.claim(1))
         assert (taken.key, taken.tries) == (held.key, 2)
         await jobs_of(settings, pool, event_log, store, other).work([taken])
         state = await until(lambda: settled(pool, generation_id))
         await jobs_of(settings, pool, event_log, store, lost).work([held])  # it was only slow
-        row = await pool.fetchrow("SELECT outcome, tries FROM jobs WHERE job_key = $1", held.key)
+        row = await pool.fetchrow("SELECT outcome, tries FROM jobs.jobs WHERE job_key = $1", held.key)
         assert row is not None
         assert (row["outcome"], row["tries"]) == ("done", 2)
         assert await state_of(pool, generation_id) == state
@@ -152,7 +152,7 @@ async def test_an_object_that_comes_late_is_waited_for(settings: Settings, pool:
         generation_id = await completed(event_log, media_key(OWNER, UUID(int=0), "image/png"))
 
         async def put_off() -> object:
-            return await pool.fetchval("SELECT last_error FROM jobs WHERE last_error LIKE 'object_missing%'")
+            return await pool.fetchval("SELECT last_error FROM jobs.jobs WHERE last_error LIKE 'object_missing%'")
 
         await until(put_off)
         await store.put(media_key(OWNER, UUID(int=0), "image/png"), encode_png(render(Sketch("ice", 1, 64, 64))), "x/y")

@@ -41,107 +41,132 @@ async def a_good_database(settings: Settings, pool: Pool, event_log: EventLog) -
 
 
 TAMPERING: Final = {
-    "a changed state": ("UPDATE generation_states SET version = version + 1", "generation_states", "version is"),
-    "a lost state": ("DELETE FROM generation_states", "generation_states", "missing"),
+    "a changed state": (
+        "UPDATE projections.generation_states SET version = version + 1",
+        "generation_states",
+        "version is",
+    ),
+    "a lost state": ("DELETE FROM projections.generation_states", "generation_states", "missing"),
     "a regressed status": (
-        "UPDATE generation_states SET status = 'processing'",
+        "UPDATE projections.generation_states SET status = 'processing'",
         "generation_states",
         "status is 'processing', should be 'completed'",
     ),
     "a changed output": (
-        "UPDATE generation_states SET outputs = replace(outputs, 'png', 'jpg')",
+        "UPDATE projections.generation_states SET outputs = replace(outputs, 'png', 'jpg')",
         "generation_states",
         "outputs is",
     ),
-    "a changed request": ("UPDATE generation_requests SET prompt = 'x'", "generation_requests", "prompt is 'x'"),
-    "a lost request": ("DELETE FROM generation_requests", "generation_requests", "missing"),
+    "a changed request": (
+        "UPDATE projections.generation_requests SET prompt = 'x'",
+        "generation_requests",
+        "prompt is 'x'",
+    ),
+    "a lost request": ("DELETE FROM projections.generation_requests", "generation_requests", "missing"),
     "an invented request": (
-        f"""INSERT INTO generation_requests SELECT '{NOBODY}', owner_id, prompt, seed, width, height, model, provider,
-        max_attempts, deadline, retried_from, correlation_id, traceparent, requested_at
-        FROM generation_requests LIMIT 1""",
+        f"""INSERT INTO projections.generation_requests
+        SELECT '{NOBODY}', owner_id, prompt, seed, width, height, model, provider, max_attempts,
+        deadline, retried_from, correlation_id, traceparent, requested_at
+        FROM projections.generation_requests LIMIT 1""",
         "generation_requests",
         "should not be there",
     ),
-    "a changed payload": ("UPDATE timeline SET payload = payload || ' '", "timeline", "payload"),
-    "a lost event": ("DELETE FROM timeline WHERE ignored IS NOT NULL", "timeline", "missing"),
-    "a hidden reason": ("UPDATE timeline SET ignored = NULL", "timeline", "ignored is None"),
+    "a changed payload": ("UPDATE projections.timeline SET payload = payload || ' '", "timeline", "payload"),
+    "a lost event": ("DELETE FROM projections.timeline WHERE ignored IS NOT NULL", "timeline", "missing"),
+    "a hidden reason": ("UPDATE projections.timeline SET ignored = NULL", "timeline", "ignored is None"),
     "an invented event": (
-        f"INSERT INTO timeline SELECT '{NOBODY}', partition, log_offset, NULL, NULL, type, NULL, NULL, appended_at, "
-        "NULL, NULL, NULL, payload FROM timeline LIMIT 1",
+        f"INSERT INTO projections.timeline SELECT '{NOBODY}', partition, log_offset, NULL, NULL, type, NULL, "
+        f"NULL, appended_at, "
+        "NULL, NULL, NULL, payload FROM projections.timeline LIMIT 1",
         "timeline",
         "should not be there",
     ),
     "an event past the position": (
-        "INSERT INTO timeline SELECT generation_id, partition, 100000, NULL, NULL, type, NULL, NULL, appended_at, "
-        "NULL, NULL, NULL, payload FROM timeline LIMIT 1",
+        "INSERT INTO projections.timeline SELECT generation_id, partition, 100000, NULL, NULL, type, NULL, "
+        "NULL, appended_at, "
+        "NULL, NULL, NULL, payload FROM projections.timeline LIMIT 1",
         "timeline",
         "should not be there",
     ),
     "an event of a partition that there is not": (
-        "INSERT INTO timeline SELECT generation_id, 99, 0, NULL, NULL, type, NULL, NULL, appended_at, "
-        "NULL, NULL, NULL, payload FROM timeline LIMIT 1",
+        "INSERT INTO projections.timeline SELECT generation_id, 99, 0, NULL, NULL, type, NULL, NULL, appended_at, "
+        "NULL, NULL, NULL, payload FROM projections.timeline LIMIT 1",
         "timeline",
         "should not be there",
     ),
-    "a wrong day": ("UPDATE daily_counts SET completed = completed + 1", "daily_counts", "completed is"),
-    "a lost day": ("DELETE FROM daily_counts", "daily_counts", "missing"),
-    "a wrong minute": ("UPDATE provider_minutes SET failed = 7", "provider_minutes", "failed is 7, should be 0"),
-    "a wrong bucket": ("UPDATE provider_latencies SET completions = 0", "provider_latencies", "completions is 0"),
+    "a wrong day": ("UPDATE projections.daily_counts SET completed = completed + 1", "daily_counts", "completed is"),
+    "a lost day": ("DELETE FROM projections.daily_counts", "daily_counts", "missing"),
+    "a wrong minute": (
+        "UPDATE projections.provider_minutes SET failed = 7",
+        "provider_minutes",
+        "failed is 7, should be 0",
+    ),
+    "a wrong bucket": (
+        "UPDATE projections.provider_latencies SET completions = 0",
+        "provider_latencies",
+        "completions is 0",
+    ),
     "an invented bucket": (
-        "INSERT INTO provider_latencies VALUES ('p', 'm', now(), 99, 50, 1)",
+        "INSERT INTO projections.provider_latencies VALUES ('p', 'm', now(), 99, 50, 1)",
         "provider_latencies",
         "should not be there",
     ),
-    "a lost job": ("DELETE FROM jobs WHERE kind = 'thumbnail'", "jobs", "missing"),
+    "a lost job": ("DELETE FROM jobs.jobs WHERE kind = 'thumbnail'", "jobs", "missing"),
     "an invented job": (
-        f"INSERT INTO jobs VALUES ('dispatch:x:1', 'dispatch', '{NOBODY}', 1, NULL, now())",
+        f"INSERT INTO jobs.jobs VALUES ('dispatch:x:1', 'dispatch', '{NOBODY}', 1, NULL, now())",
         "jobs",
         "should not be there",
     ),
     "a second job for the same": (
-        "INSERT INTO jobs SELECT job_key || '!', kind, generation_id, attempt, output_id, now() FROM jobs LIMIT 1",
+        "INSERT INTO jobs.jobs SELECT job_key || '!', kind, generation_id, attempt, output_id, now() FROM "
+        "jobs.jobs LIMIT 1",
         "jobs",
         "should not be there",
     ),
-    "a lost letter": ("DELETE FROM dead_letters WHERE reason = 'parked'", "dead_letters", "missing"),
-    "a changed letter": ("UPDATE dead_letters SET record_value = 'x'", "dead_letters", "record_value is b'x'"),
+    "a lost letter": ("DELETE FROM projections.dead_letters WHERE reason = 'parked'", "dead_letters", "missing"),
+    "a changed letter": (
+        "UPDATE projections.dead_letters SET record_value = 'x'",
+        "dead_letters",
+        "record_value is b'x'",
+    ),
     "a parked event passed over": (
-        "UPDATE dead_letters SET resolution = 'discarded' WHERE reason = 'parked'",
+        "UPDATE projections.dead_letters SET resolution = 'discarded' WHERE reason = 'parked'",
         "dead_letters",
         "resolution is 'discarded'",
     ),
     "an invented letter": (
-        "INSERT INTO dead_letters SELECT topic, 99, 0, NULL, reason, '', NULL, NULL, now() FROM dead_letters LIMIT 1",
+        "INSERT INTO projections.dead_letters SELECT topic, 99, 0, NULL, reason, '', NULL, NULL, now() FROM "
+        "projections.dead_letters LIMIT 1",
         "dead_letters",
         "should not be there",
     ),
     "a wrong count": (
-        "UPDATE projection_positions SET applied = applied - 1, ignored = ignored + 1",
-        "projection_positions",
+        "UPDATE projections.checkpoints SET applied = applied - 1, ignored = ignored + 1",
+        "checkpoints",
         "applied is",
     ),
     "counts that do not add up": (
-        "UPDATE projection_positions SET ignored = ignored + 1",
-        "projection_positions",
+        "UPDATE projections.checkpoints SET ignored = ignored + 1",
+        "checkpoints",
         "applied + ignored + dead_lettered is",
     ),
     "a position that went back": (
-        "UPDATE projection_positions SET next_offset = next_offset - 1",
-        "projection_positions",
+        "UPDATE projections.checkpoints SET next_offset = next_offset - 1",
+        "checkpoints",
         "applied + ignored + dead_lettered is",
     ),
     "a position past the log": (
-        "UPDATE projection_positions SET next_offset = next_offset + 1, applied = applied + 1",
+        "UPDATE projections.checkpoints SET next_offset = next_offset + 1, applied = applied + 1",
         "log",
         "records are gone",
     ),
     "a start that moved": (
-        "UPDATE projection_positions SET start_offset = 1 WHERE next_offset > 0",
-        "projection_positions",
+        "UPDATE projections.checkpoints SET start_offset = 1 WHERE next_offset > 0",
+        "checkpoints",
         "",
     ),
     "a position that is gone": (
-        "DELETE FROM projection_positions WHERE partition = (SELECT min(partition) FROM timeline)",
+        "DELETE FROM projections.checkpoints WHERE partition = (SELECT min(partition) FROM projections.timeline)",
         "timeline",
         "should not be there",
     ),
@@ -168,17 +193,21 @@ async def test_it_agrees_with_the_projector_and_with_no_change(settings: Setting
     assert (await verify(settings)).agrees
 
 
+def _copy(table: str) -> str:
+    return f"kept_{table.replace('.', '_')}"
+
+
 async def after(settings: Settings, pool: Pool, statement: str) -> Report:
     """What `verify` finds after the statement, which is undone again: it is kept from everybody else by a copy."""
-    tables = (*TABLES, "jobs", "projection_positions")
+    tables = (*TABLES, "jobs.jobs", "projections.checkpoints")
     for table in tables:
-        await pool.execute(f"CREATE UNLOGGED TABLE kept_{table} AS TABLE {table}")
+        await pool.execute(f"CREATE UNLOGGED TABLE {_copy(table)} AS TABLE {table}")
     try:
         assert not (await pool.execute(statement)).endswith(" 0"), statement
         return await verify(settings)
     finally:
         for table in tables:
-            await pool.execute(f"TRUNCATE {table}; INSERT INTO {table} TABLE kept_{table}; DROP TABLE kept_{table}")
+            await pool.execute(f"TRUNCATE {table}; INSERT INTO {table} TABLE {_copy(table)}; DROP TABLE {_copy(table)}")
 
 
 @pytest.mark.parametrize("kept", [0, 1], ids=["all", "all-but-the-last"])

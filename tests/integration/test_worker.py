@@ -68,7 +68,9 @@ async def ended(pool: Pool, generation_id: UUID) -> Generation | None:
 
 async def types_of(pool: Pool, generation_id: UUID) -> list[str]:
     """What the log says about it, in order."""
-    rows = await pool.fetch("SELECT type FROM timeline WHERE generation_id = $1 ORDER BY log_offset", generation_id)
+    rows = await pool.fetch(
+        "SELECT type FROM projections.timeline WHERE generation_id = $1 ORDER BY log_offset", generation_id
+    )
     return [row["type"].removeprefix("generation.") for row in rows]
 
 

@@ -123,7 +123,7 @@ def test_why_a_database_cannot_be_reached(error: Exception, words: str) -> None:
 
 
 def test_every_table_of_ours_is_known() -> None:
-    assert {"jobs", "timeline", "dead_letters", "api_keys", "projection_positions"} <= set(our_tables())
+    assert {"jobs", "timeline", "dead_letters", "api_keys", "checkpoints"} <= set(our_tables())
 
 
 # redis

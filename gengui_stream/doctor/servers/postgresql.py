@@ -88,7 +88,7 @@ def _connections(facts: DatabaseFacts, settings: Settings) -> Finding:
 def _migrations(applied: Mapping[str, str] | None) -> Finding:
     name = "postgresql.migrations"
     if applied is None:
-        return fail(name, "there is no table schema_migrations that could be read", "run `gengui-stream migrate`")
+        return fail(name, "there is no table migrations.applied that could be read", "run `gengui-stream migrate`")
     try:
         missing, unknown = unapplied_migrations(applied)
     except ConfigurationError as error:

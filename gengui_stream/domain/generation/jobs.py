@@ -7,8 +7,8 @@ from uuid import UUID
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
 
-JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "watch"]
-"""A `watch` follows a dispatch: no transition makes it, but whoever did the dispatch, when it is done."""
+JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile"]
+"""A `reconcile` follows a dispatch: no transition makes it, but whoever did the dispatch, when it is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,14 @@ def path_of(generation_id: UUID, attempt: int = 1, *, secret: str = SECRET, prov
 async def a_job(pool: Pool, kind: str, generation_id: UUID, *, outcome: str | None = None) -> None:
     """One that is due in an hour."""
     await pool.execute(
-        "INSERT INTO jobs (job_key, kind, generation_id, attempt, available_at, outcome)"
+        "INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, available_at, outcome)"
         " VALUES ($1, $2, $3, 1, now() + interval '1 hour', $4)",
         f"{kind}:{generation_id}:1", kind, generation_id, outcome,
     )  # fmt: skip
 
 
 async def expedited(pool: Pool, generation_id: UUID) -> bool:
-    find = "SELECT hinted FROM jobs WHERE kind = 'watch' AND generation_id = $1"
+    find = "SELECT expedited FROM jobs.jobs WHERE kind = 'reconcile' AND generation_id = $1"
     return bool(await pool.fetchval(find, generation_id))
 
 
@@ -59,15 +59,15 @@ async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
 ) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
-    await a_job(pool, "watch", generation_id)
+    await a_job(pool, "reconcile", generation_id)
     async with NotificationSubscriber(settings) as subscriber:
-        await subscriber.subscribe(jobs_channel("watch"))
+        await subscriber.subscribe(jobs_channel("reconcile"))
         messages = subscriber.messages()
-        assert await anext(messages) == (jobs_channel("watch"), None), "subscribed"
+        assert await anext(messages) == (jobs_channel("reconcile"), None), "subscribed"
         for body in (b'{"id": "x", "status": "COMPLETED"}', b"<html>", b"", b"\xff" * 1_000):
             assert await call(anybody, path_of(generation_id), body) == (200, "noted")
-        assert await anext(messages) == (jobs_channel("watch"), None), "hinted"
-    queue = JobQueue(pool, "watch", owner="test", lease_seconds=30)
+        assert await anext(messages) == (jobs_channel("reconcile"), None), "expedited"
+    queue = JobQueue(pool, "reconcile", owner="test", lease_seconds=30)
     [job] = await queue.claim(10)
     assert (job.generation_id, job.expedited) == (generation_id, True)
     assert await queue.claim(10) == []
@@ -76,9 +76,9 @@ async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
 async def test_who_is_at_work_comes_back_for_the_hint(anybody: Client, pool: Pool) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
-    await a_job(pool, "watch", generation_id)
-    await pool.execute("UPDATE jobs SET available_at = now() WHERE kind = 'watch'")
-    queue, other = (JobQueue(pool, "watch", owner=owner, lease_seconds=30) for owner in ("one", "other"))
+    await a_job(pool, "reconcile", generation_id)
+    await pool.execute("UPDATE jobs.jobs SET available_at = now() WHERE kind = 'reconcile'")
+    queue, other = (JobQueue(pool, "reconcile", owner=owner, lease_seconds=30) for owner in ("one", "other"))
     [job] = await queue.claim(10)
     assert not job.expedited
     assert await call(anybody, path_of(generation_id)) == (200, "noted")
@@ -94,25 +94,25 @@ async def test_a_provider_that_is_quicker_than_the_dispatch_begins_the_watch(any
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id)
     assert await call(anybody, path_of(generation_id)) == (200, "noted")
-    queue = JobQueue(pool, "watch", owner="test", lease_seconds=30)
+    queue = JobQueue(pool, "reconcile", owner="test", lease_seconds=30)
     [job] = await eventually(lambda: queue.claim(10))
-    assert (job.key, job.expedited) == (f"watch:{generation_id}:1", True)
+    assert (job.key, job.expedited) == (f"reconcile:{generation_id}:1", True)
 
 
 async def test_what_nobody_waits_for_is_ignored(anybody: Client, pool: Pool) -> None:
     over = uuid.uuid4()
     await a_job(pool, "dispatch", over, outcome="done")
-    await a_job(pool, "watch", over, outcome="done")
+    await a_job(pool, "reconcile", over, outcome="done")
     for path in (path_of(over), path_of(over, 2), path_of(uuid.uuid4())):
         assert await call(anybody, path) == (200, "ignored")
     assert not await expedited(pool, over)
-    assert await pool.fetchval("SELECT count(*) FROM jobs") == 2
+    assert await pool.fetchval("SELECT count(*) FROM jobs.jobs") == 2
 
 
 async def test_a_forged_one_finds_nothing(anybody: Client, pool: Pool) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
-    await a_job(pool, "watch", generation_id)
+    await a_job(pool, "reconcile", generation_id)
     good = path_of(generation_id)
     forged = [
         good[:-1] + ("0" if good[-1] != "0" else "1"),
@@ -132,7 +132,7 @@ async def test_a_forged_one_finds_nothing(anybody: Client, pool: Pool) -> None:
 async def test_what_is_no_webhook_at_all_is_refused(anybody: Client, pool: Pool) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
-    await a_job(pool, "watch", generation_id)
+    await a_job(pool, "reconcile", generation_id)
     path = path_of(generation_id)
     for method in ("GET", "PUT", "DELETE"):
         status, headers, found = await anybody.call(method, path)

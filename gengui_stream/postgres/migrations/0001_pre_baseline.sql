@@ -1,36 +1,35 @@
--- Everything under "projections" is a fold of the log and can be thrown away and computed again.
+-- A PostgreSQL schema for each concern. `projections` is a fold of the log: it can be dropped and computed again.
+-- `jobs` is what the states call for. `accounts` are plain rows, which only a backup brings back.
+CREATE SCHEMA projections;
+CREATE SCHEMA jobs;
+CREATE SCHEMA accounts;
 
--- accounts ------------------------------------------------------------------------------------------------
-
-CREATE TABLE users (
+CREATE TABLE accounts.users (
     user_id    uuid PRIMARY KEY,
     email      text NOT NULL UNIQUE,
     role       text NOT NULL CHECK (role IN ('user', 'worker', 'admin')),
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE api_keys (
+CREATE TABLE accounts.api_keys (
     key_id      text PRIMARY KEY,
-    user_id     uuid NOT NULL REFERENCES users,
+    user_id     uuid NOT NULL REFERENCES accounts.users,
     secret_hash bytea NOT NULL,                     -- SHA-256 of the whole key: 256 random bits need no slow hash
     created_at  timestamptz NOT NULL DEFAULT now(),
     revoked_at  timestamptz
 );
 
-CREATE TABLE idempotency_keys (
-    owner_id      uuid NOT NULL,
-    key           text NOT NULL,
-    request_hash  bytea NOT NULL,
-    generation_id uuid NOT NULL,                    -- reserved before the append: a second try appends the same id
-    position      text,                             -- set once the log has it
-    response      text,
-    created_at    timestamptz NOT NULL DEFAULT now(),
+CREATE TABLE accounts.idempotency_keys (
+    owner_id     uuid NOT NULL,
+    key          text NOT NULL,
+    request_hash bytea NOT NULL,
+    event        text NOT NULL,                     -- reserved before the append: each try appends this one
+    position     text,                              -- set once the log has it
+    created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (owner_id, key)
 );
 
--- projections ---------------------------------------------------------------------------------------------
-
-CREATE TABLE projection_positions (
+CREATE TABLE projections.checkpoints (
     projection    text NOT NULL,
     topic         text NOT NULL,
     partition     int NOT NULL,
@@ -45,7 +44,7 @@ CREATE TABLE projection_positions (
 ) WITH (fillfactor = 20);
 
 -- What never changes of a generation: wide, written once.
-CREATE TABLE generation_requests (
+CREATE TABLE projections.generation_requests (
     generation_id  uuid PRIMARY KEY,
     owner_id       uuid NOT NULL,
     prompt         text NOT NULL,
@@ -59,12 +58,14 @@ CREATE TABLE generation_requests (
     retried_from   uuid,
     correlation_id text,
     traceparent    text,
-    requested_at   timestamptz NOT NULL
+    requested_at   timestamptz NOT NULL,
+    provider_pinned boolean NOT NULL DEFAULT true                -- the client named the provider itself, and so gets no other
 );
-CREATE INDEX generation_requests_by_owner ON generation_requests (owner_id, requested_at DESC, generation_id DESC);
+CREATE INDEX generation_requests_by_owner
+    ON projections.generation_requests (owner_id, requested_at DESC, generation_id DESC);
 
 -- What changes: narrow, no index but the key, room in each page, so that updates stay heap-only.
-CREATE TABLE generation_states (
+CREATE TABLE projections.generation_states (
     generation_id    uuid PRIMARY KEY,
     partition        smallint NOT NULL,
     log_offset       bigint NOT NULL,               -- of the last event applied
@@ -81,11 +82,14 @@ CREATE TABLE generation_states (
     heartbeat_at     timestamptz,
     deleted_at       timestamptz,
     outputs          text,                          -- JSON; null for none
-    error            text                           -- JSON; null for none
+    error            text,                          -- JSON; null for none
+    provider_model   text NOT NULL,                 -- of the current attempt: may differ from the one asked for
+    provider_job_id  text,
+    endpoint_id      text
 ) WITH (fillfactor = 70);
 
 -- The history as recorded: one row for every record of a generation, ignored ones with their reason.
-CREATE TABLE timeline (
+CREATE TABLE projections.timeline (
     generation_id uuid NOT NULL,
     partition     smallint NOT NULL,
     log_offset    bigint NOT NULL,
@@ -99,12 +103,12 @@ CREATE TABLE timeline (
     status        text,                             -- of the generation after this event
     ignored       text,                             -- the reason; null: applied
     payload       text NOT NULL,                    -- the record's value, JSON as received
-    PRIMARY KEY (generation_id, log_offset)
+    PRIMARY KEY (generation_id, log_offset, partition) -- a foreign producer may have put an event on another one
 );
-CREATE INDEX timeline_by_owner ON timeline (owner_id, partition, log_offset) WHERE owner_id IS NOT NULL;
+CREATE INDEX timeline_by_owner ON projections.timeline (owner_id, partition, log_offset) WHERE owner_id IS NOT NULL;
 
 -- Each partition counts into rows of its own, so that no two projectors ever wait for one row; readers add up.
-CREATE TABLE daily_counts (
+CREATE TABLE projections.daily_counts (
     owner_id  uuid NOT NULL,
     day       date NOT NULL,                        -- UTC
     partition smallint NOT NULL,
@@ -117,7 +121,7 @@ CREATE TABLE daily_counts (
     PRIMARY KEY (owner_id, day, partition)
 ) WITH (fillfactor = 70);
 
-CREATE TABLE provider_minutes (
+CREATE TABLE projections.provider_minutes (
     provider   text NOT NULL,
     model      text NOT NULL,
     minute     timestamptz NOT NULL,
@@ -131,7 +135,7 @@ CREATE TABLE provider_minutes (
     PRIMARY KEY (provider, model, minute, partition)
 ) WITH (fillfactor = 70);
 
-CREATE TABLE provider_latencies (
+CREATE TABLE projections.provider_latencies (
     provider    text NOT NULL,
     model       text NOT NULL,
     minute      timestamptz NOT NULL,
@@ -141,7 +145,7 @@ CREATE TABLE provider_latencies (
     PRIMARY KEY (provider, model, minute, partition, at_most_ms)
 ) WITH (fillfactor = 70);
 
-CREATE TABLE dead_letters (
+CREATE TABLE projections.dead_letters (
     topic         text NOT NULL,
     partition     int NOT NULL,
     log_offset    bigint NOT NULL,
@@ -156,11 +160,9 @@ CREATE TABLE dead_letters (
     resolved_at   timestamptz,
     PRIMARY KEY (topic, partition, log_offset)
 );
-CREATE INDEX dead_letters_open ON dead_letters (topic, partition, generation_id) WHERE resolution IS NULL;
+CREATE INDEX dead_letters_open ON projections.dead_letters (topic, partition, generation_id) WHERE resolution IS NULL;
 
--- reactions -----------------------------------------------------------------------------------------------
-
-CREATE TABLE jobs (
+CREATE TABLE jobs.jobs (
     job_key       text PRIMARY KEY,                 -- deterministic: the same fact never makes two jobs
     kind          text NOT NULL,
     generation_id uuid NOT NULL,
@@ -172,6 +174,7 @@ CREATE TABLE jobs (
     last_error    text,
     outcome       text,                             -- null: open
     created_at    timestamptz NOT NULL DEFAULT now(),
-    finished_at   timestamptz
+    finished_at   timestamptz,
+    expedited     boolean NOT NULL DEFAULT false    -- a provider's webhook reports news: due at once
 ) WITH (fillfactor = 70);
-CREATE INDEX jobs_open ON jobs (kind, available_at) WHERE outcome IS NULL;
+CREATE INDEX jobs_open ON jobs.jobs (kind, available_at) WHERE outcome IS NULL;

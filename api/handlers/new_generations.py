@@ -12,7 +12,7 @@ from api.context import ApiContext
 from api.http.parsing import CORRELATION_ID, TRACEPARENT, parse
 from api.http.problems import fault, invalid
 from gengui_stream.identifiers import new_id
-from gengui_stream.providers.flags.provider_flags import Choice, UserAttributes
+from gengui_stream.providers.flags.provider_flags import FlagChoice, UserAttributes
 from gengui_stream.providers.interface import Capabilities
 from schemas.events import GenerationRequested, ProviderChoice
 from schemas.fields import NAME_MAX, SEED_MAX
@@ -66,13 +66,13 @@ async def requested_again(request: web.Request, context: ApiContext, row: asyncp
     return event.model_copy(update={"retried_from": row["generation_id"]})
 
 
-async def _chosen(context: ApiContext, owner_id: UUID, asked: CreateGeneration) -> Choice | Named:
+async def _chosen(context: ApiContext, owner_id: UUID, asked: CreateGeneration) -> FlagChoice | Named:
     if asked.provider is not None:
         return Named(asked.provider, asked.model)
     return await context.flags.choose(UserAttributes(owner_id), asked.model)
 
 
-def _recorded(chosen: Choice | Named) -> ProviderChoice:
+def _recorded(chosen: FlagChoice | Named) -> ProviderChoice:
     if isinstance(chosen, Named):
         return ProviderChoice(source="request")
     seen = chosen.exposure

@@ -1,4 +1,4 @@
-"""The last part of a webhook's URL: which attempt it is about, and a proof that we made it up ourselves. Pure."""
+"""The last segment of a webhook URL: the attempt it is for, and a signature. Pure."""
 
 import hashlib
 import hmac
@@ -12,7 +12,7 @@ TOKEN: Final = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,3})\.([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class AttemptName:
-    """One attempt at one generation, at this provider."""
+    """One attempt of one generation, at this provider."""
 
     provider: str
     generation_id: UUID
@@ -20,19 +20,19 @@ class AttemptName:
 
 
 def token_of(name: AttemptName, secret: str) -> str:
-    """Cannot be guessed without the secret, and is good for this provider and attempt alone."""
-    return f"{name.generation_id.hex}.{name.attempt}.{_proof(name, secret)}"
+    """A token that is valid for this provider and attempt alone."""
+    return f"{name.generation_id.hex}.{name.attempt}.{_signature(name, secret)}"
 
 
 def attempt_of(provider: str, token: str, secret: str) -> AttemptName | None:
-    """None for a token that we never made."""
+    """The attempt of a token; None for an invalid token."""
     match = TOKEN.fullmatch(token)
     if match is None:
         return None
     name = AttemptName(provider, UUID(match[1]), int(match[2]))
-    return name if hmac.compare_digest(match[3], _proof(name, secret)) else None
+    return name if hmac.compare_digest(match[3], _signature(name, secret)) else None
 
 
-def _proof(name: AttemptName, secret: str) -> str:
+def _signature(name: AttemptName, secret: str) -> str:
     message = f"{name.provider}\n{name.generation_id.hex}\n{name.attempt}"
     return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()

@@ -15,7 +15,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from gengui_stream.providers.flags import provider_flags as module
-from gengui_stream.providers.flags.provider_flags import Choice, Flags, UserAttributes, open_flags
+from gengui_stream.providers.flags.provider_flags import FlagChoice, Flags, UserAttributes, open_flags
 from gengui_stream.providers.flags.rules import Exposure
 from gengui_stream.settings import Settings, load_settings
 from tests.integration.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
@@ -24,15 +24,15 @@ from tests.integration.running import eventually
 PROVIDERS = ("gemini", "local", "runpod")
 KEY, OTHER_KEY = (b64encode(bytes([number]) * 16).decode() for number in (1, 2))
 SOMEBODY = UserAttributes(UUID(int=7))
-DEFAULT = Choice("local", None, "default")
+DEFAULT = FlagChoice("local", None, "default")
 
 
 def forced(provider: object) -> dict[str, object]:
     return {"image_provider": {"defaultValue": provider, "rules": []}}
 
 
-def by_flag(provider: str) -> Choice:
-    return Choice(provider, None, "flag", "image_provider")
+def by_flag(provider: str) -> FlagChoice:
+    return FlagChoice(provider, None, "flag", "image_provider")
 
 
 @pytest_asyncio.fixture
@@ -78,7 +78,7 @@ def replaced(path: Path) -> Callable[[], Awaitable[bool]]:
 async def test_without_a_host_nothing_is_started_and_the_default_is_chosen() -> None:
     before = asyncio.all_tasks()
     async with open_flags(load_settings({"DEFAULT_PROVIDER": "runpod"}, env_files=()), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY, "flux") == Choice("runpod", "flux", "default")
+        assert await flags.choose(SOMEBODY, "flux") == FlagChoice("runpod", "flux", "default")
         assert asyncio.all_tasks() == before
 
 
@@ -97,12 +97,12 @@ async def test_the_flag_of_a_model_wins_and_a_flag_may_name_a_model(
         "image_provider:says-nothing": {"defaultValue": None},
     }
     async with open_flags(settings_of(), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == Choice("gemini", "flash", "flag", "image_provider")
-        assert await flags.choose(SOMEBODY, "zit-basic") == Choice(
+        assert await flags.choose(SOMEBODY) == FlagChoice("gemini", "flash", "flag", "image_provider")
+        assert await flags.choose(SOMEBODY, "zit-basic") == FlagChoice(
             "runpod", "zit-basic", "flag", "image_provider:zit-basic"
         )
         for model in ("another", "says-nothing"):
-            assert await flags.choose(SOMEBODY, model) == Choice("gemini", model, "flag", "image_provider")
+            assert await flags.choose(SOMEBODY, model) == FlagChoice("gemini", model, "flag", "image_provider")
 
 
 async def test_rules_target_users_by_their_attributes_and_by_the_model(

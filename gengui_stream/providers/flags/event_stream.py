@@ -1,4 +1,4 @@
-"""Server-sent events from chunks of bytes, however the network has cut them."""
+"""Parses server-sent events from chunks of bytes with arbitrary boundaries."""
 
 import re
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ END_OF_LINE: Final = re.compile(rb"\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class StreamedEvent:
-    """`type` is "message" when the server gives none."""
+    """`type`: "message" when the server sends none."""
 
     type: str
     data: str
 
 
 class EventStreamParser:
-    """Of the fields it knows `event` and `data`. An event without data counts too, when it has a type."""
+    """Reads the fields `event` and `data`. An event with a type and without data counts."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -29,7 +29,7 @@ class EventStreamParser:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> Iterator[StreamedEvent]:
-        """The events that this completes. Raises PermanentError when one has more than `max_bytes`."""
+        """The events that the chunk completes. Raises PermanentError when one has more than `max_bytes`."""
         for line in self._lines(chunk):
             if not line:
                 yield from self._ended()
@@ -37,7 +37,7 @@ class EventStreamParser:
                 self._take(line.decode(errors="replace"))
 
     def _lines(self, chunk: bytes) -> list[bytes]:
-        """Looks at the new bytes alone; a carriage return at the end may be half an end of line, and waits."""
+        """Scans the new bytes only. A carriage return at the end may be half a line ending, and is kept."""
         start = max(len(self._rest) - 1, 0)
         self._rest += chunk
         lines: list[bytes] = []

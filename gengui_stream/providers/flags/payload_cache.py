@@ -1,6 +1,6 @@
 """The last payload of feature flags on disk, as it was received: encrypted if it was.
 
-A file begins with a line of its format, whose flags they are, and the digest of the rest. Processes may share one.
+The first line of the file has the format, a digest of the connection, and a digest of the rest. Processes may share it.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ HEADER_MAX_BYTES: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class FlagCache:
-    """Errors of the disk are logged and otherwise without consequence. `owner`: flags of another are never used."""
+class PayloadCache:
+    """Disk errors are logged and have no other effect. `owner`: payloads that were saved for another are not used."""
 
     def __init__(self, path: Path, owner: str) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class FlagCache:
         self._saved: bytes | None = None
 
     async def load(self) -> bytes | None:
-        """None when there is none, or it is damaged or another's."""
+        """None when there is none, or it is damaged or has another owner."""
         try:
             found = await asyncio.to_thread(_read, self._path)
         except FileNotFoundError:
@@ -44,7 +44,7 @@ class FlagCache:
         return payload
 
     async def save(self, payload: bytes) -> None:
-        """At once or not at all, readable by this user alone."""
+        """Atomic; the file is readable by this user alone."""
         header = self._header(payload)
         if header == self._saved:
             return

@@ -1,9 +1,8 @@
-"""Payloads of feature flags as they change: asked for now and then, and streamed where the server offers that.
+"""Payloads of feature flags as they change: polled, and streamed where the server supports it.
 
-GrowthBook's client is not asked to fetch (4.0.0): it never tries again when the first fetch fails, ends a stream for
-good at a 5xx or when the server goes away, reconnects without a pause to one that closes it, gives up on a line of more
-than 128 KiB, answers `features-updated` from its own cache, has no bound on how long a fetch takes, and streams in a
-thread of its own.
+GrowthBook's own client (4.0.0) does not fetch here: it never retries after a failed first fetch, ends a stream for good
+at a 5xx or a lost connection, reconnects without a pause when the server closes a stream, fails on a line of more than
+128 KiB, answers `features-updated` from its own cache, has no timeout for a fetch, and streams in a thread of its own.
 """
 
 import asyncio
@@ -23,33 +22,33 @@ from gengui_stream.providers.flags.payload_cache import PAYLOAD_MAX_BYTES
 FETCH_S: Final = 10.0
 CONNECT_S: Final = 5.0
 STREAM_SILENCE_S: Final = 90.0
-"""A stream on which nothing came for so long, not even a ping, is opened anew."""
+"""A stream without any data for this long, not even a ping, is reopened."""
 
 PAUSE_S: Final = 1.0
-"""Before a stream is opened anew; doubles while nothing comes of it."""
+"""Before a stream is reopened; doubles with each failure."""
 
 Adopt = Callable[[bytes], Awaitable[None]]
-"""Takes a payload over. Raises PermanentError when it is none."""
+"""Uses a payload from now on. Raises PermanentError when it is invalid."""
 
 _log = structlog.get_logger(__name__)
 
 
-class FlagFeed:
-    """`adopt` is called for one payload at a time, in the order in which the server had them."""
+class PayloadFeed:
+    """Calls `adopt` with one payload at a time, in the server's order."""
 
     def __init__(self, http: aiohttp.ClientSession, host: str, client_key: str, adopt: Adopt) -> None:
         self._http, self._adopt = http, adopt
         self._host = host.rstrip("/")
         self._client_key = client_key
-        self._turn = asyncio.Lock()
+        self._fetching = asyncio.Lock()
         self._etag: str | None = None
         self._streamed = asyncio.Event()
         self._fault: str | None = None
 
     async def refresh(self, within_s: float = FETCH_S) -> bool:
-        """Whether the flags are now what the server has. If not, why not is in the log, once for each reason."""
+        """Whether the flags are now those of the server. If not, the reason is logged, once for each."""
         try:
-            async with asyncio.timeout(within_s), self._turn:
+            async with asyncio.timeout(within_s), self._fetching:
                 await self._fetch()
         except TimeoutError:
             return self._failed(f"no answer within {within_s:g} s")
@@ -61,13 +60,13 @@ class FlagFeed:
         return True
 
     async def poll(self, every_s: float, *, failures: int = 0) -> NoReturn:
-        """`failures`: how often it failed just before."""
+        """`failures`: how many refreshes have failed in a row before."""
         while True:
             await asyncio.sleep(self._pause_s(failures, every_s) if failures else every_s)
             failures = 0 if await self.refresh() else failures + 1
 
     async def stream(self, longest_pause_s: float) -> NoReturn:
-        """Waits until the server offers it, and again each time it has ended."""
+        """Follows the server's stream while the server offers one, and reopens it each time it has ended."""
         failures = 0
         while True:
             await self._streamed.wait()
@@ -88,16 +87,16 @@ class FlagFeed:
         headers = {"If-None-Match": self._etag} if self._etag else {}
         url = f"{self._host}/api/features/{self._client_key}"
         try:
-            async with self._http.get(url, headers=headers) as answer:
-                if answer.status == 304:
+            async with self._http.get(url, headers=headers) as response:
+                if response.status == 304:
                     return
-                payload = await _body(answer)
-        except (aiohttp.ClientError, OSError) as error:  # its text may hold the URL, and so the key
+                payload = await _body(response)
+        except (aiohttp.ClientError, OSError) as error:  # its text may contain the URL, and so the key
             raise TransientError(f"not reached: {type(error).__name__}") from None
         self._etag = None
         await self._adopt(payload)
-        self._etag = answer.headers.get("ETag")
-        self._offer(streamed=answer.headers.get("X-SSE-Support") == "enabled")
+        self._etag = response.headers.get("ETag")
+        self._offer(streamed=response.headers.get("X-SSE-Support") == "enabled")
 
     def _offer(self, *, streamed: bool) -> None:
         if streamed:
@@ -106,27 +105,27 @@ class FlagFeed:
             self._streamed.clear()
 
     async def _follow(self) -> bool:
-        """Follows one stream to its end; whether anything came."""
-        anything = False
+        """Follows one stream to its end. Whether any event arrived."""
+        received = False
         try:
             async with aclosing(self._events()) as events:
                 async for event in events:
-                    anything = True
+                    received = True
                     await self._take(event)
         except (aiohttp.ClientError, OSError, TransientError, PermanentError) as error:
             _log.debug("flags_stream_ended", host=self._host, reason=type(error).__name__)
-        return anything
+        return received
 
     async def _events(self) -> AsyncGenerator[StreamedEvent, None]:
         parser = EventStreamParser(PAYLOAD_MAX_BYTES)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STREAM_SILENCE_S)
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         url = f"{self._host}/sub/{self._client_key}"
-        async with self._http.get(url, headers=headers, timeout=timeout) as answer:
-            if answer.status != 200:
-                raise TransientError(f"the server answered {answer.status}")
-            await self.refresh()  # what changed before the stream was open
-            async for chunk in answer.content.iter_any():
+        async with self._http.get(url, headers=headers, timeout=timeout) as response:
+            if response.status != 200:
+                raise TransientError(f"the server answered {response.status}")
+            await self.refresh()  # changes from before the stream was open
+            async for chunk in response.content.iter_any():
                 for event in parser.feed(chunk):
                     yield event
 
@@ -137,7 +136,7 @@ class FlagFeed:
             await self._take_payload(event.data.encode())
 
     async def _take_payload(self, payload: bytes) -> None:
-        async with self._turn:
+        async with self._fetching:
             self._etag = None
             try:
                 await self._adopt(payload)
@@ -145,11 +144,11 @@ class FlagFeed:
                 self._failed(str(error))
 
 
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    if answer.status != 200:
-        raise TransientError(f"the server answered {answer.status}")
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    if response.status != 200:
+        raise TransientError(f"the server answered {response.status}")
     body = bytearray()
-    async for chunk in answer.content.iter_any():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > PAYLOAD_MAX_BYTES:
             raise PermanentError(f"the payload has more than {PAYLOAD_MAX_BYTES} bytes")

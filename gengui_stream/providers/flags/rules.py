@@ -1,4 +1,4 @@
-"""One payload of GrowthBook, decrypted and checked: what it says for a user. GrowthBook's own client evaluates it."""
+"""The feature rules of one GrowthBook payload, decrypted and validated. GrowthBook's own client evaluates them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from growthbook import GrowthBookClient, Options, UserContext, decrypt
 from gengui_stream.errors import PermanentError
 
 MALFORMED: Final = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
-"""What the library raises over a payload that is not as it expects. It checks next to nothing."""
+"""What the library raises over a malformed payload, since it validates almost nothing."""
 
 SECTIONS: Final = {
     "features": "encryptedFeatures",
@@ -21,7 +21,7 @@ SECTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A user was put into a variation of an experiment by chance, as GrowthBook's analysis wants to be told."""
+    """The variation of an experiment that a user was assigned to, for GrowthBook's analysis."""
 
     experiment: str
     variation: str
@@ -29,21 +29,21 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a feature is for a user. `value` None: it says nothing."""
+    """The value of a feature for a user. `value` None: the feature has no value."""
 
     value: object
     exposure: Exposure | None
 
 
 class Rules:
-    """The features of one payload. It never changes: a newer payload is another one."""
+    """The features of one payload. Immutable: a newer payload is another object."""
 
     def __init__(self, keys: frozenset[str], client: GrowthBookClient) -> None:
         self.keys = keys
         self._client = client
 
     async def evaluate(self, key: str, attributes: Mapping[str, object]) -> Evaluation:
-        """Does not wait for anything. Raises PermanentError when the feature's rules make no sense."""
+        """Does no I/O. Raises PermanentError when the feature's rules are invalid."""
         try:
             found = await self._client.eval_feature(key, UserContext(attributes=dict(attributes)))
             exposed = found.experimentResult if found.source == "experiment" else None
@@ -53,18 +53,18 @@ class Rules:
                 else None
             )
         except MALFORMED as error:
-            raise PermanentError(f"its rules make no sense: {type(error).__name__}") from error
+            raise PermanentError(f"its rules are invalid: {type(error).__name__}") from error
         return Evaluation(found.value, exposure)
 
 
 async def read_rules(payload: bytes, decryption_key: str | None) -> Rules:
-    """Raises PermanentError, which says what is wrong and shows nothing of the payload."""
+    """Raises PermanentError, whose message contains nothing of the payload."""
     sections = _sections(payload, decryption_key)
     client = GrowthBookClient(Options(client_key=None, refresh_strategy=None))  # no key: it fetches nothing itself
     try:
         await client.set_payload(sections)
     except MALFORMED as error:
-        raise PermanentError(f"the features are not as GrowthBook writes them: {type(error).__name__}") from error
+        raise PermanentError(f"the features are not in GrowthBook's format: {type(error).__name__}") from error
     return Rules(frozenset(sections["features"]), client)
 
 
@@ -79,7 +79,7 @@ def _sections(payload: bytes, decryption_key: str | None) -> dict[str, dict[str,
 def _section(
     whole: Mapping[str, object], name: str, encrypted_name: str, decryption_key: str | None
 ) -> dict[str, object] | None:
-    """An encrypted section wins: the plain one beside it is there for show, and empty."""
+    """An encrypted section takes precedence: GrowthBook sends an empty plain one beside it."""
     encrypted, plain = whole.get(encrypted_name), whole.get(name)
     if isinstance(encrypted, str) and encrypted:
         return _object(_decrypted(encrypted, decryption_key), f"what was decrypted as {name}")

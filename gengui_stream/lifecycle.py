@@ -1,10 +1,8 @@
 """How a role lives: it waits for servers that are not up yet, and ends when told to. Crash-only otherwise."""
 
 import asyncio
-import os
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
@@ -14,9 +12,6 @@ from gengui_stream.errors import TransientError
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 
-READY_FILE: Final = "GENGUI_READY_FILE"
-"""A variable of the environment: the file that a process makes once a signal ends it in good order."""
-
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
@@ -24,12 +19,6 @@ _log = structlog.get_logger(__name__)
 
 class ShutdownRequested(Exception):  # noqa: N818 - not an error: the way out of a wait when the process is told to end
     """The process was told to end while it waited."""
-
-
-def announce_ready() -> None:
-    """For the process that started this one, if it asked for that."""
-    if path := os.environ.get(READY_FILE):
-        Path(path).touch()
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:

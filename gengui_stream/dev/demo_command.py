@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -15,51 +14,22 @@ from gengui_stream.dev.demo_progress import DemoProgress
 from gengui_stream.dev.demo_provider import DemoProvider
 from gengui_stream.dev.demo_report import DemoReport, Made, count_events, print_json, print_report
 from gengui_stream.dev.demo_run import DemoRun, make_generations
+from gengui_stream.dev.demo_start import DemoStart, say
 from gengui_stream.dev.demo_system import running_system
 from gengui_stream.dev.forks.client import ForkServer
-from gengui_stream.dev.postgres.data_directory import temporary_directory
-from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.errors import TransientError
 from gengui_stream.exit_codes import ExitCode
 from schemas.http import EventResource
 
 FETCHES_AT_ONCE: Final = 8
 FAULTS_SHOWN: Final = 20
-INTERRUPTED: Final = 130
 
 Outcome: TypeAlias = tuple[DemoReport, Sequence[EventResource]]
 """The report, and the history of one generation."""
 
 
-def run_demo(count: int, provider: DemoProvider, as_json: bool, output: Path, forks: ForkServer | None) -> int:
-    """Returns the exit code."""
-    began = time.monotonic()
-    try:
-        _check_writable(output)
-    except OSError as error:
-        _say(f"the contact sheet cannot be written to {output}: {error.strerror}; choose another --output")
-        return ExitCode.USAGE
-    try:
-        with temporary_directory("gengui-demo-") as directory:
-            report, history = asyncio.run(_until_told(_demo(directory, count, provider, began, forks)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _say("interrupted; everything was stopped")
-        return INTERRUPTED
-    except ConfigurationError as error:
-        _say(str(error))
-        return ExitCode.CONFIGURATION
-    except TransientError as error:
-        _say(f"the demo failed: {error}")
-        return ExitCode.UNAVAILABLE
-    return _finish(report, history, output, as_json=as_json)
-
-
-def _check_writable(output: Path) -> None:
-    """Raises OSError now and not when everything else is done. Leaves a file that exists as it is."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    existed = output.exists()
-    output.open("ab").close()
-    if not existed:
-        output.unlink()
+def run_demo(start: DemoStart, count: int, provider: DemoProvider, forks: ForkServer | None) -> Outcome:
+    return asyncio.run(_until_told(_demo(start, count, provider, forks)))
 
 
 async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
@@ -70,8 +40,8 @@ async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
     return await task
 
 
-async def _demo(directory: Path, count: int, provider: DemoProvider, began: float, forks: ForkServer | None) -> Outcome:
-    async with running_system(directory, provider, say=_say, forks=forks) as system:
+async def _demo(start: DemoStart, count: int, provider: DemoProvider, forks: ForkServer | None) -> Outcome:
+    async with running_system(start, provider, say=say, forks=forks) as system:
         try:
             async with open_client(system.url, system.key) as client:
                 run = await system.while_alive(_generations(client, count))
@@ -80,14 +50,14 @@ async def _demo(directory: Path, count: int, provider: DemoProvider, began: floa
         except TransientError as error:
             raise TransientError(f"{error}\n{system.ends_of_logs()}") from error
         counts = await count_events(system.settings)
-        report = DemoReport(run, made, counts, time.monotonic() - began)
+        report = DemoReport(run, made, counts, time.monotonic() - start.began)
         if report.faults():
-            _say(system.ends_of_logs(report.suspects()))
+            say(system.ends_of_logs(report.suspects()))
         return report, history
 
 
 async def _generations(client: DemoClient, count: int) -> DemoRun:
-    _say(f"submitting {count} generations ...")
+    say(f"submitting {count} generations ...")
     with DemoProgress(count) as progress:
         run = DemoRun(count, progress.show)
         await make_generations(client, run)
@@ -109,20 +79,18 @@ async def _collect(client: DemoClient, run: DemoRun) -> list[Made]:
     return await asyncio.gather(*map(one, sorted(run.generations)))
 
 
-def _finish(report: DemoReport, history: Sequence[EventResource], output: Path, *, as_json: bool) -> int:
+def finish_demo(outcome: Outcome, output: Path, *, as_json: bool) -> int:
+    """Prints the report and returns the exit code."""
+    report, history = outcome
     sheet = [(made.thumbnail, made.resource.prompt) for made in report.made if made.thumbnail]
     faults = report.faults()
     if sheet:
         try:
             write_contact_sheet(sheet, output)
-            _say(f"contact sheet of {len(sheet)} thumbnails: {output.resolve()}")
+            say(f"contact sheet of {len(sheet)} thumbnails: {output.resolve()}")
         except OSError as error:
             faults.append(f"the contact sheet: {error}")
     for fault in faults[:FAULTS_SHOWN]:
-        _say(f"missing: {fault}")
+        say(f"missing: {fault}")
     print_json(report) if as_json else print_report(report, history)
     return ExitCode.FINDING if faults else ExitCode.OK
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

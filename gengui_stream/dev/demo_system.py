@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from gengui_stream.dev.demo_client import DemoClient, open_client
 from gengui_stream.dev.demo_provider import DemoProvider, Staging, staging
 from gengui_stream.dev.demo_report import claimed_partitions
+from gengui_stream.dev.demo_start import DemoStart
 from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.ports import free_metrics_ports, free_port
 from gengui_stream.dev.preparation import Preparation
@@ -114,10 +115,10 @@ class DemoSystem:
 
 @asynccontextmanager
 async def running_system(
-    directory: Path, provider: DemoProvider, *, say: Callable[[str], None], forks: ForkServer | None
+    start: DemoStart, provider: DemoProvider, *, say: Callable[[str], None], forks: ForkServer | None
 ) -> AsyncIterator[DemoSystem]:
     """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
-    stack, port = EmbeddedStack(directory, say=say), free_port()
+    directory, stack, port = start.directory, start.stack, free_port()
     staged = staging(provider, f"http://127.0.0.1:{port}")
     environ = {**_environ(stack, directory, port), **staged.environ}
     settings = load_settings(environ, env_files=())
@@ -132,7 +133,6 @@ async def running_system(
         besides=staged.commands,
         forks=forks,
     )
-    say("starting the servers ...")
     try:
         await stack.start(after=preparation.steps)
         say("starting the roles ...")

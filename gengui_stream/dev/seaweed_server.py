@@ -68,7 +68,7 @@ class SeaweedServer:
         [keys] = identity["credentials"]
         return keys["accessKey"], keys["secretKey"]
 
-    async def start(self) -> None:
+    async def launch(self) -> None:
         (self._directory / "files").mkdir(exist_ok=True)
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
         self.child.start(
@@ -90,6 +90,10 @@ class SeaweedServer:
             # A new bucket would make seven volumes at once, and the server has room for a limited number.
             environ={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         )
+
+    async def start(self) -> None:
+        if not self.child.alive:
+            await self.launch()
         await self.child.until_ready(self._answers, 60)
 
     async def _answers(self) -> bool:

@@ -18,6 +18,9 @@ class Server(Protocol):
     child: Child
     port: int
 
+    async def launch(self) -> None:
+        """Begins to start it, as far as that goes without waiting for it."""
+
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
@@ -58,7 +61,7 @@ class ValkeyServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    async def start(self) -> None:
+    async def launch(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         self.child.start(
             [
@@ -77,6 +80,10 @@ class ValkeyServer:
                 "4096",
             ]
         )
+
+    async def start(self) -> None:
+        if not self.child.alive:
+            await self.launch()
         await self.child.until_ready(self._answers, 30)
 
     async def _answers(self) -> bool:

@@ -42,6 +42,10 @@ class EmbeddedStack:
     def servers(self) -> list[Server]:
         return list(self._parts.values())
 
+    async def launch(self) -> None:
+        """Begins what `start` completes: the servers load while this process does something else."""
+        await _all(server.launch() for server in self.servers)
+
     async def start(self, after: Mapping[Part, Callable[[], Awaitable[None]]] = MappingProxyType({})) -> None:
         """Returns when every part can be used. Raises TransientError or ConfigurationError with the reason of the one
         that cannot. `after` has what is to be done once the part can be used, started here or given."""

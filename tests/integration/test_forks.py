@@ -99,25 +99,55 @@ async def test_the_servers_end_is_the_end_of_what_it_forked(forks: ForkServer, t
         await forked(forks, tmp_path, "bridge", **NOWHERE)
 
 
+SPLITTING = """
+import asyncio, os, tempfile
+from pathlib import Path
+from gengui_stream.cli.fork_server import split_off_fork_server
+from gengui_stream.dev.child import Child
+
+async def main(server, directory):
+    child = Child("config", directory / "config.log")
+    child.follow(await server.fork("config", ["config", "check"], environ=os.environ, cwd=directory, log=child.log))
+    await child.ended()
+    print(child.exit_code, directory.exists(), len(os.listdir(f"/proc/{server.pid}/task")))
+    files = [Path(f"/proc/{server.pid}/fd/{number}").readlink() for number in os.listdir(f"/proc/{server.pid}/fd")]
+    await server.stop()
+    print(opened in files)
+
+with tempfile.TemporaryDirectory() as name, open(Path(name, "file"), "w"):
+    opened = Path(name, "file").resolve()
+    asyncio.run(main(split_off_fork_server(), Path(name)))
+"""
+
+
+async def test_what_a_process_split_off_leaves_the_files_of_that_process_alone(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SPLITTING, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.decode().splitlines() == ["0 True 1", "False"]
+
+
+STARTED = "from gengui_stream.dev.forks.client import started_fork_server as fork_server"
+SPLIT_OFF = "from gengui_stream.cli.fork_server import split_off_fork_server as fork_server"
 FORKING = """
 import asyncio, os, sys
 from pathlib import Path
-from gengui_stream.dev.forks.client import ForkServer
 
-async def main():
-    server, directory = ForkServer(), Path(sys.argv[1])
-    server.start()
+async def main(server):
+    directory = Path(sys.argv[1])
     role = await server.fork("bridge", ["bridge"], environ=os.environ, cwd=directory, log=directory / "bridge.log")
     print(server.pid, role.pid, flush=True)
     await asyncio.Event().wait()
 
-asyncio.run(main())
+asyncio.run(main(fork_server()))
 """
 
 
-async def test_nothing_survives_the_process_that_started_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("imported", [STARTED, SPLIT_OFF])
+async def test_nothing_survives_the_process_that_started_the_server(imported: str, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", FORKING, str(tmp_path)), env={**os.environ, **NOWHERE}, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", f"{imported}{FORKING}", str(tmp_path)),
+        env={**os.environ, **NOWHERE},
+        stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     pids = [int(pid) for pid in (await process.stdout.readline()).split()]

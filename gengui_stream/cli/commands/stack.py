@@ -1,12 +1,15 @@
 """`demo` and `dev`: the embedded stack and every role on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.dev.demo_provider import DemoProvider
+
+if TYPE_CHECKING:
+    from gengui_stream.dev.demo_command import Outcome
 
 
 def demo(
@@ -23,12 +26,22 @@ def demo(
 
     gengui-stream demo --provider gemini
     """
-    from gengui_stream.dev.forks.client import started_fork_server
+    from gengui_stream.dev.demo_start import DemoStart, start_demo
 
-    forks = started_fork_server()  # it imports in parallel
-    from gengui_stream.dev.demo_command import run_demo
+    def run(start: DemoStart) -> "Outcome":
+        from gengui_stream.cli.fork_server import split_off_fork_server
 
-    raise typer.Exit(run_demo(count=count, provider=provider, as_json=json, output=output, forks=forks))
+        forks = split_off_fork_server()
+        from gengui_stream.dev.demo_command import run_demo
+
+        return run_demo(start, count, provider, forks)
+
+    def finish(outcome: "Outcome") -> int:
+        from gengui_stream.dev.demo_command import finish_demo
+
+        return finish_demo(outcome, output, as_json=json)
+
+    raise typer.Exit(start_demo(output, run, finish))
 
 
 def dev(

@@ -6,13 +6,15 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.forks.messages import MESSAGE_BYTES, ForkRequest, ProcessState
+from gengui_stream.dev.forks.split import split_off
 from gengui_stream.errors import TransientError
 
 SUPPORTED: Final = sys.platform == "linux"
@@ -39,6 +41,16 @@ class ForkServer:
         environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._child.start(command, environ=environ, pass_fds=(theirs.fileno(),))
+        self._control = ours
+
+    def split_off(self, serve: Callable[[socket.socket], None]) -> None:
+        """The server is a fork of this process, with what that has imported, and calls `serve`. Expects a process with
+        one thread and no event loop."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs, self._child.log.open("ab") as output:
+            pid = split_off(partial(serve, theirs), output=output.fileno(), kept=theirs.fileno())
+        self._child.follow(ChildProcess(pid))
         self._control = ours
 
     async def fork(
@@ -108,8 +120,29 @@ def started_fork_server() -> ForkServer | None:
     return server
 
 
+class ChildProcess:
+    """A fork of this process, as subprocess.Popen has it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._exit_code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._exit_code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._exit_code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._exit_code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class ForkedProcess:
-    """As subprocess.Popen has it."""
+    """What the server forked, as subprocess.Popen has it."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server

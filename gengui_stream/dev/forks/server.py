@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import tempfile
 
 from gengui_stream.dev.forks.messages import MESSAGE_BYTES, ForkRequest, ProcessState
 from gengui_stream.dev.prctl import die_with_parent, name_process
@@ -53,4 +54,5 @@ def _become(request: ForkRequest, server: int) -> ForkRequest:
         os.chdir(request.cwd)
     os.environ.clear()
     os.environ.update(request.environ)
+    tempfile.tempdir = None  # chosen anew, by this environment
     return request

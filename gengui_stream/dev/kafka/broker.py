@@ -6,9 +6,6 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from gengui_stream.dev.child import Child, listens
 from gengui_stream.dev.kafka.data_directory import DataDirectory, newer
 from gengui_stream.dev.kafka.java import Java, environ
@@ -35,19 +32,28 @@ class Broker:
         self._port = port
         self._java = java
         self._options = (f"-Djava.io.tmpdir={data.temporary}", *options)
+        self._logged = 0
 
     async def start(self, template: Path | None = None) -> None:
-        """Returns once clients can list the broker. A new log is a copy of the formatted directory `template`; without
-        one it takes a second or two longer. Raises ConfigurationError or TransientError with the reason in a line."""
+        """Returns once clients can list the broker. Raises what `launch` and `until_ready` raise."""
+        await self.launch(template)
+        await self.until_ready()
+
+    async def launch(self, template: Path | None = None) -> None:
+        """A new log is a copy of the formatted directory `template`; without one it takes a second or two longer.
+        Raises ConfigurationError or TransientError with the reason in a line."""
         self._check_ports()
         self._data.prepare(self._port)
         if not self._data.formatted:
             await self._format(template)
-        logged = self._launch(self._child, "kafka.Kafka", self._data.properties, options=self._options)
+        self._logged = self._run(self._child, "kafka.Kafka", self._data.properties, options=self._options)
+
+    async def until_ready(self) -> None:
+        """Raises ConfigurationError or TransientError with the reason in a line."""
         try:
             await self._child.until_ready(self._answers, READY_WITHIN_S)
         except TransientError as error:
-            raise self._failure(self._child, logged) from error
+            raise self._failure(self._child, self._logged) from error
 
     def _check_ports(self) -> None:
         for port in (self._port, controller_port(self._port)):
@@ -66,7 +72,7 @@ class Broker:
         properties = self._data.directory / "format.properties"
         properties.write_text(server_properties(self._port, str(logs.relative_to(self._data.directory))))
         tool = Child("format", self._child.log)
-        logged = self._launch(tool, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties)
+        logged = self._run(tool, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties)
         try:
             await tool.ended()
         finally:
@@ -74,7 +80,7 @@ class Broker:
         if tool.exit_code:
             raise self._failure(tool, logged)
 
-    def _launch(self, child: Child, main: str, *arguments: str | Path, options: tuple[str, ...] = ()) -> int:
+    def _run(self, child: Child, main: str, *arguments: str | Path, options: tuple[str, ...] = ()) -> int:
         """The length of its log so far, in bytes."""
         logged = child.log.stat().st_size if child.log.exists() else 0
         command = self._java.command(main, *arguments, options=options)
@@ -93,6 +99,9 @@ class Broker:
         """Whether clients can list the broker: while it registers with its controller, there is none."""
         if not await listens(self._port):
             return False
+        from aiokafka.admin import AIOKafkaAdminClient  # takes long, while the broker starts
+        from aiokafka.errors import KafkaError
+
         admin = AIOKafkaAdminClient(bootstrap_servers=[f"127.0.0.1:{self._port}"], request_timeout_ms=ANSWER_MS)
         try:
             await admin.start()  # fails while there is no broker in the cluster

@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import platformdirs
-from filelock import BaseFileLock, FileLock, Timeout
 
 from gengui_stream.dev.kafka.jar_cache import JarCache, Repository, write_errors
 from gengui_stream.dev.kafka.jars import Jar, broker_version, locked_jars
@@ -21,6 +20,9 @@ from gengui_stream.dev.kafka.java import Java
 from gengui_stream.dev.kafka.startup_cache import StartupCache
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 LOOK_EVERY_S: Final = 0.2
 
@@ -72,6 +74,8 @@ async def install(
 @asynccontextmanager
 async def _exclusive(directory: Path, say: Callable[[str], None]) -> AsyncIterator[None]:
     """One process at a time changes the directory. Raises OSError when it cannot be written."""
+    from filelock import FileLock  # takes long, and most starts change nothing
+
     lock = FileLock(directory / "lock", timeout=0, thread_local=False)
     if not _acquired(lock):
         say(f"another process prepares Apache Kafka in {directory}: waiting for it ...")
@@ -83,7 +87,9 @@ async def _exclusive(directory: Path, say: Callable[[str], None]) -> AsyncIterat
         lock.release()
 
 
-def _acquired(lock: BaseFileLock) -> bool:
+def _acquired(lock: "BaseFileLock") -> bool:
+    from filelock import Timeout
+
     try:
         lock.acquire()
     except Timeout:

@@ -24,18 +24,30 @@ class KafkaServer:
         self._say = say
         self.port = ReservedPort(port).number
         self.child = Child("kafka", log)
+        self._broker: Broker | None = None
+        self._version = ""
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    async def launch(self) -> None:
+        await self._launched()
+
     async def start(self) -> None:
         """Raises ConfigurationError when the records in the directory are another cluster's or a newer broker's,
         TransientError when the broker cannot be fetched or does not start."""
+        broker = self._broker if self._broker is not None and self.child.alive else await self._launched()
+        await broker.until_ready()
+        self._data.note(self._version)
+
+    async def _launched(self) -> Broker:
         installation = await install(self._say)
-        self._data.check(installation.version)
-        await Broker(self.child, self._data, self.port, installation.java).start(installation.template)
-        self._data.note(installation.version)
+        self._version = installation.version
+        self._data.check(self._version)
+        self._broker = Broker(self.child, self._data, self.port, installation.java)
+        await self._broker.launch(installation.template)
+        return self._broker
 
     async def stop(self) -> None:
         await self.child.stop(grace_s=GRACE_S)

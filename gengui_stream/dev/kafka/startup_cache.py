@@ -13,10 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
-
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.broker import Broker
 from gengui_stream.dev.kafka.data_directory import DataDirectory
@@ -94,6 +90,8 @@ def _sha256(path: Path) -> str:
 
 async def _train(directory: Path, class_path: str, say: Callable[[str], None]) -> None:
     """A broker is formatted, started, used and ended; then the JVM writes down what it loaded."""
+    from aiokafka.errors import KafkaError
+
     cache, port = directory / AOT_CACHE, free_port()
     data = DataDirectory(directory / "run")
     data.directory.mkdir()
@@ -118,6 +116,9 @@ async def _train(directory: Path, class_path: str, say: Callable[[str], None]) -
 
 async def _use(address: str) -> None:
     """What clients of ours do first, so that the broker's classes for it are in the cache."""
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
     admin = AIOKafkaAdminClient(bootstrap_servers=[address])
     producer = AIOKafkaProducer(bootstrap_servers=[address], enable_idempotence=True)
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(

@@ -6,8 +6,6 @@ import shutil
 import signal
 from pathlib import Path
 
-import asyncpg
-
 from gengui_stream.dev.child import Child
 from gengui_stream.dev.postgres.binaries import executable_binaries
 from gengui_stream.dev.postgres.data_directory import DataDirectory
@@ -33,13 +31,17 @@ class PostgresServer:
     def database_url(self, database: str) -> str:
         return f"postgresql://gengui@127.0.0.1:{self.port}/{database}"
 
-    async def start(self) -> None:
+    async def launch(self) -> None:
         data, binaries = self._directory.open(), executable_binaries()
         if not (data / "PG_VERSION").exists():
             await self._initialize(data, binaries)
+        self._run(data, binaries)
+
+    async def start(self) -> None:
         failure = TransientError("never started")
         for _ in range(20):  # a killed server's pid stays visible for a moment, and its successor refuses to start
-            self._launch(data, binaries)
+            if not self.child.alive:
+                await self.launch()
             try:
                 return await self.child.until_ready(self._answers, 60)
             except TransientError as error:
@@ -48,7 +50,7 @@ class PostgresServer:
                 await asyncio.sleep(0.3)
         raise failure
 
-    def _launch(self, data: Path, binaries: Path) -> None:
+    def _run(self, data: Path, binaries: Path) -> None:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -91,6 +93,8 @@ class PostgresServer:
             raise TransientError(f"initdb failed:\n{initdb.log_tail()}")
 
     async def _answers(self) -> bool:
+        import asyncpg  # takes longer than the start of the servers
+
         try:
             connection = await asyncpg.connect(self.database_url("postgres"), timeout=5)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):

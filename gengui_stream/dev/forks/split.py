@@ -1,0 +1,53 @@
+"""A part of this process becomes a process of its own: a fork without its files, its signals and its terminal."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from gengui_stream.dev.prctl import die_with_parent
+from gengui_stream.exit_codes import ExitCode
+
+
+def split_off(run: Callable[[], None], *, output: int, kept: int) -> int:
+    """The id of a process that calls `run` and ends with it, or with this process. It writes to the file descriptor
+    `output`, and has `kept` besides. Expects a process with one thread and no event loop."""
+    parent = os.getpid()
+    pid = os.fork()
+    if not pid:
+        _live(run, parent, output, kept)
+    return pid
+
+
+def _live(run: Callable[[], None], parent: int, output: int, kept: int) -> NoReturn:
+    """Nothing of the callers is returned to: what they clean up is the parent's."""
+    code = int(ExitCode.BUG)
+    try:
+        _become(parent, output, kept)
+        run()
+        code = ExitCode.OK
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - it ends the process
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _become(parent: int, output: int, kept: int) -> None:
+    die_with_parent()
+    if os.getppid() != parent:
+        os._exit(ExitCode.BUG)  # it ended before the kernel knew that we end with it
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, standard in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, standard)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))

@@ -38,8 +38,13 @@ INTERRUPTED: Final = 130
 
 def run_dev(forks: ForkServer | None, *, reload: bool) -> int:
     """Returns the exit code. `reload`: roles whose code changes are started again."""
-    DIRECTORY.mkdir(exist_ok=True)
-    with (DIRECTORY / "lock").open("w") as lock:
+    try:
+        DIRECTORY.mkdir(exist_ok=True)
+        lock = (DIRECTORY / "lock").open("w")
+    except OSError as error:
+        _say(f"{DIRECTORY.absolute()}, where `dev` keeps its data, cannot be written: {error.strerror}")
+        return ExitCode.CONFIGURATION
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

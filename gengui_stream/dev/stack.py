@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
+from gengui_stream.dev.disk import check_room
 from gengui_stream.dev.kafka.server import KafkaServer
 from gengui_stream.dev.postgres.server import PostgresServer
 from gengui_stream.dev.private_files import write_private
@@ -49,6 +50,8 @@ class EmbeddedStack:
     async def start(self, after: Mapping[Part, Callable[[], Awaitable[None]]] = MappingProxyType({})) -> None:
         """Returns when every part can be used. Raises TransientError or ConfigurationError with the reason of the one
         that cannot. `after` has what is to be done once the part can be used, started here or given."""
+        if self._parts:
+            check_room(self._directory)
         await _all(self._start(part, after.get(part)) for part in get_args(Part))
         self._keep_ports()
 

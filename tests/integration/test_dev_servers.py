@@ -20,10 +20,12 @@ from pydantic import SecretStr
 
 from gengui_stream.dev import dev_files
 from gengui_stream.dev.dev_files import given_environ, given_settings, superseded, with_servers, write_env
+from gengui_stream.dev.disk import check_room
 from gengui_stream.dev.ports import GRPC_DISTANCE, default_metrics_ports, free_port, is_free
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
+from gengui_stream.exit_codes import ExitCode
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.settings import inspect_settings, load_settings
 from tests.integration.running import eventually
@@ -255,3 +257,20 @@ def test_keys_of_another_store_are_not_used_at_the_one_that_is_started(
         for name, value in (started | {"S3_PUBLIC_ENDPOINT": started["S3_ENDPOINT"]}).items():
             found = getattr(settings, name.lower())
             assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == value, name
+
+
+def test_without_room_a_start_says_how_much_is_needed(directory: Path) -> None:
+    check_room(directory, 1)
+    with pytest.raises(
+        TransientError, match=rf"no room in {directory}: .* need 1000000000000 MB .* are free; make room"
+    ):
+        check_room(directory, 10**18)
+
+
+def test_dev_says_where_it_cannot_write(directory: Path) -> None:
+    (directory / ".gengui").touch()
+    command = [sys.executable, "-m", "gengui_stream.cli", "dev"]
+    ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert ended.returncode == ExitCode.CONFIGURATION
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"{directory}/.gengui, where `dev` keeps its data, cannot be written: ")

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from gengui_stream.dev.child import Child
+from gengui_stream.dev.disk import check_room
 from gengui_stream.dev.postgres.binaries import executable_binaries
 from gengui_stream.dev.postgres.data_directory import DataDirectory
 from gengui_stream.dev.postgres.root_directory import server_user
@@ -69,6 +70,7 @@ class PostgresServer:
         """Aside, and moved into its place when it is whole: half a database directory could never be started."""
         template, fresh = DataTemplate(), data.with_name(f"{data.name}.new")
         self._clear(fresh)
+        check_room(fresh)
         if not await asyncio.to_thread(template.copy, fresh):
             self._clear(fresh)
             await self._run_initdb(fresh, binaries)

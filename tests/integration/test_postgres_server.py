@@ -63,14 +63,15 @@ async def test_a_second_data_directory_is_a_copy_of_the_first(
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, partial(os.truncate, length=1)])
+@pytest.mark.parametrize("file", ["data/base/1259", "sizes.json"])
 def test_a_template_that_lost_a_file_is_not_copied_and_replaced(
-    damage: Callable[[Path], None], directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    damage: Callable[[Path], None], file: str, directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_templates_in(place, monkeypatch)
     (directory / "data" / "base").mkdir(parents=True)
     (directory / "data" / "base" / "1259").write_text("a catalog")
     DataTemplate().keep(directory / "data")
-    [kept] = place.rglob("data-*/data/base/1259")
+    [kept] = place.rglob(f"data-*/{file}")
     damage(kept)
     assert not DataTemplate().copy(directory / "first")
     DataTemplate().keep(directory / "data")

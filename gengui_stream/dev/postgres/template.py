@@ -38,7 +38,7 @@ class DataTemplate:
             if self._directory is None or not _is_whole(self._directory):
                 return False
             shutil.copytree(self._directory / "data", data, dirs_exist_ok=True)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the list of sizes is torn
             return False
         _give_to_server(data)
         return True
@@ -74,7 +74,7 @@ def _directory() -> Path | None:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Raises OSError where there is none, or where another user could have made it."""
+    """Raises OSError where there is none, or where another user could have made it, ValueError for a torn list."""
     if server_user() is not None:
         check_safe(directory)
     expected: dict[str, int] = json.loads((directory / SIZES).read_text())

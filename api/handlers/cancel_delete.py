@@ -1,7 +1,5 @@
-"""Cancel and delete: an event on the log, answered when the projections have it."""
+"""Cancel and delete: a command on the generation's state, answered when the projections have its events."""
 
-from datetime import UTC, datetime
-from typing import TypedDict
 from uuid import UUID
 
 import asyncpg
@@ -9,60 +7,47 @@ from aiohttp import web
 
 from api.auth import principal_of
 from api.context import ApiContext, context_of
-from api.handlers.generations import own_row, reach, reached, shown
-from api.http.parsing import CORRELATION_ID, TRACEPARENT, Query, generation_id_of
+from api.handlers.generations import own_row, own_state, reach, reached, shown
+from api.http.parsing import Query, generation_id_of, stamp_of
 from api.http.responses import json_response
-from gengui_stream.domain.generation.state import TERMINAL
-from gengui_stream.identifiers import new_id
-from schemas.events import GenerationCancelRequested, GenerationDeleted
-
-
-class _Envelope(TypedDict):
-    id: UUID
-    generation_id: UUID
-    occurred_at: datetime
-    producer: str
-    correlation_id: str
-    traceparent: str | None
+from gengui_stream.domain.generation import decide
+from gengui_stream.domain.generation.decide import Decision, Rejection
+from gengui_stream.domain.generation.state import TERMINAL, Generation
+from gengui_stream.errors import BugError
 
 
 async def cancel(request: web.Request) -> web.Response:
-    context, owner_id, row = await _own(request)
-    headers = {}
-    if row["status"] not in TERMINAL and not row["cancel_requested"]:
-        position = await context.log.append(GenerationCancelRequested(**_envelope(request, row)))
-        await reached(context, owner_id, position)
-        headers["Gengui-Position"] = str(position)
-        row = await own_row(context, row["generation_id"], owner_id)
+    context, state = await _own(request)
+    headers = await _append(context, state.owner_id, decide.cancel(state, stamp_of(request)))
+    row = await own_row(context, state.generation_id, state.owner_id)
     found = await shown(request, context, row)
     return json_response({**found, "canceled": _canceled(row)}, headers=headers)
 
 
 def _canceled(row: asyncpg.Record) -> bool:
-    """It is, or it will be as soon as its worker hears of it."""
+    """Canceled, or about to be: its worker has still to confirm it."""
     return row["status"] == "canceled" or (row["cancel_requested"] and row["status"] not in TERMINAL)
 
 
 async def delete(request: web.Request) -> web.Response:
-    context, owner_id, row = await _own(request)
-    position = await context.log.append(GenerationDeleted(**_envelope(request, row)))
-    await reached(context, owner_id, position)
-    return web.Response(status=204, headers={"Gengui-Position": str(position)})
+    context, state = await _own(request)
+    headers = await _append(context, state.owner_id, decide.delete(state, stamp_of(request)))
+    return web.Response(status=204, headers=headers)
 
 
-async def _own(request: web.Request) -> tuple[ApiContext, UUID, asyncpg.Record]:
+async def _own(request: web.Request) -> tuple[ApiContext, Generation]:
     caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
-    return context, caller.user_id, await own_row(context, generation_id_of(request), caller.user_id)
+    return context, await own_state(context, generation_id_of(request), caller.user_id)
 
 
-def _envelope(request: web.Request, row: asyncpg.Record) -> _Envelope:
-    return {
-        "id": new_id(),
-        "generation_id": row["generation_id"],
-        "occurred_at": datetime.now(UTC),
-        "producer": "api",
-        "correlation_id": request[CORRELATION_ID],
-        "traceparent": request.get(TRACEPARENT),
-    }
+async def _append(context: ApiContext, owner_id: UUID, decision: Decision) -> dict[str, str]:
+    """Waits until the projections have the events; the header that names the last one's position, if there is one."""
+    if isinstance(decision, Rejection):
+        raise BugError(f"{decision.code}: cancel and delete are never refused")
+    if not decision:
+        return {}
+    position = (await context.log.append_many(decision))[-1]
+    await reached(context, owner_id, position)
+    return {"Gengui-Position": str(position)}

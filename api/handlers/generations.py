@@ -16,7 +16,10 @@ from api.http import resources
 from api.http.parsing import Query, generation_id_of, min_position
 from api.http.problems import Refusal, not_found
 from api.http.responses import json_response
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.positions import Position
+from gengui_stream.postgres.pool import transient_errors
+from gengui_stream.projections import generation_states
 from gengui_stream.queries import generations
 from gengui_stream.queries import timelines as histories
 from schemas.http import StatusName
@@ -89,6 +92,15 @@ async def own_row(context: ApiContext, generation_id: UUID, owner_id: UUID) -> a
     if row is None:
         raise not_found()
     return row
+
+
+async def own_state(context: ApiContext, generation_id: UUID, owner_id: UUID) -> Generation:
+    """What commands decide on. Refuses with 404 as `own_row` does."""
+    with transient_errors():
+        state = (await generation_states.load(context.pool, [generation_id])).get(generation_id)
+    if state is None or state.owner_id != owner_id or state.deleted_at is not None:
+        raise not_found()
+    return state
 
 
 async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> None:

@@ -2,15 +2,17 @@
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 from aiohttp import web
 
 from api.context import ApiContext
-from api.http.parsing import CORRELATION_ID, TRACEPARENT, parse
+from api.http.parsing import parse, stamp_of
 from api.http.problems import fault, invalid
+from gengui_stream.domain.generation import decide
+from gengui_stream.domain.generation.decide import RequestParameters
 from gengui_stream.identifiers import new_id
 from gengui_stream.providers.flags.provider_flags import FlagChoice, UserAttributes
 from gengui_stream.providers.interface import Capabilities
@@ -28,20 +30,18 @@ class Named:
 
 
 async def requested(
-    request: web.Request, context: ApiContext, owner_id: UUID, asked: CreateGeneration
+    request: web.Request,
+    context: ApiContext,
+    owner_id: UUID,
+    asked: CreateGeneration,
+    *,
+    retried_from: UUID | None = None,
 ) -> GenerationRequested:
     """Refuses providers that there are not and sizes that they cannot make. Who names no provider gets the one that
     the flags choose, or the default."""
-    now, chosen = datetime.now(UTC), await _chosen(context, owner_id, asked)
+    chosen = await _chosen(context, owner_id, asked)
     _check_provider(context, chosen.provider, asked)
-    return GenerationRequested(
-        id=new_id(),
-        generation_id=new_id(),
-        attempt=1,
-        occurred_at=now,
-        producer="api",
-        correlation_id=request[CORRELATION_ID],
-        traceparent=request.get(TRACEPARENT),
+    parameters = RequestParameters(
         owner_id=owner_id,
         prompt=asked.prompt,
         seed=asked.seed if asked.seed is not None else time.time_ns() % (SEED_MAX + 1),
@@ -51,8 +51,10 @@ async def requested(
         provider=chosen.provider,
         provider_choice=_recorded(chosen),
         max_attempts=context.settings.max_attempts,
-        deadline=now + timedelta(seconds=context.settings.generation_deadline_s),
+        time_limit=timedelta(seconds=context.settings.generation_deadline_s),
+        retried_from=retried_from,
     )
+    return decide.request(new_id(), parameters, stamp_of(request))
 
 
 async def requested_again(request: web.Request, context: ApiContext, row: asyncpg.Record) -> GenerationRequested:
@@ -62,8 +64,7 @@ async def requested_again(request: web.Request, context: ApiContext, row: asyncp
         "provider": row["wished_provider"] if row["provider_pinned"] else None,
     }
     asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | wished)
-    event = await requested(request, context, row["owner_id"], asked)
-    return event.model_copy(update={"retried_from": row["generation_id"]})
+    return await requested(request, context, row["owner_id"], asked, retried_from=row["generation_id"])
 
 
 async def _chosen(context: ApiContext, owner_id: UUID, asked: CreateGeneration) -> FlagChoice | Named:

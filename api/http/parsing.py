@@ -9,7 +9,9 @@ from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
 from api.http.problems import Refusal, fault, faults_of, invalid
+from gengui_stream.domain.generation.stamp import EventStamp
 from gengui_stream.log.positions import Position
+from gengui_stream.stamps import new_stamp
 
 WAIT_MAX_S: Final = 60
 
@@ -58,6 +60,11 @@ def parse(model: type[Model], document: object) -> Model:
         return model.model_validate(document)
     except ValidationError as error:
         raise invalid(faults_of(error)) from None
+
+
+def stamp_of(request: web.Request) -> EventStamp:
+    """Of an event that this request causes: it carries the request's correlation id and trace."""
+    return new_stamp("api", correlation_id=request[CORRELATION_ID], traceparent=request.get(TRACEPARENT))
 
 
 def generation_id_of(request: web.Request) -> UUID:

@@ -6,14 +6,14 @@ Every generation that has not ended has an open `dispatch` job, or an open `watc
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import Enum, auto
 from functools import partial
 from typing import Final, assert_never
 
 from gengui_stream.dispatch.call_limiter import Answer, CallLimiter
 from gengui_stream.domain.backoff import backoff_seconds
-from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
-from gengui_stream.domain.generation.state import Status
+from gengui_stream.domain.generation import decide
+from gengui_stream.domain.generation.attempt_timeouts import deadline_of
+from gengui_stream.domain.generation.decide import DispatchStep
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.attempts import (
     Attempt,
@@ -42,36 +42,6 @@ BUSY_S: Final = 0.25
 """How soon a job is looked at again whose provider has no place for it."""
 
 
-class Step(Enum):
-    """What is to be done about a dispatch job."""
-
-    SKIP = auto()
-    CANCEL = auto()
-    EXPIRE = auto()
-    ANNOUNCE_AND_CALL = auto()
-    CALL = auto()
-    WATCH = auto()
-
-
-def next_step(attempt: Attempt, now: datetime, timeouts: AttemptTimeouts, *, repeatable: bool) -> Step:
-    """Pure. A job that is done again after a crash goes on where the log says it was: what was announced may be
-    running, so it is called again only where that starts nothing anew (`repeatable`)."""
-    state = attempt.state
-    if state.terminal or state.attempt != attempt.job.attempt:
-        return Step.SKIP
-    if state.cancel_requested:
-        return Step.CANCEL
-    if now >= deadline_of(state, timeouts):
-        return Step.EXPIRE
-    match state.status:
-        case Status.QUEUED:
-            return Step.ANNOUNCE_AND_CALL
-        case Status.DISPATCHED:
-            return Step.CALL if repeatable else Step.WATCH
-        case _:
-            return Step.WATCH
-
-
 class Dispatcher:
     """Does batches of dispatch jobs."""
 
@@ -85,17 +55,22 @@ class Dispatcher:
         attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
         steps = [(attempt, self._step(attempt, now)) for attempt in attempts]
-        routes = await self._routed([a for a, step in steps if step is Step.ANNOUNCE_AND_CALL])
+        routes = await self._routed([a for a, step in steps if step is DispatchStep.ANNOUNCE_AND_CALL])
         events = [event for attempt, step in steps if (event := _announcement(attempt, step, routes))]
         await self._context.append(events)
         await self._handed_over(steps, routes, now)
-        over = [attempt.job.key for attempt, step in steps if step in {Step.SKIP, Step.CANCEL, Step.EXPIRE}]
+        over = [
+            attempt.job.key
+            for attempt, step in steps
+            if step in {DispatchStep.SKIP, DispatchStep.CANCEL, DispatchStep.EXPIRE}
+        ]
         await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
 
-    def _step(self, attempt: Attempt, now: datetime) -> Step:
+    def _step(self, attempt: Attempt, now: datetime) -> DispatchStep:
         provider = self._context.providers.get(attempt.state.provider)
         repeatable = provider is None or provider.capabilities.repeatable
-        return next_step(attempt, now, self._context.timeouts(attempt.state.provider), repeatable=repeatable)
+        timeouts = self._context.timeouts(attempt.state.provider)
+        return decide.dispatch(attempt.state, attempt.job.attempt, now, timeouts, repeatable=repeatable)
 
     async def _routed(self, attempts: Sequence[Attempt]) -> dict[str, Route]:
         """By job; those for whom no provider is open, or has a place, come back later, and nothing was announced of
@@ -117,13 +92,14 @@ class Dispatcher:
         return BUSY_S
 
     async def _handed_over(
-        self, steps: Sequence[tuple[Attempt, Step]], routes: dict[str, Route], announced_at: datetime
+        self, steps: Sequence[tuple[Attempt, DispatchStep]], routes: dict[str, Route], announced_at: datetime
     ) -> None:
         """Settles each as its answer comes: a slow provider holds up nobody but its own."""
         calls = {
             asyncio.ensure_future(self._answer(attempt, step, routes.get(attempt.job.key), announced_at)): attempt
             for attempt, step in steps
-            if step in {Step.CALL, Step.WATCH} or (step is Step.ANNOUNCE_AND_CALL and attempt.job.key in routes)
+            if step in {DispatchStep.CALL, DispatchStep.RECONCILE}
+            or (step is DispatchStep.ANNOUNCE_AND_CALL and attempt.job.key in routes)
         }
         waiting = set(calls)
         try:
@@ -134,8 +110,10 @@ class Dispatcher:
             for call in waiting:
                 call.cancel()
 
-    async def _answer(self, attempt: Attempt, step: Step, route: Route | None, announced_at: datetime) -> Answer:
-        if step is Step.WATCH:
+    async def _answer(
+        self, attempt: Attempt, step: DispatchStep, route: Route | None, announced_at: datetime
+    ) -> Answer:
+        if step is DispatchStep.RECONCILE:
             return Dispatched(None)
         place = route or Route(attempt.state.provider, attempt.state.model)
 
@@ -216,16 +194,16 @@ def _provider(attempt: Attempt, routes: dict[str, Route]) -> str:
     return route.provider if route else attempt.state.provider
 
 
-def _announcement(attempt: Attempt, step: Step, routes: dict[str, Route]) -> Event | None:
+def _announcement(attempt: Attempt, step: DispatchStep, routes: dict[str, Route]) -> Event | None:
     match step:
-        case Step.ANNOUNCE_AND_CALL:
+        case DispatchStep.ANNOUNCE_AND_CALL:
             route = routes.get(attempt.job.key)
             return dispatched(attempt, route) if route else None
-        case Step.CANCEL:
+        case DispatchStep.CANCEL:
             return canceled(attempt)
-        case Step.EXPIRE:
+        case DispatchStep.EXPIRE:
             return timed_out(attempt, "the deadline passed before the generation was dispatched")
-        case Step.SKIP | Step.CALL | Step.WATCH:
+        case DispatchStep.SKIP | DispatchStep.CALL | DispatchStep.RECONCILE:
             return None
         case _:
             assert_never(step)

@@ -5,9 +5,9 @@ The ids of these events are made from the job's key: who does a job again says t
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import asyncpg
 
@@ -17,6 +17,7 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
 from gengui_stream.providers.routing.decision import ProviderPreference, Route
+from gengui_stream.stamps import repeatable_stamp
 from schemas.events import (
     Failure,
     GenerationAccepted,
@@ -141,8 +142,7 @@ def moderated(attempt: Attempt, reason: str) -> GenerationModerated:
 
 def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived:
     """Each look that finds it running is another sign of life."""
-    common = {**_common(attempt, f"running/{now.isoformat()}"), "occurred_at": now}
-    return GenerationHeartbeatReceived.model_validate(common)
+    return GenerationHeartbeatReceived.model_validate(_common(attempt, f"running/{now.isoformat()}", now))
 
 
 def failed(attempt: Attempt, refusal: Refused) -> GenerationFailed:
@@ -179,13 +179,14 @@ def _given_up(what: str, last_heard_at: datetime | None) -> str:
     return what if last_heard_at is None else f"{what}/{last_heard_at.isoformat()}"
 
 
-def _common(attempt: Attempt, what: str) -> Mapping[str, object]:
-    return {
-        "id": uuid5(_NAMESPACE, f"{attempt.job.key}/{what}"),
-        "generation_id": attempt.job.generation_id,
-        "attempt": attempt.job.attempt,
-        "occurred_at": datetime.now(UTC),
-        "producer": PRODUCER,
-        "correlation_id": attempt.request.correlation_id,
-        "traceparent": attempt.request.traceparent,
-    }
+def _common(attempt: Attempt, fact: str, occurred_at: datetime | None = None) -> Mapping[str, object]:
+    request = attempt.request
+    stamp = repeatable_stamp(
+        _NAMESPACE,
+        f"{attempt.job.key}/{fact}",
+        PRODUCER,
+        occurred_at=occurred_at,
+        correlation_id=request.correlation_id,
+        traceparent=request.traceparent,
+    )
+    return {**stamp.envelope(attempt.job.generation_id), "attempt": attempt.job.attempt}

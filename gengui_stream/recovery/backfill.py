@@ -6,16 +6,17 @@ A request names the revision after the last one, so that two backfills at once r
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from gengui_stream.domain.generation import decide
 from gengui_stream.domain.generation.jobs import thumbnail_key
 from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import process_name
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
+from gengui_stream.stamps import repeatable_stamp
 from schemas.events import ThumbnailRequested
 
 PAGE_MAX: Final = 500
@@ -83,15 +84,9 @@ async def request_thumbnails(pool: Pool, log: Appender | None, scope: Scope, rat
 
 def request_of(state: Generation, output: StoredOutput) -> ThumbnailRequested:
     """The same revision of the same output always gives an event of the same id."""
-    revision = output.thumbnail_revision + 1
-    return ThumbnailRequested(
-        id=uuid5(_EVENT_IDS, f"{state.generation_id}:{output.id}:{revision}"),
-        generation_id=state.generation_id,
-        occurred_at=datetime.now(UTC),
-        producer=process_name("backfill"),
-        output_id=output.id,
-        revision=revision,
-    )
+    fact = f"{state.generation_id}:{output.id}:{output.thumbnail_revision + 1}"
+    stamp = repeatable_stamp(_EVENT_IDS, fact, process_name("backfill"))
+    return decide.request_thumbnail(state, output, stamp)
 
 
 async def _pages(pool: Pool, scope: Scope, size: int) -> AsyncIterator[Sequence[Generation]]:

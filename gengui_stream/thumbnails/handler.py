@@ -4,10 +4,10 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, TypeAlias, assert_never
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from gengui_stream.domain.generation.stamp import EventStamp
 from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import process_name
@@ -16,6 +16,7 @@ from gengui_stream.media.object_keys import thumbnail_key
 from gengui_stream.media.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
 from gengui_stream.metrics import Metrics
+from gengui_stream.stamps import repeatable_stamp
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
 MISSING_TRIES: Final = 5
@@ -104,11 +105,8 @@ def _bounded(job: ClaimedJob, tries: int, reason: str, error: Exception) -> NoTh
 def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailCreated:
     """The same job always gives an event of the same id."""
     return ThumbnailCreated(
-        id=uuid5(_EVENT_IDS, f"created:{job.key}"),
-        generation_id=job.generation_id,
+        **_stamp(job, "created").envelope(job.generation_id),
         attempt=job.attempt,
-        occurred_at=datetime.now(UTC),
-        producer=process_name("thumbnails"),
         output_id=output.id,
         revision=output.thumbnail_revision,
         object_key=stored.key,
@@ -122,13 +120,14 @@ def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailC
 def failed(job: ClaimedJob, output: StoredOutput, failure: NoThumbnail) -> ThumbnailFailed:
     """The same job always gives an event of the same id."""
     return ThumbnailFailed(
-        id=uuid5(_EVENT_IDS, f"failed:{job.key}"),
-        generation_id=job.generation_id,
+        **_stamp(job, "failed").envelope(job.generation_id),
         attempt=job.attempt,
-        occurred_at=datetime.now(UTC),
-        producer=process_name("thumbnails"),
         output_id=output.id,
         revision=output.thumbnail_revision,
         reason=str(failure.reason),
         message=failure.message[:2000].replace("\x00", ""),
     )
+
+
+def _stamp(job: ClaimedJob, fact: str) -> EventStamp:
+    return repeatable_stamp(_EVENT_IDS, f"{fact}:{job.key}", process_name("thumbnails"))

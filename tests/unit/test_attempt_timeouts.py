@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gengui_stream.dispatch.handler import Step, next_step
+from gengui_stream.domain.generation import decide
 from gengui_stream.domain.generation.attempt_timeouts import (
     AttemptTimeouts,
     Check,
@@ -16,14 +16,11 @@ from gengui_stream.domain.generation.attempt_timeouts import (
     TimeOut,
     next_check,
 )
+from gengui_stream.domain.generation.decide import DispatchStep
 from gengui_stream.domain.generation.state import TERMINAL, Generation, Status
-from gengui_stream.jobs.attempts import Attempt
-from gengui_stream.jobs.queue import ClaimedJob
-from gengui_stream.providers.interface import DispatchRequest
-from gengui_stream.providers.routing.decision import ProviderPreference
 from tests.events import GENERATION, NOON, OWNER
 
-PATIENCE = AttemptTimeouts(
+TIMEOUTS = AttemptTimeouts(
     heartbeat_timeout=timedelta(seconds=120), max_duration=timedelta(seconds=600), poll_interval=timedelta(seconds=120)
 )
 
@@ -73,7 +70,7 @@ RUNNING = running()
 def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
     state: Generation, now: float, check: Check
 ) -> None:
-    assert next_check(state, 1, at(now), PATIENCE, expedited=True) == check
+    assert next_check(state, 1, at(now), TIMEOUTS, expedited=True) == check
 
 
 @pytest.mark.parametrize(
@@ -95,36 +92,21 @@ def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
     ],
 )
 def test_checks(state: Generation, now: float, check: Check) -> None:
-    assert next_check(state, 1, at(now), PATIENCE) == check
+    assert next_check(state, 1, at(now), TIMEOUTS) == check
 
 
 @pytest.mark.parametrize(
     ("state", "now", "repeatable", "step"),
     [
-        (standing(status=Status.QUEUED), 5, True, Step.ANNOUNCE_AND_CALL),
-        (DISPATCHED, 5, True, Step.CALL),
-        (DISPATCHED, 5, False, Step.WATCH),
-        (RUNNING, 5, True, Step.WATCH),
-        (standing(status=Status.QUEUED), 500, True, Step.EXPIRE),
-        (standing(cancel_requested=True), 5, True, Step.CANCEL),
-        (standing(attempt=2), 5, True, Step.SKIP),
-        (standing(status=Status.CANCELED), 5, True, Step.SKIP),
+        (standing(status=Status.QUEUED), 5, True, DispatchStep.ANNOUNCE_AND_CALL),
+        (DISPATCHED, 5, True, DispatchStep.CALL),
+        (DISPATCHED, 5, False, DispatchStep.RECONCILE),
+        (RUNNING, 5, True, DispatchStep.RECONCILE),
+        (standing(status=Status.QUEUED), 500, True, DispatchStep.EXPIRE),
+        (standing(cancel_requested=True), 5, True, DispatchStep.CANCEL),
+        (standing(attempt=2), 5, True, DispatchStep.SKIP),
+        (standing(status=Status.CANCELED), 5, True, DispatchStep.SKIP),
     ],
 )
-def test_steps(state: Generation, now: float, repeatable: bool, step: Step) -> None:
-    job = ClaimedJob("dispatch:x:1", "dispatch", GENERATION, 1, None, 1)
-    request = DispatchRequest(
-        generation_id=GENERATION,
-        owner_id=OWNER,
-        attempt=1,
-        prompt="a lake",
-        seed=1,
-        width=512,
-        height=512,
-        model="m",
-        deadline=None,
-        correlation_id=None,
-        traceparent=None,
-    )
-    attempt = Attempt(job, state, request, ProviderPreference("local", pinned=False))
-    assert next_step(attempt, at(now), PATIENCE, repeatable=repeatable) is step
+def test_steps(state: Generation, now: float, repeatable: bool, step: DispatchStep) -> None:
+    assert decide.dispatch(state, 1, at(now), TIMEOUTS, repeatable=repeatable) is step

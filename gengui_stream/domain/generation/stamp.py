@@ -1,0 +1,38 @@
+"""What every event carries and no decision depends on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypedDict
+from uuid import UUID
+
+
+class EnvelopeFields(TypedDict):
+    """The arguments that any event's envelope takes."""
+
+    id: UUID
+    generation_id: UUID
+    occurred_at: datetime
+    producer: str
+    correlation_id: str | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventStamp:
+    """`event_id`: the same for every repetition of the same fact. `occurred_at`: by the clock of the producer."""
+
+    event_id: UUID
+    occurred_at: datetime
+    producer: str
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+    def envelope(self, generation_id: UUID) -> EnvelopeFields:
+        return {
+            "id": self.event_id,
+            "generation_id": generation_id,
+            "occurred_at": self.occurred_at,
+            "producer": self.producer,
+            "correlation_id": self.correlation_id,
+            "traceparent": self.traceparent,
+        }

@@ -1,0 +1,26 @@
+"""The one factory of what an event's envelope holds: its id, its time, its producer, its trace."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+from gengui_stream.domain.generation.stamp import EventStamp
+from gengui_stream.identifiers import new_id
+
+
+def new_stamp(producer: str, *, correlation_id: str | None = None, traceparent: str | None = None) -> EventStamp:
+    """Of a fact that is told for the first time, now."""
+    return EventStamp(new_id(), datetime.now(UTC), producer, correlation_id, traceparent)
+
+
+def repeatable_stamp(
+    namespace: UUID,
+    fact: str,
+    producer: str,
+    *,
+    occurred_at: datetime | None = None,
+    correlation_id: str | None = None,
+    traceparent: str | None = None,
+) -> EventStamp:
+    """Of a fact that may be told again, after a crash say: the same `fact` gives the same event id."""
+    moment = datetime.now(UTC) if occurred_at is None else occurred_at
+    return EventStamp(uuid5(namespace, fact), moment, producer, correlation_id, traceparent)

@@ -1,5 +1,5 @@
-"""Servers that speak the HTTP of the providers, for tests, for the demo, and for trying out what goes wrong.
+"""Servers with the HTTP APIs of the providers, for tests, for the demo, and for trying out failures.
 
-What a server does is a script: rules that pick a behaviour for a request. Which one is picked depends on the script,
-the seed and the request alone, so that a run with the same seed meets the same faults.
+A script decides what a server does: its rules select a behaviour for each request. The selection depends on the script,
+the seed and the request alone, so that runs with the same seed have the same faults.
 """

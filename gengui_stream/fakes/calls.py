@@ -1,4 +1,4 @@
-"""What a server was asked, and which generations had more than one run at once: what tests assert on."""
+"""The requests of a server, and the generations with concurrent runs: what tests assert on."""
 
 import time
 from collections import Counter
@@ -14,9 +14,9 @@ SECRET: Final = frozenset({"s3config", "authorization", "x-goog-api-key", "cooki
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request. `at` and `ended_at` are seconds on the monotonic clock; `status` None: nothing was answered (yet).
+    """One request. `at` and `ended_at`: seconds of the monotonic clock. `status` None: no response (yet).
 
-    `rule` is the place of the rule that was chosen, `did` its behaviour; both are None for the usual answer."""
+    `rule`: the index of the rule that matched; `did`: its behaviour; both are None for the normal response."""
 
     number: int
     operation: str
@@ -36,47 +36,47 @@ class Call:
 
 
 class Run:
-    """Something that runs for a generation, until it is ended; again is harmless."""
+    """A run for a generation. `end` may be repeated."""
 
-    def __init__(self, now: Counter[str], generation: str) -> None:
-        self._now, self._generation, self._over = now, generation, False
+    def __init__(self, running: Counter[str], generation: str) -> None:
+        self._running, self._generation, self._ended = running, generation, False
 
     def end(self) -> None:
-        if not self._over:
-            self._over = True
-            self._now[self._generation] -= 1
+        if not self._ended:
+            self._ended = True
+            self._running[self._generation] -= 1
 
 
 class Runs:
-    """Counts what runs for each generation. Given to several servers, it sees the runs on all of them."""
+    """Counts the runs of each generation; of several servers, if they share it."""
 
     def __init__(self) -> None:
-        self._now = Counter[str]()
+        self._running = Counter[str]()
         self._most = Counter[str]()
 
     def begin(self, generation: str) -> Run:
-        self._now[generation] += 1
-        self._most[generation] = max(self._most[generation], self._now[generation])
-        return Run(self._now, generation)
+        self._running[generation] += 1
+        self._most[generation] = max(self._most[generation], self._running[generation])
+        return Run(self._running, generation)
 
     @property
     def now(self) -> Mapping[str, int]:
-        """How many run, by generation."""
-        return +self._now
+        """The current number of runs by generation."""
+        return +self._running
 
     @property
     def overlaps(self) -> Mapping[str, int]:
-        """The most that ever ran at once, for each generation that had more than one."""
+        """The maximum of concurrent runs, for each generation with more than one."""
         return {generation: most for generation, most in self._most.items() if most > 1}
 
 
 def recordable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """By their names in lower case."""
+    """By lower-case name, without credentials."""
     return {name.lower(): value for name, value in headers.items() if name.lower() not in SECRET}
 
 
 def recordable(body: object) -> object:
-    """A request's body without credentials, long texts (images) shortened to their length."""
+    """A request's body without credentials; long strings (images) are replaced by their length."""
     match body:
         case dict():
             return {str(name): recordable(value) for name, value in body.items() if str(name).lower() not in SECRET}

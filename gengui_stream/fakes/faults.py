@@ -1,4 +1,4 @@
-"""Answers that are none: what happens to connections when providers, proxies and networks fail."""
+"""Connection faults: what clients see when providers, proxies and networks fail."""
 
 import asyncio
 import struct
@@ -11,40 +11,40 @@ from aiohttp import web
 from gengui_stream.fakes.behaviours import Html
 from gengui_stream.lifecycle import pause
 
-LOOK_EVERY_S: Final = 0.1
+POLL_INTERVAL_S: Final = 0.1
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 @runtime_checkable
 class _Socket(Protocol):
-    """What each event loop has a type of its own for."""
+    """The socket of a transport: each event loop has its own type."""
 
     def setsockopt(self, level: int, option: int, value: bytes, /) -> object: ...
 
 
-async def left(http: web.Request, over: asyncio.Event) -> None:
-    """Until the client has left, or the server ends."""
+async def client_disconnected(http: web.Request, stopped: asyncio.Event) -> None:
+    """Returns once the client has disconnected, or the server stops."""
     while http.transport is not None and not http.transport.is_closing():
-        if await pause(over, LOOK_EVERY_S):
+        if await pause(stopped, POLL_INTERVAL_S):
             return
 
 
 async def half_of(http: web.Request, whole: web.Response) -> web.StreamResponse:
-    """Sends half of the body that the header announces, then ends the connection."""
+    """Sends half of the announced body, then closes the connection."""
     body = whole.body if isinstance(whole.body, bytes) else b""
     response = web.StreamResponse(status=whole.status, headers={"Content-Type": whole.content_type})
     response.content_length = len(body)
-    with suppress(ConnectionError):  # the client may have left
+    with suppress(ConnectionError):  # the client may have disconnected
         await response.prepare(http)
         await response.write(body[: len(body) // 2])
     if http.transport is not None:
-        http.transport.close()  # once what was written has gone out
+        http.transport.close()  # after the written bytes are sent
     return response
 
 
 def reset(http: web.Request) -> web.Response:
-    """Ends the connection with a reset. What is returned is never sent."""
+    """Resets the connection. The returned response is never sent."""
     transport = http.transport
     if transport is not None:
         found: object = transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""The images that the servers give: real ones, drawn in a thread, a few of the last kept."""
+"""The images of the fake servers: real ones, drawn in a thread, with a small cache."""
 
 import asyncio
 import hashlib
@@ -13,11 +13,11 @@ from PIL import Image
 from gengui_stream.worker.painter.rendering import Canvas, Sketch, encode_png, render
 
 DRAWN_SIDE_MAX: Final = 512
-"""Drawn no larger than this, then scaled up: size costs nothing that anybody would look at."""
+"""Drawn at most this large, then scaled up: nothing depends on the detail of larger images."""
 
 VARIED_SIDE_MAX: Final = 128
-"""Up to this size a picture is a variation of one of a few: what a painting costs before its first pixel is a hundred
-times what the pixels do, and runs of thousands of small pictures are not about pictures."""
+"""Up to this size an image is a variation of one of a few: setting up a painting costs a hundred times what its pixels
+do, and runs with thousands of small images do not test images."""
 
 PAINTINGS: Final = 8
 SIDE_MIN: Final = 16
@@ -40,7 +40,7 @@ class Picture:
 
 
 async def drawn(sketch: Sketch, side_max: int, mime_type: ImageType = "image/png") -> Picture:
-    """The picture in its size, or in its proportions as large as `side_max` allows."""
+    """The image in its size, or scaled down to `side_max`."""
     return await asyncio.to_thread(_drawn, _within(sketch, side_max), mime_type)
 
 

@@ -1,4 +1,4 @@
-"""Which rule matches a request: pure, and the same for the same seed whatever the order of the requests."""
+"""Matches requests to the rules of a script. The same seed gives the same matches in any order of the requests."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ from gengui_stream.fakes.scripts import Did, Script, When
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What rules can look at. `generation` is what tells generations apart: an id if the request has one."""
+    """What rules can match. `generation`: what distinguishes generations, an id if the request has one."""
 
     operation: str
     generation: str
@@ -21,8 +21,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request and the how-manieth it is: of its operation, and of its operation for its generation."""
+class NumberedRequest:
+    """A request and its ordinals, from one: of its operation, and of its operation for its generation."""
 
     request: Request
     nth: int
@@ -31,31 +31,31 @@ class Asked:
 
 @dataclass(frozen=True)
 class Choice(Generic[Did]):
-    """`rule`: its place in the script; None when no rule matched, and the request is answered as usual."""
+    """`rule`: its index in the script; None when no rule matched, for the normal response."""
 
     rule: int | None
     behaviour: Did | None
 
 
-def choose(script: Script[Did], seed: int, asked: Asked, used: Mapping[int, int]) -> Choice[Did]:
-    """The first rule that matches and is not used up. `used`: by rule, how often it was chosen."""
+def choose(script: Script[Did], seed: int, asked: NumberedRequest, used: Mapping[int, int]) -> Choice[Did]:
+    """The first rule that matches and is below its `times`. `used`: how often each rule was chosen."""
     for number, rule in enumerate(script.rules):
-        fresh = rule.times is None or used.get(number, 0) < rule.times
-        if fresh and script.operation_of(rule.when) == asked.request.operation and _matches(rule.when, asked):
+        available = rule.times is None or used.get(number, 0) < rule.times
+        if available and script.operation_of(rule.when) == asked.request.operation and _matches(rule.when, asked):
             probability = rule.when.probability
             if probability is None or draw(seed, number, asked) < probability:
                 return Choice(number, rule.then)
     return Choice(None, None)
 
 
-def draw(seed: int, rule: int, asked: Asked) -> float:
-    """From 0 up to 1, not including 1. Not by the generation's id, which is another one in every run."""
+def draw(seed: int, rule: int, asked: NumberedRequest) -> float:
+    """In [0, 1). Independent of the generation's id, which differs in every run."""
     request = asked.request
     key = f"{seed}\0{rule}\0{request.operation}\0{asked.nth_of_generation}\0{request.prompt}"
     return (int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> 11) / 2**53
 
 
-def _matches(when: When, asked: Asked) -> bool:
+def _matches(when: When, asked: NumberedRequest) -> bool:
     request = asked.request
     return (
         (when.nth is None or asked.nth in when.nth)
@@ -68,7 +68,7 @@ def _matches(when: When, asked: Asked) -> bool:
 
 
 class Chooser(Generic[Did]):
-    """Counts requests and used rules from the moment a script begins."""
+    """Counts requests and used rules since the script was started."""
 
     def __init__(self, script: Script[Did], seed: int) -> None:
         self._script, self._seed = script, seed
@@ -76,11 +76,11 @@ class Chooser(Generic[Did]):
         self._asked_of_generation = Counter[tuple[str, str]]()
         self._used = Counter[int]()
 
-    def next(self, request: Request) -> tuple[Asked, Choice[Did]]:
+    def next(self, request: Request) -> tuple[NumberedRequest, Choice[Did]]:
         self._asked[request.operation] += 1
         of_generation = (request.operation, request.generation)
         self._asked_of_generation[of_generation] += 1
-        asked = Asked(request, self._asked[request.operation], self._asked_of_generation[of_generation])
+        asked = NumberedRequest(request, self._asked[request.operation], self._asked_of_generation[of_generation])
         choice = choose(self._script, self._seed, asked, self._used)
         if choice.rule is not None:
             self._used[choice.rule] += 1

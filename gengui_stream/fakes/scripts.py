@@ -1,4 +1,4 @@
-"""A script: rules in order, the first that matches a request says what is done about it. Read strictly."""
+"""Scripts: ordered rules, of which the first match decides how a request is handled. Parsed strictly."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Played = TypeVar("Played", bound=Part)
 
 FAULTS_SHOWN: Final = 10
 OLDER_NAMES: Final = {"hell": "chaos"}
-"""Names that ready scripts had, which still work."""
+"""Former names of ready scripts, which still work."""
 
 
 def _listed(value: object) -> object:
@@ -26,11 +26,11 @@ def _listed(value: object) -> object:
 
 
 Numbers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)]
-"""From one on; a single number may be written without a list."""
+"""Ordinals from one; a single one may be written without a list."""
 
 
 class ScriptError(PermanentError):
-    """The script cannot be played: every fault, one a line."""
+    """The script is invalid: all faults, one per line."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
@@ -38,7 +38,7 @@ class ScriptError(PermanentError):
 
 
 def by_name(ready: Callable[[], Mapping[str, Behaviour]]) -> BeforeValidator:
-    """Lets a behaviour be written as the name of a ready one."""
+    """Accepts the name of a ready behaviour in place of a behaviour."""
 
     def found(value: object) -> object:
         if not isinstance(value, str):
@@ -51,12 +51,12 @@ def by_name(ready: Callable[[], Mapping[str, Behaviour]]) -> BeforeValidator:
 
 
 class When(Part):
-    """What a request must be for a rule to match: everything that is named here.
+    """The conditions of a rule, all of which a request must meet.
 
-    `operation`: the script's first one unless named. `nth`: among the requests of that operation since the script
-    began. `nth_of_generation`: among those of that operation for the same generation, so 2 is a second attempt, or a
-    second poll. `prompt`: contained in the request's, whatever the case. `probability`: drawn for each request from
-    the seed, the prompt and `nth_of_generation`, so that order and speed of the requests change nothing."""
+    `operation`: default the first operation of the script. `nth`: among the requests of that operation since the script
+    was started. `nth_of_generation`: among those of the same generation, so 2 is a second attempt, or a second poll.
+    `prompt`: a substring of the request's prompt, case-insensitive. `probability`: drawn for each request from the
+    seed, the prompt and `nth_of_generation`, so that order and speed of the requests change nothing."""
 
     operation: str | None = None
     nth: Numbers | None = None
@@ -69,7 +69,7 @@ class When(Part):
 
 
 class Rule(Part, Generic[Did]):
-    """`then` is done about requests that match `when`, at most `times` times."""
+    """Applies `then` to requests that match `when`, at most `times` times."""
 
     when: When = When()
     times: Annotated[int, Field(ge=1)] | None = None
@@ -77,8 +77,8 @@ class Rule(Part, Generic[Did]):
 
 
 class Script(Part, Generic[Did]):
-    """What no rule matches is answered as usual. No image is larger than `image_side_max`, whatever was asked for:
-    drawing costs time that not every run wants to spend. Up to 128 pixels, pictures are variations of a few."""
+    """Requests that no rule matches get the normal response. `image_side_max`: pixels; larger images are scaled down,
+    as drawing takes time. Up to 128 pixels, images are variations of a few."""
 
     operations: ClassVar[tuple[str, ...]] = ()
 
@@ -105,7 +105,7 @@ class Script(Part, Generic[Did]):
 
 
 def read_script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Played:
-    """A script by its name among the ready ones, as JSON, or from the file of that name. Raises ScriptError."""
+    """A ready script by its name, a script as JSON, or one from a file. Raises ScriptError."""
     name = OLDER_NAMES.get(given, given)
     if name in ready:
         return ready[name]
@@ -119,7 +119,7 @@ def read_script(kind: type[Played], ready: Mapping[str, Played], given: str) -> 
 
 
 def parse_script(kind: type[Played], text: bytes) -> Played:
-    """A script from its JSON. Raises ScriptError, which names each fault by its place."""
+    """A script from its JSON. Raises ScriptError, which names the location of each fault."""
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -131,12 +131,12 @@ def parse_script(kind: type[Played], text: bytes) -> Played:
 
 
 def _faults(error: ValidationError) -> list[str]:
-    """The same fault in every member of a union is said once."""
+    """A fault that all members of a union have is listed once."""
     found = Counter[str]()
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        place = ".".join(str(part) for part in fault["loc"])
+        location = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
-        found.update([f"{place}: {message}" if place else message])
+        found.update([f"{location}: {message}" if location else message])
     faults = list(found)
     more = len(faults) - FAULTS_SHOWN
     return [*faults[:FAULTS_SHOWN], f"and {more} more"] if more > 0 else faults

@@ -1,8 +1,8 @@
-"""What both servers are: a script that can be changed, a record of what they were asked, and routes to both.
+"""The base of the fake servers: a script that can be replaced, a record of the requests, and routes to both.
 
-GET /_fake/calls      what was asked, what runs now, what ran at once, as JSON
-GET /_fake/script     the script that is played
-PUT /_fake/script     another one from now on; counts begin anew, jobs that run go on as they were begun
+GET /_fake/calls      the requests, the current runs and the concurrent runs, as JSON
+GET /_fake/script     the current script
+PUT /_fake/script     replaces it; counts start at zero, running jobs continue unchanged
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from aiohttp import web
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.fakes.behaviours import Error, HalfBody, Hang, Html, Reset
 from gengui_stream.fakes.calls import Call, Run, Runs, recordable, recordable_headers
-from gengui_stream.fakes.faults import half_of, left, page, reset
+from gengui_stream.fakes.faults import client_disconnected, half_of, page, reset
 from gengui_stream.fakes.rules import Choice, Chooser, Request
 from gengui_stream.fakes.scripts import Did, Script, ScriptError
 from gengui_stream.lifecycle import pause
@@ -32,36 +32,36 @@ GRACE_S: Final = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange(Generic[Did]):
-    """A request, and how it is answered unless something is done about it. `patience_s`: the client said that the work
-    may be dropped after so long. `run`: what runs because of it."""
+    """A request and its normal response. `timeout_s`: after which the client allows the work to be abandoned. `run`:
+    the run that the request started."""
 
     http: web.Request
     request: Request
     body: object
     usual: Callable[[Did | None], Awaitable[web.Response]]
-    patience_s: float | None = None
+    timeout_s: float | None = None
     run: Run | None = None
 
 
 class FakeServer(ABC, Generic[Did]):
-    """Listens while it is `served`. `calls` grows with every request; `runs` knows what ran at once."""
+    """Listens within `served`. `calls`: every request; `runs`: the current and concurrent runs."""
 
     def __init__(self, script: Script[Did], seed: int, runs: Runs | None) -> None:
         self.url = ""
         self.seed = seed
         self.calls: list[Call] = []
         self.runs = runs or Runs()
-        self.over = asyncio.Event()
+        self.stopped = asyncio.Event()
         self.play(script)
 
     def play(self, script: Script[Did]) -> None:
-        """The script from now on."""
+        """Replaces the script."""
         self.script = script
         self._chooser = Chooser(script, self.seed)
 
     @property
     def overlaps(self) -> Mapping[str, int]:
-        """The most runs that there ever were at once, for each generation that had more than one."""
+        """The maximum of concurrent runs, for each generation with more than one."""
         return self.runs.overlaps
 
     def calls_of(self, operation: str) -> list[Call]:
@@ -69,7 +69,7 @@ class FakeServer(ABC, Generic[Did]):
 
     @abstractmethod
     def routes(self) -> Sequence[web.RouteDef]:
-        """The provider's own."""
+        """The routes of the provider."""
 
     @abstractmethod
     def read_script(self, text: bytes) -> Script[Did]:
@@ -77,15 +77,15 @@ class FakeServer(ABC, Generic[Did]):
 
     @abstractmethod
     def error(self, error: Error) -> web.Response:
-        """The error as the provider words it."""
+        """The error in the format of the provider."""
 
     def record(self) -> dict[str, object]:
-        """All there is to know, for GET /_fake/calls."""
+        """The body of GET /_fake/calls."""
         calls = [dataclasses.asdict(call) for call in self.calls]
         return {"seed": self.seed, "calls": calls, "running": self.runs.now, "overlaps": self.overlaps}
 
     async def answer(self, exchange: Exchange[Did]) -> web.StreamResponse:
-        """Does about the request what the script says, and records it."""
+        """Handles the request by the script, and records it."""
         asked, choice = self._chooser.next(exchange.request)
         call = Call(
             number=len(self.calls) + 1,
@@ -106,10 +106,10 @@ class FakeServer(ABC, Generic[Did]):
         return response
 
     async def _behave(self, exchange: Exchange[Did], choice: Choice[Did]) -> web.StreamResponse:
-        behaviour, patience = choice.behaviour, exchange.patience_s
+        behaviour, timeout_s = choice.behaviour, exchange.timeout_s
         if behaviour is not None and behaviour.seconds:
-            ended = await pause(self.over, min(behaviour.seconds, patience or behaviour.seconds))
-            if ended or (patience is not None and patience < behaviour.seconds):
+            ended = await pause(self.stopped, min(behaviour.seconds, timeout_s or behaviour.seconds))
+            if ended or (timeout_s is not None and timeout_s < behaviour.seconds):
                 return self.error(Error(status=504, word="DEADLINE_EXCEEDED", message="Deadline expired."))
         match behaviour:
             case Error():
@@ -128,18 +128,18 @@ class FakeServer(ABC, Generic[Did]):
                 return await exchange.usual(behaviour)
 
     async def _hang(self, exchange: Exchange[Did]) -> web.Response:
-        """The work goes on for as long as the client had allowed, whether it stays or not."""
-        if exchange.patience_s is not None:
-            await pause(self.over, exchange.patience_s)
-        if exchange.run is not None and exchange.patience_s is not None:
+        """The work continues for as long as the client had allowed, whether it is connected or not."""
+        if exchange.timeout_s is not None:
+            await pause(self.stopped, exchange.timeout_s)
+        if exchange.run is not None and exchange.timeout_s is not None:
             exchange.run.end()
-        await left(exchange.http, self.over)
+        await client_disconnected(exchange.http, self.stopped)
         return reset(exchange.http)
 
 
 @asynccontextmanager
 async def served(server: FakeServer[Did], host: str, port: int) -> AsyncIterator[None]:
-    """Listens on that port, or with 0 on any free one. Raises ConfigurationError when it is taken."""
+    """Listens on that port; 0: on any free one. Raises ConfigurationError when the port is in use."""
     application = web.Application(client_max_size=BODY_MAX)
     application.add_routes([*server.routes(), *_control(server)])
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_S, handler_cancellation=False)
@@ -152,12 +152,12 @@ async def served(server: FakeServer[Did], host: str, port: int) -> AsyncIterator
         server.url = f"http://{host}:{runner.addresses[0][1]}"
         yield
     finally:
-        server.over.set()
+        server.stopped.set()
         await runner.cleanup()
 
 
 async def read_json(http: web.Request) -> object:
-    """None when it is no JSON."""
+    """None for a body that is not JSON."""
     try:
         body: object = orjson.loads(await http.read())
     except orjson.JSONDecodeError:
@@ -171,7 +171,7 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
 
 
 def retry_after(error: Error) -> dict[str, str]:
-    """The header, if the error has one."""
+    """The Retry-After header, if the error has one."""
     match error.retry_after:
         case None:
             return {}

@@ -13,15 +13,15 @@ from gengui_stream.fakes.calls import Runs, recordable, recordable_headers
 from gengui_stream.fakes.gemini import script as gemini_script
 from gengui_stream.fakes.gemini.script import GeminiBehaviour, GeminiScript
 from gengui_stream.fakes.pictures import drawn
-from gengui_stream.fakes.rules import Asked, Chooser, Request, choose, draw
+from gengui_stream.fakes.rules import Chooser, NumberedRequest, Request, choose, draw
 from gengui_stream.fakes.runpod import script as runpod_script
-from gengui_stream.fakes.runpod.rate_limit import Pacing
+from gengui_stream.fakes.runpod.rate_limit import RateLimit
 from gengui_stream.fakes.runpod.script import JobLife, RunpodScript
 from gengui_stream.fakes.scripts import Rule, ScriptError, When, parse_script, read_script
 from gengui_stream.worker.painter.rendering import Sketch
 
 requests = st.builds(
-    Asked,
+    NumberedRequest,
     st.builds(Request, operation=st.just("generate"), generation=st.text(max_size=9), prompt=st.text(max_size=9)),
     nth=st.integers(1, 5),
     nth_of_generation=st.integers(1, 5),
@@ -37,16 +37,16 @@ def asked(
     prompt: str = "A red Fox",
     attempt: int | None = None,
     job: str | None = None,
-) -> Asked:
+) -> NumberedRequest:
     request = Request(operation=operation, generation=generation, prompt=prompt, attempt=attempt, job=job)
-    return Asked(request, nth, of_generation)
+    return NumberedRequest(request, nth, of_generation)
 
 
 def script(**when: object) -> GeminiScript:
     return GeminiScript.model_validate({"rules": [{"when": when, "then": "hang"}]})
 
 
-def matches(played: GeminiScript, request: Asked) -> bool:
+def matches(played: GeminiScript, request: NumberedRequest) -> bool:
     return choose(played, 0, request, {}).rule == 0
 
 
@@ -66,19 +66,21 @@ def matches(played: GeminiScript, request: Asked) -> bool:
         ({"probability": 1}, asked(), asked(operation="model")),
     ],
 )
-def test_a_rule_matches_what_has_everything_it_names(when: dict[str, object], matching: Asked, other: Asked) -> None:
+def test_a_rule_matches_what_has_everything_it_names(
+    when: dict[str, object], matching: NumberedRequest, other: NumberedRequest
+) -> None:
     played = script(**when)
     assert matches(played, matching)
     assert not matches(played, other)
 
 
 @given(requests)
-def test_a_probability_of_nothing_never_matches(request: Asked) -> None:
+def test_a_probability_of_nothing_never_matches(request: NumberedRequest) -> None:
     assert not matches(script(probability=0), request)
 
 
 @given(requests, st.integers(0, 2**64), st.integers(0, 50))
-def test_a_draw_is_a_share_and_always_the_same(request: Asked, seed: int, rule: int) -> None:
+def test_a_draw_is_a_share_and_always_the_same(request: NumberedRequest, seed: int, rule: int) -> None:
     assert 0 <= draw(seed, rule, request) < 1
     assert draw(seed, rule, request) == draw(seed, rule, request)
 
@@ -219,10 +221,10 @@ def test_records_hold_no_credentials_and_no_images() -> None:
 
 
 def test_pacing_slides() -> None:
-    pacing = Pacing()
-    assert [pacing.takes("a", 2, at) for at in (0, 5, 9, 10, 14, 15)] == [True, True, False, True, False, True]
-    assert pacing.takes("b", 1, 9)
-    assert not pacing.takes("c", 0, 9)
+    limit = RateLimit()
+    assert [limit.accepts("a", 2, at) for at in (0, 5, 9, 10, 14, 15)] == [True, True, False, True, False, True]
+    assert limit.accepts("b", 1, 9)
+    assert not limit.accepts("c", 0, 9)
 
 
 @pytest.mark.parametrize("side_max", [64, 160])

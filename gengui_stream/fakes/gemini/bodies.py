@@ -1,4 +1,4 @@
-"""What Gemini takes and what it says, as bodies. Pure."""
+"""Gemini's request and response bodies. Pure."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ SIDES: Final[Mapping[str, tuple[int, int]]] = {
     "16:9": (1344, 768),
     "21:9": (1536, 672),
 }
-"""Pixels of an image of size 1K, by aspect ratio: neither side is what the ratio would make it to the pixel."""
+"""Pixels of an image of size 1K by aspect ratio: Google rounds the sides, so they are not exactly in the ratio."""
 
 SCALES: Final[Mapping[str, int]] = {"1K": 1, "2K": 2, "4K": 4}
 
@@ -34,7 +34,7 @@ ImageSize = Literal["1K", "2K", "4K"]
 
 
 class _Sent(BaseModel):
-    """The API refuses fields it does not know."""
+    """The API rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
@@ -73,7 +73,7 @@ class _SafetySetting(_Sent):
 
 
 class GenerateContent(_Sent):
-    """The body of `:generateContent`, as far as images need it."""
+    """The part of the body of `:generateContent` that images need."""
 
     contents: Annotated[tuple[_Content, ...], Field(min_length=1)]
     generation_config: _GenerationConfig = _GenerationConfig()
@@ -84,7 +84,7 @@ class GenerateContent(_Sent):
         return "\n".join(part.text for content in self.contents for part in content.parts if part.text)
 
     def sketch(self, number: int) -> Sketch:
-        """Of the image with that number; without a seed always the same one."""
+        """The seed of the image with that number; without a seed always the same."""
         config = self.generation_config
         width, height = SIDES[config.image_config.aspect_ratio]
         scale = SCALES[config.image_config.image_size]
@@ -92,7 +92,7 @@ class GenerateContent(_Sent):
 
 
 class InvalidArgument(PermanentError):  # noqa: N818 - Google's name for it
-    """The request is not what the API takes; the message is for the answer."""
+    """The API rejects the request; the message is for the response."""
 
 
 def read_request(body: object) -> GenerateContent:
@@ -109,7 +109,7 @@ def read_request(body: object) -> GenerateContent:
 
 
 def prompt_of(body: object) -> str:
-    """The prompt, or nothing when the body makes no sense: rules and records have to bear that."""
+    """The prompt; empty for an invalid body, which rules and records must handle."""
     try:
         return read_request(body).prompt
     except InvalidArgument:
@@ -143,12 +143,12 @@ def no_images_body(how: NoImages, drafts: Sequence[Picture], model: str) -> dict
 
 def not_an_image_body(how: NotAnImage, picture: Picture, model: str) -> dict[str, object]:
     mime_type = "application/pdf" if how.what == "document" else "image/png"
-    part = {"inlineData": {"mimeType": mime_type, "data": _nonsense(how, picture)}}
+    part = {"inlineData": {"mimeType": mime_type, "data": _invalid_image(how, picture)}}
     return _answer([_candidate([part], "STOP")], model, images=1)
 
 
 def error_body(error: Error) -> object:
-    """Google's error; in a list of one when asked for."""
+    """Google's error, in a list of one if `as_list`."""
     details: list[object] = []
     if error.reason is not None:
         google = {"reason": error.reason, "domain": "googleapis.com", "metadata": {}}
@@ -173,7 +173,7 @@ def _answer(candidates: list[dict[str, object]], model: str, *, images: int) -> 
 
 
 def _candidate(parts: Sequence[object], finish_reason: str) -> dict[str, object]:
-    """A candidate without parts has no content either."""
+    """A candidate without parts has no content."""
     content = {"content": {"role": "model", "parts": parts}} if parts else {}
     return {"index": 0, **content, "finishReason": finish_reason, "safetyRatings": []}
 
@@ -183,7 +183,7 @@ def _inline(picture: Picture, declared: str | None) -> dict[str, object]:
     return {"inlineData": {"mimeType": declared or picture.mime_type, "data": data}}
 
 
-def _nonsense(how: NotAnImage, picture: Picture) -> str:
+def _invalid_image(how: NotAnImage, picture: Picture) -> str:
     match how.what:
         case "text":
             return "this is no base64!"

@@ -1,4 +1,4 @@
-"""What the fake of Gemini can do, and scripts for it that are ready to be played."""
+"""Behaviours of the fake Gemini, and its ready scripts."""
 
 from collections.abc import Mapping, Set
 from datetime import datetime
@@ -14,7 +14,7 @@ GENERATE: Final[Set[str]] = frozenset({"generate"})
 
 
 class ModelStatus(Part):
-    """`modelStatus` of an answer."""
+    """`modelStatus` of a response."""
 
     stage: str = "DEPRECATED"
     retirement_time: datetime | None = None
@@ -22,8 +22,8 @@ class ModelStatus(Part):
 
 
 class Images(Behaviour):
-    """The usual answer, in detail. `drafts` precede the images and are marked as thoughts. `declared`: the MIME type
-    that the answer names, if another than that of the bytes."""
+    """The normal response, in detail. `drafts` precede the images and are marked as thoughts. `declared`: the MIME type
+    in the response, if it differs from that of the bytes."""
 
     fits: ClassVar[Set[str]] = GENERATE
 
@@ -39,7 +39,7 @@ class Images(Behaviour):
 
 class NoImages(Behaviour):
     """200 and no image: a candidate with that `finish_reason`, or none and a `promptFeedback` with the `block_reason`.
-    With both None: a candidate with text alone. `drafts`: a draft there was, and nothing came of it."""
+    With both None: a candidate with text alone. `drafts`: drafts without a final image."""
 
     fits: ClassVar[Set[str]] = GENERATE
 
@@ -51,8 +51,8 @@ class NoImages(Behaviour):
 
 
 class NotAnImage(Behaviour):
-    """200 and an image part that is none. `text`: what is no base64. `noise`: bytes of no format. `truncated`: the
-    first half of a PNG. `empty`: no bytes. `document`: a PDF, and said to be one."""
+    """200 and an image part without a valid image. `text`: not base64. `noise`: random bytes. `truncated`: the first
+    half of a PNG. `empty`: no bytes. `document`: a PDF, declared as one."""
 
     fits: ClassVar[Set[str]] = GENERATE
 
@@ -62,11 +62,11 @@ class NotAnImage(Behaviour):
 
 _Behaviour: TypeAlias = Images | NoImages | NotAnImage | Error | Hang | HalfBody | Reset | Html
 GeminiBehaviour: TypeAlias = Annotated[_Behaviour, Field(discriminator="do"), by_name(lambda: BEHAVIOURS)]
-"""Or the name of a ready one."""
+"""A behaviour, or the name of a ready one."""
 
 
 class GeminiScript(Script[GeminiBehaviour]):
-    """`models`: those there are; another one is answered with 404, as one that was retired."""
+    """`models`: the existing ones; any other gets 404, like a retired model."""
 
     operations: ClassVar[tuple[str, ...]] = ("generate", "model")
 
@@ -149,7 +149,7 @@ ODDS: Final[Mapping[str, float]] = {
     "invalid_argument": 0.01,
     "error_in_a_list": 0.01,
 }
-"""Of the script `chaos`. Each is drawn when none before it was."""
+"""Probabilities of the script `chaos`. Each is drawn if none before it was."""
 
 
 def _chaos() -> GeminiScript:
@@ -163,4 +163,4 @@ READY: Final[Mapping[str, GeminiScript]] = {
     "chaos": _chaos(),
     **{name: GeminiScript(rules=(Rule[GeminiBehaviour](then=done),)) for name, done in BEHAVIOURS.items()},
 }
-"""By name: besides `calm` and `chaos` one for each behaviour, which is done to every request."""
+"""By name: `calm`, `chaos`, and one for each behaviour, which applies to every request."""

@@ -1,8 +1,8 @@
-"""A server that speaks Gemini's HTTP: `generateContent` and the models, under /v1beta.
+"""A server with Gemini's HTTP API: `generateContent` and the models, under /v1beta.
 
-A request has no id there. A client that wants its generations told apart sends `X-Request-ID: {generation id}` or
-`{generation id}/{attempt}`; without it, the prompt is what tells them apart. The work for a request goes on when its
-client has left, as it does at the provider: until it is done, or until `X-Server-Timeout` seconds have passed.
+Requests have no id in this API. A client distinguishes its generations by `X-Request-ID: {generation id}` or
+`{generation id}/{attempt}`; without it, the prompt does. The work for a request continues after its client has
+disconnected, as at the provider: until it is done, or until `X-Server-Timeout` seconds have passed.
 """
 
 import re
@@ -47,7 +47,7 @@ _WRONG_KEY: Final = Error(
 
 
 class GeminiServer(FakeServer[GeminiBehaviour]):
-    """`key`: the only one that is taken; None: any."""
+    """`key`: the only valid API key; None: any."""
 
     script: GeminiScript
 
@@ -79,7 +79,7 @@ class GeminiServer(FakeServer[GeminiBehaviour]):
             request=request,
             body=body,
             usual=partial(self._generated, http, body),
-            patience_s=_patience(http),
+            timeout_s=_server_timeout_s(http),
             run=run,
         )
         try:
@@ -129,7 +129,7 @@ class GeminiServer(FakeServer[GeminiBehaviour]):
         return json_response({"name": f"models/{model}", "version": "001", "displayName": model, **methods})
 
     def _refusal(self, http: web.Request) -> Error | None:
-        """The key is looked at first, then the model."""
+        """Checks the key, then the model."""
         key, model = http.headers.get("x-goog-api-key"), http.match_info["model"]
         if not key:
             return _NO_KEY
@@ -151,7 +151,8 @@ async def fake_gemini(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[GeminiServer]:
-    """Serves meanwhile; `server.url` is the base URL, without /v1beta. `runs` may be shared with another server."""
+    """Serves until the context ends. `server.url`: the base URL without /v1beta. `runs` may be shared with another
+    server."""
     server = GeminiServer(script or GeminiScript(), seed=seed, key=key, runs=runs)
     async with served(server, host, port):
         yield server
@@ -165,7 +166,7 @@ def _request(operation: str, http: web.Request, prompt: str) -> Request:
     return Request(operation=operation, generation=named[1].lower(), prompt=prompt, attempt=attempt)
 
 
-def _patience(http: web.Request) -> float | None:
+def _server_timeout_s(http: web.Request) -> float | None:
     try:
         return float(http.headers.get("X-Server-Timeout", ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The jobs of the fake RunPod, from /run until nobody remembers them."""
+"""The jobs of the fake RunPod, from /run until they are deleted."""
 
 import asyncio
 import time
@@ -17,10 +17,10 @@ from gengui_stream.fakes.runpod.webhooks import PAUSE_S, Webhooks
 from gengui_stream.fakes.runpod.worker import WorkerFailed, traceback_json
 
 KEPT_S: Final = 1_800.0
-"""How long a result is kept once it is there."""
+"""How long an ended job is kept."""
 
 WORKERS: Final = 3
-"""Of an endpoint that has nothing to do."""
+"""Of an idle endpoint."""
 
 DAY_MS, WEEK_MS = 86_400_000, 7 * 86_400_000
 
@@ -34,7 +34,7 @@ class _Sent(BaseModel):
 
 
 class Policy(_Sent):
-    """Milliseconds, in the bounds that RunPod documents."""
+    """Milliseconds, within the limits that RunPod documents."""
 
     execution_timeout: Annotated[int, Field(ge=5_000, le=WEEK_MS)] = 600_000
     ttl: Annotated[int, Field(ge=10_000, le=WEEK_MS)] = DAY_MS
@@ -51,7 +51,7 @@ class RunBody(_Sent):
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """What is known of a job. `ended` None: it waits or runs."""
+    """A job. `ended` None: queued or running."""
 
     endpoint: str
     sent: RunBody
@@ -72,7 +72,7 @@ class Job:
         self.run.end()
 
     def body(self, now: float) -> dict[str, object]:
-        """What /status says, and the webhook once it has ended."""
+        """The body of /status, and of the webhook once the job has ended."""
         if self.started_at is None and self.ended is None:
             return {"id": self.id, "status": self.life.queued_word}
         if self.ended_at is None or (self.life.late_progress_s and now < self.ended_at + self.life.late_progress_s):
@@ -94,8 +94,7 @@ class Job:
 
 
 class Jobs:
-    """Every job that is remembered, each with a task that lives it. `work` makes the output of one, once a worker has
-    `taken` it."""
+    """All jobs, each with a task that runs it. `work` returns the output of a job, once a worker has `taken` it."""
 
     def __init__(
         self, taken: Callable[[Job], Awaitable[None]], work: Callable[[Job], Awaitable[JsonValue]], webhooks: Webhooks
@@ -116,7 +115,7 @@ class Jobs:
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
 
     def cancel(self, job: Job) -> None:
-        """One that has ended stays as it is."""
+        """Has no effect on an ended job."""
         if job.ended is None:
             self._end(job, "CANCELLED")
             self._tasks[job.id].cancel()
@@ -128,7 +127,7 @@ class Jobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def health(self, endpoint: str) -> dict[str, Mapping[str, int]]:
-        """What /health says: of the workers what the jobs that wait say of them."""
+        """The body of /health; the state of the workers is that of the queued jobs' scripts."""
         here = [job for job in self._jobs.values() if job.endpoint == endpoint and job.ended is None]
         waiting = Counter(job.life.workers for job in here if job.started_at is None)
         running, ended = sum(job.started_at is not None for job in here), self._ended
@@ -151,7 +150,7 @@ class Jobs:
         return {"jobs": jobs, "workers": workers}
 
     async def _remembered(self, job: Job, speed: float) -> None:
-        """Lives the job, keeps it for a while, forgets it: at its ttl whatever it does just then."""
+        """Runs the job, keeps it for a while, deletes it; at its ttl in any state."""
         kept = KEPT_S / speed if job.life.vanish_s is None else job.life.vanish_s
         until_ttl = asyncio.timeout(job.sent.policy.ttl / 1_000 / speed)
         try:
@@ -168,7 +167,7 @@ class Jobs:
         self._forget(job)
 
     async def _keep(self, job: Job, kept: float, speed: float) -> None:
-        """Webhooks may still be on their way when the job is gone."""
+        """Webhooks may still be sent after the job was deleted."""
         if job.ended is not None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell(job, speed))

@@ -1,10 +1,10 @@
-"""Workers outside the fake: they take jobs and report on them as a container on RunPod does, by its worker API.
+"""Workers outside the fake take jobs and report on them by RunPod's worker API, as a container there does.
 
 GET  /v2/{endpoint}/job-take/{worker}       a job, or 204 when there is none for a while
 POST /v2/{endpoint}/job-done/{worker}/{job} its result, or progress: {"status": "IN_PROGRESS", "output": ...}
 GET  /v2/{endpoint}/job-stop/{worker}       ids of jobs that were canceled, or whose time is over
 
-Which jobs are theirs the script says: `"worker": "outside"` in the life of a job.
+Jobs whose script has `"worker": "outside"` are theirs.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ POLL_S: Final = 2.0
 
 @dataclass(slots=True)
 class _Assignment:
-    """`worker`: the one that took it."""
+    """`worker`: the id of the worker that took the job."""
 
     job: Job
     worker: str | None = None
@@ -33,7 +33,7 @@ class _Assignment:
 
 
 class OutsideWorkers:
-    """Jobs between the endpoint and workers of other processes. A canceled job is handed to no worker."""
+    """Hands jobs of the endpoint to workers of other processes. A canceled job is not handed out."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Queue[_Assignment]] = defaultdict(asyncio.Queue)
@@ -51,8 +51,8 @@ class OutsideWorkers:
             raise
 
     async def output(self, job: Job) -> JsonValue:
-        """What the worker returned. Raises WorkerFailed with what it raised. A job that is canceled meanwhile is
-        announced to its worker by job-stop."""
+        """Returns the worker's output. Raises WorkerFailed with the worker's error. The worker of a job that is
+        canceled meanwhile gets its id from job-stop."""
         assignment = self._assignments[job.id]
         try:
             result = await assignment.result
@@ -66,7 +66,7 @@ class OutsideWorkers:
         return result.get("output")
 
     async def take(self, endpoint: str, worker: str) -> Mapping[str, object] | None:
-        """The next job, as a worker receives it; None when none comes for a while."""
+        """The next job as a worker receives it; None after POLL_S without one."""
         try:
             async with asyncio.timeout(POLL_S):
                 assignment = await self._next(endpoint)
@@ -82,7 +82,7 @@ class OutsideWorkers:
         return assignment
 
     def report(self, job_id: str, body: Mapping[str, JsonValue]) -> bool:
-        """Progress or a result. False for a job that is not under way: it was canceled, or has ended."""
+        """Takes progress or a result. False for a job that is not running: it was canceled, or has ended."""
         assignment = self._assignments.get(job_id)
         if assignment is None or assignment.result.done():
             return False
@@ -93,7 +93,7 @@ class OutsideWorkers:
         return True
 
     async def stopped(self, worker: str) -> list[str]:
-        """The ids of jobs that this worker is to stop; none when there are none for a while."""
+        """The ids of the jobs that this worker must stop; empty after POLL_S without one."""
         try:
             async with asyncio.timeout(POLL_S):
                 return [await self._to_stop[worker].get()]

@@ -1,4 +1,4 @@
-"""How many requests an endpoint takes in ten seconds."""
+"""The rate limit of an endpoint: requests in ten seconds."""
 
 from collections import defaultdict, deque
 from typing import Final
@@ -6,18 +6,18 @@ from typing import Final
 WINDOW_S: Final = 10.0
 
 
-class Pacing:
-    """A sliding window for each key."""
+class RateLimit:
+    """A sliding window per key."""
 
     def __init__(self) -> None:
-        self._taken: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._accepted: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    def takes(self, key: str, limit: int, now: float) -> bool:
-        """Whether one more is within the limit; counted if so."""
-        taken = self._taken[key]
-        while taken and taken[0] <= now - WINDOW_S:
-            taken.popleft()
-        if len(taken) >= limit:
+    def accepts(self, key: str, limit: int, now: float) -> bool:
+        """Whether one more request is within the limit; if so, it is counted."""
+        accepted = self._accepted[key]
+        while accepted and accepted[0] <= now - WINDOW_S:
+            accepted.popleft()
+        if len(accepted) >= limit:
             return False
-        taken.append(now)
+        accepted.append(now)
         return True

@@ -1,11 +1,11 @@
-"""What the fake of RunPod can do, and scripts for it that are ready to be played."""
+"""Behaviours of the fake RunPod, and its ready scripts."""
 
 from collections.abc import Mapping, Set
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
-from gengui_stream.fakes.behaviours import Behaviour, Error, HalfBody, Hang, Html, Reset, Waiting
+from gengui_stream.fakes.behaviours import Behaviour, Error, HalfBody, Hang, Html, Reset, Seconds
 from gengui_stream.fakes.scripts import Rule, Script, When, by_name
 
 LONG_S: Final = 3_600
@@ -16,32 +16,33 @@ Forgery: TypeAlias = Literal["wrong_token", "unknown_job", "premature", "finishe
 
 
 class JobLife(Behaviour):
-    """What becomes of a job once /run has taken it.
+    """The life of a job after /run.
 
-    It waits for `queue_s`, while /health shows `workers`, then runs for `run_s`, saying `progress` item by item, and
-    comes to its `end`: `failed` says so in JSON inside a string, `failed_plainly` in a plain one; `lost` is gone
-    without a trace, as at its ttl; `never` runs on until the policy ends it. `queued_word` and `running_word` are what
-    /status says meanwhile.
+    It is queued for `queue_s`, while /health shows `workers`, then runs for `run_s`, reporting the items of `progress`,
+    until its `end`: `failed` is reported as JSON in a string, `failed_plainly` as plain text; a `lost` job is deleted,
+    as at its ttl; a job that ends `never` runs until the policy ends it. `queued_word` and `running_word`: the states
+    in /status meanwhile.
 
-    `output`, when it completes: `image` is what the worker contract says, `list` the same in a list; `text` and `none`
-    are no image at all; `not_an_image` and `wrong_type` are not what they are said to be; of `missing_object` nothing
-    is stored, `wrong_key` is stored under another key than it should be.
+    `output` of a completed job: `image` as in the worker contract, `list` the same in a list; `text` and `none` have no
+    image; `not_an_image` and `wrong_type` are declared falsely; of `missing_object` nothing is stored; `wrong_key` is
+    stored under another key.
 
-    For `late_progress_s` after its end /status goes on to say that it runs, as when a progress update is processed
-    late. `vanish_s` after its end it is gone; None: after RunPod's 30 minutes.
+    For `late_progress_s` after its end, /status still reports it as running, as when a progress update is processed
+    late. `vanish_s` after its end it is deleted; None: after RunPod's 30 minutes.
 
-    With the `worker` `outside`, a worker of another process takes it by RunPod's worker API, and what follows is up to
-    that one: `run_s`, `progress`, `end` and `output` do not count.
+    With the `worker` `outside`, a worker of another process takes the job by RunPod's worker API and decides what
+    follows: `run_s`, `progress`, `end` and `output` have no effect.
 
-    Its webhook is sent `webhooks` times, `webhook_s` after the end; each is tried three times. `forged` ones come on
-    top: `wrong_token` to a URL whose last part is another one, `unknown_job` with an id that never was, `not_json`, and
-    `premature`, which says COMPLETED, all when it begins to run; `finished_job` says FAILED after the end."""
+    Its webhook is sent `webhooks` times, `webhook_s` after the end, each with up to three attempts. `forged` webhooks
+    are sent as well: when the job starts to run, `wrong_token` to a URL with another last segment, `unknown_job` with
+    an id that never existed, `not_json`, and `premature`, which says COMPLETED; after the end, `finished_job`, which
+    says FAILED."""
 
     fits: ClassVar[Set[str]] = frozenset({"run"})
 
     do: Literal["job"] = "job"
-    queue_s: Waiting = 0.02
-    run_s: Waiting = 0.05
+    queue_s: Seconds = 0.02
+    run_s: Seconds = 0.05
     workers: Workers = "ready"
     worker: Literal["own", "outside"] = "own"
     queued_word: str = "IN_QUEUE"
@@ -51,15 +52,15 @@ class JobLife(Behaviour):
     output: Literal["image", "list", "text", "none", "not_an_image", "wrong_type", "missing_object", "wrong_key"] = (
         "image"
     )
-    late_progress_s: Waiting = 0
-    vanish_s: Waiting | None = None
+    late_progress_s: Seconds = 0
+    vanish_s: Seconds | None = None
     webhooks: Annotated[int, Field(ge=0, le=10)] = 1
-    webhook_s: Waiting = 0
+    webhook_s: Seconds = 0
     forged: tuple[Forgery, ...] = ()
 
 
 class CancelIgnored(Behaviour):
-    """/cancel says CANCELLED, and the job goes on: a cancel and a result that cross."""
+    """/cancel responds with CANCELLED, and the job continues, as when a cancellation and a result cross."""
 
     fits: ClassVar[Set[str]] = frozenset({"cancel"})
 
@@ -67,7 +68,7 @@ class CancelIgnored(Behaviour):
 
 
 class Health(Behaviour):
-    """/health says that of the workers, whatever the jobs do."""
+    """/health reports these workers, whatever the jobs do."""
 
     fits: ClassVar[Set[str]] = frozenset({"health"})
 
@@ -77,13 +78,13 @@ class Health(Behaviour):
 
 _Behaviour: TypeAlias = JobLife | CancelIgnored | Health | Error | Hang | HalfBody | Reset | Html
 RunpodBehaviour: TypeAlias = Annotated[_Behaviour, Field(discriminator="do"), by_name(lambda: BEHAVIOURS)]
-"""Or the name of a ready one."""
+"""A behaviour, or the name of a ready one."""
 
 
 class RunpodScript(Script[RunpodBehaviour]):
-    """`usual`: the life of a job that no rule is about. `endpoints`: those there are; None: any. `limits`: requests in
-    ten seconds, for each endpoint and operation. `speed`: how many times faster the provider's own times pass: ttl,
-    executionTimeout, the keeping of results, the pause between tries of a webhook."""
+    """`usual`: the life of a job that no rule matches. `endpoints`: the existing ones; None: any. `limits`: requests in
+    ten seconds, for each endpoint and operation. `speed`: the factor by which the provider's own times are shortened:
+    ttl, executionTimeout, the retention of results, the pause between attempts of a webhook."""
 
     operations: ClassVar[tuple[str, ...]] = ("run", "status", "cancel", "health")
 
@@ -169,7 +170,7 @@ ODDS: Final[Mapping[Operation, Mapping[str, float]]] = {
     "cancel": {"internal": 0.05, "cancel_ignored": 0.05},
     "health": {"unavailable": 0.05},
 }
-"""Of the script `chaos`. Each is drawn when none before it was."""
+"""Probabilities of the script `chaos`. Each is drawn if none before it was."""
 
 
 def _chaos() -> RunpodScript:
@@ -182,7 +183,7 @@ def _chaos() -> RunpodScript:
 
 
 def _always(behaviour: _Behaviour) -> RunpodScript:
-    """To each operation it can be done to; without any of its own, to /run: the others tell of what /run began."""
+    """For the operations that it applies to; for /run if it applies to all, as the others query what /run started."""
     when = When(operation=next(iter(behaviour.fits), None))
     return RunpodScript(rules=(Rule[RunpodBehaviour](when=when, then=behaviour),))
 
@@ -192,4 +193,4 @@ READY: Final[Mapping[str, RunpodScript]] = {
     "chaos": _chaos(),
     **{name: _always(behaviour) for name, behaviour in BEHAVIOURS.items()},
 }
-"""By name: besides `calm` and `chaos` one for each behaviour, which is done to every /run (or what it is for)."""
+"""By name: `calm`, `chaos`, and one for each behaviour, which applies to every /run (or to its own operation)."""

@@ -1,7 +1,7 @@
-"""A server that speaks RunPod's HTTP for queue-based endpoints: /v2/{endpoint}/run, /status, /cancel, /health.
+"""A server with RunPod's HTTP API of queue-based endpoints: /v2/{endpoint}/run, /status, /cancel, /health.
 
-Its worker obeys `schemas.runpod_worker`: it really draws, and really puts the image into the object store. Webhooks are
-really sent, to the URL that /run was given.
+Its worker implements `schemas.runpod_worker`: it draws, and puts the image into the object store. Webhooks are sent to
+the URL in /run.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from gengui_stream.fakes.calls import Runs
 from gengui_stream.fakes.rules import Request
 from gengui_stream.fakes.runpod.jobs import Job, Jobs, RunBody
 from gengui_stream.fakes.runpod.outside_workers import OutsideWorkers
-from gengui_stream.fakes.runpod.rate_limit import Pacing
+from gengui_stream.fakes.runpod.rate_limit import RateLimit
 from gengui_stream.fakes.runpod.script import CancelIgnored, Health, JobLife, Operation, RunpodBehaviour, RunpodScript
 from gengui_stream.fakes.runpod.webhooks import Delivery, Webhooks
 from gengui_stream.fakes.runpod.worker import work
@@ -31,7 +31,7 @@ _NOT_FOUND = Error(status=404, message="not found")
 
 
 class RunpodServer(FakeServer[RunpodBehaviour]):
-    """`key`: the only one that is taken; None: any. `store`: where the worker puts images; None: it cannot."""
+    """`key`: the only valid API key; None: any. `store`: the worker's object store; None: it has none."""
 
     script: RunpodScript
 
@@ -48,13 +48,13 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
         super().__init__(script, seed, runs)
         self._key, self._store = key, store
         self._webhooks = Webhooks(session)
-        self._pacing = Pacing()
+        self._rate_limit = RateLimit()
         self._outside = OutsideWorkers()
         self.jobs = Jobs(self._taken, self._worked, self._webhooks)
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """Every try of a webhook."""
+        """Every delivery attempt of a webhook."""
         return self._webhooks.deliveries
 
     def record(self) -> dict[str, object]:
@@ -145,18 +145,18 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
         return refusal or self.jobs.get(http.match_info["endpoint"], http.match_info["job"]) or _NOT_FOUND
 
     def _refusal(self, http: web.Request, operation: Operation) -> Error | None:
-        """The key is looked at first, then the endpoint, then the pace."""
+        """Checks the key, then the endpoint, then the rate limit."""
         endpoint, limit = http.match_info["endpoint"], self.script.limits.get(operation)
         if not self._authorized(http.headers.get("Authorization", "")):
             return Error(status=401, body="")
         if self.script.endpoints is not None and endpoint not in self.script.endpoints:
             return Error(status=404, message="endpoint not found")
-        if limit is not None and not self._pacing.takes(f"{endpoint}/{operation}", limit, time.monotonic()):
+        if limit is not None and not self._rate_limit.accepts(f"{endpoint}/{operation}", limit, time.monotonic()):
             return Error(status=429, message="too many requests")
         return None
 
     def _authorized(self, header: str) -> bool:
-        """`Bearer KEY`, or the key alone."""
+        """The header is `Bearer KEY`, or the key alone."""
         key = header.removeprefix("Bearer ").strip()
         return bool(key) and self._key in {None, key}
 
@@ -167,7 +167,7 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
         return web.Response(status=204) if job is None else json_response(job)
 
     async def _report(self, http: web.Request) -> web.Response:
-        """The SDK sends JSON, and calls it a form."""
+        """The SDK sends JSON with the content type of a form."""
         if not self._authorized(http.headers.get("Authorization", "")):
             return self.error(Error(status=401, body=""))
         body = await read_json(http)
@@ -202,8 +202,8 @@ async def fake_runpod(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[RunpodServer]:
-    """Serves meanwhile; `server.url` is the base URL, without /v2. `settings`: of the object store, without which the
-    worker fails jobs that name an object key. `runs` may be shared with another server."""
+    """Serves until the context ends. `server.url`: the base URL without /v2. `settings`: of the object store; without
+    it the worker fails jobs that name an object key. `runs` may be shared with another server."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_object_store(settings)) if settings else None
         session = await stack.enter_async_context(ClientSession())
@@ -214,7 +214,7 @@ async def fake_runpod(
 
 
 def _asked_to_run(body: object) -> Request:
-    """As far as the body makes sense. Without an id, the prompt is what tells generations apart."""
+    """Tolerates invalid bodies. Without an id, the prompt distinguishes generations."""
     given = body.get("input") if isinstance(body, dict) else None
     named = given if isinstance(given, dict) else {}
     prompt, generation, attempt = (named.get(name) for name in ("prompt", "generation_id", "attempt"))

@@ -1,4 +1,4 @@
-"""RunPod's webhooks: unsigned, tried three times until one is answered with 200; and forged ones, sent once."""
+"""RunPod's webhooks: unsigned, up to three attempts until a response has status 200; forged ones are sent once."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Kind: TypeAlias = Literal["genuine"] | Forgery
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One try. `status` None: nobody answered."""
+    """One attempt. `status` None: no response."""
 
     job: str
     kind: Kind
@@ -29,7 +29,7 @@ class Delivery:
 
 
 class Webhooks:
-    """Sends, and keeps what became of it."""
+    """Sends webhooks and records their deliveries."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
@@ -43,7 +43,7 @@ class Webhooks:
                 return
 
     async def forge(self, kind: Forgery, url: str, job: str, body: dict[str, object]) -> None:
-        """`body` is what a genuine one would say by now; the forged one claims the opposite of it."""
+        """`body`: that of a genuine webhook at this time, of which the forged one claims the opposite."""
         address = _other_token(url) if kind == "wrong_token" else url
         await self._try(address, job, kind, _forged(kind, body), 1)
 

@@ -1,4 +1,4 @@
-"""The worker image behind the fake endpoint: obeys `schemas.runpod_worker`, except where the script has it not to."""
+"""The worker of the fake endpoint: implements `schemas.runpod_worker`, unless the script says otherwise."""
 
 import base64
 import json
@@ -16,8 +16,8 @@ from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
 NOISE: Final = bytes(range(256)) * 8
 
 
-class WorkerFailed(PermanentError):  # noqa: N818 - says what is the case
-    """What the worker said of its failure, as RunPod hands it on in the job's `error` field."""
+class WorkerFailed(PermanentError):  # noqa: N818 - names the state, not the error
+    """The worker's error, as RunPod passes it on in the job's `error` field."""
 
 
 def _raised(kind: str, message: str) -> WorkerFailed:
@@ -25,7 +25,7 @@ def _raised(kind: str, message: str) -> WorkerFailed:
 
 
 def traceback_json(kind: str, message: str) -> str:
-    """The error of a handler that raised: a JSON document, handed on inside a string."""
+    """The error of a handler that raised: a JSON document in a string."""
     return json.dumps(
         {
             "error_type": f"<class '{kind}'>",
@@ -39,7 +39,7 @@ def traceback_json(kind: str, message: str) -> str:
 
 
 async def work(given: object, life: JobLife, store: ObjectStore | None, side_max: int) -> JsonValue:
-    """The job's output. Raises WorkerFailed, also when the object store is away."""
+    """The job's output. Raises WorkerFailed, also when the object store is unavailable."""
     job = _read(given)
     picture = await drawn(Sketch(job.prompt, job.seed, job.width, job.height), side_max)
     match life.output:
@@ -74,7 +74,7 @@ def _read(given: object) -> RunpodWorkerInput:
 
 
 async def _delivered(job: RunpodWorkerInput, picture: Picture, store: ObjectStore | None) -> JsonValue:
-    """Stored first, then said."""
+    """Stores the image, then returns the output."""
     if job.object_key is not None:
         if store is None:
             raise _raised("KeyError", "'BUCKET_ENDPOINT_URL'")

@@ -1,4 +1,4 @@
-"""What bytes that are said to be an image really are. Decodes all of it: run it in a thread."""
+"""Inspects the bytes of an alleged image by decoding all of it: run it in a thread."""
 
 import io
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ FORMATS: Final = tuple(
     decoder.format
     for decoder in (PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile, WebPImagePlugin.WebPImageFile)
 )
-"""What providers make. Pillow knows a format once its module is imported."""
+"""The formats of providers. Pillow knows a format once its module is imported."""
 
 MIME_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp"}
-"""MPO is what Pillow calls a JPEG that carries a second picture, such as a gain map."""
+"""MPO is Pillow's name for a JPEG with a second image, such as a gain map."""
 
 SIDE_MAX: Final = 65_535
-"""No event can tell of a longer one."""
+"""The limit of an event's field."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """By the bytes, whatever anybody says."""
+    """By the bytes, independent of any declaration."""
 
     mime_type: str
     width: int
@@ -29,7 +29,7 @@ class ImageFacts:
 
 
 def inspect_image(body: bytes, max_pixels: int) -> ImageFacts | str:
-    """The facts, or why it is no whole image of a size that is taken."""
+    """The facts, or why the bytes are not a complete image within the limit."""
     try:
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
             if max(image.size) > SIDE_MAX:

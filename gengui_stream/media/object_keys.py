@@ -1,4 +1,4 @@
-"""Where things lie in the bucket: the original service's paths, so that both can read one bucket."""
+"""Keys in the bucket: those of the original service, so that both can read one bucket."""
 
 from typing import Final
 from uuid import UUID
@@ -16,7 +16,7 @@ _EXTENSIONS: Final = {
 
 
 def media_key(owner_id: UUID, generation_id: UUID, mime_type: str, output_id: str = FIRST_OUTPUT) -> str:
-    """The key of an image; only further outputs than the first carry their id."""
+    """The key of an image. Only outputs after the first have their id in it."""
     return f"users/{owner_id}/media/{_file(generation_id, mime_type, output_id)}"
 
 

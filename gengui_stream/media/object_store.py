@@ -1,4 +1,4 @@
-"""Images in an S3-compatible store: boto3 in threads of its own, errors told apart by whether to try again."""
+"""Images in an S3-compatible object store: boto3 in threads, with errors classified by whether a retry helps."""
 
 import asyncio
 import time
@@ -25,21 +25,21 @@ THREADS: Final = 8
 CHUNK_BYTES: Final = 256 * 1024
 MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 PASSING: Final = frozenset({"NoSuchBucket", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
-"""A missing bucket passes too: whoever starts the system makes it."""
+"""A missing bucket is transient too: the start of the system creates it."""
 
 T = TypeVar("T")
 
 
-class ObjectMissing(PermanentError):  # noqa: N818 - says what is the case
-    """There is no object under that key."""
+class ObjectMissing(PermanentError):  # noqa: N818 - names the state, not the error
+    """The key has no object."""
 
 
-class ObjectTooLarge(PermanentError):  # noqa: N818 - says what is the case
-    """The object has more bytes than the caller will take; the rest was not read."""
+class ObjectTooLarge(PermanentError):  # noqa: N818 - names the state, not the error
+    """The object has more bytes than the caller accepts; the rest was not read."""
 
 
 class ObjectStore:
-    """One bucket. Methods raise TransientError while the store is away, else PermanentError."""
+    """One bucket. Methods raise TransientError while the object store is unavailable, else PermanentError."""
 
     def __init__(self, settings: Settings, *, read_timeout_s: float = 20, tries: int = 2) -> None:
         self._bucket = settings.s3_bucket
@@ -58,29 +58,29 @@ class ObjectStore:
         self._client.close()
 
     async def get(self, key: str, max_bytes: int) -> bytes:
-        """The whole object. Raises ObjectMissing, or ObjectTooLarge having read no more than `max_bytes`."""
+        """The whole object. Raises ObjectMissing, or ObjectTooLarge without reading more than `max_bytes`."""
         return await self._in_thread(lambda: self._get(key, max_bytes))
 
     async def put(self, key: str, body: bytes, content_type: str) -> None:
-        """Writes the object, over whatever was there."""
+        """Writes the object, replacing an existing one."""
         await self._in_thread(
             lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
         )
 
     async def ensure_bucket(self) -> None:
-        """Makes the bucket unless it is there."""
+        """Creates the bucket if it is missing."""
         await self._in_thread(self._ensure_bucket)
 
     async def check(self) -> None:
-        """Raises unless the bucket is there and answers: for readiness."""
+        """Raises unless the bucket exists and is available: for readiness checks."""
         await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
 
     async def remove(self, key: str) -> None:
-        """The object is gone afterwards, whether or not it was there."""
+        """Deletes the object if it exists."""
         await self._in_thread(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     async def server_time(self) -> datetime | None:
-        """The store's clock, to the second, as it says with an answer about the bucket. Raises as `check` does."""
+        """The store's clock in seconds, from the Date of a response. Raises as `check` does."""
         answer = await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
         said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         try:
@@ -89,7 +89,7 @@ class ObjectStore:
             return None
 
     def presigned_url(self, key: str) -> str:
-        """A GET URL for clients, with at least half of PRESIGNED_URL_TTL_S to live. Cheap: no input or output."""
+        """A GET URL for clients, valid for at least half of PRESIGNED_URL_TTL_S. Cheap: no I/O."""
         return self._signer.url(key, time.time())
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
@@ -101,7 +101,7 @@ class ObjectStore:
 
     def _get(self, key: str, max_bytes: int) -> bytes:
         answer = self._client.get_object(Bucket=self._bucket, Key=key)
-        with closing(answer["Body"]) as body:  # entered itself, it would turn into the raw response
+        with closing(answer["Body"]) as body:  # its own context manager would return the raw response
             if answer["ContentLength"] > max_bytes:
                 raise ObjectTooLarge(f"{key}: {answer['ContentLength']} bytes; the limit is {max_bytes}")
             parts = list(_limited(body.iter_chunks(CHUNK_BYTES), max_bytes))
@@ -117,7 +117,7 @@ class ObjectStore:
 
     def _create_bucket(self) -> None:
         try:
-            if self._region == "us-east-1":  # the one region that S3 refuses to be told
+            if self._region == "us-east-1":  # the one region that S3 rejects as a constraint
                 self._client.create_bucket(Bucket=self._bucket)
             else:
                 _create_in(self._client, self._bucket, self._region)
@@ -130,7 +130,7 @@ class ObjectStore:
 async def open_object_store(
     settings: Settings, *, read_timeout_s: float = 20, tries: int = 2
 ) -> AsyncIterator[ObjectStore]:
-    """Speaks to no server yet. Making the client reads boto3's service description: in a thread."""
+    """Makes no request yet. Creating the client reads boto3's service description, so it runs in a thread."""
     store = await asyncio.to_thread(partial(ObjectStore, settings, read_timeout_s=read_timeout_s, tries=tries))
     try:
         yield store
@@ -156,14 +156,14 @@ def _client(session: boto3.session.Session, endpoint: str | None, read_timeout_s
         read_timeout=read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": tries},
         max_pool_connections=THREADS,
-        request_checksum_calculation="when_required",  # the other stores do not all know AWS's newer checksums
+        request_checksum_calculation="when_required",  # not all other stores support AWS's newer checksums
         response_checksum_validation="when_required",
     )
     return session.client("s3", endpoint_url=endpoint, config=config)
 
 
 def _create_in(client: "S3Client", bucket: str, region: str) -> None:
-    # Named by a plain string: the typed client lists only the regions of its own release.
+    # An untyped call: the typed client accepts only the regions of its own release.
     create: Callable[..., object] = client.create_bucket
     create(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
 
@@ -177,7 +177,7 @@ def _signing_key(session: boto3.session.Session) -> SigningKey:
 
 
 def _limited(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
-    """A store may say any length: what counts is what comes."""
+    """Counts the received bytes, as a store may declare any length."""
     read = 0
     for chunk in chunks:
         read += len(chunk)

@@ -1,4 +1,4 @@
-"""What a decoded image goes through on its way to eight-bit sRGB: modes, size, colours, orientation."""
+"""Converts decoded images to eight-bit sRGB: mode, size, colours, orientation."""
 
 import io
 from typing import Final
@@ -15,7 +15,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes it upright."""
+"""By EXIF orientation: the operation that makes the image upright."""
 
 
 def displayable(image: Image.Image) -> Image.Image:
@@ -30,7 +30,7 @@ def displayable(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Pillow would clip: 16 bits lose their lower byte; wider ones and floats are stretched over their own range."""
+    """Pillow would clip. 16-bit values lose their lower byte; wider ones and floats are scaled to their own range."""
     values = np.asarray(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and values.min() >= 0 and values.max() <= 0xFFFF):
         return Image.fromarray((values >> 8).astype(np.uint8))
@@ -40,16 +40,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Averages whole pixels first and interpolates the rest: as fast as decoding allows, and free of aliasing."""
+    """Averages whole pixels first, then interpolates: fast, and without aliasing."""
     if image.size == size:
         return image
-    if image.mode == "RGBA":  # colours count by their opacity, else what is invisible bleeds into the edges
+    if image.mode == "RGBA":  # colours are weighted by opacity, or invisible ones would bleed into the edges
         return image.convert("RGBa").resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0).convert("RGBA")
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
 
 
 def in_srgb(small: Image.Image, original: Image.Image) -> Image.Image:
-    """Colours by the file's own profile, where it has one that can be read. Done small: it costs next to nothing."""
+    """Applies the file's colour profile, if it has a valid one. Cheap on the small image."""
     profile = original.info.get("icc_profile")
     if isinstance(profile, bytes) and small.mode in {"RGB", "CMYK", "RGBA"} and b"sRGB" not in profile[:512]:
         return _by_profile(small, profile)
@@ -62,13 +62,13 @@ def _by_profile(small: Image.Image, profile: bytes) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         changed = ImageCms.profileToProfile(small, source, target, outputMode=mode)
-    except (ImageCms.PyCMSError, OSError, ValueError):  # a profile for another mode, or none at all
+    except (ImageCms.PyCMSError, OSError, ValueError):  # an invalid profile, or one for another mode
         changed = None
     return changed or small.convert(mode)
 
 
 def upright(small: Image.Image, original: Image.Image) -> Image.Image:
-    """Turned as the camera was held."""
+    """Applies the EXIF orientation."""
     turn = _TURNS.get(_orientation(original))
     return small if turn is None else small.transpose(turn)
 
@@ -76,6 +76,6 @@ def upright(small: Image.Image, original: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - broken EXIF is common, raises anything, and is no reason to show nothing
+    except Exception:  # noqa: BLE001 - broken EXIF is common, raises any exception, and does not prevent a thumbnail
         return 1
     return found if isinstance(found, int) else 1

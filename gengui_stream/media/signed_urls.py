@@ -17,7 +17,7 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Credentials as they are now; temporary ones carry a token."""
+    """The current credentials; temporary ones have a token."""
 
     access_key_id: str
     secret: str
@@ -26,22 +26,22 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket as clients reach it. `base` has no trailing slash and includes the bucket where the path names it."""
+    """The URL of a bucket for clients. `base`: without a trailing slash, with the bucket if it is in the path."""
 
     base: str
     region: str
 
     @classmethod
     def of(cls, endpoint: str | None, bucket: str, region: str) -> "Place":
-        """Own endpoints name the bucket in the path; AWS in the host."""
+        """Custom endpoints have the bucket in the path; AWS has it in the host."""
         if endpoint:
             return cls(f"{endpoint.rstrip('/')}/{bucket}", region)
         return cls(f"https://{bucket}.s3.{region}.amazonaws.com", region)
 
 
 class UrlSigner:
-    """Signs for one bucket. A URL lives `ttl_s` from the start of the slot it was asked in, a slot being half a life:
-    whoever gets one has at least half of its life left."""
+    """Signs for one bucket. A URL is valid for `ttl_s` from the start of its slot; a slot lasts half of `ttl_s`, so a
+    new URL is valid for at least that long."""
 
     def __init__(self, place: Place, credentials: Callable[[], SigningKey], *, ttl_s: int) -> None:
         parts = urlsplit(place.base)
@@ -53,7 +53,7 @@ class UrlSigner:
         self._slot: _Slot | None = None
 
     def url(self, key: str, now_s: float) -> str:
-        """The URL to give out at Unix time `now_s`."""
+        """The URL at Unix time `now_s`."""
         begins = int(now_s) // self._slot_s * self._slot_s
         if self._slot is None or self._slot.begins != begins:
             self._slot = self._open_slot(begins)
@@ -83,7 +83,7 @@ class UrlSigner:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """What every URL of one slot shares."""
+    """The part that all URLs of one slot share."""
 
     begins: int
     query: str

@@ -25,7 +25,7 @@ from gengui_stream.media.pixels import displayable, in_srgb, shrunk, upright
 MIME_TYPE: Final = "image/webp"
 QUALITY: Final = 80
 ENCODER_EFFORT: Final = 2
-"""Of 0 to 6: beside the default (4) less than half the time, and files 7 % larger."""
+"""WebP method, 0 to 6: less than half the time of the default (4), and files 7 % larger."""
 
 _DECODERS: Final = (
     PngImagePlugin.PngImageFile,
@@ -37,15 +37,15 @@ _DECODERS: Final = (
     AvifImagePlugin.AvifImageFile,
 )
 FORMATS: Final = tuple(decoder.format for decoder in _DECODERS)
-"""Nothing else is tried: each further decoder is one more that hostile bytes can reach. Pillow knows a format once its
-module is imported, which is why they are imported by name."""
+"""Other formats are rejected: each decoder is attack surface for hostile bytes. Pillow knows a format once its module
+is imported, so these are imported by name."""
 
 _FOREIGN: Final = (b"%!PS", b"%PDF", b"<svg", b"<?xml", b"8BPS", b"\x00\x00\x01\x00", b"\x00\x00\x00\x0cjP", b"qoif")
-"""How files begin that are images (or documents), but of no format that is taken."""
+"""The first bytes of images (or documents) of other formats."""
 
 
 class Refusal(StrEnum):
-    """Why an image gets no thumbnail: codes for programs, as `thumbnail.failed` carries them."""
+    """Why an image has no thumbnail: the codes in `thumbnail.failed`."""
 
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -56,7 +56,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is worth a thumbnail, and how large it becomes: `side` is that of the box it fits into."""
+    """The limits of an image, and the size of its thumbnail: `side` of the box that it fits into."""
 
     side: int = 128
     max_bytes: int = 50 * 1024 * 1024
@@ -75,14 +75,15 @@ class MadeThumbnail:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No thumbnail, and why; the message is for people."""
+    """Why there is no thumbnail; the message is for operators."""
 
     reason: Refusal
     message: str
 
 
 def make_thumbnail(body: bytes, limits: Limits) -> MadeThumbnail | Refused:
-    """Fits the box, keeps the aspect, never enlarges, is at least one pixel wide and high. Shows the first frame."""
+    """The thumbnail fits the box and keeps the aspect ratio; it is never enlarged, and has at least one pixel per side.
+    Of an animation, the first frame."""
     if len(body) > limits.max_bytes:
         return Refused(Refusal.TOO_LARGE, f"{len(body)} bytes; the limit is {limits.max_bytes}")
     try:
@@ -96,7 +97,7 @@ def make_thumbnail(body: bytes, limits: Limits) -> MadeThumbnail | Refused:
 
 
 def fitted(width: int, height: int, side: int) -> tuple[int, int]:
-    """The size, scaled down where it must be to fit a square box."""
+    """The size, scaled down if needed to fit a square box."""
     longest = max(width, height)
     if longest <= side:
         return width, height

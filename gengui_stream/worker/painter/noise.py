@@ -1,4 +1,4 @@
-"""Smooth fractal noise, made once as a texture and sampled anywhere."""
+"""Smooth fractal noise, computed once as a texture and sampled at any point."""
 
 from typing import Final, TypeAlias
 
@@ -46,14 +46,14 @@ class Noise:
 
 
 def _split(position: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """The texel before each point, and how far behind it the point lies."""
+    """The texel before each point, and the distance of the point from it."""
     scaled = position * np.float32(TEXELS)
     whole = np.floor(scaled)
     return whole.astype(np.int32) & (TEXELS - 1), scaled - whole
 
 
 def smoothstep(low: float, high: float, value: Floats) -> Floats:
-    """0 below `low`, 1 above `high`, soft between."""
+    """0 below `low`, 1 above `high`, smooth between them."""
     t: Floats = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     soft: Floats = t * t * (np.float32(3) - 2 * t)
     return soft

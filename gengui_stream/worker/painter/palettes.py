@@ -1,4 +1,4 @@
-"""Colours: five stops from the deepest to the lightest, chosen by the prompt's words, else by its hash."""
+"""Palettes of five colours from dark to light, chosen by the words of the prompt, else by its hash."""
 
 import re
 from dataclasses import dataclass
@@ -56,13 +56,13 @@ def palette_name(prompt: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """A soft ramp through the stops."""
+    """A smooth ramp through the stops."""
 
     ramp: Floats
 
     @classmethod
     def of(cls, stops: Stops, *, shift: float = 0.0) -> "Palette":
-        """`shift` turns every hue a little (in turns), so that one word's pictures differ."""
+        """`shift`: rotates every hue, in turns, so that images of the same word differ."""
         colours = np.array([_rgb(stop) for stop in stops])
         turned = _turned(colours, shift)
         at = np.linspace(0, 1, STEPS)
@@ -70,9 +70,9 @@ class Palette:
         return cls(np.stack(soft, axis=1).astype(np.float32))
 
     def __call__(self, tone: Floats) -> Floats:
-        """Colours (…, 3) for tones, 0 the deepest and 1 the lightest."""
-        place = np.clip(tone * np.float32(STEPS - 1), 0, STEPS - 1).astype(np.int32)
-        colours: Floats = self.ramp[place]
+        """Colours (…, 3) for tones, 0 the darkest and 1 the lightest."""
+        index = np.clip(tone * np.float32(STEPS - 1), 0, STEPS - 1).astype(np.int32)
+        colours: Floats = self.ramp[index]
         return colours
 
     def at(self, tone: float) -> Floats:
@@ -87,7 +87,7 @@ def _rgb(stop: str) -> tuple[float, float, float]:
 
 
 def _turned(colours: NDArray[np.float64], turns: float) -> NDArray[np.float64]:
-    """Rotates about the grey axis: lightness stays about as it was."""
+    """Rotates about the grey axis, which nearly preserves the lightness."""
     cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns) / np.sqrt(3)
     grey = (1 - cos) / 3
     matrix = np.array(

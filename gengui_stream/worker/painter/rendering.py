@@ -1,4 +1,4 @@
-"""The local provider's artist: numpy and nothing else. The same prompt, seed and size give the same picture."""
+"""Renders images with numpy alone. The same prompt, seed and size give the same image."""
 
 import hashlib
 import io
@@ -19,19 +19,19 @@ from gengui_stream.worker.painter.scenes import Land, Scene, Silk
 MIME_TYPE: Final = "image/png"
 BANDS: Final = 16
 SKETCH_LEVEL: Final = 2
-"""Of zlib: nearly the size of the default at a third of its time."""
+"""zlib level: nearly the size of the default in a third of its time."""
 
 WATER_PALETTES: Final = frozenset({"ocean", "storm"})
 LAND_PALETTES: Final = frozenset({"sunset", "dawn", "forest", "night", "ice", "desert", "autumn"})
 CLOTH: Final = re.compile(r"\b(silk|satin|velvet|cloth|fabric|ribbons?|abstract)\b", re.IGNORECASE)
-"""Words that ask for folds and no land."""
+"""Words for a scene of silk instead of land."""
 
 Canvas: TypeAlias = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """What to draw."""
+    """The input of an image."""
 
     prompt: str
     seed: int
@@ -45,8 +45,8 @@ def blank(sketch: Sketch) -> Canvas:
 
 
 def paint(sketch: Sketch, canvas: Canvas) -> Iterator[float]:
-    """Paints the canvas band by band; yields after each the share that is done, the last time 1.0.
-    Whoever stops iterating stops the painting."""
+    """Paints the canvas in bands, and yields the completed share after each, the last time 1.0. To stop the painting,
+    stop iterating."""
     scene = _scene(sketch)
     edges = np.linspace(0, sketch.height, min(BANDS, sketch.height) + 1).astype(int)
     for top, bottom in pairwise(edges.tolist()):
@@ -55,7 +55,7 @@ def paint(sketch: Sketch, canvas: Canvas) -> Iterator[float]:
 
 
 def render(sketch: Sketch) -> Canvas:
-    """The whole picture at once."""
+    """Paints the whole image."""
     canvas = blank(sketch)
     for _ in paint(sketch, canvas):
         pass
@@ -84,7 +84,7 @@ def _scene(sketch: Sketch) -> Scene:
 
 
 def _band(scene: Scene, sketch: Sketch, top: int, bottom: int) -> Canvas:
-    """Painted with one pixel more on each side, so that slopes at the edges are the same as inside."""
+    """Paints one pixel more on each side, so that slopes at the edges are the same as inside."""
     pixel = 1 / max(sketch.width, sketch.height)
     rows = (np.arange(top - 1, bottom + 1, dtype=np.float32) + np.float32(0.5)) * np.float32(pixel)
     columns = (np.arange(-1, sketch.width + 1, dtype=np.float32) + np.float32(0.5)) * np.float32(pixel)
@@ -94,7 +94,7 @@ def _band(scene: Scene, sketch: Sketch, top: int, bottom: int) -> Canvas:
 
 
 def _developed(colours: Floats, x: Floats, y: Floats, sketch: Sketch) -> Canvas:
-    """Darker towards the corners, highlights rolled off, eight bits."""
+    """Darkens the corners, compresses highlights, converts to eight bits."""
     side = max(sketch.width, sketch.height)
     across, down = x * side / sketch.width - np.float32(0.5), y * side / sketch.height - np.float32(0.5)
     shade = np.float32(1.04) - np.float32(0.34) * (across * across + down * down)

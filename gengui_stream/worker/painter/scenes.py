@@ -1,4 +1,4 @@
-"""Two kinds of picture: folded silk, and land under a sky. Each paints any band of rows by itself."""
+"""Two scenes: folded silk, and land under a sky. Each band of rows can be painted alone."""
 
 from typing import Final, Protocol
 
@@ -9,7 +9,7 @@ from gengui_stream.worker.painter.palettes import Palette
 
 
 class Scene(Protocol):
-    """A picture over a plane whose longer side is 1 long; `pixel` is the side of one pixel."""
+    """An image on a plane whose longer side has length 1; `pixel`: the side of one pixel."""
 
     def paint(self, x: Floats, y: Floats, pixel: float) -> Floats:
         """Colours (rows, columns, 3) within about 0..1. `x` and `y` are a grid of rows by columns."""
@@ -17,7 +17,7 @@ class Scene(Protocol):
 
 
 class Silk:
-    """Noise bent by noise bent by noise, lit from the upper left like cloth."""
+    """Noise distorted by noise twice, lit from the upper left like cloth."""
 
     def __init__(self, random: np.random.Generator, palette: Palette) -> None:
         self._palette = palette
@@ -48,7 +48,7 @@ class Silk:
 
     @staticmethod
     def _light(height: Floats, pixel: float) -> Floats:
-        """0 in the folds' shadow, 1 where they face the light."""
+        """0 in the shadow of the folds, 1 where they face the light."""
         slope_y, slope_x = np.gradient(height, pixel)
         steep = np.float32(0.16)
         x, y = slope_x * steep, slope_y * steep
@@ -61,7 +61,7 @@ RIDGES: Final = 5
 
 
 class Land:
-    """Ridges in the haze before a sky with a sun or a moon; with `water`, the sky lies in it once more."""
+    """Ridges in haze before a sky with a sun or a moon; with `water`, which reflects the sky."""
 
     def __init__(self, random: np.random.Generator, palette: Palette, *, water: bool, night: bool) -> None:
         self._palette, self._water, self._night = palette, water, night
@@ -106,7 +106,7 @@ class Land:
         return smoothstep(-0.05, 0.75, veil)
 
     def _starlight(self, x: Floats, y: Floats, pixel: float, clouds: Floats) -> Floats:
-        """A few hundred points, each painted only into the pixels about it."""
+        """A few hundred points, each painted only into the pixels around it."""
         light = np.zeros_like(x)
         columns, rows = x[0], y[:, 0]
         for star_x, star_y, bright in self._stars:
@@ -120,7 +120,7 @@ class Land:
         return light * (1 - clouds)
 
     def _mirrored(self, x: Floats, y: Floats) -> Floats:
-        """Rows under the horizon see the sky above it, shaken by ripples that grow towards the viewer."""
+        """Rows under the horizon reflect the sky above it, distorted by ripples that grow towards the viewer."""
         depth = np.maximum(y - self._horizon, 0)
         across = depth + np.float32(0.05)
         ripple = self._outline(x / (across * 14) + self._at[4], np.log(across) * np.float32(0.9) + self._at[5])
@@ -149,6 +149,6 @@ class Land:
         return colours + inside[..., None] * (self._palette(tone) - colours)
 
     def _ridge_line(self, x: Floats, stretch: np.float32, at: np.float32) -> Floats:
-        """The outline of a ridge, one value a column."""
+        """The outline of a ridge, one value per column."""
         column = x[:1] * stretch + at
         return self._outline(column, np.full_like(column, at * np.float32(1.7)))

@@ -7,57 +7,36 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.redis_io.notifications import ALL_CHANNELS, NotificationSubscriber, owner_channel
+from gengui_stream.redis_io.notifications import (
+    ALL_CHANNELS,
+    ChangeNotification,
+    NotificationSubscriber,
+    owner_channel,
+)
 
 POLL_S: Final = 2.0
 """Seconds that a lost notification can delay what a reader sees."""
 
 
-class NotificationFanout:
-    """One Redis subscription a process, shared by its waiting requests."""
-
-    def __init__(self, subscriber: NotificationSubscriber) -> None:
-        self._subscriber = subscriber
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self.closing = asyncio.Event()
-
-    async def run(self) -> None:
-        async for channel, _ in self._subscriber.messages():
-            self._wake(self._waiting if channel == ALL_CHANNELS else [channel])
-
-    def close(self) -> None:
-        """The process ends: wakes every waiting request."""
-        self.closing.set()
-        self._wake(self._waiting)
-
-    def _wake(self, channels: object) -> None:
-        for channel in list(channels) if isinstance(channels, list | dict) else []:
-            for event in self._waiting.get(channel, ()):
-                event.set()
-
-    @contextmanager
-    def subscribed(self, owner_id: UUID) -> Iterator["Subscription"]:
-        """Subscribe before the first read, so that no change between the two is missed."""
-        channel, event = owner_channel(owner_id), asyncio.Event()
-        self._waiting[channel].add(event)
-        subscribing = asyncio.ensure_future(self._subscriber.subscribe(channel))
-        try:
-            yield Subscription(event)
-        finally:
-            subscribing.add_done_callback(lambda _: self._leave(channel, event))
-
-    def _leave(self, channel: str, event: asyncio.Event) -> None:
-        self._waiting[channel].discard(event)
-        if not self._waiting[channel]:
-            del self._waiting[channel]
-            self._unsubscribing = asyncio.ensure_future(self._subscriber.unsubscribe(channel))
-
-
 class Subscription:
-    """Wakes when there may be news, and at intervals in case a notification was lost."""
+    """Wakes when there may be news of its generation (of any of the owner's where that is None), and at intervals in
+    case a notification was lost."""
 
-    def __init__(self, event: asyncio.Event) -> None:
-        self._event = event
+    def __init__(self, generation_id: UUID | None) -> None:
+        self.generation_id = generation_id
+        self._event = asyncio.Event()
+
+    @property
+    def woken(self) -> bool:
+        """Whether the next `wait` returns at once."""
+        return self._event.is_set()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    def concerns(self, notification: ChangeNotification | None) -> bool:
+        """None: some notifications may have been lost."""
+        return notification is None or self.generation_id in {None, notification.generation_id}
 
     async def wait(self, seconds: float = POLL_S) -> None:
         """Returns at a notification, or after so many seconds, at most POLL_S."""
@@ -67,3 +46,45 @@ class Subscription:
         except TimeoutError:
             return
         self._event.clear()
+
+
+class NotificationFanout:
+    """One Redis subscription a process, shared by its waiting requests."""
+
+    def __init__(self, subscriber: NotificationSubscriber) -> None:
+        self._subscriber = subscriber
+        self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
+        self.closing = asyncio.Event()
+
+    async def run(self) -> None:
+        async for channel, notification in self._subscriber.messages():
+            for name in list(self._subscriptions) if channel == ALL_CHANNELS else [channel]:
+                self._wake(name, notification)
+
+    def close(self) -> None:
+        """The process ends: wakes every waiting request."""
+        self.closing.set()
+        for channel in list(self._subscriptions):
+            self._wake(channel, None)
+
+    def _wake(self, channel: str, notification: ChangeNotification | None) -> None:
+        for subscription in self._subscriptions.get(channel, ()):
+            if subscription.concerns(notification):
+                subscription.wake()
+
+    @contextmanager
+    def subscribed(self, owner_id: UUID, generation_id: UUID | None = None) -> Iterator[Subscription]:
+        """Subscribe before the first read, so that no change between the two is missed."""
+        channel, subscription = owner_channel(owner_id), Subscription(generation_id)
+        self._subscriptions[channel].add(subscription)
+        subscribing = asyncio.ensure_future(self._subscriber.subscribe(channel))
+        try:
+            yield subscription
+        finally:
+            subscribing.add_done_callback(lambda _: self._leave(channel, subscription))
+
+    def _leave(self, channel: str, subscription: Subscription) -> None:
+        self._subscriptions[channel].discard(subscription)
+        if not self._subscriptions[channel]:
+            del self._subscriptions[channel]
+            self._unsubscribing = asyncio.ensure_future(self._subscriber.unsubscribe(channel))

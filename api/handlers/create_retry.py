@@ -106,7 +106,7 @@ async def _until_ended(
     context: ApiContext, owner_id: UUID, generation_id: UUID, seconds: float
 ) -> asyncpg.Record | None:
     deadline = time.monotonic() + seconds
-    with context.fanout.subscribed(owner_id) as subscription:
+    with context.fanout.subscribed(owner_id, generation_id) as subscription:
         while True:
             row = await generations.find(context.pool, generation_id, owner_id)
             left = deadline - time.monotonic()

@@ -97,7 +97,7 @@ class _Stream:
         self._written_at = time.monotonic()
 
     async def serve(self) -> web.StreamResponse:
-        with self._context.fanout.subscribed(self._owner_id) as subscription:
+        with self._context.fanout.subscribed(self._owner_id, self._only) as subscription:
             self._request[STREAMING] = True
             await self._response.prepare(self._request)
             with suppress(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Hints over pub/sub: "something changed, look". Never the change itself: the database is the answer (law 7)."""
+"""Notifications over pub/sub that a generation has changed. They carry no state: readers ask PostgreSQL (law 7)."""
 
 import asyncio
 import time
@@ -20,11 +20,11 @@ from gengui_stream.redis_io.clients import open_dedicated, transient_errors
 from gengui_stream.settings import Settings
 
 ALL_CHANNELS: Final = "*"
-"""Stands for all channels: hints may have been missed on any of them."""
+"""Stands for every channel: notifications may have been lost on any of them."""
 
 PUBLISH_TIMEOUT_S: Final = 0.5
 PUBLISH_PAUSE_S: Final = 1.0
-"""How long publishing is given up after a failure: a hint that comes late is worth nothing, waiting costs."""
+"""Seconds without publishing after a failure: a late notification is worth nothing, and a waiting projector costs."""
 
 FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 2.0
@@ -32,8 +32,8 @@ LONGEST_RETRY_S: Final = 2.0
 PUBLISH_ALL: Final = """
 for channel, said in string.gmatch(ARGV[1], '([^\\n]*)\\n([^\\n]*)\\n') do redis.call('PUBLISH', channel, said) end
 """
-"""One command and one answer for a batch: a pipeline of publishes costs the projector 25 µs of CPU a hint. One argument
-too, of two lines a hint, since the client packs each by itself."""
+"""One command and one answer for a batch: a pipeline of publishes costs the projector 25 µs of CPU each. One argument
+too, of two lines a notification, since the client packs each by itself."""
 
 _OWNER_PREFIX: Final = "gengui:owner:"
 _ALL_CHANNEL: Final = "gengui:everybody"
@@ -52,7 +52,7 @@ class ChangeNotification(NamedTuple):
 
 
 Notice: TypeAlias = tuple[str, ChangeNotification | None]
-"""A channel and what was said there; `None`: look for yourself."""
+"""A channel and its notification; `None`: some may have been lost, so read the state."""
 
 
 @lru_cache(1_024)
@@ -73,7 +73,7 @@ class NotificationPublisher:
         self._failing = False
 
     async def publish(self, notifications: Sequence[ChangeNotification], job_kinds: Collection[str]) -> None:
-        """One round trip; of several hints for one generation the last is said."""
+        """One round trip; of several notifications of one generation only the last is sent."""
         if time.monotonic() < self._paused_until or not (notifications or job_kinds):
             return
         latest = {notification.generation_id: notification for notification in notifications}
@@ -104,8 +104,8 @@ class NotificationPublisher:
 class NotificationSubscriber:
     """Listens on a connection of its own and reconnects by itself. One task iterates `messages`; any may subscribe.
 
-    Nothing is missed in silence: a channel is announced with `None` once its subscription is in force (again), and
-    `EVERYBODY` after each reconnect. Who subscribes first and looks into the database when so told misses nothing.
+    No loss is silent: each channel yields `None` once its subscription is in force (again), and ALL_CHANNELS yields it
+    after each reconnect. A reader that subscribes first, and reads PostgreSQL at each `None`, misses no change.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -182,7 +182,7 @@ class NotificationSubscriber:
 
 
 async def _next(session: PubSub) -> Notice | None:
-    """The next thing said, `None` for what concerns nobody."""
+    """The next notice; `None` for a message without one."""
     with transient_errors():
         message: Mapping[str, object] | None = await session.get_message(timeout=None)
     if message is None:
@@ -210,7 +210,7 @@ def _payload(notification: ChangeNotification) -> str:
 
 
 def _parse(channel: str, payload: str) -> ChangeNotification | None:
-    """What a hint says, or `None` for one that says nothing readable: it still is a reason to look."""
+    """`None` for a payload that cannot be read: it is still a reason to read the state."""
     if not payload:
         return None
     try:

@@ -22,9 +22,9 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
+from tests.integration.providers.runpod_scenes import KEY, with_runpod
 from tests.integration.running import a_request, eventually, projecting, running, state_of
-from tests.integration.runpod_scenes import KEY, with_runpod
-from tests.integration.test_runpod_worker import an_input
+from tests.integration.worker.test_runpod_worker import an_input
 
 pytestmark = [pytest.mark.stack, pytest.mark.runpod]
 

@@ -27,9 +27,9 @@ from gengui_stream.settings import Settings
 from gengui_stream.worker import runpod
 from gengui_stream.worker.runpod import Progress, Report, RunpodWorker, Updates, store_settings
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
+from tests.integration.providers.runpod_scenes import KEY, with_runpod
 from tests.integration.running import a_request, eventually, projecting, running, state_of
-from tests.integration.runpod_scenes import KEY, with_runpod
-from tests.integration.runpod_workers import SdkWorker, sdk_worker
+from tests.integration.worker.runpod_workers import SdkWorker, sdk_worker
 
 pytestmark = pytest.mark.stack
 

@@ -194,7 +194,7 @@ def test_a_ready_script_is_about_the_operation_it_is_for() -> None:
 
 @pytest.mark.parametrize("name", sorted({*gemini_script.READY, *runpod_script.READY}))
 def test_the_page_about_them_names_every_ready_script(name: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "fakes.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "fakes.md").read_text(encoding="utf-8")
     assert f"`{name}`" in page
 
 

@@ -28,9 +28,9 @@ from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
 from gengui_stream.worker.run import run_worker
 from schemas.events import GenerationCompleted, Output
-from tests.integration.doctoring import examined
+from tests.integration.doctor.doctoring import examined
+from tests.integration.providers.runpod_scenes import with_runpod
 from tests.integration.running import a_request, eventually, private_redis, projecting, running
-from tests.integration.runpod_scenes import with_runpod
 
 pytestmark = pytest.mark.stack
 

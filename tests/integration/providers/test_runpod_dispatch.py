@@ -28,8 +28,8 @@ from schemas.events import (
     ProviderChoice,
 )
 from tests.integration.api.conftest import serving
+from tests.integration.providers.runpod_scenes import KEY, SECRET, living, small, with_runpod
 from tests.integration.running import a_request, eventually, logged, projecting, running, state_of
-from tests.integration.runpod_scenes import KEY, SECRET, living, small, with_runpod
 
 pytestmark = pytest.mark.stack
 

@@ -18,7 +18,7 @@ from gengui_stream.providers.flags import provider_flags as module
 from gengui_stream.providers.flags.provider_flags import FlagChoice, Flags, UserAttributes, open_flags
 from gengui_stream.providers.flags.rules import Exposure
 from gengui_stream.settings import Settings, load_settings
-from tests.integration.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
+from tests.integration.providers.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
 from tests.integration.running import eventually
 
 PROVIDERS = ("gemini", "local", "runpod")

@@ -26,12 +26,12 @@ from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
 from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.run import run_worker
+from tests.integration.cli.test_cli_faults import NOWHERE, PLAIN
 from tests.integration.commands import command
-from tests.integration.doctoring import examined, failed
-from tests.integration.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
+from tests.integration.doctor.doctoring import examined, failed
 from tests.integration.logs import send_by_key
+from tests.integration.providers.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
 from tests.integration.running import a_request, eventually, projecting, running
-from tests.integration.test_cli_faults import NOWHERE, PLAIN
 
 WITHIN_S = 30.0
 """How long it may take when nothing answers, on a machine that does other things; alone it takes 8 s."""

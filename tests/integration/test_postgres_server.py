@@ -49,6 +49,16 @@ async def test_a_database_whose_making_was_killed_is_made_anew(
     await second.stop()
 
 
+async def test_data_of_another_version_are_refused_with_what_to_do(directory: Path) -> None:
+    server = PostgresServer(directory / "postgres", directory / "postgres.log")
+    await server.start()
+    await server.kill()
+    (_opened(directory / "postgres") / "PG_VERSION").write_text("99\n")
+    with pytest.raises(ConfigurationError, match=r"was written by PostgreSQL 99, .* remove \.gengui") as raised:
+        await PostgresServer(directory / "postgres", directory / "postgres.log").start()
+    assert len(raised.value.faults) == 1
+
+
 def keep_templates_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a cache of the test's own, root's and every other user's."""
     monkeypatch.setattr(template, "CACHE", place)

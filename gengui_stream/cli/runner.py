@@ -88,5 +88,5 @@ def _exit_code_and_lines(error: Exception) -> tuple[ExitCode, list[str]]:
         ):
             return ExitCode.CONFIGURATION, [f"DATABASE_URL or DB_*: {error}"]
         case _:
-            said = redact_text(f"{type(error).__name__}: {error}")
-            return ExitCode.BUG, [f"a bug in gengui-stream: {said}", "LOG_LEVEL=debug shows the traceback"]
+            message = redact_text(f"{type(error).__name__}: {error}")
+            return ExitCode.BUG, [f"a bug in gengui-stream: {message}", "LOG_LEVEL=debug shows the traceback"]

@@ -37,29 +37,29 @@ class Choice(Generic[Did]):
     behaviour: Did | None
 
 
-def choose(script: Script[Did], seed: int, asked: NumberedRequest, used: Mapping[int, int]) -> Choice[Did]:
+def choose(script: Script[Did], seed: int, numbered: NumberedRequest, used: Mapping[int, int]) -> Choice[Did]:
     """The first rule that matches and is below its `times`. `used`: how often each rule was chosen."""
     for number, rule in enumerate(script.rules):
         available = rule.times is None or used.get(number, 0) < rule.times
-        if available and script.operation_of(rule.when) == asked.request.operation and _matches(rule.when, asked):
+        if available and script.operation_of(rule.when) == numbered.request.operation and _matches(rule.when, numbered):
             probability = rule.when.probability
-            if probability is None or draw(seed, number, asked) < probability:
+            if probability is None or draw(seed, number, numbered) < probability:
                 return Choice(number, rule.then)
     return Choice(None, None)
 
 
-def draw(seed: int, rule: int, asked: NumberedRequest) -> float:
+def draw(seed: int, rule: int, numbered: NumberedRequest) -> float:
     """In [0, 1). Independent of the generation's id, which differs in every run."""
-    request = asked.request
-    key = f"{seed}\0{rule}\0{request.operation}\0{asked.nth_of_generation}\0{request.prompt}"
+    request = numbered.request
+    key = f"{seed}\0{rule}\0{request.operation}\0{numbered.nth_of_generation}\0{request.prompt}"
     return (int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> 11) / 2**53
 
 
-def _matches(when: When, asked: NumberedRequest) -> bool:
-    request = asked.request
+def _matches(when: When, numbered: NumberedRequest) -> bool:
+    request = numbered.request
     return (
-        (when.nth is None or asked.nth in when.nth)
-        and (when.nth_of_generation is None or asked.nth_of_generation in when.nth_of_generation)
+        (when.nth is None or numbered.nth in when.nth)
+        and (when.nth_of_generation is None or numbered.nth_of_generation in when.nth_of_generation)
         and (when.prompt is None or when.prompt.casefold() in request.prompt.casefold())
         and (when.generation is None or when.generation == request.generation)
         and (when.attempt is None or when.attempt == request.attempt)
@@ -72,16 +72,18 @@ class Chooser(Generic[Did]):
 
     def __init__(self, script: Script[Did], seed: int) -> None:
         self._script, self._seed = script, seed
-        self._asked = Counter[str]()
-        self._asked_of_generation = Counter[tuple[str, str]]()
+        self._requests = Counter[str]()
+        self._requests_of_generation = Counter[tuple[str, str]]()
         self._used = Counter[int]()
 
     def next(self, request: Request) -> tuple[NumberedRequest, Choice[Did]]:
-        self._asked[request.operation] += 1
+        self._requests[request.operation] += 1
         of_generation = (request.operation, request.generation)
-        self._asked_of_generation[of_generation] += 1
-        asked = NumberedRequest(request, self._asked[request.operation], self._asked_of_generation[of_generation])
-        choice = choose(self._script, self._seed, asked, self._used)
+        self._requests_of_generation[of_generation] += 1
+        numbered = NumberedRequest(
+            request, self._requests[request.operation], self._requests_of_generation[of_generation]
+        )
+        choice = choose(self._script, self._seed, numbered, self._used)
         if choice.rule is not None:
             self._used[choice.rule] += 1
-        return asked, choice
+        return numbered, choice

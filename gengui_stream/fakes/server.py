@@ -86,11 +86,11 @@ class FakeServer(ABC, Generic[Did]):
 
     async def answer(self, exchange: Exchange[Did]) -> web.StreamResponse:
         """Handles the request by the script, and records it."""
-        asked, choice = self._chooser.next(exchange.request)
+        numbered, choice = self._chooser.next(exchange.request)
         call = Call(
             number=len(self.calls) + 1,
-            nth=asked.nth,
-            nth_of_generation=asked.nth_of_generation,
+            nth=numbered.nth,
+            nth_of_generation=numbered.nth_of_generation,
             rule=choice.rule,
             did=choice.behaviour.do if choice.behaviour else None,
             headers=recordable_headers(exchange.http.headers),

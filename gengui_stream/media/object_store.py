@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.signed_urls import Place, SigningKey, UrlSigner
+from gengui_stream.media.signed_urls import BucketUrl, SigningKey, UrlSigner
 from gengui_stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ObjectStore:
         self._client = _client(session, settings.s3_endpoint, read_timeout_s, tries)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._signer = UrlSigner(
-            Place.of(settings.s3_public_endpoint or settings.s3_endpoint, self._bucket, self._region),
+            BucketUrl.of(settings.s3_public_endpoint or settings.s3_endpoint, self._bucket, self._region),
             lambda: _signing_key(session),
             ttl_s=settings.presigned_url_ttl_s,
         )
@@ -82,9 +82,9 @@ class ObjectStore:
     async def server_time(self) -> datetime | None:
         """The store's clock in seconds, from the Date of a response. Raises as `check` does."""
         answer = await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
-        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         try:
-            return parsedate_to_datetime(said)
+            return parsedate_to_datetime(date)
         except ValueError:
             return None
 

@@ -25,14 +25,14 @@ class SigningKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BucketUrl:
     """The URL of a bucket for clients. `base`: without a trailing slash, with the bucket if it is in the path."""
 
     base: str
     region: str
 
     @classmethod
-    def of(cls, endpoint: str | None, bucket: str, region: str) -> "Place":
+    def of(cls, endpoint: str | None, bucket: str, region: str) -> "BucketUrl":
         """Custom endpoints have the bucket in the path; AWS has it in the host."""
         if endpoint:
             return cls(f"{endpoint.rstrip('/')}/{bucket}", region)
@@ -43,9 +43,9 @@ class UrlSigner:
     """Signs for one bucket. A URL is valid for `ttl_s` from the start of its slot; a slot lasts half of `ttl_s`, so a
     new URL is valid for at least that long."""
 
-    def __init__(self, place: Place, credentials: Callable[[], SigningKey], *, ttl_s: int) -> None:
-        parts = urlsplit(place.base)
-        self._place = place
+    def __init__(self, bucket: BucketUrl, credentials: Callable[[], SigningKey], *, ttl_s: int) -> None:
+        parts = urlsplit(bucket.base)
+        self._bucket = bucket
         self._host, self._path = parts.netloc, parts.path
         self._credentials = credentials
         self._ttl = ttl_s
@@ -61,7 +61,7 @@ class UrlSigner:
 
     def _open_slot(self, begins: int) -> "_Slot":
         credentials, moment = self._credentials(), datetime.fromtimestamp(begins, UTC)
-        stamp, scope = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}/{self._place.region}/s3/aws4_request"
+        stamp, scope = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}/{self._bucket.region}/s3/aws4_request"
         query = {
             "X-Amz-Algorithm": ALGORITHM,
             "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
@@ -78,7 +78,7 @@ class UrlSigner:
         request = f"GET\n{self._path}/{key}\n{slot.query}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
         text = slot.preamble + hashlib.sha256(request.encode()).hexdigest()
         signature = hmac.digest(slot.key, text.encode(), "sha256").hex()
-        return f"{self._place.base}/{key}?{slot.query}&X-Amz-Signature={signature}"
+        return f"{self._bucket.base}/{key}?{slot.query}&X-Amz-Signature={signature}"
 
 
 @dataclass(frozen=True, slots=True)

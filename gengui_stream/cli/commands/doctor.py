@@ -54,8 +54,8 @@ def _examined(inspection: Inspection) -> Report:
 def _of_settings(inspection: Inspection) -> list[Finding]:
     name, settings = "settings", inspection.settings
     faults = [fail(name, fault, "correct it in the environment or in .env") for fault in inspection.faults]
-    said = [*remarks(inspection), *(advice(settings) if settings else ())]
-    warnings = [warn(name, remark, "see `gengui-stream config show`") for remark in said]
+    notes = [*remarks(inspection), *(advice(settings) if settings else ())]
+    warnings = [warn(name, remark, "see `gengui-stream config show`") for remark in notes]
     valid = [ok(name, f"valid, {len(inspection.variables)} set")] if settings else []
     return [*faults, *valid, *warnings]
 

@@ -111,14 +111,14 @@ def _echo_record(record: Record, wanted: Filter, json: bool) -> None:
         return
     fields = None if isinstance(event, Undecodable | UnknownType) else event.model_dump(mode="json", exclude_none=True)
     moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    place = f"{record.partition}:{record.offset}"
+    position = f"{record.partition}:{record.offset}"
     if json:
         key = record.key.decode(errors="backslashreplace") if record.key else None
-        echo_json({"position": place, "appended_at": moment, "key": key, "type": type_, "event": fields})
+        echo_json({"position": position, "appended_at": moment, "key": key, "type": type_, "event": fields})
         return
     detail = "  ".join(f"{name}={_brief(fields[name])}" for name in SHOWN_FIELDS if fields and name in fields)
     owner = event.generation_id or "-"
-    echo(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {place:>9}  {type_:<30}  {owner}  {detail}")
+    echo(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {position:>9}  {type_:<30}  {owner}  {detail}")
 
 
 def _brief(value: object) -> str:
@@ -154,10 +154,10 @@ def _with_event(record: Recorded) -> dict[str, object]:
 
 
 def _row(record: Recorded, first: Recorded) -> tuple[object, ...]:
-    place = f"{record.partition}:{record.log_offset}"
+    position = f"{record.partition}:{record.log_offset}"
     elapsed = round((record.appended_at - first.appended_at).total_seconds() * 1000)
     moment = f"{record.appended_at:%Y-%m-%d %H:%M:%S}"
-    return (place, moment, elapsed, record.type, record.attempt, record.version, record.status, _outcome(record))
+    return (position, moment, elapsed, record.type, record.attempt, record.version, record.status, _outcome(record))
 
 
 def _outcome(record: Recorded) -> str:

@@ -72,4 +72,4 @@ def _echo_row(key: str, value: object, json: bool) -> None:
     elif isinstance(value, dict):
         echo(f"{key}  " + "  ".join(f"{field}={part}" for field, part in value.items()))
     else:
-        echo(f"{key}  {'(gone)' if value is None else value}")
+        echo(f"{key}  {'(deleted)' if value is None else value}")

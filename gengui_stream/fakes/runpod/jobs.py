@@ -82,8 +82,8 @@ class Job:
 
     def last_body(self) -> dict[str, object]:
         body = {"id": self.id, "status": self.ended or self.life.running_word, **self._times()}
-        said = {"output": self.output, "error": self.error}
-        return body | {name: value for name, value in said.items() if value is not None}
+        results = {"output": self.output, "error": self.error}
+        return body | {name: value for name, value in results.items() if value is not None}
 
     def _times(self) -> dict[str, object]:
         started, ended = self.started_at, self.ended_at
@@ -196,9 +196,9 @@ class Jobs:
         if job.life.worker == "outside":
             return await self._complete(job)
         pause_s = job.life.run_s / (len(job.life.progress) + 1)
-        for said in job.life.progress:
+        for progress in job.life.progress:
             await asyncio.sleep(pause_s)
-            job.progress = said
+            job.progress = progress
         await asyncio.sleep(pause_s)
         return await self._end_as_scripted(job)
 

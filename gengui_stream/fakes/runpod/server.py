@@ -82,14 +82,14 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
 
     async def _run(self, http: web.Request) -> web.StreamResponse:
         body = await read_json(http)
-        request = _asked_to_run(body)
+        request = _run_request(body)
         usual = partial(self._begun, http, request, body)
         return await self.answer(Exchange[RunpodBehaviour](http=http, request=request, body=body, usual=usual))
 
     async def _of_job(self, operation: Operation, http: web.Request) -> web.StreamResponse:
         job_id = http.match_info["job"]
         job = self.jobs.get(http.match_info["endpoint"], job_id)
-        about = _asked_to_run({"input": job.sent.input}) if job else Request(operation=operation, generation="")
+        about = _run_request({"input": job.sent.input}) if job else Request(operation=operation, generation="")
         request = dataclasses.replace(about, operation=operation, job=job_id)
         usual = partial(self._told if operation == "status" else self._canceled, http)
         return await self.answer(Exchange[RunpodBehaviour](http=http, request=request, body=None, usual=usual))
@@ -213,7 +213,7 @@ async def fake_runpod(
         yield server
 
 
-def _asked_to_run(body: object) -> Request:
+def _run_request(body: object) -> Request:
     """Tolerates invalid bodies. Without an id, the prompt distinguishes generations."""
     given = body.get("input") if isinstance(body, dict) else None
     named = given if isinstance(given, dict) else {}

@@ -142,7 +142,7 @@ class GeminiProvider:
                 "not_stored", "the image could not be stored", retryable=False, fault_domain=FaultDomain.REQUEST
             )
         if isinstance(stored, NotAnImage):
-            return Refused("bad_image", f"Gemini answered with an image that is none: {stored.reason}", retryable=True)
+            return Refused("bad_image", f"Gemini returned an invalid image: {stored.reason}", retryable=True)
         return Finished(stored)
 
     def _warn_of_retirement(self, retirement: Retirement) -> None:
@@ -171,8 +171,8 @@ class GeminiProvider:
             return Finished(outputs)
         started_at = job.started_at or job.dispatched_at
         if datetime.now(UTC) < started_at + timedelta(seconds=self.call_policy.in_doubt_s):
-            return Running(note="Gemini may still be at work on it")
-        return Lost("Gemini's answer was lost")
+            return Running(note="the call may still be running at Gemini")
+        return Lost("Gemini's response was lost")
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
         return CancelOutcome.ALREADY_ENDED  # not supported: see capabilities

@@ -58,11 +58,11 @@ def read_response(body: bytes) -> ResponseOutcome:
     """The outcome of a response with status 200."""
     document = _object(_json(body))
     if document is None:
-        return Refused("bad_answer", "Gemini answered with something that is not its JSON", retryable=True)
+        return Refused("bad_answer", "Gemini returned a body that is not its JSON", retryable=True)
     parts = list(_parts(document))
     bodies = [found for part in parts if (found := _image(part)) is not None]
     if any(found == b"" for found in bodies):
-        return Refused("bad_answer", "Gemini answered with an image that is not base64", retryable=True)
+        return Refused("bad_answer", "Gemini returned an image that is not base64", retryable=True)
     return Images(tuple(bodies)) if bodies else _no_image(document)
 
 
@@ -76,7 +76,7 @@ def _no_image(document: Json) -> Moderated | Refused:
             return Moderated(f"the image was withheld: {reason}")
     reason = next((found for found in reasons if found), "no reason given")
     # The provider works, so its circuit breaker does not count this.
-    return Refused("no_image", f"Gemini made no image: {reason}", retryable=True, fault_domain=FaultDomain.REQUEST)
+    return Refused("no_image", f"Gemini returned no image: {reason}", retryable=True, fault_domain=FaultDomain.REQUEST)
 
 
 def _parts(document: Json) -> Iterator[Json]:
@@ -110,21 +110,21 @@ def read_error(status: int, body: bytes, retry_after: str | None, now: datetime)
     error = _error(_json(body))
     details = _objects(error.get("details"))
     message = _message(error) or f"HTTP {status}"
-    said = f"Gemini: {status} {_word(error.get('status')) or ''}".rstrip() + f": {message}"
+    text = f"Gemini: {status} {_word(error.get('status')) or ''}".rstrip() + f": {message}"
     wait = _retry_after_s(retry_after, details, now)
     match status:
         case 429:
-            return Refused("rate_limited", said, retryable=True, fault_domain=FaultDomain.CAPACITY, retry_after_s=wait)
+            return Refused("rate_limited", text, retryable=True, fault_domain=FaultDomain.CAPACITY, retry_after_s=wait)
         case 400 if not _is_of_account(error, details):
-            return Refused("invalid_request", said, retryable=False, fault_domain=FaultDomain.REQUEST)
+            return Refused("invalid_request", text, retryable=False, fault_domain=FaultDomain.REQUEST)
         case 400 | 401 | 402 | 403 | 404:
-            return Refused("provider_misconfigured", said, retryable=True, fault_domain=FaultDomain.CONFIGURATION)
+            return Refused("provider_misconfigured", text, retryable=True, fault_domain=FaultDomain.CONFIGURATION)
         case 408 | 499:  # 499: Google, or a proxy, saw the client disconnect
-            return Refused("provider_error", said, retryable=True, retry_after_s=wait)
+            return Refused("provider_error", text, retryable=True, retry_after_s=wait)
         case _ if 400 <= status < 500:
-            return Refused("invalid_request", said, retryable=False, fault_domain=FaultDomain.REQUEST)
+            return Refused("invalid_request", text, retryable=False, fault_domain=FaultDomain.REQUEST)
         case _:
-            return Refused("provider_error", said, retryable=True, retry_after_s=wait)
+            return Refused("provider_error", text, retryable=True, retry_after_s=wait)
 
 
 def _is_of_account(error: Json, details: Sequence[Json]) -> bool:

@@ -75,7 +75,7 @@ class LocalProvider:
             return Lost("its worker shows no sign of life")
         if untouched:
             await self.dispatch(request)
-            return Running(note="waits in the queue")
+            return Running(note="queued")
         return _status(known)
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:

@@ -75,7 +75,7 @@ class RunpodClient:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(f"RunPod cannot be reached: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(f"RunPod did not answer: {type(error).__name__}") from error
+            raise TransientError(f"no response from RunPod: {type(error).__name__}") from error
 
     async def _json_of(self, response: aiohttp.ClientResponse) -> object:
         """None for a body that is not JSON, such as an HTML page. The API key is removed: a server may echo what it was
@@ -84,7 +84,7 @@ class RunpodClient:
         async for chunk in response.content.iter_chunked(CHUNK):
             body += chunk
             if len(body) > BODY_MAX:
-                raise TransientError(f"RunPod's answer has more than {BODY_MAX} bytes")
+                raise TransientError(f"RunPod's response has more than {BODY_MAX} bytes")
         try:
             document: object = orjson.loads(body.replace(self._key, b"***"))
         except orjson.JSONDecodeError:

@@ -12,8 +12,8 @@ class Diagnosis(StrEnum):
     COLD_START = "cold start: a worker is being initialized"
     NO_CAPACITY = "no capacity: every worker is throttled"
     CRASH_LOOP = "crash loop: every worker is unhealthy"
-    BUSY = "workers are there; it waits for its turn"
-    UNKNOWN = "no worker is there, and nothing says why"
+    BUSY = "workers are available; the job is queued"
+    UNKNOWN = "no worker is available, for an unknown reason"
 
 
 @dataclass(frozen=True, slots=True)

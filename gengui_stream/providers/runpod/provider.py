@@ -144,16 +144,16 @@ class RunpodProvider:
         if found is not None:
             return found
         if _age_s(job) < self.call_policy.in_doubt_s:
-            return Running(note="whether RunPod took it is not known")
-        return Lost("RunPod's answer was lost, and no image came")
+            return Running(note="unknown whether RunPod accepted the job")
+        return Lost("RunPod's response was lost, and there is no image")
 
     async def _not_found(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         found = await self._stored(request)
         if found is not None:
             return found
         if _age_s(job) < FRESH_S:
-            return Running(note="RunPod does not know it yet")
-        return Lost("RunPod does not know the job any more")
+            return Running(note="RunPod does not list the job yet")
+        return Lost("RunPod has deleted the job")
 
     async def _reported(self, request: DispatchRequest, job: ProviderJob, report: JobReport) -> StatusOutcome:
         """The image takes precedence over RunPod's state, which stays IN_PROGRESS when a progress report arrives after
@@ -179,13 +179,13 @@ class RunpodProvider:
         except PermanentError as error:  # a fault of this installation, to be repaired while RunPod has the image
             raise TransientError(f"the image could not be stored: {error}") from error
         if not isinstance(outputs, tuple):
-            why = "the worker said that it was done, but there is no image that can be read"
+            why = "the worker reported success, but there is no valid image"
             return Refused("no_image", why, retryable=True)
         return Finished(outputs)
 
     async def _queued(self, job: ProviderJob) -> StatusOutcome:
         if _age_s(job) < self._plan.heartbeat_timeout_s:
-            return Running(note="waits at RunPod")
+            return Running(note="queued at RunPod")
         diagnosis = await self._diagnosis(job.endpoint_id or self._plan.endpoint_id)
         if diagnosis is Diagnosis.CRASH_LOOP:
             return await self._crash_looping(job, diagnosis)
@@ -195,7 +195,7 @@ class RunpodProvider:
         """Cancels the job first, as it must not run beside the next attempt. That one goes to another provider, since
         this one fails until an operator acts."""
         if await self._cancel(job) is CancelOutcome.ALREADY_ENDED:
-            return Running(note="came to its end while it was given up")
+            return Running(note="it ended before it could be canceled")
         return Refused("crash_loop", f"the provider's workers fail to start ({diagnosis.name.lower()})", True,
                        FaultDomain.CONFIGURATION)  # fmt: skip
 
@@ -266,17 +266,17 @@ def _without_image(
         case JobState.CANCELLED:
             return _canceled(job)
         case JobState.IN_PROGRESS:
-            return Running(alive=job.started_at is None, note=f"RunPod says {report.word}")
+            return Running(alive=job.started_at is None, note=f"RunPod reports {report.raw_state}")
         case JobState.UNKNOWN:
-            return Running(note=f"RunPod says {report.word}")
+            return Running(note=f"RunPod reports {report.raw_state}")
         case _:
             assert_never(state)
 
 
 def _timed_out(report: JobReport) -> str:
     if report.was_started:
-        return "the provider's worker took too long, or fell silent"
-    return "the provider's queue was too long: no worker took it in time"
+        return "the provider's worker exceeded the time limit, or stopped responding"
+    return "no worker of the provider took the job in time"
 
 
 def _canceled(job: ProviderJob) -> StatusOutcome:

@@ -52,15 +52,16 @@ class Response:
     def detail(self) -> str:
         """The error message, for operators."""
         words = (self.fields.get(name) for name in ("error", "message", "detail"))
-        return _plain(next((word for word in words if isinstance(word, str)), ""))[:200] or "nothing that can be read"
+        return _plain(next((word for word in words if isinstance(word, str)), ""))[:200] or "no readable error message"
 
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """The body of /status. `output` of a running job is its progress, and of a completed one its result."""
+    """The body of /status. `raw_state`: RunPod's own word. `output` of a running job is its progress, and of a
+    completed one its result."""
 
     state: JobState
-    word: str
+    raw_state: str
     output: object
     error: object
     was_started: bool
@@ -72,7 +73,7 @@ def run_outcome(response: Response, endpoint_id: str) -> Dispatched | Refused:
         job_id = response.fields.get("id")
         if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
             return Dispatched(job_id, endpoint_id)
-        raise TransientError("RunPod answered 200 without the id of a job: it may have taken one")
+        raise TransientError("RunPod responded with 200 but without a job id: it may have accepted a job")
     if response.status >= 500:
         return _broken(response)
     return _refused(response)
@@ -82,38 +83,38 @@ def _broken(response: Response) -> Refused:
     """RunPod's own error means that the call was not carried out. A gateway's error, or an HTML page, leaves that
     unknown."""
     if response.status in _GATEWAY or not response.fields:
-        raise TransientError(f"HTTP {response.status} from a gateway before RunPod: it may have taken the job")
-    return Refused("provider_error", f"RunPod is out of order (HTTP {response.status})", retryable=True)
+        raise TransientError(f"HTTP {response.status} from a gateway before RunPod: RunPod may have accepted the job")
+    return Refused("provider_error", f"RunPod has an internal error (HTTP {response.status})", retryable=True)
 
 
 def _refused(response: Response) -> Refused:
     status = response.status
     if status == 429:
         return Refused(
-            "rate_limited", "RunPod takes no more jobs just now", True, FaultDomain.CAPACITY, response.retry_after_s
+            "rate_limited", "RunPod's rate limit is exceeded", True, FaultDomain.CAPACITY, response.retry_after_s
         )
     if status == 408:
-        return Refused("provider_error", "RunPod did not get the whole request (HTTP 408)", retryable=True)
+        return Refused("provider_error", "RunPod did not receive the complete request (HTTP 408)", retryable=True)
     if status in {401, 402, 403, 404} or status < 400:
-        message = f"RunPod does not let us in (HTTP {status})"
+        message = f"RunPod rejects the API key, the account or the endpoint (HTTP {status})"
         return Refused("provider_misconfigured", message, True, FaultDomain.CONFIGURATION)
     return Refused("invalid_request", f"RunPod refused the request (HTTP {status})", False, FaultDomain.REQUEST)
 
 
 def report_of(response: Response) -> JobReport:
     """Raises TransientError for a body without a state."""
-    word = response.fields.get("status")
-    if response.status != 200 or not isinstance(word, str):
-        raise TransientError(f"RunPod answered HTTP {response.status} about a job: {response.detail}")
+    raw_state = response.fields.get("status")
+    if response.status != 200 or not isinstance(raw_state, str):
+        raise TransientError(f"RunPod responded with HTTP {response.status} about a job: {response.detail}")
     fields = response.fields
     started = fields.get("delayTime") is not None or fields.get("workerId") is not None
-    return JobReport(_state(word), word[:50], fields.get("output"), fields.get("error"), started)
+    return JobReport(_state(raw_state), raw_state[:50], fields.get("output"), fields.get("error"), started)
 
 
-def _state(word: str) -> JobState:
-    if word == "RUNNING":
+def _state(raw_state: str) -> JobState:
+    if raw_state == "RUNNING":
         return JobState.IN_PROGRESS
-    return JobState(word) if word in JobState.__members__ else JobState.UNKNOWN
+    return JobState(raw_state) if raw_state in JobState.__members__ else JobState.UNKNOWN
 
 
 def failure_message(error: object) -> str:

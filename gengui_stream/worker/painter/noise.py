@@ -32,13 +32,13 @@ class Noise:
         """The noise at those points: bilinear between texels."""
         column, across = _split(x)
         line, down = _split(y)
-        place = line * self._row + column
+        texel = line * self._row + column
         texture, row = self._texture, self._row
-        upper: Floats = texture[place]
-        upper += (texture[place + 1] - upper) * across
-        place += row
-        lower: Floats = texture[place]
-        lower += (texture[place + 1] - lower) * across
+        upper: Floats = texture[texel]
+        upper += (texture[texel + 1] - upper) * across
+        texel += row
+        lower: Floats = texture[texel]
+        lower += (texture[texel + 1] - lower) * across
         lower -= upper
         lower *= down
         lower += upper

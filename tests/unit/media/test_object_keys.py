@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from gengui_stream.media.object_keys import media_key, thumbnail_key
-from gengui_stream.media.signed_urls import Place, SigningKey, UrlSigner
+from gengui_stream.media.signed_urls import BucketUrl, SigningKey, UrlSigner
 
 OWNER, GENERATION = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -31,7 +31,7 @@ def test_an_unknown_type_still_has_a_key() -> None:
     assert media_key(OWNER, GENERATION, "image/x-new").endswith(".bin")
 
 
-def signer(place: Place, *, ttl_s: int = 900, token: str | None = None) -> UrlSigner:
+def signer(place: BucketUrl, *, ttl_s: int = 900, token: str | None = None) -> UrlSigner:
     return UrlSigner(place, lambda: SigningKey("AKID", "secret/with+signs", token), ttl_s=ttl_s)
 
 
@@ -40,7 +40,7 @@ def signer(place: Place, *, ttl_s: int = 900, token: str | None = None) -> UrlSi
 @pytest.mark.parametrize("key", ["users/a/media/b.png", "with space/ü~(1)+&=?#.png"])
 def test_signatures_are_botocores(endpoint: str | None, token: str | None, key: str) -> None:
     """The library's own signer, asked for the same moment, gives the same signature."""
-    url = signer(Place.of(endpoint, "my-bucket", "eu-west-3"), token=token).url(key, NOON)
+    url = signer(BucketUrl.of(endpoint, "my-bucket", "eu-west-3"), token=token).url(key, NOON)
     request = AWSRequest("GET", urlsplit(url)._replace(query="").geturl())
     theirs = S3SigV4QueryAuth(Credentials("AKID", "secret/with+signs", token), "s3", "eu-west-3", expires=900)
     request.context["timestamp"] = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
@@ -54,8 +54,8 @@ def test_signatures_are_botocores(endpoint: str | None, token: str | None, key: 
 
 
 def test_a_url_is_the_same_for_half_a_life_and_lives_another_half() -> None:
-    sign = signer(Place.of("http://127.0.0.1:1", "b", "r"))
+    sign = signer(BucketUrl.of("http://127.0.0.1:1", "b", "r"))
     first = sign.url("k", NOON)
     assert {sign.url("k", NOON + seconds) for seconds in (1, 200, 449)} == {first}
     assert sign.url("k", NOON + 450) != first
-    assert signer(Place.of("http://127.0.0.1:1", "b", "r")).url("k", NOON + 10) == first, "as another process gives"
+    assert signer(BucketUrl.of("http://127.0.0.1:1", "b", "r")).url("k", NOON + 10) == first, "as another process gives"

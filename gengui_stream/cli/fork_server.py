@@ -11,6 +11,7 @@ from gengui_stream.bootstrap import import_roles
 from gengui_stream.cli import main as run_command
 from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
 from gengui_stream.dev.forks.server import forked
+from gengui_stream.media.object_store import read_service_description
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def import_commands() -> None:
     gc.disable()
     import_roles()
     import_module("gengui_stream.cli.commands.roles")
+    read_service_description()
     gc.freeze()
     gc.enable()
 

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import boto3.session
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from botocore.loaders import Loader
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.signed_urls import BucketUrl, SigningKey, UrlSigner
@@ -138,9 +140,29 @@ async def open_object_store(
         store.close()
 
 
+def read_service_description() -> None:
+    """What the first client of a process reads, for a process that forks others."""
+    session = boto3.session.Session(botocore_session=_botocore_session())
+    session.client("s3", region_name="us-east-1").close()
+
+
+def _botocore_session() -> botocore.session.Session:
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return session
+
+
+@cache
+def _loader() -> Loader:
+    """One for the process: reading the description of S3 is nearly all of the time that a new client takes."""
+    loader: Loader = botocore.session.get_session().get_component("data_loader")
+    return loader
+
+
 def _session(settings: Settings) -> boto3.session.Session:
     secret, token = settings.aws_secret_access_key, settings.aws_session_token
     return boto3.session.Session(
+        botocore_session=_botocore_session(),
         aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=secret.get_secret_value() if secret else None,
         aws_session_token=token.get_secret_value() if token else None,

@@ -1,4 +1,4 @@
-"""Warnings about valid settings: variables that are renamed or unread, and values that are rarely intended."""
+"""Warnings about valid settings: renamed or unread variables, and values that are rarely intended."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from gengui_stream.settings.unread import Unread
 
 
 def remarks(inspection: Inspection) -> list[str]:
-    """A line each: what was renamed, then what is not read."""
+    """One line each: renamed variables, then unread ones."""
     return [*map(_renaming, inspection.renamings), *map(_unread, inspection.unread())]
 
 
 def advice(settings: Settings) -> list[str]:
-    """A line each, with the remedy."""
+    """One line each, with the remedy."""
     return [*_provider(settings), *(_production(settings) if settings.environment == "production" else ())]
 
 

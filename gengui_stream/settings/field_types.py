@@ -1,4 +1,4 @@
-"""Types of single settings. Each check raises ValueError with the form that is expected, and shows no secret."""
+"""Types of single settings. Each check raises ValueError with the expected format, and shows no secret."""
 
 import re
 from base64 import b64decode

@@ -33,22 +33,20 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = Field(
         "development", description="production: JSON logs even in a terminal"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console in a terminal, else JSON")
-    shutdown_grace_s: Seconds = Field(10, description="seconds a process may take to end after SIGTERM")
+    shutdown_grace_s: Seconds = Field(10, description="seconds that a process may take to end after SIGTERM")
 
-    kafka_bootstrap_servers: Brokers = Field("127.0.0.1:9092", description="host:port of brokers, comma separated")
+    kafka_bootstrap_servers: Brokers = Field("127.0.0.1:9092", description="host:port of the brokers, comma-separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how brokers are spoken to"
+        "PLAINTEXT", description="Kafka security protocol"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="needed with a SASL protocol"
+        None, description="required with a SASL protocol"
     )
-    kafka_sasl_username: str | None = Field(None, description="needed with a SASL protocol")
-    kafka_sasl_password: SecretStr | None = Field(None, description="needed with a SASL protocol")
-    kafka_ca_file: FilePath | None = Field(
-        None, description="PEM file of the authority that signed the brokers' certificate"
-    )
+    kafka_sasl_username: str | None = Field(None, description="required with a SASL protocol")
+    kafka_sasl_password: SecretStr | None = Field(None, description="required with a SASL protocol")
+    kafka_ca_file: FilePath | None = Field(None, description="PEM file of the CA that signed the brokers' certificate")
     kafka_session_timeout_s: Annotated[float, Field(ge=6, le=1_800)] = Field(
         7, description="seconds without a heartbeat after which an agents process loses its partitions"
     )
@@ -59,22 +57,22 @@ class Settings(BaseSettings):
         300, description="seconds without progress after which an agents process hands its partitions over"
     )
     events_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
-        "generation.events", description="the topic that is the log"
+        "generation.events", description="topic of the log"
     )
     events_partitions: Annotated[int, Field(ge=1, le=1_024)] = Field(
-        4, description="number of partitions; fixed once the topic is made"
+        4, description="number of partitions; fixed once the topic exists"
     )
     events_replication_factor: Annotated[int, Field(ge=1, le=9)] = Field(
-        1, description="copies of each record; 3 in production"
+        1, description="replicas of each record; 3 in production"
     )
     consumer_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
-        "gengui-projector", description="consumer group of the projecting agents"
+        "gengui-projector", description="consumer group of the projector agents"
     )
     live_tables_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(
         "gengui-live-tables", description="consumer group of the live tables, and prefix of their changelog topics"
     )
     projector_batch_max: Annotated[int, Field(ge=1, le=20_000)] = Field(
-        5_000, description="most events in one transaction"
+        5_000, description="maximum of events in one transaction"
     )
     in_flight_window_s: Seconds = Field(60, description="window of the live tables' event counts")
 
@@ -84,9 +82,9 @@ class Settings(BaseSettings):
     db_name: str = Field("gengui", description="used without DATABASE_URL")
     db_user: str = Field("gengui", description="used without DATABASE_URL")
     db_password: SecretStr | None = Field(None, description="used without DATABASE_URL")
-    db_ssl: bool = Field(False, description="ask for TLS; used without DATABASE_URL")
+    db_ssl: bool = Field(False, description="require TLS; used without DATABASE_URL")
     db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(
-        5, description="most connections a process opens; unset: 5 in development, 10 in production"
+        5, description="maximum of connections per process; unset: 5 in development, 10 in production"
     )
     db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed")
     db_connect_timeout: Seconds = Field(
@@ -95,49 +93,51 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
 
-    s3_endpoint: HttpAddress | None = Field(None, description="URL of an S3-compatible store; unset: AWS")
-    s3_public_endpoint: HttpAddress | None = Field(None, description="URL by which clients reach it, if another")
+    s3_endpoint: HttpAddress | None = Field(None, description="URL of an S3-compatible object store; unset: AWS")
+    s3_public_endpoint: HttpAddress | None = Field(
+        None, description="URL of the object store for clients, if it differs"
+    )
     s3_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = Field(
         "gengui-media", description="bucket of images and thumbnails"
     )
     aws_region: str = Field("us-east-1", description="region of the bucket")
-    aws_access_key_id: str | None = Field(None, description="unset: the AWS client's own search")
-    aws_secret_access_key: SecretStr | None = Field(None, description="unset: the AWS client's own search")
-    aws_session_token: SecretStr | None = Field(None, description="with temporary credentials")
+    aws_access_key_id: str | None = Field(None, description="unset: the default credential chain of the AWS SDK")
+    aws_secret_access_key: SecretStr | None = Field(
+        None, description="unset: the default credential chain of the AWS SDK"
+    )
+    aws_session_token: SecretStr | None = Field(None, description="for temporary credentials")
     presigned_url_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = Field(
-        900, description="seconds a signed URL is good for"
+        900, description="seconds that a signed URL is valid"
     )
 
-    host: str = Field("127.0.0.1", description="address the API listens on")
-    port: Port = Field(3000, description="port the API listens on; 0: any free one")
-    public_url: HttpAddress | None = Field(
-        None, description="URL by which clients reach the API; unset: from the request"
-    )
+    host: str = Field("127.0.0.1", description="address that the API listens on")
+    port: Port = Field(3000, description="port that the API listens on; 0: any free port")
+    public_url: HttpAddress | None = Field(None, description="URL of the API for clients; unset: that of the request")
     metrics_port: Port | None = Field(
-        None, description="port on HOST where a role but the API serves /livez and /metrics; unset: the role's own"
+        None, description="port on HOST for /livez and /metrics of a role other than the API; unset: the role's default"
     )
 
     default_provider: str = Field("local", description="provider of a request that names none")
     default_model: str = Field("local-sketch", description="model of a request that names none")
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(3, description="attempts a generation gets")
-    generation_deadline_s: Seconds = Field(600, description="seconds from request to deadline")
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(3, description="maximum of attempts per generation")
+    generation_deadline_s: Seconds = Field(600, description="seconds from the request to its deadline")
     provider_fallbacks: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,100}(,[a-z0-9_-]{1,100}){0,15})?$")] = Field(
-        "", description="providers to try in this order when the chosen one cannot, comma separated; unset: none"
+        "", description="fallback providers in order, comma-separated; unset: none"
     )
 
     gemini_api_key: HeaderKey | None = Field(None, description="key of Google's Gemini API; unset: no provider gemini")
     gemini_base_url: HttpAddress = Field(
-        "https://generativelanguage.googleapis.com", description="where the Gemini API is"
+        "https://generativelanguage.googleapis.com", description="URL of the Gemini API"
     )
     gemini_model: ModelNames = Field(
         "gemini-3.1-flash-image",
-        description="Gemini's models that may be asked for, comma separated; first: the usual",
+        description="Gemini models that may be requested, comma-separated; the first is the default",
     )
     gemini_timeout_s: Annotated[float, Field(ge=1, le=600)] = Field(
-        120, description="seconds that Gemini is told it may take for an answer"
+        120, description="time-out of a Gemini call in seconds, also sent to Google"
     )
     gemini_calls_at_once: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        32, description="calls of Gemini that one dispatch process has under way"
+        32, description="maximum of concurrent Gemini calls per dispatch process"
     )
 
     growthbook_api_host: HttpAddress | None = Field(
@@ -150,57 +150,63 @@ class Settings(BaseSettings):
         None, description="key of an SDK connection whose payloads are encrypted"
     )
     growthbook_cache_file: Path | None = Field(
-        None, description="file that keeps the last flags for a start without GrowthBook; unset: none"
+        None, description="file with the last flags, for a start without GrowthBook; unset: none"
     )
     growthbook_refresh_s: Annotated[float, Field(ge=0.01, le=86_400)] = Field(
-        60, description="seconds between looks at the flags; changes that are streamed come at once"
+        60, description="seconds between polls of the flags; streamed changes apply at once"
     )
 
-    runpod_api_key: HeaderKey | None = Field(None, description="key of RunPod; unset: no provider runpod")
+    runpod_api_key: HeaderKey | None = Field(None, description="RunPod API key; unset: no provider runpod")
     runpod_endpoint_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = Field(
-        None, description="queue-based endpoint whose workers keep to schemas/runpod_worker.py"
+        None, description="queue-based endpoint whose workers implement schemas/runpod_worker.py"
     )
     runpod_base_url: HttpAddress = Field("https://api.runpod.ai", description="URL of RunPod's API, without /v2")
-    runpod_model: ModelName = Field("zit-basic", description="model of a request that names none the endpoint has")
+    runpod_model: ModelName = Field("zit-basic", description="model of a request without one of the endpoint's models")
     runpod_execution_timeouts: TimeoutsByModel = Field(
-        "zit-basic=20", description="seconds a run may take, by model: name=seconds, comma separated"
+        "zit-basic=20", description="execution time-outs by model: name=seconds, comma-separated"
     )
     runpod_execution_timeout_s: Annotated[float, Field(ge=5, le=604_800)] = Field(
-        120, description="seconds a run of another model may take"
+        120, description="execution time-out of other models in seconds"
     )
     runpod_ttl_s: Annotated[float, Field(ge=15, le=604_800)] = Field(
-        300, description="seconds from its start until RunPod deletes an attempt, waiting included"
+        300, description="seconds from its submission until RunPod deletes a job, time in the queue included"
     )
-    runpod_call_timeout_s: Seconds = Field(10, description="seconds to wait for one of RunPod's answers")
-    runpod_silence_s: Seconds = Field(22, description="seconds without an event until RunPod is asked for an attempt")
-    runpod_look_every_s: Seconds = Field(5, description="seconds between two such questions")
+    runpod_call_timeout_s: Seconds = Field(10, description="time-out of a RunPod call in seconds")
+    runpod_silence_s: Seconds = Field(
+        22, description="seconds without an event until the status of an attempt is queried at RunPod"
+    )
+    runpod_look_every_s: Seconds = Field(5, description="seconds between two such queries")
     webhook_secret: Annotated[SecretStr, Field(min_length=16)] | None = Field(
-        None, description="proves providers' webhooks; they are asked for where PUBLIC_URL is set too; unset: none"
+        None, description="signs the URLs of provider webhooks, which also need PUBLIC_URL; unset: no webhooks"
     )
 
     job_lease_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
-        30, description="seconds until a lost process's jobs are claimed by another"
+        30, description="seconds until another process claims the jobs of a lost one"
     )
-    attempt_silence_s: Seconds = Field(
-        120, description="seconds without a sign of life until a running attempt is given up"
-    )
-    cancel_grace_s: Seconds = Field(30, description="seconds a worker has to stop what was canceled")
+    attempt_silence_s: Seconds = Field(120, description="heartbeat time-out of a running attempt in seconds")
+    cancel_grace_s: Seconds = Field(30, description="seconds that a worker has to stop a canceled generation")
     thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(
-        128, description="pixels of a thumbnail's longer side"
+        128, description="longer side of a thumbnail in pixels"
     )
-    thumbnail_threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="thumbnails made at once")
-    thumbnail_max_pixels: Count = Field(64_000_000, description="pixels; larger images get no thumbnail")
-    thumbnail_max_bytes: Count = Field(50 * 1024 * 1024, description="bytes; larger files get no thumbnail")
-    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="images a worker draws at once")
-    worker_claim_idle_s: Seconds = Field(30, description="seconds of silence after which a worker's job is taken over")
-    worker_transport: Literal["kafka", "redis", "http"] = Field("kafka", description="how workers publish statuses")
+    thumbnail_threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="thumbnails made concurrently")
+    thumbnail_max_pixels: Count = Field(64_000_000, description="maximum of pixels; larger images get no thumbnail")
+    thumbnail_max_bytes: Count = Field(50 * 1024 * 1024, description="maximum of bytes; larger files get no thumbnail")
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="images that a worker draws concurrently"
+    )
+    worker_claim_idle_s: Seconds = Field(
+        30, description="seconds without a heartbeat until another worker claims a job"
+    )
+    worker_transport: Literal["kafka", "redis", "http"] = Field(
+        "kafka", description="transport by which workers report"
+    )
     worker_api_url: HttpAddress | None = Field(None, description="base URL of the API, for WORKER_TRANSPORT=http")
-    worker_api_key: SecretStr | None = Field(None, description="a worker's key, for WORKER_TRANSPORT=http")
+    worker_api_key: SecretStr | None = Field(None, description="API key of a worker, for WORKER_TRANSPORT=http")
 
     @model_validator(mode="before")
     @classmethod
     def _fill_by_environment(cls, given: dict[str, object]) -> dict[str, object]:
-        """Defaults that are others in production."""
+        """Applies the defaults of production."""
         return {**IN_PRODUCTION, **given} if given.get("environment") == "production" else given
 
     @classmethod
@@ -216,7 +222,7 @@ class Settings(BaseSettings):
 
     @property
     def database_dsn(self) -> str:
-        """The DSN, password included: for connecting only, never for a log."""
+        """The DSN with its password: for connecting only, never for a log."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         password = f":{quote(self.db_password.get_secret_value(), safe='')}" if self.db_password else ""
@@ -227,12 +233,12 @@ class Settings(BaseSettings):
 
     @property
     def redis_dsn(self) -> str:
-        """The URL, password included: for connecting only, never for a log."""
+        """The URL with its password: for connecting only, never for a log."""
         return self.redis_url.get_secret_value()
 
     @property
     def gemini_model_names(self) -> tuple[str, ...]:
-        """GEMINI_MODEL, each once."""
+        """The models in GEMINI_MODEL, without duplicates."""
         return tuple(dict.fromkeys(self.gemini_model.split(",")))
 
     @property
@@ -242,5 +248,5 @@ class Settings(BaseSettings):
 
     @property
     def fallback_order(self) -> tuple[str, ...]:
-        """PROVIDER_FALLBACKS, each once."""
+        """The providers in PROVIDER_FALLBACKS, without duplicates."""
         return tuple(dict.fromkeys(name for name in self.provider_fallbacks.split(",") if name))

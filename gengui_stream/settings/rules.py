@@ -1,4 +1,4 @@
-"""Faults of settings that need one another."""
+"""Faults of combinations of settings."""
 
 import itertools
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from gengui_stream.settings.model import Settings
 
 
 def faults_together(texts: Mapping[str, str]) -> list[str]:
-    """Found whether or not each setting is valid by itself. `texts`: by field name."""
+    """Also finds faults when single settings are invalid. `texts`: by field name."""
     faults: list[str] = []
     sasl = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
     if texts.get("kafka_security_protocol", "").startswith("SASL") and not all(map(texts.get, sasl)):
@@ -27,7 +27,7 @@ def faults_together(texts: Mapping[str, str]) -> list[str]:
 
 
 def _number(texts: Mapping[str, str], name: str) -> float | None:
-    """The setting or its default; None for what is no number, which is a fault by itself."""
+    """The setting or its default; None for a value that is not a number, which is another fault."""
     try:
         return float(texts.get(name) or Settings.model_fields[name].default)
     except ValueError:

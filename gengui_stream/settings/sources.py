@@ -1,4 +1,4 @@
-"""Variables by name, each with where it was set. Precedence: environment, `.env`, `.gengui/dev.env`."""
+"""Variables by name, each with its source. Precedence: environment, `.env`, `.gengui/dev.env`."""
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from gengui_stream.errors import ConfigurationError
 ENVIRONMENT: Final = "environment"
 
 DEV_ENV: Final = Path(".gengui/dev.env")
-"""Written by `gengui-stream dev`: what another terminal needs to reach the development stack."""
+"""Written by `gengui-stream dev`, so that commands in another terminal use the development stack."""
 
 OF_A_SERVER: Final[Mapping[str, frozenset[str]]] = {
     "KAFKA_BOOTSTRAP_SERVERS": frozenset(

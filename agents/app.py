@@ -10,7 +10,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from agents.batches import BatchSchema
-from agents.transport import BatchSplitter, BatchTransport, Positions
+from agents.transport import BatchSplitter, BatchTransport, PartitionProcessor
 from gengui_stream.log.connection import Connection, connection
 from gengui_stream.settings import Settings
 
@@ -24,11 +24,11 @@ PRODUCER_TIMEOUT_S: Final = 30.0
 
 
 def new_app(
-    settings: Settings, app_id: str, datadir: Path, cut: BatchSplitter, positions: Positions | None = None
+    settings: Settings, app_id: str, datadir: Path, cut: BatchSplitter, processor: PartitionProcessor | None = None
 ) -> faust.App:
     """An app that consumes the log. A crash of any part is a crash of the whole, and ends the process.
 
-    With `positions` it starts where they say, and has no tables.
+    With `processor` it starts where they say, and has no tables.
     """
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")]
     app = faust.App(
@@ -43,7 +43,7 @@ def new_app(
         table_standby_replicas=0,
         topic_partitions=settings.events_partitions,
         topic_replication_factor=settings.events_replication_factor,
-        topic_allow_declare=positions is None,
+        topic_allow_declare=processor is None,
         topic_disable_leader=True,
         stream_buffer_maxsize=QUEUED_BATCHES,
         stream_wait_empty=True,
@@ -51,13 +51,13 @@ def new_app(
         stream_processing_timeout=60.0,
         broker_commit_interval=1.0,
         broker_session_timeout=settings.kafka_session_timeout_s,
-        broker_request_timeout=WAIT_MAX_S if positions else TABLES_WAIT_MAX_S,
+        broker_request_timeout=WAIT_MAX_S if processor else TABLES_WAIT_MAX_S,
         consumer_auto_offset_reset="earliest",
         producer_request_timeout=PRODUCER_TIMEOUT_S,
         producer_linger=0.005,
     )
     bind_to_running_loop(app)
-    app.transport = BatchTransport(brokers, app, settings, cut, positions)
+    app.transport = BatchTransport(brokers, app, settings, cut, processor)
     return app
 
 

@@ -45,7 +45,7 @@ class LagReport:
         now = time.time()
         consumer = self._app.consumer
         end = consumer.end_of(TP(self._topic, partition)) if isinstance(consumer, BatchConsumer) else None
-        events = max(0, (end or 0) - (self._queues.done(partition) or 0))
+        events = max(0, (end or 0) - (self._queues.checkpoint(partition) or 0))
         if not events:
             self._even[partition] = now
         since = self._even.setdefault(partition, now)

@@ -11,12 +11,13 @@ from agents.app import log_topic, new_app
 from agents.app_runner import run_app
 from agents.lag import reporting_lag
 from agents.live_tables import add_live_tables, window_parts
-from agents.project_events import add_project_events, announcing
+from agents.project_events import add_project_events
 from gengui_stream.log.changelogs import ensure_changelogs
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projecting.batches import sliced
+from gengui_stream.projecting.notifying import notifying
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
@@ -42,7 +43,7 @@ async def run_agents(role: RoleContext) -> None:
         await ensure_topic(settings)
         projector = Projector(pool, settings.events_topic)
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
-        queues = PartitionQueues(projector, announcing(buffer, metrics), settings.projector_batch_max, stop)
+        queues = PartitionQueues(projector, notifying(buffer, metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)

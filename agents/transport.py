@@ -1,8 +1,8 @@
 """faust's Kafka transport, corrected where this system depends on it. For faust-streaming 0.15.3 with aiokafka 0.14.
 
-1. Consuming starts where `Positions` says, whatever offsets the consumer group has committed.
+1. Consuming starts where `PartitionProcessor` says, whatever offsets the consumer group has committed.
 2. What is committed to Kafka never passes a record that is still being worked on, as faust's `_new_offset` and
-   `_add_gap` let it; with `Positions` it is what they say is done.
+   `_add_gap` let it; with `PartitionProcessor` it is what they say is done.
 3. One message a fetched batch, no sleeping where records wait, short waits at the broker.
 4. A membership that the broker refuses for good ends the process; faust would wait for partitions for ever.
 5. A member that made no progress for KAFKA_MAX_POLL_INTERVAL_S, and left the group, joins again; faust never would.
@@ -37,7 +37,7 @@ BatchSplitter: TypeAlias = Callable[[Sequence[Record]], Iterable[Sequence[Record
 """How what one fetch found in a partition is cut into batches."""
 
 
-class Positions(Protocol):
+class PartitionProcessor(Protocol):
     """Where consuming starts and how far it is done, in place of the consumer group's committed offsets."""
 
     @property
@@ -48,17 +48,17 @@ class Positions(Protocol):
     def stalled(self) -> bool:
         """Whether what was delivered makes no progress. A consumer that fetches nothing leaves its group in the end."""
 
-    async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
+    async def assigned(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Takes over exactly these partitions; the next offset to read of each. Raises ShutdownRequested when they are
         revoked meanwhile."""
 
-    def release(self) -> None:
-        """Partitions are about to be taken away: start nothing new."""
+    def revoked(self) -> None:
+        """PartitionProcessor are about to be taken away: start nothing new."""
 
-    async def settled(self) -> None:
+    async def drain(self) -> None:
         """Until nothing is under way any more, and a claim is likely to succeed."""
 
-    def done(self, partition: int) -> int | None:
+    def checkpoint(self, partition: int) -> int | None:
         """The offset after the last record that is done for good; None for a partition of another."""
 
 
@@ -95,12 +95,12 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Whether the group rebalances, or this member has left it for want of progress: it joins once it can work, and
         aiokafka takes that it can from a poll."""
-        positions = self.transport.positions
-        if positions is not None:
-            positions.release()
+        processor = self.transport.processor
+        if processor is not None:
+            processor.revoked()
         await super().on_partitions_revoked(revoked)
-        if positions is not None:
-            await positions.settled()
+        if processor is not None:
+            await processor.drain()
         self.add_future(self._poll())
 
     # where consuming starts
@@ -114,15 +114,15 @@ class BatchConsumer(driver.Consumer):
         return starts
 
     async def _starts(self, partitions: Sequence[TP]) -> dict[TP, int]:
-        positions = self.transport.positions
-        if positions is None:
+        processor = self.transport.processor
+        if processor is None:
             self._epoch += 1
             return await self._thread.committed(partitions)
         try:
-            offsets = await positions.claim({tp.partition for tp in partitions})
+            offsets = await processor.assigned({tp.partition for tp in partitions})
         except ShutdownRequested as error:
             raise IllegalStateError("revoked") from error  # by which faust knows that another rebalance began
-        self._epoch = positions.epoch
+        self._epoch = processor.epoch
         return {tp: offsets[tp.partition] for tp in partitions}
 
     # what is committed
@@ -132,9 +132,9 @@ class BatchConsumer(driver.Consumer):
         if self.crashed:  # the thread that would commit it is ending already
             return None
         self._acked[tp].clear()
-        if self.transport.positions is not None:
+        if self.transport.processor is not None:
             self._acked_index[tp].clear()
-            return self.transport.positions.done(tp.partition)
+            return self.transport.processor.checkpoint(tp.partition)
         delivered, acked = self._delivered[tp], self._acked_index[tp]
         last: int | None = None
         while delivered and delivered[0] in acked:
@@ -157,8 +157,8 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self._until_flowing()
         partitions = set(self._get_active_partitions())
-        positions = self.transport.positions
-        if not partitions or (positions is not None and positions.stalled):
+        processor = self.transport.processor
+        if not partitions or (processor is not None and processor.stalled):
             await self.sleep(IDLE_S)
             return ()
         epoch, fetched = await self._thread.fetch(partitions)
@@ -194,22 +194,27 @@ class BatchConsumer(driver.Consumer):
         return end
 
     async def _deliver(self, message: ConsumerMessage) -> None:
-        if self.transport.positions is None:
+        if self.transport.processor is None:
             self._delivered[message.tp].append(message.offset)
         self._acked_index[message.tp].discard(message.offset)
         await self.callback(message)
 
 
 class BatchTransport(driver.Transport):
-    """The transport of an app that consumes the log. Without `positions`, Kafka's committed offsets count."""
+    """The transport of an app that consumes the log. Without `processor`, Kafka's committed offsets count."""
 
     Consumer = BatchConsumer
 
     def __init__(
-        self, url: list[URL], app: AppT, settings: Settings, cut: BatchSplitter, positions: Positions | None = None
+        self,
+        url: list[URL],
+        app: AppT,
+        settings: Settings,
+        cut: BatchSplitter,
+        processor: PartitionProcessor | None = None,
     ) -> None:
         super().__init__(url, app)
         self.settings = settings
         self.topic = settings.events_topic
         self.cut = cut
-        self.positions = positions
+        self.processor = processor

@@ -59,10 +59,10 @@ class LogReader:
             if records:
                 yield records
 
-    async def follow(self) -> AsyncIterator[list[Record]]:
+    async def follow(self, timeout_ms: int = POLL_MS) -> AsyncIterator[list[Record]]:
         """Chunks of records, also of those that are still to come; empty ones while none comes."""
         while True:
-            yield await self.read()
+            yield await self.read(timeout_ms=timeout_ms)
 
 
 @asynccontextmanager

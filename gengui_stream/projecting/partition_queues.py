@@ -1,8 +1,8 @@
-"""One lane a partition: its records in their order; and a few transactions at a time, each of all lanes that wait.
+"""A queue for each partition, and a few transactions at a time, each of every partition with queued records.
 
-So one transaction is folded while PostgreSQL commits another, which is most of the throughput on few cores; and what
-arrives meanwhile, of whichever partition, goes into the next one together: a transaction of few records costs about as
-much as one of a hundred.
+So one transaction is folded while PostgreSQL commits another, which is most of the throughput on few cores; and records
+that arrive meanwhile, of whichever partition, share the next one: a transaction of few records costs about as much as
+one of a hundred.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class PartitionQueues:
         self._committed = committed
         self._batch_max = batch_max
         self._stop = stop
-        self._revoked = asyncio.Event()
+        self._revocation = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._queues: dict[int, _PartitionQueue] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -98,15 +98,13 @@ class PartitionQueues:
 
     # where to start, and how far things are
 
-    async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
+    async def assigned(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Waits for the transactions under way, then takes the partitions over, however long PostgreSQL is unavailable.
         Raises ShutdownRequested once they are revoked."""
-        self.release()
-        revoked = self._revoked = asyncio.Event()
+        self.revoked()
+        revoked = self._revocation = asyncio.Event()
         await self.until_idle()
-        starts = await retry_transient(
-            lambda: self._claimed(partitions, revoked), revoked, operation="claim partitions"
-        )
+        starts = await retry_transient(lambda: self._claim(partitions, revoked), revoked, operation="claim partitions")
         if revoked.is_set():
             raise ShutdownRequested("claim partitions")
         self.epoch += 1
@@ -114,18 +112,18 @@ class PartitionQueues:
         _log.info("partitions_claimed", starts=dict(starts))
         return starts
 
-    async def _claimed(self, partitions: Collection[int], revoked: asyncio.Event) -> Mapping[int, int]:
+    async def _claim(self, partitions: Collection[int], revoked: asyncio.Event) -> Mapping[int, int]:
         async with self._claiming:
             if revoked.is_set():
                 raise ShutdownRequested("claim partitions")
             return await self._projector.claim(partitions)
 
-    def release(self) -> None:
-        self._revoked.set()
+    def revoked(self) -> None:
+        self._revocation.set()
         for queue in self._queues.values():
             queue.drop()
 
-    async def settled(self) -> None:
+    async def drain(self) -> None:
         """Until no transaction or claim is under way and PostgreSQL answers: before that, this process is of no use to
         the consumer group, and what it has begun could still take partitions away from their next owner."""
         await self.until_idle()
@@ -139,7 +137,7 @@ class PartitionQueues:
         while self._running:
             await asyncio.wait(set(self._running))
 
-    def done(self, partition: int) -> int | None:
+    def checkpoint(self, partition: int) -> int | None:
         queue = self._queues.get(partition)
         return queue.done if queue else None
 
@@ -207,7 +205,7 @@ class PartitionQueues:
         try:
             batches = await retry_transient(lambda: self._attempt(taken), self._stop, operation="project")
         except ShutdownRequested:
-            self.release()
+            self.revoked()
             return
         except FencedError:
             if not any(queue.stale for queue in taken):

@@ -22,8 +22,9 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
+from tests.integration.projecting import projecting
 from tests.integration.providers.runpod_scenes import KEY, with_runpod
-from tests.integration.running import a_request, eventually, projecting, running, state_of
+from tests.integration.running import a_request, eventually, running, state_of
 from tests.integration.worker.test_runpod_worker import an_input
 
 pytestmark = [pytest.mark.stack, pytest.mark.runpod]
@@ -105,7 +106,7 @@ async def ended(http: aiohttp.ClientSession, url: str, job: str) -> Mapping[str,
 async def test_from_a_request_to_the_sdk_and_back(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    async with fake_runpod(READY["outside"], key=KEY) as server, projecting(settings, pool):
+    async with fake_runpod(READY["outside"], key=KEY) as server, projecting(settings):
         made = with_runpod(settings, server.url, runpod_silence_s=1.0, runpod_look_every_s=0.5)
         given = environ(**bucket(settings), **of_endpoint(server))
         async with running(run_dispatch, made), container(given, tmp_path / "log") as worker:

@@ -1,4 +1,4 @@
-"""The log projected beside a test, as an agents process would do it, and waiting for what comes of it."""
+"""Waiting for what comes of the log, and roles that run beside a test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,36 +7,13 @@ from typing import TypeVar
 from uuid import UUID
 
 from gengui_stream.domain.generation.state import Generation
-from gengui_stream.log.reader import open_reader
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import generation_states
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S, role_context
 
 T = TypeVar("T")
-
-
-@asynccontextmanager
-async def projected(settings: Settings, pool: Pool) -> AsyncIterator[None]:
-    """Everything on the log is folded into the read models meanwhile, and its jobs are made."""
-    projector = Projector(pool, settings.events_topic)
-    start = await projector.claim(range(settings.events_partitions))
-
-    async def follow() -> None:
-        async with open_reader(settings, start) as reader:
-            while True:
-                records = await reader.read(timeout_ms=50)
-                for partition in sorted({record.partition for record in records}):
-                    await projector.project(partition, [r for r in records if r.partition == partition])
-
-    following = asyncio.create_task(follow())
-    try:
-        yield
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 async def until(probe: Callable[[], Awaitable[T]], *, deadline_s: float = PATIENCE_S) -> T:

@@ -1,4 +1,4 @@
-"""Putting things on a real log and projecting what is there, once."""
+"""Putting records on a real log, and reading all of it."""
 
 from collections.abc import Mapping
 
@@ -8,8 +8,6 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from gengui_stream.log.connection import connection
 from gengui_stream.log.positions import Position
 from gengui_stream.log.reader import Record, open_reader
-from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting.projector import Projector
 from gengui_stream.settings import Settings
 
 
@@ -33,16 +31,6 @@ async def remove_before(settings: Settings, offsets: Mapping[int, int]) -> None:
         await admin.delete_records(wanted)
     finally:
         await admin.close()
-
-
-async def project_everything(settings: Settings, pool: Pool, *, but_last: int = 0) -> None:
-    """As an agents process that starts, reads to the end (or to so many records before it), and is gone."""
-    projector = Projector(pool, settings.events_topic)
-    start = await projector.claim(range(settings.events_partitions))
-    records = await everything(settings, start)
-    for partition in start:
-        mine = [record for record in records if record.partition == partition]
-        await projector.project(partition, mine[: len(mine) - but_last])
 
 
 async def everything(settings: Settings, start: Mapping[int, int] | None = None) -> list[Record]:

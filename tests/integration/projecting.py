@@ -1,58 +1,49 @@
-"""A projector beside a test: reads the log as it grows and projects it, with hints, until the test ends."""
+"""A projector beside a test: the production partition processor, driven by a plain reader."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
-from gengui_stream.log.reader import Record, open_reader
-from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.lifecycle import ShutdownRequested
+from gengui_stream.metrics import new_metrics
+from gengui_stream.postgres.pool import Pool, opened_pool
+from gengui_stream.projecting.notifying import notifying
+from gengui_stream.projecting.partition_queues import PartitionQueues
+from gengui_stream.projecting.plain_reader import follow_log, project_to_end
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
-from gengui_stream.projections.outcomes import Applied, Ignored
 from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher
+from gengui_stream.redis_io.notification_buffer import opened_buffer
+from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.settings import Settings
 
 
 @asynccontextmanager
 async def projecting(settings: Settings) -> AsyncIterator[None]:
-    """Projects every partition meanwhile, also while PostgreSQL is away for a moment."""
-    stop = asyncio.Event()
-    task = asyncio.ensure_future(_project(settings, stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        with suppress(asyncio.CancelledError, ShutdownRequested):
-            await task
+    """Projects every partition meanwhile and notifies, also while PostgreSQL is unavailable for a moment."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(opened_pool(settings))
+        redis = await stack.enter_async_context(opened_redis(settings))
+        buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
+        stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
+        queues = PartitionQueues(projector, notifying(buffer, new_metrics()), settings.projector_batch_max, stop)
+        following = asyncio.ensure_future(follow_log(queues, settings))
+        try:
+            yield
+            assert not following.done(), following
+        finally:
+            stop.set()
+            following.cancel()
+            with suppress(asyncio.CancelledError, ShutdownRequested):
+                await following
 
 
-async def _project(settings: Settings, stop: asyncio.Event) -> None:
-    async with opened_pool(settings) as pool, opened_redis(settings) as redis:
-        projector, notifications = Projector(pool, settings.events_topic), NotificationPublisher(redis)
-        start = await projector.claim(range(settings.events_partitions))
-        async with open_reader(settings, start) as reader:
-            while not stop.is_set():
-                chunks: defaultdict[int, list[Record]] = defaultdict(list)
-                for record in await reader.read(timeout_ms=50):
-                    chunks[record.partition].append(record)
-                for partition, records in chunks.items():
-                    batch = await retry_transient(
-                        partial(projector.project, partition, records), stop, operation="project"
-                    )
-                    await notifications.publish(_notifications(batch), {job.kind for job in batch.jobs})
+async def project_everything(settings: Settings, pool: Pool) -> None:
+    """As an agents process that starts, reads to the end and stops."""
+    projector = Projector(pool, settings.events_topic)
+    await project_to_end(
+        PartitionQueues(projector, _not_notified, settings.projector_batch_max, asyncio.Event()), settings
+    )
 
 
-def _notifications(batch: ProjectedBatch) -> list[ChangeNotification]:
-    found: list[ChangeNotification] = []
-    for outcome in batch.outcomes:
-        state = (
-            outcome.after if isinstance(outcome, Applied) else outcome.state if isinstance(outcome, Ignored) else None
-        )
-        if state is not None:
-            found.append(
-                ChangeNotification(state.owner_id, state.generation_id, batch.partition, outcome.record.offset)
-            )
-    return found
+def _not_notified(batch: ProjectedBatch, seconds: float) -> None:
+    """Nothing waits for notifications."""

@@ -1,4 +1,4 @@
-"""Running parts of the system inside a test: a projector, roles, a Redis of one's own; and waiting without sleeping."""
+"""Running parts of the system inside a test: roles, a Redis of one's own; and waiting without sleeping."""
 
 import asyncio
 import socket
@@ -20,11 +20,7 @@ from gengui_stream.log.codec import decode
 from gengui_stream.log.reader import open_reader
 from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import generation_states
-from gengui_stream.projections.outcomes import Applied
-from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationRequested
@@ -45,38 +41,6 @@ async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = PATI
             return found
         assert time.monotonic() < deadline, f"still {found!r} after {within_s} s"
         await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def projecting(settings: Settings, pool: Pool) -> AsyncIterator[None]:
-    """What the agents do, in this process: every record is projected, then hinted at."""
-    task = asyncio.ensure_future(_project(settings, pool))
-    try:
-        yield
-        assert not task.done(), task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-
-
-async def _project(settings: Settings, pool: Pool) -> None:
-    projector = Projector(pool, settings.events_topic)
-    start = await projector.claim(range(settings.events_partitions))
-    async with open_reader(settings, start) as reader, opened_redis(settings) as redis:
-        publisher = NotificationPublisher(redis)
-        while True:
-            records = await reader.read(timeout_ms=100)
-            for partition in {record.partition for record in records}:
-                chunk = [record for record in records if record.partition == partition]
-                batch = await projector.project(partition, chunk)
-                notifications = [
-                    ChangeNotification(
-                        outcome.after.owner_id, outcome.after.generation_id, partition, outcome.record.offset
-                    )
-                    for outcome in batch.outcomes
-                    if isinstance(outcome, Applied)
-                ]
-                await publisher.publish(notifications, {job.kind for job in batch.jobs})
 
 
 def role_context(settings: Settings, stop: asyncio.Event | None = None, metrics: Metrics | None = None) -> RoleContext:

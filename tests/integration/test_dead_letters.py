@@ -17,7 +17,8 @@ from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import record_of, wide_history
-from tests.integration.logs import project_everything, send_by_key
+from tests.integration.logs import send_by_key
+from tests.integration.projecting import project_everything
 from tests.integration.projections import TOPIC, a_log, a_projector
 from tests.integration.running import a_request, state_of
 

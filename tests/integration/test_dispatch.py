@@ -29,7 +29,8 @@ from schemas.events import (
     GenerationStarted,
     Output,
 )
-from tests.integration.running import a_request, eventually, logged, private_redis, projecting, running, state_of
+from tests.integration.projecting import projecting
+from tests.integration.running import a_request, eventually, logged, private_redis, running, state_of
 
 pytestmark = pytest.mark.stack
 
@@ -93,7 +94,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(settings: Settings, pool: Pool, log: EventLog, *, dispatchers: int = 1) -> AsyncIterator[Scene]:
-    async with projecting(settings, pool), opened_redis(settings) as redis:
+    async with projecting(settings), opened_redis(settings) as redis:
         if dispatchers == 0:
             yield Scene(settings, pool, log, redis)
         elif dispatchers == 1:
@@ -268,7 +269,7 @@ async def test_who_is_heard_of_is_not_given_up_though_the_projections_are_behind
     """The agents are away for longer than an attempt may be silent: what the watch sees is old, the log is not."""
     async with opened_redis(hasty) as redis, running(run_dispatch, hasty):
         stage = Scene(hasty, pool, event_log, redis)
-        async with projecting(hasty, pool):
+        async with projecting(hasty):
             request = await stage.request()
             await stage.reaches(request, Status.DISPATCHED)
             await stage.say(GenerationStarted, request, attempt=1)
@@ -281,7 +282,7 @@ async def test_who_is_heard_of_is_not_given_up_though_the_projections_are_behind
         await eventually(given_up)
         await eventually(lambda: pool.fetchval("SELECT max(tries) > 2 FROM jobs.jobs WHERE kind = 'reconcile'"))
         assert await redis.hget(job_key(request.generation_id), "status") != "canceled"
-        async with projecting(hasty, pool):
+        async with projecting(hasty):
             await stage.say(GenerationCompleted, request, attempt=1, outputs=(Output(object_key="a.png"),))
             await stage.reaches(request, Status.COMPLETED, attempt=1)
             reasons = "SELECT DISTINCT ignored FROM projections.timeline WHERE type = 'generation.retried'"

@@ -13,7 +13,8 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from tests.events import wide_history
-from tests.integration.logs import everything, project_everything
+from tests.integration.logs import everything
+from tests.integration.projecting import project_everything
 from tests.integration.running import a_request, logged
 
 BEYOND_MEMORY = 7

@@ -217,7 +217,7 @@ async def test_queues_project_all_that_is_submitted(emptied: Pool, batch_max: in
     told, stop = Told(), asyncio.Event()
     queues = PartitionQueues(Projector(emptied, TOPIC), told, batch_max, stop)
     async with asyncio.timeout(60), queues.open():
-        await queues.claim(PARTITIONS)
+        await queues.assigned(PARTITIONS)
         given = chunks(logs, 4)
         for partition, records in given:
             more = more_in_fetch and records is not given[-1][1]
@@ -236,13 +236,13 @@ async def test_stale_queues_discard_their_records_and_its_next_owner_reads_it_ag
     queues = PartitionQueues(Projector(emptied, TOPIC), told, 5, asyncio.Event())
     waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'projections.timeline'::regclass"
     async with asyncio.timeout(60), queues.open():
-        await queues.claim(PARTITIONS)
+        await queues.assigned(PARTITIONS)
         async with stopped_at(emptied, "projections.timeline"):
             for partition, records in logs.items():
                 await queues.submit(RecordBatch(queues.epoch, partition, records[:4]))
             await eventually(lambda: emptied.fetchval(waits))
-            queues.release()
-        starts = await queues.claim(PARTITIONS)
+            queues.revoked()
+        starts = await queues.assigned(PARTITIONS)
         assert starts == {partition: told.offsets().get(partition, 0) for partition in PARTITIONS}
         assert 0 < sum(starts.values()) < 12
         await queues.submit(RecordBatch(queues.epoch - 1, 0, logs[0]))

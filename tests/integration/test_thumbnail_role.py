@@ -30,7 +30,8 @@ from gengui_stream.thumbnails.handler import (
 from gengui_stream.thumbnails.role import ThumbnailJobs, limits_of, run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationRequested, Output
-from tests.integration.following import projected, running, state_of, until
+from tests.integration.following import running, state_of, until
+from tests.integration.projecting import projecting
 
 pytestmark = pytest.mark.stack
 
@@ -60,7 +61,7 @@ async def settled(pool: Pool, generation_id: UUID) -> Generation | None:
 
 
 async def test_every_output_gets_its_thumbnail_or_a_reason(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    async with open_object_store(settings) as store, projected(settings, pool), running(run_thumbnails, settings):
+    async with open_object_store(settings) as store, projecting(settings), running(run_thumbnails, settings):
         await store.put("good.png", encode_png(render(Sketch("ocean", 1, 512, 256))), "image/png")
         await store.put("broken.png", b"\x89PNG\r\n\x1a\n and no more", "image/png")
         generation_id = await completed(event_log, "good.png", "broken.png")
@@ -81,7 +82,7 @@ async def test_two_processes_share_the_jobs_and_each_is_done_once(
 ) -> None:
     async with (
         open_object_store(settings) as store,
-        projected(settings, pool),
+        projecting(settings),
         running(run_thumbnails, settings),
         running(run_thumbnails, settings),
     ):
@@ -103,7 +104,7 @@ def jobs_of(settings: Settings, pool: Pool, log: EventLog, store: ObjectStore, q
 async def test_a_lease_that_ran_out_is_taken_over_and_the_late_one_does_no_harm(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    async with open_object_store(settings) as store, projected(settings, pool):
+    async with open_object_store(settings) as store, projecting(settings):
         await store.put("one.png", encode_png(render(Sketch("fire", 1, 256, 256))), "image/png")
         generation_id = await completed(event_log, "one.png")
         lost = JobQueue(pool, "thumbnail", owner="lost", lease_seconds=30)
@@ -148,7 +149,7 @@ async def test_tries_are_bounded(settings: Settings) -> None:
 
 
 async def test_an_object_that_comes_late_is_waited_for(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    async with open_object_store(settings) as store, projected(settings, pool), running(run_thumbnails, settings):
+    async with open_object_store(settings) as store, projecting(settings), running(run_thumbnails, settings):
         generation_id = await completed(event_log, media_key(OWNER, UUID(int=0), "image/png"))
 
         async def put_off() -> object:

@@ -14,7 +14,8 @@ from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import wide_history
-from tests.integration.logs import project_everything, remove_before, send_by_key
+from tests.integration.logs import remove_before, send_by_key
+from tests.integration.projecting import project_everything
 from tests.integration.projections import TABLES
 
 pytestmark = pytest.mark.stack

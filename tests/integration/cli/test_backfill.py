@@ -23,7 +23,8 @@ from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationDeleted, Output, ThumbnailRequested
 from tests.integration.agents_runs import environment
 from tests.integration.commands import command
-from tests.integration.following import projected, running, state_of, until
+from tests.integration.following import running, state_of, until
+from tests.integration.projecting import projecting
 from tests.integration.running import a_request, logged
 
 pytestmark = pytest.mark.stack
@@ -70,7 +71,7 @@ async def answered(pool: Pool, generation_id: UUID, revision: int) -> Sequence[S
 async def test_what_has_no_thumbnail_gets_one_and_what_has_one_is_left_alone(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    async with open_object_store(settings) as store, projected(settings, pool), running(run_thumbnails, settings):
+    async with open_object_store(settings) as store, projecting(settings), running(run_thumbnails, settings):
         await store.put("good.png", PICTURE, "image/png")
         await store.put("broken.png", b"no image", "image/png")
         good, broken = await completed(event_log, "good.png"), await completed(event_log, "good.png", "broken.png")
@@ -103,7 +104,7 @@ async def test_what_has_no_thumbnail_gets_one_and_what_has_one_is_left_alone(
 
 
 async def test_all_are_made_anew_each_time_it_is_asked_for(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    async with open_object_store(settings) as store, projected(settings, pool), running(run_thumbnails, settings):
+    async with open_object_store(settings) as store, projecting(settings), running(run_thumbnails, settings):
         await store.put("one.png", PICTURE, "image/png")
         generation_id = await completed(event_log, "one.png")
         for revision in (1, 2, 3):
@@ -122,7 +123,7 @@ async def test_two_at_once_and_one_afterwards_make_one_job_each(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     """The jobs of the completions are done; those of the requests stay open, as no thumbnail process runs."""
-    async with projected(settings, pool):
+    async with projecting(settings):
         ids = [await completed(event_log, "one.png") for _ in range(12)]
 
         async def jobs() -> list[str]:
@@ -152,7 +153,7 @@ async def test_two_at_once_and_one_afterwards_make_one_job_each(
 async def test_what_is_deleted_or_has_not_completed_is_passed_over(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    async with projected(settings, pool):
+    async with projecting(settings):
         deleted, running_one = await completed(event_log, "one.png"), a_request()
         gone = GenerationDeleted(id=new_id(), generation_id=deleted, occurred_at=datetime.now(UTC), producer="test")
         await event_log.append_many([gone, running_one])
@@ -169,7 +170,7 @@ async def test_what_is_deleted_or_has_not_completed_is_passed_over(
 async def test_interrupted_it_says_where_to_continue(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    async with projected(settings, pool):
+    async with projecting(settings):
         ids = [await completed(event_log, "one.png") for _ in range(8)]
 
         async def folded() -> bool:

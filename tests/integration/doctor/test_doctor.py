@@ -30,8 +30,9 @@ from tests.integration.cli.test_cli_faults import NOWHERE, PLAIN
 from tests.integration.commands import command
 from tests.integration.doctor.doctoring import examined, failed
 from tests.integration.logs import send_by_key
+from tests.integration.projecting import projecting
 from tests.integration.providers.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
-from tests.integration.running import a_request, eventually, projecting, running
+from tests.integration.running import a_request, eventually, running
 
 WITHIN_S = 30.0
 """How long it may take when nothing answers, on a machine that does other things; alone it takes 8 s."""
@@ -235,7 +236,7 @@ async def test_what_does_not_get_done_is_named(
 ) -> None:
     subjects = ("jobs", "projections.lag", "dead_letters.log", "dead_letters.redis")
     assert failed(await examined(settings, tmp_path, *subjects)) == set()
-    async with projecting(settings, pool):
+    async with projecting(settings):
         request = a_request()
         await event_log.append(request)
         await send_by_key(settings, str(a_request().generation_id).encode(), b"\xff{")

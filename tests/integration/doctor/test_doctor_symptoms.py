@@ -29,8 +29,9 @@ from gengui_stream.settings import Settings
 from gengui_stream.worker.run import run_worker
 from schemas.events import GenerationCompleted, Output
 from tests.integration.doctor.doctoring import examined
+from tests.integration.projecting import projecting
 from tests.integration.providers.runpod_scenes import with_runpod
-from tests.integration.running import a_request, eventually, private_redis, projecting, running
+from tests.integration.running import a_request, eventually, private_redis, running
 
 pytestmark = pytest.mark.stack
 
@@ -81,7 +82,7 @@ async def test_thumbnails_not_generating(settings: Settings, pool: Pool, event_l
         "producer": "test",
         "outputs": [Output(object_key="outputs/1.png", mime_type="image/png")],
     }
-    async with projecting(settings, pool):
+    async with projecting(settings):
         await event_log.append_many([request, GenerationCompleted.model_validate(done)])
 
         async def due() -> bool:
@@ -143,7 +144,7 @@ async def test_s3_upload_failed_because_the_key_is_wrong(settings: Settings, tmp
 async def test_job_stuck_because_no_local_worker_runs(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    async with projecting(settings, pool), running(run_dispatch, settings), opened_redis(settings) as redis:
+    async with projecting(settings), running(run_dispatch, settings), opened_redis(settings) as redis:
         await event_log.append(a_request())
 
         async def queued() -> int:

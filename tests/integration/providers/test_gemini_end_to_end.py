@@ -25,7 +25,8 @@ from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch
 from schemas.events import GenerationDispatched, GenerationRequested, ProviderChoice
 from tests.integration.agents_runs import environment
-from tests.integration.running import a_request, eventually, logged, projecting, running, state_of
+from tests.integration.projecting import projecting
+from tests.integration.running import a_request, eventually, logged, running, state_of
 
 pytestmark = pytest.mark.stack
 
@@ -74,7 +75,7 @@ async def a_scene(
     settings: Settings, pool: Pool, log: EventLog, played: GeminiScript, **changes: object
 ) -> AsyncIterator[Scene]:
     """A projector at work, and no dispatcher yet."""
-    async with fake_gemini(played) as server, projecting(settings, pool):
+    async with fake_gemini(played) as server, projecting(settings):
         gemini = {"gemini_api_key": SecretStr("hunter2"), "gemini_base_url": server.url, "job_lease_s": 1.0}
         yield Scene(settings.model_copy(update=gemini | changes), pool, log, server)
         assert server.overlaps == {}

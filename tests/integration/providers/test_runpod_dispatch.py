@@ -28,8 +28,9 @@ from schemas.events import (
     ProviderChoice,
 )
 from tests.integration.api.conftest import serving
+from tests.integration.projecting import projecting
 from tests.integration.providers.runpod_scenes import KEY, SECRET, living, small, with_runpod
-from tests.integration.running import a_request, eventually, logged, projecting, running, state_of
+from tests.integration.running import a_request, eventually, logged, running, state_of
 
 pytestmark = pytest.mark.stack
 
@@ -96,7 +97,7 @@ async def scene(
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(fake_runpod(script, settings=settings, key=KEY))
         made = with_runpod(settings, server.url, **{**hasty, **changes})
-        await stack.enter_async_context(projecting(settings, pool))
+        await stack.enter_async_context(projecting(settings))
         if webhooks:
             made = made.model_copy(update={"webhook_secret": SecretStr(SECRET)})
             session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -20,7 +20,8 @@ from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationStarted
-from tests.integration.running import a_request, eventually, logged, private_redis, projecting, running, state_of
+from tests.integration.projecting import projecting
+from tests.integration.running import a_request, eventually, logged, private_redis, running, state_of
 
 pytestmark = pytest.mark.stack
 
@@ -39,7 +40,7 @@ async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: 
     request = a_request()
     await event_log.append(request)
     media_id = str(request.generation_id)
-    async with projecting(settings, pool), opened_redis(settings) as redis, running(run_bridge, settings):
+    async with projecting(settings), opened_redis(settings) as redis, running(run_bridge, settings):
         producer = ProducerStreams(redis)
         await producer.add(STATUS_STREAM, {"mediaId": media_id, "status": "processing"})
         odd = await producer.add(STATUS_STREAM, {"mediaId": "42", "status": "processing", "s3Key": "b\udcff"})

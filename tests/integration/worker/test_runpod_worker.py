@@ -27,8 +27,9 @@ from gengui_stream.settings import Settings
 from gengui_stream.worker import runpod
 from gengui_stream.worker.runpod import Progress, Report, RunpodWorker, Updates, store_settings
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
+from tests.integration.projecting import projecting
 from tests.integration.providers.runpod_scenes import KEY, with_runpod
-from tests.integration.running import a_request, eventually, projecting, running, state_of
+from tests.integration.running import a_request, eventually, running, state_of
 from tests.integration.worker.runpod_workers import SdkWorker, sdk_worker
 
 pytestmark = pytest.mark.stack
@@ -138,7 +139,7 @@ def test_the_whole_is_never_an_update() -> None:
 async def working(settings: Settings, pool: Pool, worker: RunpodWorker) -> AsyncIterator[SdkWorker]:
     """The system with a RunPod whose jobs this worker does."""
     script = READY["outside"]
-    async with fake_runpod(script, settings=settings, key=KEY) as server, projecting(settings, pool):
+    async with fake_runpod(script, settings=settings, key=KEY) as server, projecting(settings):
         made = with_runpod(settings, server.url, runpod_silence_s=1.0, runpod_look_every_s=0.5, cancel_grace_s=2.0)
         async with running(run_dispatch, made), sdk_worker(f"{server.url}/v2/e1", KEY, worker.handle) as sdk:
             yield sdk

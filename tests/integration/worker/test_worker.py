@@ -27,7 +27,8 @@ from gengui_stream.worker.queue import DEAD_STREAM, GROUP
 from gengui_stream.worker.run import DELIVERIES_MAX, run_worker
 from gengui_stream.worker.transports import STATUS_STREAM
 from schemas.events import GenerationRequested
-from tests.integration.following import projected, running, state_of, until
+from tests.integration.following import running, state_of, until
+from tests.integration.projecting import projecting
 
 pytestmark = pytest.mark.stack
 
@@ -37,7 +38,7 @@ OWNER = uuid4()
 @asynccontextmanager
 async def queue_of(settings: Settings, pool: Pool) -> AsyncIterator[Redis]:
     """The log is projected meanwhile; yields the client of the queue."""
-    async with projected(settings, pool), opened_redis(settings) as redis:
+    async with projecting(settings), opened_redis(settings) as redis:
         yield redis
 
 

@@ -1,0 +1,37 @@
+"""What follows a commit: notifications and metrics."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.metrics import Metrics
+from gengui_stream.projecting.partition_queues import Committed
+from gengui_stream.projecting.projector import ProjectedBatch
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Outcome
+from gengui_stream.redis_io.notification_buffer import NotificationBuffer
+from gengui_stream.redis_io.notifications import ChangeNotification
+
+
+def notifying(buffer: NotificationBuffer, metrics: Metrics) -> Committed:
+    """Called after each commit: notifies the readers of the generations that changed (law 7), and counts."""
+
+    def committed(batch: ProjectedBatch, seconds: float) -> None:
+        tally = batch.tally
+        metrics.observe_batch(
+            applied=tally.applied, ignored=tally.ignored, dead_lettered=tally.dead_lettered, seconds=seconds
+        )
+        buffer.add(notifications_of(batch.partition, batch.outcomes), {job.kind for job in batch.jobs})
+
+    return committed
+
+
+def notifications_of(partition: int, outcomes: Sequence[Outcome]) -> list[ChangeNotification]:
+    """One for each generation whose timeline has grown and whose owner is known: where its last record is."""
+    latest: dict[UUID, tuple[Generation, int]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, DeadLettered):
+            continue
+        state = outcome.after if isinstance(outcome, Applied) else outcome.state
+        if state is not None:
+            latest[state.generation_id] = state, outcome.record.offset
+    return [ChangeNotification(state.owner_id, gid, partition, offset) for gid, (state, offset) in latest.items()]

@@ -26,15 +26,17 @@ SELECT current_setting('server_version') AS version,
 """
 
 MISSING_PRIVILEGES: Final = """
-SELECT t.name, p.privilege FROM unnest($1::text[]) AS t(name) CROSS JOIN unnest($2::text[]) AS p(privilege)
-WHERE to_regclass(t.name) IS NOT NULL AND NOT has_table_privilege(to_regclass(t.name), p.privilege) ORDER BY 1, 2
+SELECT format('%s.%s', n.nspname, c.relname) AS name, p.privilege
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN unnest($2::text[]) AS p(privilege)
+WHERE format('%s.%s', n.nspname, c.relname) = ANY($1::text[])
+  AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, p.privilege)) ORDER BY 1, 2
 """
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """`asked_at`: our time when the server's was `now`. `applied`: name to digest of each migration; None where there
-    is no such table, or it may not be read. `missing_privileges`: such as `jobs: UPDATE`."""
+    is no such table, or it may not be read. `missing_privileges`: such as `jobs.jobs: UPDATE`."""
 
     version: str
     now: datetime
@@ -49,8 +51,8 @@ class DatabaseFacts:
 
 
 def our_tables() -> list[str]:
-    """Those that the migrations make."""
-    found = [re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", one.sql) for one in shipped_migrations()]
+    """The tables that the migrations create, with their schemas."""
+    found = [re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+\.\w+)", one.sql) for one in shipped_migrations()]
     return [table for tables in found for table in tables]
 
 

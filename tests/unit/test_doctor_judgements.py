@@ -97,7 +97,7 @@ def test_a_database_as_it_should_be() -> None:
             "fail",
             "restore",
         ),
-        (replace(DATABASE, missing_privileges=("jobs: UPDATE",)), "postgresql.privileges", "fail", "GRANT"),
+        (replace(DATABASE, missing_privileges=("jobs.jobs: UPDATE",)), "postgresql.privileges", "fail", "GRANT"),
     ],
 )
 def test_faults_of_a_database(facts: DatabaseFacts, name: str, status: str, words: str) -> None:
@@ -123,7 +123,7 @@ def test_why_a_database_cannot_be_reached(error: Exception, words: str) -> None:
 
 
 def test_every_table_of_ours_is_known() -> None:
-    assert {"jobs", "timeline", "dead_letters", "api_keys", "checkpoints"} <= set(our_tables())
+    assert {"jobs.jobs", "projections.timeline", "projections.dead_letters", "accounts.api_keys"} <= set(our_tables())
 
 
 # redis

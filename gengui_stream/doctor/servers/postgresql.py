@@ -1,4 +1,4 @@
-"""PostgreSQL: reachable, ours to write, up to date."""
+"""Checks of PostgreSQL: availability, permissions, migrations."""
 
 import re
 import ssl
@@ -30,7 +30,7 @@ async def check_database(context: Context) -> list[Finding]:
 
 def unreachable(error: Exception) -> Finding:
     """Pure."""
-    said = redact_text(str(error) or type(error).__name__)
+    message = redact_text(str(error) or type(error).__name__)
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError():
             remedy = "set the user and the password in DATABASE_URL, or DB_USER and DB_PASSWORD"
@@ -43,10 +43,10 @@ def unreachable(error: Exception) -> Finding:
         case asyncpg.CannotConnectNowError():
             remedy = "wait: it is starting up or shutting down"
         case ssl.SSLError():
-            remedy = "the server's certificate does not suit sslmode of DATABASE_URL, or DB_SSL"
+            remedy = "the server's certificate does not match sslmode of DATABASE_URL, or DB_SSL"
         case _:
             remedy = f"start PostgreSQL, or correct {WHERE}"
-    return fail("postgresql.connection", f"Database connection failed: {said}", remedy)
+    return fail("postgresql.connection", f"Database connection failed: {message}", remedy)
 
 
 def judge(facts: DatabaseFacts, settings: Settings) -> list[Finding]:
@@ -74,7 +74,7 @@ def _version(facts: DatabaseFacts) -> Finding:
 def _writable(facts: DatabaseFacts) -> Finding:
     if facts.read_only:
         return fail("postgresql.writable", "a standby, or read-only", "set the address of the primary in DATABASE_URL")
-    return ok("postgresql.writable", "takes writes")
+    return ok("postgresql.writable", "accepts writes")
 
 
 def _connections(facts: DatabaseFacts, settings: Settings) -> Finding:
@@ -88,16 +88,18 @@ def _connections(facts: DatabaseFacts, settings: Settings) -> Finding:
 def _migrations(applied: Mapping[str, str] | None) -> Finding:
     name = "postgresql.migrations"
     if applied is None:
-        return fail(name, "there is no table migrations.applied that could be read", "run `gengui-stream migrate`")
+        return fail(
+            name, "the table migrations.applied does not exist or cannot be read", "run `gengui-stream migrate`"
+        )
     try:
         missing, unknown = unapplied_migrations(applied)
     except ConfigurationError as error:
-        return fail(name, "; ".join(error.faults), "restore the file as it was applied")
+        return fail(name, "; ".join(error.faults), "restore the applied version of the file")
     if missing:
         return fail(name, f"not applied: {', '.join(missing)}", "run `gengui-stream migrate`")
     if unknown:
         remedy = "this version is older than the one that migrated: upgrade it"
-        return warn(name, f"applied, and not known here: {', '.join(unknown)}", remedy)
+        return warn(name, f"applied, but unknown to this version: {', '.join(unknown)}", remedy)
     return ok(name, f"all {len(applied)} applied")
 
 
@@ -106,6 +108,9 @@ def _privileges(facts: DatabaseFacts) -> Finding:
         shown = ", ".join(facts.missing_privileges[:6])
         more = len(facts.missing_privileges) - 6
         detail = f"missing: {shown}{f' and {more} more' if more > 0 else ''}"
-        remedy = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO the user"
+        remedy = (
+            "GRANT USAGE ON SCHEMA accounts, jobs, projections TO the user, and SELECT, INSERT, UPDATE, DELETE "
+            "ON ALL TABLES IN SCHEMA accounts, jobs, projections"
+        )
         return fail("postgresql.privileges", detail, remedy)
-    return ok("postgresql.privileges", "may read and write every table of ours")
+    return ok("postgresql.privileges", "the user may read and write every table")

@@ -56,7 +56,9 @@ async def role_without_rights(settings: Settings) -> AsyncIterator[Settings]:
     connection = await asyncpg.connect(settings.database_dsn)
     try:
         await connection.execute("CREATE ROLE doctors_patient LOGIN")
-        await connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO doctors_patient")
+        schemas = "SCHEMA accounts, jobs, migrations, projections"
+        await connection.execute(f"GRANT USAGE ON {schemas} TO doctors_patient")
+        await connection.execute(f"GRANT SELECT ON ALL TABLES IN {schemas} TO doctors_patient")
         own = f"postgresql://doctors_patient@{address.hostname}:{address.port}{address.path}"
         yield settings.model_copy(update={"database_url": SecretStr(own)})
         await connection.execute("DROP OWNED BY doctors_patient")

@@ -1,5 +1,4 @@
-"""The backlog: jobs that no process claims or that keep failing, generations past their deadline, projection lag, dead
-letters."""
+"""Checks of the backlog: unclaimed and failing jobs, generations past their deadline, projection lag, dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from gengui_stream.redis_io.inspection import count_entries
 from gengui_stream.worker import queue
 
 OVERDUE: Final = timedelta(seconds=30)
-"""A process claims a job within a second of its time."""
+"""A process claims a job within a second of its due time."""
 
 OVERDUE_END: Final = timedelta(seconds=60)
 TRIES_WARN: Final = 3
@@ -48,8 +47,8 @@ ROLE_OF: Final = {"thumbnail": "thumbnails"}
 
 @dataclass(frozen=True, slots=True)
 class OpenJobs:
-    """`overdue`: due for longer than OVERDUE, and claimed by no process. `tries`: most of any; `error`: the last one of
-    those that were tried most."""
+    """`overdue`: due for longer than OVERDUE and not claimed. `tries`: the maximum; `error`: the last error of a job
+    with that many."""
 
     kind: str
     open: int
@@ -76,7 +75,7 @@ def _jobs(jobs: OpenJobs) -> Finding:
     name, role = f"jobs.{jobs.kind}", ROLE_OF.get(jobs.kind, "dispatch")
     symptom = "Thumbnails not generating" if jobs.kind == "thumbnail" else "Job stuck"
     if jobs.overdue:
-        detail = f"{symptom}: {jobs.overdue} jobs due, and claimed by no process, for up to {jobs.oldest_s:.0f} s"
+        detail = f"{symptom}: {jobs.overdue} jobs are due and not claimed, for up to {jobs.oldest_s:.0f} s"
         return fail(name, detail, f"start `gengui-stream {role}`; if it runs, its log says what it waits for")
     if jobs.tries >= TRIES_WARN and jobs.error:
         detail = f"{jobs.open} open; tried {jobs.tries} times: {redact_text(jobs.error)[:200]}"
@@ -86,9 +85,9 @@ def _jobs(jobs: OpenJobs) -> Finding:
 
 def _generations(late: int) -> Finding:
     if late:
-        remedy = "start `gengui-stream dispatch` and `gengui-stream agents`: they end what is beyond its deadline"
-        return fail("generations", f"{late} beyond their deadline and not ended", remedy)
-    return ok("generations", "none beyond its deadline")
+        remedy = "start `gengui-stream dispatch` and `gengui-stream agents`: they end generations past their deadline"
+        return fail("generations", f"{late} are past their deadline and have not ended", remedy)
+    return ok("generations", "none past its deadline")
 
 
 async def check_lag(context: Context) -> list[Finding]:
@@ -100,7 +99,7 @@ def judge_lag(lags: Sequence[PartitionLag]) -> Finding:
     """Pure."""
     events, seconds = sum(lag.events for lag in lags), max((lag.seconds for lag in lags), default=0.0)
     detail = f"{events} events behind the log, the oldest for {seconds:.0f} s"
-    remedy = "start `gengui-stream agents`; if it runs, its log says why it stands still"
+    remedy = "start `gengui-stream agents`; if it runs, its log says why it makes no progress"
     if seconds > LAG_FAIL_S:
         return fail("projections.lag", detail, remedy)
     return warn("projections.lag", detail, remedy) if seconds > LAG_WARN_S else ok("projections.lag", detail)
@@ -118,16 +117,16 @@ def judge_letters(dead: int, parked: int) -> Finding:
     if not dead:
         return ok("dead_letters.log", "none")
     remedy = "`gengui-stream dead-letters list`, then retry or discard each"
-    return warn("dead_letters.log", f"{dead}, and {parked} events wait behind them", remedy)
+    return warn("dead_letters.log", f"{dead}, and {parked} events parked behind them", remedy)
 
 
 async def check_dead_entries(context: Context) -> list[Finding]:
-    """What workers and the bridge put aside at Redis."""
+    """The dead-letter streams of workers and the bridge on Redis."""
     streams = (queue.DEAD_STREAM, messages.DEAD_STREAM)
     async with opened_redis(context.settings) as redis:
         counts = {stream: await count_entries(redis, stream) for stream in streams}
     dead = [f"{number} in {stream}" for stream, number in counts.items() if number]
     if not dead:
         return [ok("dead_letters.redis", "none")]
-    remedy = "look at them with XRANGE: a worker wrote what has no meaning; remove them with DEL"
+    remedy = "read them with XRANGE: a worker wrote invalid messages; remove them with DEL"
     return [warn("dead_letters.redis", ", ".join(dead), remedy)]

@@ -15,7 +15,7 @@ from gengui_stream.logging import redact_text
 from gengui_stream.settings import Settings
 
 LIMIT_S: Final = 5.0
-"""Of one check. There are two rounds of them."""
+"""The limit of one check; the checks run in two rounds."""
 
 NO_ANSWER: Final = "no answer within"
 
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`directory`: where `make dev` keeps its state. `limit_s`: of one check. `available`: the servers that answer, for
+    """`directory`: where `make dev` keeps its data. `limit_s`: of one check. `available`: the available servers, for
     checks of the second round."""
 
     settings: Settings
@@ -36,8 +36,8 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`needs`: names of server checks; without one of these servers the check is not run. `after_servers`: runs in the
-    second round, whichever servers are available."""
+    """`needs`: names of server checks; if one of these servers is unavailable, the check does not run. `after_servers`:
+    runs in the second round, whichever servers are available."""
 
     name: str
     run: Callable[[Context], Awaitable[Sequence[Finding]]]
@@ -46,13 +46,13 @@ class Check:
 
 
 Progress: TypeAlias = Callable[[Collection[str]], None]
-"""Called with the names of the checks that run."""
+"""Called with the names of the running checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`not_checked`: name of a check to the servers that it needs and that do not answer. `abandoned`: a check was left
-    behind as it was."""
+    """`not_checked`: the unavailable servers that a check needs, by its name. `abandoned`: a check neither ended nor
+    could be cancelled."""
 
     findings: tuple[Finding, ...]
     not_checked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Report:
 async def examine(
     settings: Settings, directory: Path, checks: Sequence[Check], progress: Progress, *, limit_s: float = LIMIT_S
 ) -> Report:
-    """Findings in the order of the checks. Raises nothing that a check raises."""
+    """The findings in the order of the checks. Errors of checks become findings."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         return await _examine(Context(settings, http, directory, limit_s), checks, progress)
 
@@ -93,24 +93,26 @@ async def _round(context: Context, checks: Sequence[Check], progress: Progress) 
 
 
 async def _findings(check: Check, context: Context) -> Sequence[Finding]:
-    """One that does not end, and will not be cancelled either, is left behind."""
+    """A check that neither ends nor can be cancelled is abandoned."""
     checking = asyncio.ensure_future(check.run(context))
     await asyncio.wait({checking}, timeout=context.limit_s)
     if not checking.done():
         checking.cancel()
-        checking.add_done_callback(_forget)
+        checking.add_done_callback(_ignore_outcome)
         detail = f"{NO_ANSWER} {context.limit_s:g} s"
-        return [fail(check.name, detail, "look at the server and at the network between")]
+        return [fail(check.name, detail, "check the server and the network between")]
     error = checking.exception()
     if error is None:
         return checking.result()
     if isinstance(error, GenGuiError):
         return [fail(check.name, redact_text(str(error)), "see docs/troubleshooting.md")]
     _log.debug("check_crashed", check=check.name, exc_info=error)
-    told = redact_text(f"{type(error).__name__}: {error}")
-    return [fail(check.name, f"the check failed: {told}", "a bug of ours: LOG_LEVEL=debug shows where")]
+    message = redact_text(f"{type(error).__name__}: {error}")
+    return [
+        fail(check.name, f"the check failed: {message}", "a bug in gengui-stream: LOG_LEVEL=debug shows the traceback")
+    ]
 
 
-def _forget(checking: "asyncio.Future[Sequence[Finding]]") -> None:
+def _ignore_outcome(checking: "asyncio.Future[Sequence[Finding]]") -> None:
     if not checking.cancelled():
         checking.exception()

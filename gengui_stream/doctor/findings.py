@@ -1,4 +1,4 @@
-"""What a check found. Pure."""
+"""Findings of checks. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ Status: TypeAlias = Literal["ok", "warn", "fail"]
 SLOW_S: Final = 0.25
 SKEW_WARN_S: Final = 2.0
 SKEW_FAIL_S: Final = 60.0
-"""Object stores refuse signatures from 15 minutes on; leases, deadlines and lags are wrong long before."""
+"""Object stores reject signatures from 15 minutes on; leases, deadlines and lags are wrong long before."""
 
 CLOCK_REMEDY: Final = "synchronize the clocks of both machines (NTP)"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`name`: `subject.aspect`, stable. `remedy`: what to do; None with `ok`. Neither text holds a secret."""
+    """`name`: `subject.aspect`, stable. `remedy`: what to do; None with `ok`. Neither text contains a secret."""
 
     name: str
     status: Status
@@ -43,15 +43,15 @@ def worst(findings: Iterable[Finding]) -> Status:
 
 
 def connected(name: str, server: str, round_trip_s: float) -> Finding:
-    """A server that answers, and how fast."""
+    """An available server with its latency."""
     detail = f"{server}, {round_trip_s * 1000:.1f} ms"
     if round_trip_s > SLOW_S:
-        return warn(name, detail, "slow: look at the network between, and at what else the server does")
+        return warn(name, detail, "slow: check the network between, and the load of the server")
     return ok(name, detail)
 
 
 def clock(name: str, server: datetime, ours: datetime, *, resolution_s: float = 0.0) -> Finding:
-    """`resolution_s`: how exactly the server tells its time."""
+    """`resolution_s`: the resolution of the server's time."""
     skew_s = (server - ours).total_seconds()
     detail = f"{skew_s:+.1f} s from this machine's"
     beyond_s = abs(skew_s) - resolution_s

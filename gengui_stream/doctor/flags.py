@@ -1,4 +1,4 @@
-"""Feature flags: GrowthBook answers, and what it says of `image_provider` is a provider there is."""
+"""Checks of feature flags: GrowthBook is available, and the value of `image_provider` names an existing provider."""
 
 import uuid
 from typing import Final
@@ -20,19 +20,19 @@ async def check_flags(context: Context) -> list[Finding]:
     settings = context.settings
     host, client_key = settings.growthbook_api_host, settings.growthbook_client_key
     if host is None or client_key is None:
-        return [ok(NAME, f"not used: DEFAULT_PROVIDER={settings.default_provider} decides")]
+        return [ok(NAME, f"not used: DEFAULT_PROVIDER={settings.default_provider} applies")]
     try:
         url = f"{host.rstrip('/')}/api/features/{client_key}"
         async with context.http.get(url, timeout=TIMEOUT) as answer:
             status, payload = answer.status, await answer.read()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:  # its text may hold the URL, and so the key
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:  # its text may contain the URL, and so the key
         remedy = (
-            "start GrowthBook, or correct GROWTHBOOK_API_HOST; meanwhile the last flags, or DEFAULT_PROVIDER, count"
+            "start GrowthBook, or correct GROWTHBOOK_API_HOST; meanwhile the last flags, or DEFAULT_PROVIDER, apply"
         )
         return [warn(NAME, f"{host} is unavailable: {type(error).__name__}", remedy)]
     if status != 200:
         remedy = "correct GROWTHBOOK_CLIENT_KEY: the client key of an SDK connection, sdk-..."
-        return [fail(NAME, f"{host} answered {status}", remedy)]
+        return [fail(NAME, f"{host} responded with {status}", remedy)]
     return await _of_payload(payload, settings)
 
 
@@ -46,21 +46,21 @@ async def _of_payload(payload: bytes, settings: Settings) -> list[Finding]:
 
 
 async def _chosen(rules: Rules, settings: Settings) -> Finding:
-    """As for a user without attributes."""
+    """The choice for a user without attributes."""
     name, known = f"flags.{PROVIDER_FLAG}", provider_names(settings)
     if PROVIDER_FLAG not in rules.keys:
-        remedy = f"make a feature {PROVIDER_FLAG} in GrowthBook; meanwhile DEFAULT_PROVIDER decides"
+        remedy = f"create a feature {PROVIDER_FLAG} in GrowthBook; meanwhile DEFAULT_PROVIDER applies"
         return warn(name, "there is no such feature", remedy)
     flags = Flags(settings.default_provider, known)
     flags.replace(rules, "server")
     choice = await flags.choose(UserAttributes(uuid.UUID(int=0)))
     if choice.source != "flag":
-        remedy = f"let its value be one of {', '.join(known)}; meanwhile DEFAULT_PROVIDER decides"
-        return fail(name, "its value names no provider there is", remedy)
+        remedy = f"set its value to one of {', '.join(known)}; meanwhile DEFAULT_PROVIDER applies"
+        return fail(name, "its value is not the name of a provider", remedy)
     return ok(name, choice.provider)
 
 
 def provider_names(settings: Settings) -> list[str]:
-    """Those that the settings ask for."""
+    """The configured providers."""
     keys = {"gemini": settings.gemini_api_key, "runpod": settings.runpod_api_key}
     return ["local", *(name for name, key in keys.items() if key is not None)]

@@ -1,4 +1,4 @@
-"""This machine: room on the disk of what `make dev` keeps."""
+"""Check of this machine: free disk space for the data of `make dev`."""
 
 import asyncio
 import shutil
@@ -13,7 +13,7 @@ WARN_BELOW: Final = 5 * GIB
 
 
 async def check_disk(context: Context) -> list[Finding]:
-    """Nothing where the servers are not on this machine."""
+    """No finding if the servers are not on this machine."""
     if not context.directory.is_dir():
         return []
     usage = await asyncio.to_thread(shutil.disk_usage, context.directory)
@@ -23,7 +23,7 @@ async def check_disk(context: Context) -> list[Finding]:
 def judge(free: int, total: int, directory: str) -> Finding:
     """Pure. Sizes in bytes."""
     name, detail = "host.disk", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free at {directory}"
-    remedy = "make room: a full disk stops PostgreSQL, Redis and Kafka"
+    remedy = "free disk space: a full disk stops PostgreSQL, Redis and Kafka"
     if free < FAIL_BELOW:
         return fail(name, detail, remedy)
     return warn(name, detail, remedy) if free < WARN_BELOW else ok(name, detail)

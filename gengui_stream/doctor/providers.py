@@ -1,4 +1,4 @@
-"""Each provider that the settings ask for: the key is taken, the model or endpoint is there, workers are at work."""
+"""Checks of each configured provider: the key is valid, the model or endpoint exists, workers are running."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -51,26 +51,26 @@ async def _gemini_model(context: Context, model: str, key: str) -> Finding:
             return judge_gemini(model, answer.status, (await answer.read()).replace(key.encode(), b"***"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         remedy = "allow connections to GEMINI_BASE_URL, or correct it"
-        return fail(f"provider.gemini.{model}", f"Gemini cannot be reached: {type(error).__name__}", remedy)
+        return fail(f"provider.gemini.{model}", f"Gemini is unavailable: {type(error).__name__}", remedy)
 
 
 def judge_gemini(model: str, status: int, body: bytes) -> Finding:
     """Pure."""
     name = f"provider.gemini.{model}"
     if status == 404:
-        return fail(name, "there is no such model any more", "set GEMINI_MODEL to its successor")
+        return fail(name, "the model does not exist any more", "set GEMINI_MODEL to its successor")
     if status != 200:
-        said = read_error(status, body, None, datetime.now(UTC))
+        refusal = read_error(status, body, None, datetime.now(UTC))
         remedy = "correct GEMINI_API_KEY" if status in {400, 401, 403} else "try again later"
-        return fail(name, said.message, remedy)
+        return fail(name, refusal.message, remedy)
     methods = _object(body).get("supportedGenerationMethods")
     if isinstance(methods, list) and "generateContent" not in methods:
-        return fail(name, "the model does not make images by generateContent", "correct GEMINI_MODEL")
-    return ok(name, "the key is taken and the model is there")
+        return fail(name, "the model does not support generateContent", "correct GEMINI_MODEL")
+    return ok(name, "the key is valid and the model exists")
 
 
 async def check_retirement(context: Context) -> list[Finding]:
-    """As the dispatch role measures it: Gemini tells of a model's end with its images, and nowhere else."""
+    """Reads the metric of the dispatch role: Gemini announces retirements only in responses with images."""
     if context.settings.gemini_api_key is None:
         return []
     try:
@@ -86,10 +86,10 @@ async def check_retirement(context: Context) -> list[Finding]:
 
 
 def judge_retirement(model: str, at: datetime, now: datetime) -> Finding:
-    """Pure. `at`: as the dispatch role learned from Gemini's answers."""
+    """Pure. `at`: the time that the dispatch role read from Gemini's responses."""
     name, detail = f"provider.gemini.{model}.retirement", f"{at:%Y-%m-%d}"
     if at - now < RETIREMENT_NEAR:
-        return warn(name, detail, "set GEMINI_MODEL to its successor before that day")
+        return warn(name, detail, "set GEMINI_MODEL to its successor before that date")
     return ok(name, detail)
 
 
@@ -115,11 +115,11 @@ def judge_runpod(endpoint: str, answer: Response) -> Finding:
     """Pure."""
     name = "provider.runpod"
     if answer.status in {401, 403}:
-        return fail(name, f"RunPod refuses the key ({answer.status})", "correct RUNPOD_API_KEY")
+        return fail(name, f"RunPod rejects the key ({answer.status})", "correct RUNPOD_API_KEY")
     if answer.status == 404:
         return fail(name, f"there is no endpoint {endpoint}", "correct RUNPOD_ENDPOINT_ID")
     if answer.status != 200:
-        return fail(name, f"RunPod answered {answer.status}", "try again later; RunPod's status page may say why")
+        return fail(name, f"RunPod responded with {answer.status}", "try again later; RunPod's status page may say why")
     return _runpod_workers(workers_of(answer.body), _queued(answer.body))
 
 
@@ -128,10 +128,10 @@ def _runpod_workers(workers: Workers, queued: int) -> Finding:
     detail = f"{queued} jobs in the queue: {found}"
     match found:
         case Diagnosis.CRASH_LOOP:
-            remedy = "look at the workers' logs at RunPod: the image, its environment, its memory"
+            remedy = "see the workers' logs at RunPod: the image, its environment, its memory"
             return fail(name, detail, remedy)
         case Diagnosis.NO_CAPACITY:
-            return warn(name, detail, "wait, or give the endpoint other GPU types or regions")
+            return warn(name, detail, "wait, or allow other GPU types or regions for the endpoint")
         case Diagnosis.UNKNOWN if queued:
             return fail(
                 name,
@@ -168,14 +168,14 @@ def judge_local(queue: StreamFacts, settings: Settings) -> Finding:
     if reading:
         return ok(name, detail)
     used = settings.default_provider == "local" or "local" in settings.fallback_order
-    remedy = "start `gengui-stream worker`, or a worker of your own; look at its log and its REDIS_URL"
+    remedy = "start `gengui-stream worker`, or a worker of your own; see its log and its REDIS_URL"
     if queue.length:
         return fail(name, f"Job stuck: {queue.length} jobs on the queue, and no worker reads it", remedy)
     return warn(name, "no worker reads the queue", remedy) if used else ok(name, "not used: no worker, no jobs")
 
 
 def _works(reader: GroupReader, silence_s: float) -> bool:
-    """One with a job may be silent for as long as an attempt may."""
+    """A reader with a job may be idle for the heartbeat time-out of an attempt."""
     return reader.idle_s < (silence_s if reader.pending else READING_S)
 
 

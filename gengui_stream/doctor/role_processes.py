@@ -1,4 +1,4 @@
-"""Every role: by its `/livez` where it is within reach, else by what it leaves behind on the servers."""
+"""Checks of each role: by its `/livez` if it can be reached, else by its traces on the servers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ READING_S: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Processes of each role as the servers know them; None where the server does not answer. `statuses`: reports of
+    """Processes of each role as the servers know them; None where the server is unavailable. `statuses`: reports of
     existing workers that the bridge has not read."""
 
     processes: Mapping[RoleName, int | None]
@@ -33,7 +33,7 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class LivezAnswer:
-    """What `/livez` says."""
+    """The response of `/livez`."""
 
     status: int
     word: str
@@ -47,7 +47,7 @@ async def check_roles(context: Context) -> list[Finding]:
 
 
 async def _reached(context: Context, name: RoleName) -> tuple[str, LivezAnswer | None]:
-    """The API may run on another machine: there it is asked where its clients find it."""
+    """The API may run on another machine: then its PUBLIC_URL is queried."""
     where, public = address(context, name), context.settings.public_url
     answer = await _livez(context, where)
     if answer is None and name == "api" and public is not None:
@@ -57,7 +57,7 @@ async def _reached(context: Context, name: RoleName) -> tuple[str, LivezAnswer |
 
 
 def address(context: Context, name: RoleName) -> str:
-    """As `make dev` wrote it down, else the default of the role on this machine."""
+    """The address that `make dev` wrote, else the default of the role on this machine."""
     known = _written(context)
     if name in known:
         return known[name]
@@ -77,7 +77,7 @@ def _written(context: Context) -> Mapping[str, str]:
 
 
 async def _livez(context: Context, where: str) -> LivezAnswer | None:
-    """None when nothing of ours answers there."""
+    """None when no role of this system responds there."""
     try:
         async with context.http.get(f"{where}/livez", timeout=TIMEOUT) as answer:
             document: object = orjson.loads(await answer.read())
@@ -95,15 +95,15 @@ def judge(name: RoleName, where: str, answer: LivezAnswer | None, traces: Traces
     line = f"role.{name}"
     command = " ".join(("gengui-stream", *ROLES[name].arguments))
     if answer is not None and answer.status == 503:
-        detail = f"its event loop has stood still for {answer.tick_age_s:.0f} s ({where})"
-        return fail(line, detail, "restart the process; its log says what it did last")
+        detail = f"its event loop has been blocked for {answer.tick_age_s:.0f} s ({where})"
+        return fail(line, detail, "restart the process; its log shows its last action")
     if answer is not None and answer.word == "starting":
-        return warn(line, f"it waits for a server ({where})", "see the findings of the servers, and its log")
+        return warn(line, f"it is waiting for a server ({where})", "see the findings of the servers, and its log")
     if answer is not None:
         return ok(line, f"alive at {where}")
     number = traces.processes[name]
     if number:
-        return ok(line, f"{number} at work elsewhere: not at {where}")
+        return ok(line, f"{number} running elsewhere: not at {where}")
     return _missing(name, line, f"no process found, nor at {where}", f"start `{command}`", traces)
 
 
@@ -114,7 +114,7 @@ def _missing(name: RoleName, line: str, detail: str, remedy: str, traces: Traces
         case "api":
             return warn(line, detail, f"{remedy}, unless it runs on another machine")
         case "bridge" if traces.statuses:
-            return fail(line, f"{traces.statuses} reports of workers are not read: {detail}", remedy)
+            return fail(line, f"{traces.statuses} worker reports are unread: {detail}", remedy)
         case "bridge":
             return ok(line, "not running: only existing workers, which report by Redis, need it")
         case "live-tables":

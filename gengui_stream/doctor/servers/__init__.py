@@ -1,1 +1,1 @@
-"""The servers behind the system: reachable, as they must be set up, and ours to use."""
+"""Checks of the servers: availability, configuration and permissions."""

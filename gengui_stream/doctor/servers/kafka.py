@@ -1,4 +1,5 @@
-"""Kafka: reachable, and the topic as the log must be: kept for ever, never compacted, replicated, ours to write."""
+"""Checks of Kafka: availability, and the topic of the log: unlimited retention, no compaction, replicas,
+permissions."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -28,15 +29,15 @@ async def check_kafka(context: Context) -> list[Finding]:
     return [*found, await _write(settings, int(record_max_bytes))] if record_max_bytes.isdigit() else found
 
 
-def unreachable(said: str) -> Finding:
+def unreachable(message: str) -> Finding:
     """Pure."""
-    refused = "Authentication" in said or "Sasl" in said
+    refused = "Authentication" in message or "Sasl" in message
     remedy = (
         "correct KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
         if refused
         else "start Kafka, or correct KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
     )
-    return fail("kafka.connection", f"Kafka connection failed: {said}", remedy)
+    return fail("kafka.connection", f"Kafka connection failed: {message}", remedy)
 
 
 def judge(facts: LogFacts, settings: Settings) -> list[Finding]:
@@ -45,7 +46,14 @@ def judge(facts: LogFacts, settings: Settings) -> list[Finding]:
     connection = connected("kafka.connection", brokers, facts.round_trip_s)
     if not facts.partitions:
         remedy = "run `gengui-stream migrate`, correct EVENTS_TOPIC, or allow the user to describe the topic"
-        return [connection, fail("kafka.topic", f"there is no topic {settings.events_topic} to be seen", remedy)]
+        return [
+            connection,
+            fail(
+                "kafka.topic",
+                f"the topic {settings.events_topic} does not exist, or is not visible to the user",
+                remedy,
+            ),
+        ]
     found = [connection, _partitions(facts, settings), _leaders(facts), _replication(facts, settings)]
     if facts.configuration:
         found += [_retention(facts.configuration), _record_size(facts.configuration)]
@@ -56,7 +64,7 @@ def _partitions(facts: LogFacts, settings: Settings) -> Finding:
     number = len(facts.partitions)
     if number != settings.events_partitions:
         detail = f"{settings.events_topic} has {number} partitions, EVENTS_PARTITIONS is {settings.events_partitions}"
-        return fail("kafka.topic", detail, f"set EVENTS_PARTITIONS={number}: it is fixed when the topic is made")
+        return fail("kafka.topic", detail, f"set EVENTS_PARTITIONS={number}: it is fixed once the topic exists")
     return ok("kafka.topic", f"{settings.events_topic}, {number} partitions")
 
 
@@ -67,7 +75,7 @@ def _leaders(facts: LogFacts) -> Finding:
         remedy = "start the brokers that have their replicas"
         return fail("kafka.leaders", f"no leader for partition {', '.join(leaderless)}", remedy)
     if behind:
-        remedy = "look for a broker that is unavailable or slow"
+        remedy = "find the broker that is unavailable or slow"
         return warn("kafka.leaders", f"replicas out of sync in partition {', '.join(behind)}", remedy)
     return ok("kafka.leaders", "every partition has a leader, every replica is in sync")
 
@@ -77,7 +85,7 @@ def _replication(facts: LogFacts, settings: Settings) -> Finding:
     minimum = facts.configuration.get("min.insync.replicas", "1")
     detail = f"{replicas} replicas, min.insync.replicas {minimum}"
     if int(minimum) > replicas:
-        remedy = f"set min.insync.replicas to {max(1, replicas - 1)}: older brokers refuse every write"
+        remedy = f"set min.insync.replicas to {max(1, replicas - 1)}: older brokers reject every write"
         return warn(name, detail, remedy)
     if replicas < settings.events_replication_factor:
         remedy = (
@@ -87,7 +95,7 @@ def _replication(facts: LogFacts, settings: Settings) -> Finding:
     if settings.environment == "production" and replicas < 3:
         return warn(name, detail, "reassign the topic to 3 replicas: the loss of a broker loses events")
     if replicas > 1 and int(minimum) == 1:
-        remedy = "set min.insync.replicas to 2: an event that one broker alone has is lost with it"
+        remedy = "set min.insync.replicas to 2: an event that only one broker has is lost with it"
         return warn(name, detail, remedy)
     return ok(name, detail)
 
@@ -106,13 +114,13 @@ def _retention(configuration: Mapping[str, str]) -> Finding:
     if set_limits:
         remedy = "set retention.ms and retention.bytes to -1: what Kafka deletes cannot be folded again"
         return fail(name, f"events are deleted: {', '.join(set_limits)}", remedy)
-    return ok(name, "kept for ever, not compacted")
+    return ok(name, "unlimited retention, no compaction")
 
 
 def _record_size(configuration: Mapping[str, str]) -> Finding:
     found = configuration.get("max.message.bytes", "")
     if found.isdigit() and int(found) < RECORD_MAX_BYTES:
-        remedy = f"set max.message.bytes to {RECORD_MAX_BYTES}: the largest events are refused"
+        remedy = f"set max.message.bytes to {RECORD_MAX_BYTES}: the largest events are rejected"
         return warn("kafka.record_size", f"max.message.bytes is {found}", remedy)
     return ok("kafka.record_size", f"max.message.bytes is {found}")
 
@@ -121,7 +129,7 @@ def _permissions(facts: LogFacts) -> Finding:
     if facts.refused:
         remedy = "allow the user to describe the topic, its configuration and the consumer groups (ACLs)"
         return warn("kafka.permissions", f"not allowed: {', '.join(facts.refused)}", remedy)
-    return ok("kafka.permissions", "may describe the topic")
+    return ok("kafka.permissions", "the user may describe the topic")
 
 
 async def _write(settings: Settings, record_max_bytes: int) -> Finding:
@@ -138,7 +146,7 @@ def not_written(error: KafkaError) -> Finding:
     if "Authorization" in reason:
         remedy = "allow the user to write to the topic, and IdempotentWrite on the cluster (ACLs)"
     elif "Replicas" in reason:
-        remedy = "start the brokers that are missing: fewer replicas are in sync than min.insync.replicas"
+        remedy = "start the missing brokers: fewer replicas are in sync than min.insync.replicas"
     else:
-        remedy = "look at the brokers' logs"
+        remedy = "see the brokers' logs"
     return fail("kafka.write", f"cannot append: {reason}", remedy)

@@ -1,4 +1,4 @@
-"""The object store: the bucket is there, and an object can be written, read, read by a signed URL and removed."""
+"""Checks of the object store: the bucket exists, and an object can be written, read, read by URL and deleted."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ REMEDIES: Final = {
     "PermanentRedirect": "correct AWS_REGION: the bucket is in another one",
     "400": "correct AWS_REGION and the credentials",
 }
-"""By the code of the store's error."""
+"""By the error code of the store."""
 
 UNREACHABLE: Final = "start the object store, or correct S3_ENDPOINT"
 
@@ -47,7 +47,7 @@ async def check_object_store(context: Context) -> list[Finding]:
 
 
 def _is_refusal(finding: Finding) -> bool:
-    """A key without the right to look at the bucket may have the others."""
+    """A key without permission to list the bucket may have the other permissions."""
     return finding.remedy in {REMEDIES["403"], REMEDIES["AccessDenied"]}
 
 
@@ -65,7 +65,7 @@ async def _bucket(store: ObjectStore, context: Context) -> list[Finding]:
 
 
 async def _object(store: ObjectStore, context: Context) -> list[Finding]:
-    """Written, read, read by URL, removed."""
+    """Writes, reads, reads by URL and deletes an object."""
     key = f"doctor/{uuid.uuid4().hex}"
     try:
         await store.put(key, BODY, "text/plain")
@@ -87,39 +87,41 @@ async def _read(store: ObjectStore, key: str) -> Finding:
         await store.get(key, len(BODY))
     except (TransientError, PermanentError) as error:
         return failed("object_store.read", str(error))
-    return ok("object_store.read", "what was written is read")
+    return ok("object_store.read", "the object was read")
 
 
 async def _by_url(store: ObjectStore, context: Context, key: str) -> Finding:
-    """As a client of the API does; from this machine, where S3_PUBLIC_ENDPOINT may be out of reach."""
+    """Reads by URL as a client of the API does. S3_PUBLIC_ENDPOINT may be unreachable from this machine."""
     name, remedy = "object_store.signed_url", "correct S3_PUBLIC_ENDPOINT: clients of the API read images there"
     try:
         url = store.presigned_url(key)
         async with context.http.get(URL(url, encoded=True)) as answer:
             status, body = answer.status, await answer.read()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return warn(name, f"not reached from here: {type(error).__name__}", remedy)
+        return warn(name, f"unreachable from here: {type(error).__name__}", remedy)
     if (status, body) != (200, BODY):
-        return fail(name, f"a signed URL was answered with {status}", remedy)
-    return ok(name, "a signed URL is served")
+        return fail(name, f"the response to a signed URL was {status}", remedy)
+    return ok(name, "a signed URL works")
 
 
 async def _remove(store: ObjectStore, key: str) -> Finding:
     try:
         await asyncio.shield(store.remove(key))
     except (TransientError, PermanentError) as error:
-        said = redact_text(str(error))
-        return warn("object_store.remove", f"{key} stays: {said}", "give the key the right s3:DeleteObject")
-    return ok("object_store.remove", "the probe is removed")
+        message = redact_text(str(error))
+        return warn(
+            "object_store.remove", f"{key} was not deleted: {message}", "give the key the permission s3:DeleteObject"
+        )
+    return ok("object_store.remove", "the object was deleted")
 
 
-def failed(name: str, said: str) -> Finding:
+def failed(name: str, message: str) -> Finding:
     """Pure."""
-    code = _CODE.search(said)
+    code = _CODE.search(message)
     remedy = REMEDIES.get(code[1]) if code else None
     if remedy is None:
         remedy = UNREACHABLE if code is None else "see what the store says"
-    if "NoCredentials" in said or "credentials" in said.lower():
+    if "NoCredentials" in message or "credentials" in message.lower():
         remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     kind = "S3 upload failed" if name == "object_store.write" else "S3 request failed"
-    return fail(name, f"{kind}: {redact_text(said).removeprefix('object store: ')}", remedy)
+    return fail(name, f"{kind}: {redact_text(message).removeprefix('object store: ')}", remedy)

@@ -1,4 +1,4 @@
-"""Redis: reachable, kept, and nothing of ours evicted."""
+"""Checks of Redis: availability, permissions, persistence, and no eviction."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from gengui_stream.redis_io.inspection import RedisFacts, inspect_redis
 
 STREAMS: Final = (QUEUE_STREAM, STATUS_STREAM)
 OLDEST_VERSION: Final = (6, 2)
-"""Knows XAUTOCLAIM."""
+"""The first version with XAUTOCLAIM."""
 
 NEARLY_FULL: Final = 0.9
 REFUSED: Final = re.compile("WRONGPASS|NOAUTH|Authentication|invalid (username-password|password)", re.IGNORECASE)
@@ -29,17 +29,17 @@ async def check_redis(context: Context) -> list[Finding]:
         return [unreachable(str(error))]
 
 
-def unreachable(said: str) -> Finding:
+def unreachable(message: str) -> Finding:
     """Pure."""
-    if REFUSED.search(said):
+    if REFUSED.search(message):
         remedy = "set the user and the password in REDIS_URL: redis://user:password@host:port/0"
     else:
         remedy = "start Redis, or correct REDIS_URL"
-    return fail("redis.connection", f"Redis connection failed: {redact_text(said).removeprefix('Redis: ')}", remedy)
+    return fail("redis.connection", f"Redis connection failed: {redact_text(message).removeprefix('Redis: ')}", remedy)
 
 
 def judge(facts: RedisFacts) -> list[Finding]:
-    """Pure. The connection first. What INFO does not tell is not judged."""
+    """Pure. The connection first. Fields that INFO does not have are not judged."""
     about = facts.about
     version = about.get("redis_version", "of unknown version")
     found = [
@@ -53,7 +53,7 @@ def judge(facts: RedisFacts) -> list[Finding]:
 def _permissions(refused: tuple[str, ...]) -> Finding:
     name = "redis.permissions"
     if not refused:
-        return ok(name, "may use the commands that roles use")
+        return ok(name, "the user may use every command that roles need")
     remedy = "allow the user these commands on the keys and channels of GenGui (ACL SETUSER)"
     needed = [command for command in refused if command != "INFO"]
     if needed:
@@ -75,7 +75,7 @@ def _primary(about: Mapping[str, str]) -> Finding:
 
 
 def _memory(about: Mapping[str, str]) -> Finding:
-    """Without a limit nothing is evicted, whatever the policy."""
+    """Without a limit nothing is evicted under any policy."""
     name, policy = "redis.memory", about.get("maxmemory_policy", "noeviction")
     limit, used = _number(about.get("maxmemory")), _number(about.get("used_memory"))
     if limit and policy.startswith("allkeys"):
@@ -83,7 +83,7 @@ def _memory(about: Mapping[str, str]) -> Finding:
     if limit and policy != "noeviction":
         return warn(name, f"maxmemory-policy {policy} evicts the state of jobs", "set it to noeviction")
     if limit and used > limit * NEARLY_FULL:
-        remedy = "raise maxmemory, or find what fills it: writes are refused when it is full"
+        remedy = "raise maxmemory, or find what fills it: writes are rejected when it is full"
         return warn(name, f"{used / limit:.0%} of maxmemory in use", remedy)
     return ok(name, policy if limit else "no limit")
 
@@ -92,7 +92,7 @@ def _persistence(about: Mapping[str, str]) -> Finding:
     name = "redis.persistence"
     errors = [field for field in ("aof_last_write_status", "rdb_last_bgsave_status") if about.get(field) == "err"]
     if errors:
-        return fail(name, f"{', '.join(errors)}: err", "look at the server's disk and log: it cannot save")
+        return fail(name, f"{', '.join(errors)}: err", "check the server's disk and log: it cannot save")
     if about.get("aof_enabled") != "1":
         remedy = "set appendonly yes: queued local jobs and statuses of existing workers are lost with the server"
         return warn(name, "no append-only file", remedy)

@@ -1,6 +1,7 @@
 """API keys and idempotency keys against PostgreSQL."""
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key, s
 from gengui_stream.accounts.idempotency import Reservation, reserve, settle
 from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool
+from tests.events import NOON
 from tests.integration.running import a_request
 
 pytestmark = pytest.mark.stack
@@ -88,6 +90,32 @@ async def test_a_reservation_keeps_the_first_position(emptied: Pool) -> None:
     assert [await settle(emptied, UUID(int=1), "k", position) for position in ("2:41", "2:42")] == ["2:41", "2:41"]
     later = a_request(owner_id=UUID(int=1))
     assert await reserve(emptied, "k", b"other", later) == Reservation(b"hash", mine, "2:41")
+
+
+async def abandoned(pool: Pool) -> None:
+    """The process that reserved the event ended before the append, a while ago."""
+    await pool.execute("UPDATE accounts.idempotency_keys SET created_at = created_at - interval '2 days'")
+
+
+async def test_a_reservation_that_was_never_appended_is_renewed(emptied: Pool) -> None:
+    """Its own times would end the generation at once, or make the fold ignore it; its ids are the client's."""
+    early, late = (a_request(owner_id=UUID(int=1), occurred_at=NOON + timedelta(days=days)) for days in (0, 2))
+    await reserve(emptied, "k", b"hash", early)
+    assert (await reserve(emptied, "k", b"hash", late)).event == early, "it may be about to be appended"
+    await abandoned(emptied)
+    held = await asyncio.gather(*(reserve(emptied, "k", b"hash", late) for _ in range(8)))
+    [reservation] = set(held)
+    renewed = reservation.event
+    assert (renewed.id, renewed.generation_id, renewed.prompt) == (early.id, early.generation_id, early.prompt)
+    assert (renewed.occurred_at, renewed.deadline) == (late.occurred_at, late.deadline)
+
+
+async def test_a_reservation_with_a_position_is_never_renewed(emptied: Pool) -> None:
+    early, late = (a_request(owner_id=UUID(int=1), occurred_at=NOON + timedelta(days=days)) for days in (0, 2))
+    await reserve(emptied, "k", b"hash", early)
+    await settle(emptied, UUID(int=1), "k", "2:41")
+    await abandoned(emptied)
+    assert await reserve(emptied, "k", b"hash", late) == Reservation(b"hash", early, "2:41")
 
 
 async def test_another_owners_key_is_another_key(emptied: Pool) -> None:

@@ -28,15 +28,15 @@ Entry: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
 RoleEntry: TypeAlias = "Callable[[RoleContext], Awaitable[None]]"
 
 LAST_SECONDS: Final = 2.0
-"""What a role gets beyond its grace, and once more after being cancelled, before the process ends without it."""
+"""How long beyond its grace a role may take, and again after its cancellation, before the process exits."""
 
 _log = structlog.get_logger(__name__)
 
 
 def run_role(role: RoleName, settings: Settings, inspection: Inspection | None = None) -> int:
-    """Runs the role until SIGTERM or SIGINT, and returns the exit code. Waits for servers that are not up yet.
+    """Runs the role until SIGTERM or SIGINT, and returns the exit code. Waits for unavailable servers.
 
-    `inspection`: where the settings come from, to log what is to be said about that.
+    `inspection`: the sources of the settings, whose warnings are logged.
     """
     configure_logging(settings, role)
     if inspection is not None:
@@ -49,7 +49,7 @@ def run_role(role: RoleName, settings: Settings, inspection: Inspection | None =
     except FencedError as error:
         _log.warning("fenced", role=role, error=str(error))
         return ExitCode.BUG
-    except Exception:  # noqa: BLE001 - it ends the process, with its traceback logged
+    except Exception:  # noqa: BLE001 - logged with its traceback; ends the process
         _log.exception("crashed", role=role)
         return ExitCode.BUG
     _log.info("ended", role=role, code=int(code))
@@ -67,7 +67,7 @@ def _log_remarks(inspection: Inspection) -> None:
 
 
 def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
-    """Runs the role, which answers `/livez` and `/metrics` for as long as it lives: the API itself, the others here."""
+    """Runs the role with `/livez` and `/metrics`: the API serves them itself, for the others they are served here."""
     from gengui_stream.health.liveness import Health, ticking
     from gengui_stream.health.server import served_health
     from gengui_stream.metrics import new_metrics
@@ -89,7 +89,7 @@ def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
 
 
 async def run_until_stopped(entry: Entry, role: str, settings: Settings) -> ExitCode:
-    """The life of a role: until it is told to end, then at most its grace longer."""
+    """Runs a role until the shutdown, then at most its grace longer."""
     stop = asyncio.Event()
     _log.info("starting", role=role, pid=os.getpid())
     _stop_on_signals(stop)
@@ -109,8 +109,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def _attempt(entry: Entry, settings: Settings, stop: asyncio.Event) -> None:
-    """A task group that failed for passing reasons alone counts as one passing error; of any other one, the error
-    that decides about the exit code counts."""
+    """The error of a group that decides about the exit code: a transient one only if all are."""
     try:
         await entry(settings, stop)
     except ExceptionGroup as group:
@@ -132,8 +131,8 @@ def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
 
 
 async def _end(running: "asyncio.Future[None]", role: str, grace_s: float) -> None:
-    """Waits for the role. One that does not end is cancelled; one that will not even be cancelled is left behind
-    with the process: nothing stays alive but dead."""
+    """Waits for the role, and cancels it if it does not end. If it cannot be cancelled, the process exits without
+    it, so that no process hangs."""
     await asyncio.wait({running}, timeout=grace_s + LAST_SECONDS)
     if running.done():
         return
@@ -157,7 +156,7 @@ def _outcome(running: "asyncio.Future[None]", role: str, stop: asyncio.Event) ->
 
 
 def import_roles() -> None:
-    """All of them, for a process that forks them."""
+    """Imports every role, for a process that forks them."""
     for role in ROLES.values():
         _entry(role.name)
 

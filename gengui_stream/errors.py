@@ -1,18 +1,18 @@
-"""The one error tree.
+"""The errors of this project.
 
     GenGuiError
     ├── TransientError        the same call may succeed later: retry with back-off
     ├── PermanentError        the same call can never succeed: dead-letter it, or refuse it
-    ├── BugError              our own assumption is broken: let the process end
-    │   └── FencedError       another owner holds the partition: abort, exit, start again
+    ├── BugError              an assumption of the code is broken: let the process end
+    │   └── FencedError       another owner holds the partition: abort, exit, restart
     └── ConfigurationError    the process cannot start with these settings
 
-Expected refusals (a bad request, a job that is gone) are values, not exceptions.
+Expected refusals (a bad request, a deleted job) are values, not exceptions.
 """
 
 
 class GenGuiError(Exception):
-    """Base of every error this project raises on purpose."""
+    """The base of every deliberate error."""
 
 
 class TransientError(GenGuiError):
@@ -24,15 +24,15 @@ class PermanentError(GenGuiError):
 
 
 class BugError(GenGuiError):
-    """An assumption of ours does not hold; the process must end rather than guess."""
+    """A bug: an assumption of the code does not hold, and the process must end."""
 
 
 class FencedError(BugError):
-    """Another process owns the partition by now: nothing of this batch was committed."""
+    """Another process owns the partition: nothing of this batch was committed."""
 
 
 class ConfigurationError(GenGuiError):
-    """Every fault of the settings at once, one a line, each naming the variable."""
+    """All faults of the settings, one per line, each with its variable."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults

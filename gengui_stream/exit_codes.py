@@ -1,4 +1,4 @@
-"""What the exit code of a process says. Those from 64 on are sysexits.h's."""
+"""The exit codes of processes. Those from 64 on are from sysexits.h."""
 
 from enum import IntEnum
 
@@ -6,11 +6,11 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     OK = 0
     FINDING = 1
-    """The command worked and found something: a difference, too much lag, nothing of that name."""
+    """The command succeeded with a finding: a difference, too much lag, an unknown name."""
     USAGE = 2
     UNAVAILABLE = 69
-    """A server cannot be reached; the same command may work later."""
+    """A server is unavailable; the same command may succeed later."""
     BUG = 70
-    """An unexpected error, or the loss of a partition to another process: start it again."""
+    """An unexpected error, or a partition that another process has taken over: restart the process."""
     CONFIGURATION = 78
-    """The settings are wrong; starting it again will not help."""
+    """The settings are invalid; a restart does not help."""

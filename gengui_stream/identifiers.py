@@ -14,10 +14,10 @@ def new_id() -> UUID:
 
 
 def process_name(role: str) -> str:
-    """Who says so, as events name their producer: the role, the machine, the process."""
+    """The producer in events: the role, the machine, the process."""
     return f"{role}/{socket.gethostname()[:60]}-{os.getpid()}"
 
 
 def owner_name(role: str) -> str:
-    """Tells this start of the process apart from every other one: for leases and consumer groups."""
+    """A name that is unique to this start of the process: for leases and consumer groups."""
     return f"{process_name(role)}-{os.urandom(4).hex()}"

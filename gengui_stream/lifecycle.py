@@ -1,4 +1,4 @@
-"""How a role lives: it waits for servers that are not up yet, and ends when told to. Crash-only otherwise."""
+"""Waiting and stopping: a role waits for unavailable servers, and ends at a shutdown. Otherwise it is crash-only."""
 
 import asyncio
 import random
@@ -17,12 +17,12 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class ShutdownRequested(Exception):  # noqa: N818 - not an error: the way out of a wait when the process is told to end
-    """The process was told to end while it waited."""
+class ShutdownRequested(Exception):  # noqa: N818 - not an error: the way out of a wait at a shutdown
+    """The shutdown came during a wait."""
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> bool:
-    """Waits so long, or until told to stop; whether to stop."""
+    """Waits for `seconds`, or until `stop` is set. Returns whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()
@@ -33,7 +33,7 @@ async def pause(stop: asyncio.Event, seconds: float) -> bool:
 
 async def retry_transient(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, operation: str) -> T:
     """Calls `attempt` until it raises no TransientError, with growing, jittered pauses. Raises ShutdownRequested when
-    `stop` is set meanwhile. `operation` names the call in the log, which has each failure."""
+    `stop` is set meanwhile. `operation`: the name of the call in the log of each failure."""
     seconds = FIRST_PAUSE_S
     while True:
         try:

@@ -32,7 +32,7 @@ CHATTY: Final = (
     "s3transfer",
     "urllib3",
 )
-"""Libraries whose ordinary life is not ours to report: heard from `warning` on, with LOG_LEVEL=debug from `info`."""
+"""Libraries that are logged from `warning` on, with LOG_LEVEL=debug from `info`."""
 
 _SECRET_NAME: Final = re.compile(
     r"(?:^|[_-])(?:password|passwd|secret|authorization|token|credentials?|cookie|signature|(?:api|access)[_-]?key)"
@@ -75,7 +75,7 @@ def configure_logging(settings: Settings, role: str, stream: TextIO | None = Non
 
 
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """A structlog processor: no value under a secret's name, and no secret inside any text."""
+    """A structlog processor that removes values under the names of secrets, and secrets inside strings."""
     return {name: _redact_field(name, value) for name, value in event.items()}
 
 
@@ -107,7 +107,7 @@ def _redact_value(value: object) -> object:
 
 
 def _before_rendering(role: str) -> list[Processor]:
-    """What every event goes through, ours or a library's. Tracebacks become text first, so that they are redacted."""
+    """The processors of all events, also of libraries. Tracebacks become text first, so that they are redacted."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -131,7 +131,7 @@ def _process_fields(role: str) -> Processor:
 def _renderer(settings: Settings, target: TextIO) -> Processor:
     production = settings.environment == "production"
     if settings.log_format == "console" or (settings.log_format == "auto" and not production and target.isatty()):
-        # Not rich's tracebacks: they would print the values of local variables.
+        # Not rich's tracebacks, which print the values of local variables.
         return structlog.dev.ConsoleRenderer(
             colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=28
         )
@@ -139,7 +139,7 @@ def _renderer(settings: Settings, target: TextIO) -> Processor:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Ours on the root logger, so that configuring again replaces it and nobody else's."""
+    """A handler of its own type, so that a second configuration replaces it and no other."""
 
 
 def _route_standard_logging(settings: Settings, target: TextIO, before: list[Processor]) -> None:

@@ -1,6 +1,6 @@
-"""How the C library manages memory in the processes that hold images: its habits suit many small blocks.
+"""Tunes the C library's malloc for processes with images, as its defaults suit many small blocks.
 
-Each returns whether the C library knows the option. glibc does; musl does not, and needs none.
+Each function returns whether the C library has the option. glibc does; musl does not, and needs no tuning.
 """
 
 import ctypes
@@ -14,22 +14,22 @@ HEAPS_MAX: Final = 2
 
 
 def give_back_large_blocks() -> bool:
-    """Blocks from LARGE_BYTES on go back to the system as soon as they are freed, at the price of fresh pages for each.
+    """Returns blocks from LARGE_BYTES on to the system as soon as they are freed; each new one then needs fresh pages.
 
-    Unless told, glibc learns from the blocks that are freed, up to 32 MiB, and keeps the next ones of that size in a
-    heap, among small blocks that keep the heap from shrinking.
+    By default, glibc raises its threshold to the size of freed blocks, up to 32 MiB, and keeps later blocks of that
+    size in a heap, among small blocks that prevent the heap from shrinking.
     """
-    return _told(M_MMAP_THRESHOLD, LARGE_BYTES)
+    return _set_option(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def share_heaps() -> bool:
-    """The threads share HEAPS_MAX heaps, and what one has freed another can use. Before the threads begin.
+    """Lets threads share HEAPS_MAX heaps, so that one can use what another has freed. Call it before threads start.
 
-    Unless told, glibc makes a heap for each thread, up to eight a core.
+    By default, glibc creates a heap for each thread, up to eight per core.
     """
-    return _told(M_ARENA_MAX, HEAPS_MAX)
+    return _set_option(M_ARENA_MAX, HEAPS_MAX)
 
 
-def _told(option: int, value: int) -> bool:
+def _set_option(option: int, value: int) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(option, value))

@@ -1,4 +1,4 @@
-"""What a role is handed when it starts."""
+"""The objects that a role starts with."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from gengui_stream.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RoleContext:
-    """A role runs until `stop` is set, then finishes what it has begun. It measures with `metrics` and calls
-    `health.started()` once its servers have answered."""
+    """A role runs until `stop` is set, then finishes its work. It measures with `metrics` and calls
+    `health.started()` once its servers are available."""
 
     settings: Settings
     stop: asyncio.Event

@@ -1,4 +1,4 @@
-"""The one registry of roles: what each is called, how it is started, and where it answers `/livez` and `/metrics`.
+"""The registry of roles: the name of each, its command, and its port for `/livez` and `/metrics`.
 
 It imports nothing, so that everything may read it.
 """
@@ -13,8 +13,8 @@ RoleName: TypeAlias = Literal["api", "agents", "live-tables", "dispatch", "worke
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """`arguments`: of `gengui-stream`. `metrics_port`: where it listens on HOST unless METRICS_PORT names another port;
-    None for the API, which answers on PORT."""
+    """`arguments`: of `gengui-stream`. `metrics_port`: its default port on HOST, which METRICS_PORT overrides; None for
+    the API, which uses PORT."""
 
     name: RoleName
     arguments: tuple[str, ...]

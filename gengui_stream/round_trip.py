@@ -1,4 +1,4 @@
-"""How long a server takes to answer, without what this process adds by doing other things meanwhile."""
+"""Measures the latency of a server without the delays of this process."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip(Generic[T]):
-    """The fastest of several calls. `middle`: our clock halfway between question and answer."""
+    """The fastest of several calls. `middle`: this machine's time halfway between request and response."""
 
     answer: T
     seconds: float
@@ -21,7 +21,7 @@ class RoundTrip(Generic[T]):
 
 
 async def fastest(call: Callable[[], Awaitable[T]]) -> RoundTrip[T]:
-    """Calls TRIES times, one after another. Raises what `call` raises."""
+    """Calls TRIES times in sequence. Raises what `call` raises."""
     trips = [await _timed(call) for _ in range(TRIES)]
     return min(trips, key=lambda trip: trip.seconds)
 

@@ -1,4 +1,5 @@
-"""Addresses as settings take them. Each check raises ValueError with the form that is expected, and shows no secret."""
+"""Types of URLs and addresses in settings. Each check raises ValueError with the expected format, and shows no
+secret."""
 
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -49,7 +50,7 @@ def _has_good_port(url: str) -> bool:
 
 
 Brokers = Annotated[str, AfterValidator(_brokers)]
-"""host:port, comma separated."""
+"""host:port, comma-separated."""
 
 HttpAddress = Annotated[str, AfterValidator(_http)]
 DatabaseUrl = Annotated[SecretStr, _with_scheme("postgresql", "postgres")]

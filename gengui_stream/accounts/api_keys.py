@@ -1,4 +1,4 @@
-"""API keys: `gg_<id>_<secret>`, shown once, kept only as a hash."""
+"""API keys: `gg_<id>_<secret>`, shown once, stored only as a hash."""
 
 import hashlib
 import re
@@ -29,14 +29,14 @@ INSERT_KEY: Final = "INSERT INTO accounts.api_keys (key_id, user_id, secret_hash
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking."""
+    """The authenticated user."""
 
     user_id: UUID
     role: Role
 
 
 async def authenticate(pool: Pool, key: str) -> Principal | None:
-    """Whose key it is; None when it is nobody's, malformed or revoked."""
+    """The principal of the key; None for an unknown, malformed or revoked key."""
     shape = _SHAPE.fullmatch(key)
     if shape is None:
         return None
@@ -50,7 +50,7 @@ def hash_key(key: str) -> bytes:
 
 
 async def seed_user(pool: Pool, email: str, role: Role) -> str:
-    """Makes sure of the user and returns a new key for them; earlier keys stay good."""
+    """Creates the user if missing and returns a new key; earlier keys stay valid."""
     key_id = secrets.token_hex(4)
     key = f"gg_{key_id}_{secrets.token_urlsafe(32)}"
     with transient_errors():

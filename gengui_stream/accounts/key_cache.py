@@ -1,4 +1,4 @@
-"""Which principal a key belongs to, remembered for a few seconds by the key's hash."""
+"""Caches the principal of a key for a few seconds, by the key's hash."""
 
 import time
 from collections import OrderedDict
@@ -8,7 +8,7 @@ from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key
 from gengui_stream.postgres.pool import Pool
 
 KEY_CACHE_S: Final = 5.0
-"""A revoked key is accepted for so much longer."""
+"""How long a revoked key is still accepted."""
 
 KEYS_CACHED: Final = 10_000
 

@@ -1,1 +1,1 @@
-"""Liveness of a process, and the port where it answers `/livez` and `/metrics`."""
+"""Liveness of a process, and the HTTP port for `/livez` and `/metrics`."""

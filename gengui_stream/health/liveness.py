@@ -1,4 +1,4 @@
-"""Liveness of a process: its event loop ticks once a second, and one that stopped ticking is to be started again."""
+"""Liveness of a process: its event loop ticks once a second, and a process whose ticks stop must be restarted."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ TICK_EVERY_S: Final = 1.0
 STALLED_AFTER_S: Final = 10.0
 
 Status: TypeAlias = Literal["starting", "alive", "stalled"]
-"""`starting`: it waits for a server that has not answered yet, which is no fault of the process."""
+"""`starting`: it is waiting for an unavailable server, which is not a fault of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Liveness:
 
 
 class Health:
-    """What a process knows of its own health. Written by the event loop, read by any thread."""
+    """The health of this process. Written by the event loop, read by any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class Health:
         self._started = False
 
     def started(self) -> None:
-        """Every server that the role needs has answered."""
+        """Call it once every server that the role needs is available."""
         self._started = True
 
     def liveness(self) -> Liveness:
@@ -56,7 +56,8 @@ class Health:
 
 @contextmanager
 def ticking(health: Health) -> Iterator[None]:
-    """The running loop ticks meanwhile. A timer of the loop and not a task: nothing can cancel it by mistake."""
+    """Ticks on the running loop until the context ends. A timer of the loop, since a task could be cancelled by
+    mistake."""
     loop = asyncio.get_running_loop()
     timer: asyncio.Handle
 

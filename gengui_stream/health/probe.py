@@ -1,4 +1,4 @@
-"""Asks one URL whether a process is healthy: the health check of the container image, which has no curl.
+"""Queries the health of a process at a URL: the health check of the container image, which has no curl.
 
 `python -m gengui_stream.health.probe http://127.0.0.1:3000/livez` ends with 0 when the answer is 200, else with 1.
 """
@@ -10,13 +10,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 TIMEOUT_S: Final = 3.0
-"""Shorter than the health check's own time-out, so that the reason is said."""
+"""Shorter than the health check's own time-out, so that the reason is printed."""
 
 SHOWN_MAX: Final = 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints one line: the status and the beginning of the answer, or why there is none."""
+    """Prints one line: the status and the beginning of the response, or why there is none."""
     if len(arguments) != 1 or not (url := urlsplit(arguments[0])).hostname:
         sys.stderr.write("usage: python -m gengui_stream.health.probe http://HOST:PORT/livez\n")
         return 2

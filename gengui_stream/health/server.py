@@ -1,4 +1,5 @@
-"""`/livez` and `/metrics` of a role that serves no HTTP otherwise, by a thread: a busy loop is still measured."""
+"""`/livez` and `/metrics` of a role without an HTTP server. Served by a thread, so that a blocked event loop is
+reported."""
 
 import errno
 import json
@@ -24,20 +25,20 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.1
-"""How long a stop takes at most."""
+"""The longest duration of a stop."""
 
 JSON: Final = [("Content-Type", "application/json")]
 
 Answer: TypeAlias = tuple[str, Mapping[str, object]]
-"""A status line and a document."""
+"""A status and a body."""
 
 _log = structlog.get_logger(__name__)
 
 
 @contextmanager
 def served_health(settings: Settings, role: Role, health: Health, registry: CollectorRegistry) -> Iterator[int]:
-    """Serves meanwhile, and yields the port: METRICS_PORT; else the role's default port, or any free one where that is
-    taken. Raises ConfigurationError when METRICS_PORT is taken."""
+    """Serves until the context ends, and yields the port: METRICS_PORT; else the role's default port, or any free one
+    if that is in use. Raises ConfigurationError when METRICS_PORT is in use."""
     server = _listening(settings, role)
     server.set_app(_application(health, registry))
     thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), name="health", daemon=True)
@@ -77,7 +78,7 @@ def _configured(host: str, port: int) -> "_Server":
 
 
 class _Handler(WSGIRequestHandler):
-    """A client that connects and sends nothing holds its thread for REQUEST_TIMEOUT_S at most."""
+    """A client that sends nothing occupies its thread for at most REQUEST_TIMEOUT_S."""
 
     timeout = REQUEST_TIMEOUT_S
 
@@ -86,7 +87,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Raises OSError when it cannot listen there."""
+    """Raises OSError when it cannot listen on the address."""
 
     daemon_threads = True
 
@@ -96,13 +97,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__((str(address[0]), port), _Handler)
 
     def server_bind(self) -> None:
-        """Not the base class's: that asks the resolver for the host's name, which may take seconds."""
+        """Overrides the base class, which resolves the host's name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is not an error of ours."""
+        """A client that disconnects is not an error."""
         error = sys.exception()
         if not isinstance(error, OSError):
             _log.error("health_request_failed", exc_info=error)

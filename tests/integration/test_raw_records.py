@@ -8,7 +8,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.consumer import fetcher
 
-from agents.raw_records import REPLACED, RawRecord, offer_raw_records
+from agents.raw_records import REPLACED, RawPartitionRecords, RawRecord, offer_raw_records
 from gengui_stream.log.codec import encode_headers, encode_key, encode_value
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.reader import open_reader
@@ -22,9 +22,13 @@ from tests.integration.running import eventually
 
 
 @pytest.fixture
-def offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in the agents, until the test is over."""
-    monkeypatch.setitem(vars(fetcher), REPLACED, vars(fetcher)[REPLACED])  # fails where aiokafka has no such name
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka's own class at the start of the test and after it."""
+    monkeypatch.setitem(vars(fetcher), REPLACED, RawPartitionRecords.__base__)  # fails where aiokafka has no such name
+
+
+@pytest.fixture
+def offered(restored: None) -> None:
     offer_raw_records()
 
 
@@ -40,7 +44,7 @@ class Keeping(Projector):
         return await super().project_all(batches)
 
 
-@pytest.mark.usefixtures("offered")
+@pytest.mark.usefixtures("restored")
 async def test_the_projector_is_given_raw_records(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
-"""The composition root: a role's name and the settings become a running process, which ends with an exit code.
+"""The composition root: runs a role by name with its settings, until the process ends with an exit code.
 
-A role is imported only when it is the one to run: a thumbnail process holds no faust, an API no Pillow.
+Only the role to be run is imported: a thumbnail process holds no faust, an API no Pillow.
 """
 
 import asyncio
@@ -94,9 +94,9 @@ async def run_until_stopped(entry: Entry, role: str, settings: Settings) -> Exit
     _log.info("starting", role=role, pid=os.getpid())
     _stop_on_signals(stop)
     running = asyncio.ensure_future(retry_transient(lambda: _attempt(entry, settings, stop), stop, operation=role))
-    told = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
     await _end(running, role, settings.shutdown_grace_s)
     return _outcome(running, role, stop)
 

@@ -1,4 +1,4 @@
-"""New ids from the clock and the system's entropy; the pure part is `domain.identifiers`."""
+"""New ids from the clock and the system's entropy; `domain.identifiers` is the pure part."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from gengui_stream.domain.identifiers import uuid7
 
 
 def new_id() -> UUID:
-    """A UUIDv7 of now: ids of one process sort by creation to the millisecond."""
+    """A UUIDv7 of the current time. Ids sort by their creation to the millisecond."""
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 

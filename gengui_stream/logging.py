@@ -1,6 +1,6 @@
-"""Logging of every process: structlog and the libraries' own records on one path, one event a line, no secrets.
+"""The logging of every process: structlog and the libraries' records in one format, one event a line, without secrets.
 
-An event has a stable snake_case name and ids as fields. It goes to standard error: standard output is for answers.
+An event has a stable snake_case name, and ids as fields. It goes to standard error: standard output is for results.
 """
 
 import logging
@@ -52,15 +52,15 @@ _SECRETS: Final = (
         rf"\1{REDACTED}",
     ),
 )
-"""API keys keep their public id, URLs their user; a presigned URL loses its signature."""
+"""API keys keep their public id, URLs their user; presigned URLs lose their signature."""
 
 _uncaught = structlog.get_logger("gengui_stream.uncaught")
 
 
 def configure_logging(settings: Settings, role: str, stream: TextIO | None = None) -> None:
-    """Sets up structlog and the standard library's root logger for this process; a second call replaces the first.
+    """Configures structlog and the standard library's root logger for this process; a second call replaces the first.
 
-    Also lets an error that ends the process be logged like everything else. `stream` is standard error.
+    Also logs an uncaught exception that ends the process. `stream`: standard error by default.
     """
     target = sys.stderr if stream is None else stream
     before = _before_rendering(role)
@@ -80,7 +80,7 @@ def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def redact_text(text: str) -> str:
-    """The text without API keys, passwords in URLs, authorization headers and signatures."""
+    """The text with API keys, passwords in URLs, authorization headers and signatures masked."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text

@@ -1,4 +1,4 @@
-"""The Prometheus metrics of the system. Their names and labels are a contract with dashboards and alerts.
+"""The Prometheus metrics of the system. Names and labels are a contract with dashboards and alerts.
 
 Nothing is registered at import: a process creates one `Metrics` in a registry of its own and passes it on.
 """
@@ -84,7 +84,7 @@ class Metrics:
         self.streams_open = Gauge("gengui_streams_open", "Open event streams", registry=registry)
 
     def observe_batch(self, *, applied: int, ignored: int, dead_lettered: int, seconds: float) -> None:
-        """One committed batch of the projector."""
+        """Records one committed batch of the projector."""
         self.events_projected.labels("applied").inc(applied)
         self.events_projected.labels("ignored").inc(ignored)
         self.events_projected.labels("dead_lettered").inc(dead_lettered)

@@ -1,14 +1,14 @@
-"""How a process announces to the one that started it that a signal ends it in good order."""
+"""The signal of a child process to its parent that it now handles SIGTERM."""
 
 import os
 from pathlib import Path
 from typing import Final
 
 READY_FILE: Final = "GENGUI_READY_FILE"
-"""A variable of the environment: the file that the process makes then."""
+"""The environment variable with the path of the file that the child creates."""
 
 
 def announce_ready() -> None:
-    """Where the process that started this one asked for that."""
+    """Creates the file if the parent process asked for it."""
     if path := os.environ.get(READY_FILE):
         Path(path).touch()

@@ -1,6 +1,6 @@
 """The registry of roles: the name of each, its command, and its port for `/livez` and `/metrics`.
 
-It imports nothing, so that everything may read it.
+It imports nothing, so that every module may import it.
 """
 
 from collections.abc import Mapping

@@ -58,12 +58,13 @@ async def requested(
 
 
 async def requested_again(request: web.Request, context: ApiContext, row: asyncpg.Record) -> GenerationRequested:
-    """As the row was asked for, wherever it ran then. What is not allowed any more is refused like a new request."""
-    wished = {
-        "model": row["wished_model"],
-        "provider": row["wished_provider"] if row["provider_pinned"] else None,
+    """The request of the row, with its original model and provider. Raises the problems of a new request when it is no
+    longer valid."""
+    choice = {
+        "model": row["requested_model"],
+        "provider": row["requested_provider"] if row["provider_pinned"] else None,
     }
-    asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | wished)
+    asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | choice)
     return await requested(request, context, row["owner_id"], asked, retried_from=row["generation_id"])
 
 

@@ -110,7 +110,7 @@ def waits(row: asyncpg.Record) -> bool:
 
 
 def _queue(row: asyncpg.Record, waiting: QueueSnapshot) -> dict[str, object]:
-    place = waiting.place(row["provider"], (row["requested_at"], row["generation_id"]))
+    place = waiting.position_of(row["provider"], (row["requested_at"], row["generation_id"]))
     return {
         "position": place.position,
         "at_least": place.at_least,

@@ -35,7 +35,7 @@ RETURNING position
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What the key stands for. `position` is None until the log has the event."""
+    """The event reserved under a key. `position` is None until the event is on the log."""
 
     request_hash: bytes
     event: GenerationRequested
@@ -69,6 +69,6 @@ def _reserved(row: asyncpg.Record) -> GenerationRequested:
 
 
 async def settle(pool: Pool, owner_id: UUID, key: str, position: str) -> str:
-    """The position by which the event is known from now on: the first that was told."""
+    """Stores the position of the event and returns it; the first stored position stays."""
     with transient_errors():
         return str(await pool.fetchval(SETTLE, owner_id, key, position) or position)

@@ -1,4 +1,5 @@
-"""`cancel` jobs: whoever runs the attempt is told; the generation ends as canceled, whether or not they listen."""
+"""`cancel` jobs: ask the provider to stop the attempt, then record the generation as canceled, with or without an
+answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Canceler:
-    """Does batches of cancel jobs. A job whose worker was asked comes back after the grace, and then ends it."""
+    """Handles batches of cancel jobs. A job whose provider accepted the request is rescheduled after `grace_s`; its
+    second try cancels the generation."""
 
     def __init__(self, queue: JobQueue, context: JobContext, *, grace_s: float) -> None:
         self._queue = queue
@@ -28,7 +30,7 @@ class Canceler:
         self._grace_s = grace_s
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises ShutdownRequested when told to end while a server is away: the leases run out then."""
+        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
         attempts = await self._context.load(jobs)
         due = [attempt for attempt in attempts if _is_due(attempt)]
         answers = await asyncio.gather(*(self._cancel(attempt) for attempt in due))
@@ -41,7 +43,7 @@ class Canceler:
     async def _cancel(self, attempt: Attempt) -> CancelOutcome | TransientError:
         provider = self._context.providers.get(attempt.state.provider)
         if provider is None or not provider.capabilities.cancel:
-            return CancelOutcome.STOPPED  # nobody to tell: what it still makes is kept and changes nothing
+            return CancelOutcome.STOPPED  # cannot be stopped: a late result is kept and ignored
         try:
             return await provider.cancel(attempt.request, attempt.provider_job)
         except TransientError as error:
@@ -50,7 +52,7 @@ class Canceler:
     def _sort(
         self, answered: Sequence[tuple[Attempt, CancelOutcome | TransientError]]
     ) -> tuple[list[GenerationCanceled], dict[str, float]]:
-        """The events that end what can be ended now, and the delays of the jobs that must come back."""
+        """The events of the generations that can end now, and the delays in seconds of the other jobs, by key."""
         ended: list[GenerationCanceled] = []
         later: dict[str, float] = {}
         for attempt, answer in answered:

@@ -1,1 +1,1 @@
-"""`dispatch` jobs: an attempt is handed to a provider."""
+"""`dispatch` jobs: each hands one attempt to a provider."""

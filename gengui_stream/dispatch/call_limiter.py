@@ -1,4 +1,4 @@
-"""One call of a provider for one attempt: not too many at once, and again while it only says "too much"."""
+"""Calls a provider for one attempt: limits concurrent calls, and retries while the provider lacks capacity."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from gengui_stream.providers.interface import DispatchOutcome, DispatchRequest, 
 
 TRIES_MAX: Final = 4
 LONGEST_WAIT_S: Final = 60.0
-"""A provider that wants to be left alone for longer has refused the attempt."""
+"""A provider that asks for a longer pause has refused the attempt."""
 
 CALLS_ADMITTED: Final = 2
 """Times max_concurrency: the calls in progress, and as many queued ones, so that no slot stays unused."""
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CallLimiter:
-    """The calls of `dispatch` that this process has under way."""
+    """The provider calls in progress in this process."""
 
     def __init__(self, providers: Mapping[str, Provider], metrics: Metrics, stop: asyncio.Event) -> None:
         self._providers = providers
@@ -49,8 +49,8 @@ class CallLimiter:
         self._reserved[name] -= 1
 
     async def dispatch(self, name: str, request: DispatchRequest, begins: Callable[[], Awaitable[None]]) -> Answer:
-        """What the provider said in the end; TransientError as a value when nothing is known. `begins` is awaited
-        before the first call of a provider whose call is the run."""
+        """The provider's last outcome; a TransientError, returned as a value, when the outcome is unknown. `begins` is
+        awaited before the first call to a synchronous provider."""
         provider = self._providers.get(name)
         if provider is None:
             return Refused(
@@ -86,16 +86,16 @@ class CallLimiter:
             _log.warning("not_dispatched", provider=provider, **ids, answer=repr(answer))
 
     async def _waited(self, request: DispatchRequest, answer: Answer, failures: int) -> bool:
-        """Whether another call is worth it: nothing runs, and there is time."""
-        wished = answer.retry_after_s if isinstance(answer, Refused) else None
-        seconds = max(wished or 0.0, backoff_seconds(failures, salt=request.generation_id.int, base=0.5))
+        """Waits before the next call; False when the deadline, LONGEST_WAIT_S or a stop rules out another call."""
+        requested = answer.retry_after_s if isinstance(answer, Refused) else None
+        seconds = max(requested or 0.0, backoff_seconds(failures, salt=request.generation_id.int, base=0.5))
         if seconds > LONGEST_WAIT_S or (request.deadline and time.time() + seconds >= request.deadline.timestamp()):
             return False
         return not await pause(self._stop, seconds)
 
 
 async def _nothing() -> None:
-    """It has begun before."""
+    """The start has been recorded before the first call."""
 
 
 def _is_too_much(answer: Answer) -> bool:

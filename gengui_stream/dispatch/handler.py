@@ -1,6 +1,6 @@
-"""`dispatch` jobs: the attempt is announced on the log, then handed to a provider, then watched.
+"""`dispatch` jobs: announce the attempt on the log, hand it to a provider, then create its `reconcile` job.
 
-Every generation that has not ended has an open `dispatch` job, or an open `watch` of its current attempt.
+Every generation that has not ended has an open `dispatch` job, or an open `reconcile` job for its current attempt.
 """
 
 import asyncio
@@ -35,15 +35,15 @@ from gengui_stream.providers.routing.decision import Route, Unavailable
 from schemas.events import Event
 
 TRIES_MAX: Final = 8
-"""With the back-off in between about two minutes; then the attempt has failed, and another one may follow."""
+"""About two minutes with the back-off; then the attempt fails, and another may follow."""
 
 
 BUSY_S: Final = 0.25
-"""How soon a job is looked at again whose provider has no place for it."""
+"""Seconds until a job is tried again whose provider has no free call."""
 
 
 class Dispatcher:
-    """Does batches of dispatch jobs."""
+    """Handles batches of dispatch jobs."""
 
     def __init__(self, queue: JobQueue, context: JobContext, calls: CallLimiter) -> None:
         self._queue = queue
@@ -51,7 +51,7 @@ class Dispatcher:
         self._calls = calls
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises ShutdownRequested when told to end while a server is away: the leases run out then."""
+        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
         attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
         steps = [(attempt, self._step(attempt, now)) for attempt in attempts]
@@ -73,15 +73,14 @@ class Dispatcher:
         return decide.dispatch(attempt.state, attempt.job.attempt, now, timeouts, repeatable=repeatable)
 
     async def _routed(self, attempts: Sequence[Attempt]) -> dict[str, Route]:
-        """By job; those for whom no provider is open, or has a place, come back later, and nothing was announced of
-        them."""
+        """Routes by job key. Jobs without an available provider or a free call are rescheduled, and not announced."""
         found = {attempt.job.key: self._route(attempt) for attempt in attempts}
         delays = {key: delay_s for key, delay_s in found.items() if isinstance(delay_s, float)}
         await self._context.reschedule(self._queue, delays, reset_tries=delays.keys())
         return {key: route for key, route in found.items() if isinstance(route, Route)}
 
     def _route(self, attempt: Attempt) -> Route | float:
-        """A Route with a reserved call, or after how many seconds to try again."""
+        """A Route with a reserved call, or the delay in seconds until the next try."""
         router = self._context.router
         decision = router.route(attempt.preference, attempt.request)
         if isinstance(decision, Unavailable):
@@ -94,7 +93,7 @@ class Dispatcher:
     async def _handed_over(
         self, steps: Sequence[tuple[Attempt, DispatchStep]], routes: dict[str, Route], announced_at: datetime
     ) -> None:
-        """Settles each as its answer comes: a slow provider holds up nobody but its own."""
+        """Settles each call as soon as it completes: a slow provider delays only its own attempts."""
         calls = {
             asyncio.ensure_future(self._answer(attempt, step, routes.get(attempt.job.key), announced_at)): attempt
             for attempt, step in steps
@@ -158,7 +157,8 @@ class Dispatcher:
     async def _not_known(
         self, attempt: Attempt, error: TransientError, provider: str, events: list[Event], watched: dict[str, float]
     ) -> None:
-        """Called again where that is harmless; else it may be running, and the watch finds out."""
+        """Repeats the call where a repetition is harmless; otherwise the attempt may be running, and reconciliation
+        finds out."""
         known = self._context.providers.get(provider)
         if known is not None and not known.capabilities.repeatable:
             watched[attempt.job.key] = self._blind_look_s(attempt, provider)
@@ -168,7 +168,7 @@ class Dispatcher:
             await self._reschedule(attempt.job, error)
 
     def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
-        """Where nobody knows whether a call is under way: it may have begun just now, long after it was announced."""
+        """For a call in doubt: it may have begun just now, long after its announcement."""
         known = self._context.providers.get(provider)
         may_last_s = known.call_policy.in_doubt_s if known and known.call_policy.synchronous else 0.0
         return max(self._first_look_s(attempt, provider), min(self._left_s(attempt, provider), may_last_s))

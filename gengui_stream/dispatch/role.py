@@ -1,4 +1,4 @@
-"""The role `dispatch`: hands attempts to providers, cancels them, and watches that every one ends."""
+"""The role `dispatch`: hands attempts to providers, cancels them, and reconciles those whose outcome is unknown."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def run_dispatch(role: RoleContext) -> None:
-    """Runs until told to stop, and then finishes what it has begun; waits for servers that are unavailable."""
+    """Runs until `stop` is set, then finishes the claimed jobs. Retries while a server is unavailable."""
     async with AsyncExitStack() as stack:
         try:
             await _run(role, stack)
@@ -59,14 +59,14 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         log=log,
         providers=known,
         router=Router(known, settings.fallback_order, circuits),
-        default_timeouts=_patience(settings),
+        default_timeouts=_default_timeouts(settings),
         stop=stop,
     )
     role.health.started()
     await _loops(settings, context, metrics)
 
 
-def _patience(settings: Settings) -> AttemptTimeouts:
+def _default_timeouts(settings: Settings) -> AttemptTimeouts:
     heartbeat_timeout = timedelta(seconds=settings.attempt_silence_s)
     return AttemptTimeouts(
         heartbeat_timeout, timedelta(seconds=settings.generation_deadline_s), poll_interval=heartbeat_timeout

@@ -1,1 +1,1 @@
-"""Diagnosis of a running system: one module a subject, one finding a line, each with its remedy."""
+"""Diagnosis of a running system: one module for each subject; each finding has a remedy."""

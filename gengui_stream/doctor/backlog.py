@@ -42,7 +42,7 @@ FROM projections.dead_letters WHERE topic = $1 AND resolution IS NULL
 """
 
 ROLE_OF: Final = {"thumbnail": "thumbnails"}
-"""Kind of job to the role that does it; every other kind is done by `dispatch`."""
+"""The roles by kind of job; `dispatch` does the other kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ async def check_jobs(context: Context) -> list[Finding]:
         with transient_errors():
             rows = await pool.fetch(JOBS, OVERDUE)
             late = await pool.fetchval(BEYOND_DEADLINE, OVERDUE_END)
-    return [*judge_jobs([OpenJobs(**dict(row)) for row in rows]), _generations(int(late or 0))]
+    return [*evaluate_jobs([OpenJobs(**dict(row)) for row in rows]), _generations(int(late or 0))]
 
 
-def judge_jobs(found: Sequence[OpenJobs]) -> list[Finding]:
+def evaluate_jobs(found: Sequence[OpenJobs]) -> list[Finding]:
     """Pure."""
     return [_jobs(jobs) for jobs in found] or [ok("jobs", "none open")]
 
@@ -92,10 +92,10 @@ def _generations(late: int) -> Finding:
 
 async def check_lag(context: Context) -> list[Finding]:
     async with opened_pool(context.settings, size=1) as pool:
-        return [judge_lag(await measure_lag(context.settings, pool))]
+        return [evaluate_lag(await measure_lag(context.settings, pool))]
 
 
-def judge_lag(lags: Sequence[PartitionLag]) -> Finding:
+def evaluate_lag(lags: Sequence[PartitionLag]) -> Finding:
     """Pure."""
     events, seconds = sum(lag.events for lag in lags), max((lag.seconds for lag in lags), default=0.0)
     detail = f"{events} events behind the log, the oldest for {seconds:.0f} s"
@@ -109,10 +109,10 @@ async def check_dead_letters(context: Context) -> list[Finding]:
     async with opened_pool(context.settings, size=1) as pool:
         with transient_errors():
             row = await pool.fetchrow(OPEN_LETTERS, context.settings.events_topic)
-    return [judge_letters(row["dead"], row["parked"])] if row else []
+    return [evaluate_dead_letters(row["dead"], row["parked"])] if row else []
 
 
-def judge_letters(dead: int, parked: int) -> Finding:
+def evaluate_dead_letters(dead: int, parked: int) -> Finding:
     """Pure."""
     if not dead:
         return ok("dead_letters.log", "none")

@@ -1,4 +1,4 @@
-"""All checks on one screen, in the order in which they are shown."""
+"""All checks, in the order in which they are shown."""
 
 from typing import Final
 

@@ -17,10 +17,10 @@ async def check_disk(context: Context) -> list[Finding]:
     if not context.directory.is_dir():
         return []
     usage = await asyncio.to_thread(shutil.disk_usage, context.directory)
-    return [judge(usage.free, usage.total, str(context.directory))]
+    return [evaluate(usage.free, usage.total, str(context.directory))]
 
 
-def judge(free: int, total: int, directory: str) -> Finding:
+def evaluate(free: int, total: int, directory: str) -> Finding:
     """Pure. Sizes in bytes."""
     name, detail = "host.disk", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free at {directory}"
     remedy = "free disk space: a full disk stops PostgreSQL, Redis and Kafka"

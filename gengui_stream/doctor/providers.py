@@ -48,13 +48,13 @@ async def _gemini_model(context: Context, model: str, key: str) -> Finding:
         async with context.http.get(
             url, headers={"x-goog-api-key": key}, timeout=timeout, allow_redirects=False
         ) as answer:
-            return judge_gemini(model, answer.status, (await answer.read()).replace(key.encode(), b"***"))
+            return evaluate_gemini(model, answer.status, (await answer.read()).replace(key.encode(), b"***"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         remedy = "allow connections to GEMINI_BASE_URL, or correct it"
         return fail(f"provider.gemini.{model}", f"Gemini is unavailable: {type(error).__name__}", remedy)
 
 
-def judge_gemini(model: str, status: int, body: bytes) -> Finding:
+def evaluate_gemini(model: str, status: int, body: bytes) -> Finding:
     """Pure."""
     name = f"provider.gemini.{model}"
     if status == 404:
@@ -81,11 +81,12 @@ async def check_retirement(context: Context) -> list[Finding]:
     samples = [sample for family in families if family.name == RETIREMENT_METRIC for sample in family.samples]
     now = datetime.now(UTC)
     return [
-        judge_retirement(sample.labels["model"], datetime.fromtimestamp(sample.value, UTC), now) for sample in samples
+        evaluate_retirement(sample.labels["model"], datetime.fromtimestamp(sample.value, UTC), now)
+        for sample in samples
     ]
 
 
-def judge_retirement(model: str, at: datetime, now: datetime) -> Finding:
+def evaluate_retirement(model: str, at: datetime, now: datetime) -> Finding:
     """Pure. `at`: the time that the dispatch role read from Gemini's responses."""
     name, detail = f"provider.gemini.{model}.retirement", f"{at:%Y-%m-%d}"
     if at - now < RETIREMENT_NEAR:
@@ -108,10 +109,10 @@ async def check_runpod(context: Context) -> list[Finding]:
         answer = await client.health(endpoint)
     except TransientError as error:
         return [fail("provider.runpod", str(error), "allow connections to RUNPOD_BASE_URL, or correct it")]
-    return [judge_runpod(endpoint, answer)]
+    return [evaluate_runpod(endpoint, answer)]
 
 
-def judge_runpod(endpoint: str, answer: Response) -> Finding:
+def evaluate_runpod(endpoint: str, answer: Response) -> Finding:
     """Pure."""
     name = "provider.runpod"
     if answer.status in {401, 403}:
@@ -157,10 +158,10 @@ def _queued(body: object) -> int:
 
 async def check_local(context: Context) -> list[Finding]:
     async with opened_redis(context.settings) as redis:
-        return [judge_local(await inspect_stream(redis, QUEUE_STREAM), context.settings)]
+        return [evaluate_local(await inspect_stream(redis, QUEUE_STREAM), context.settings)]
 
 
-def judge_local(queue: StreamFacts, settings: Settings) -> Finding:
+def evaluate_local(queue: StreamFacts, settings: Settings) -> Finding:
     """Pure."""
     name = "provider.local"
     reading = [reader for reader in queue.readers if _works(reader, settings.attempt_silence_s)]

@@ -43,7 +43,9 @@ class LivezAnswer:
 async def check_roles(context: Context) -> list[Finding]:
     traces = await _traces(context)
     reached = await asyncio.gather(*(_reached(context, name) for name in traces.processes))
-    return [judge(name, where, answer, traces) for name, (where, answer) in zip(traces.processes, reached, strict=True)]
+    return [
+        evaluate(name, where, answer, traces) for name, (where, answer) in zip(traces.processes, reached, strict=True)
+    ]
 
 
 async def _reached(context: Context, name: RoleName) -> tuple[str, LivezAnswer | None]:
@@ -90,7 +92,7 @@ async def _livez(context: Context, where: str) -> LivezAnswer | None:
     return LivezAnswer(status, str(document["status"]), float(age) if isinstance(age, int | float) else 0.0)
 
 
-def judge(name: RoleName, where: str, answer: LivezAnswer | None, traces: Traces) -> Finding:
+def evaluate(name: RoleName, where: str, answer: LivezAnswer | None, traces: Traces) -> Finding:
     """Pure."""
     line = f"role.{name}"
     command = " ".join(("gengui-stream", *ROLES[name].arguments))
@@ -126,7 +128,7 @@ def _missing(name: RoleName, line: str, detail: str, remedy: str, traces: Traces
 
 
 async def _traces(context: Context) -> Traces:
-    """Members of consumer groups at Kafka; subscribers of a job's channel, and readers of a stream, at Redis."""
+    """Members of Kafka consumer groups; subscribers of job channels and readers of streams at Redis."""
     processes: dict[RoleName, int | None] = {
         "api": None,
         "agents": None,

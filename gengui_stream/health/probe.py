@@ -1,6 +1,6 @@
 """Queries the health of a process at a URL: the health check of the container image, which has no curl.
 
-`python -m gengui_stream.health.probe http://127.0.0.1:3000/livez` ends with 0 when the answer is 200, else with 1.
+`python -m gengui_stream.health.probe http://127.0.0.1:3000/livez` exits with 0 when the status is 200, else with 1.
 """
 
 import sys

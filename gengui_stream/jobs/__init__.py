@@ -1,1 +1,1 @@
-"""Jobs: claimed under a lease, done, and their outcome appended to the log (law 5)."""
+"""Jobs: claimed under a lease, carried out, their outcome appended to the log (law 5)."""

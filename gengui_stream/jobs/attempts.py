@@ -1,6 +1,6 @@
-"""What the loops know of the attempts they work on, and the events by which they report.
+"""Attempts as the job handlers see them, and the events by which the handlers report outcomes.
 
-The ids of these events are made from the job's key: who does a job again says the same again.
+Event ids derive from the job's key: a repeated job produces the same ids.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -46,21 +46,21 @@ FROM projections.generation_requests WHERE generation_id = ANY($1::uuid[])
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claimed job, the generation as it stands, and what was asked for."""
+    """A claimed job, the state of its generation, and the request."""
 
     job: ClaimedJob
     state: Generation
     request: DispatchRequest
     preference: ProviderPreference
 
-    def at(self, place: Route, announced_at: datetime) -> DispatchRequest:
-        """What that provider is asked for."""
-        return replace(self.request, model=place.model, announced_at=announced_at)
+    def at(self, route: Route, announced_at: datetime) -> DispatchRequest:
+        """The request for the route's model."""
+        return replace(self.request, model=route.model, announced_at=announced_at)
 
     @property
     def provider_job(self) -> ProviderJob:
-        """What the log knows of where it runs. Where an attempt ran that is over is not asked for any more: the names
-        in the state are those of the next one."""
+        """Where the attempt runs, as the log records it. Empty for a superseded attempt: the state holds only the
+        current attempt's provider ids."""
         state = self.state
         since = state.dispatched_at or state.requested_at
         if state.attempt != self.job.attempt:
@@ -75,7 +75,7 @@ class Attempt:
 
 
 async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
-    """In the order of the jobs; a job whose generation is not there (any more) is left out."""
+    """In the order of the jobs, without those whose generation does not exist (any more)."""
     ids = {job.generation_id for job in jobs}
     with transient_errors():
         states = await generation_states.load(pool, ids)
@@ -110,7 +110,7 @@ def _request(row: asyncpg.Record, attempt: int) -> DispatchRequest:
 
 
 def missing(jobs: Sequence[ClaimedJob], found: Collection[Attempt]) -> list[str]:
-    """The keys of the jobs that were left out."""
+    """The keys of the jobs without an attempt in `found`."""
     known = {attempt.job.key for attempt in found}
     return [job.key for job in jobs if job.key not in known]
 
@@ -121,7 +121,7 @@ def dispatched(attempt: Attempt, route: Route) -> GenerationDispatched:
 
 
 def accepted(attempt: Attempt, provider: str, answer: Dispatched) -> GenerationAccepted | None:
-    """None where nobody needs to know: a provider that has no endpoints is found by the generation's id."""
+    """None for a provider without endpoints: it finds the attempt by the generation's id."""
     if answer.provider_job_id is None or answer.endpoint_id is None:
         return None
     named = {"provider": provider, "provider_job_id": answer.provider_job_id, "endpoint_id": answer.endpoint_id}
@@ -137,18 +137,18 @@ def completed(attempt: Attempt, found: Finished) -> GenerationCompleted:
 
 
 def moderated(attempt: Attempt, reason: str) -> GenerationModerated:
-    return GenerationModerated.model_validate({**_common(attempt, "moderated"), "reason": _told(reason)})
+    return GenerationModerated.model_validate({**_common(attempt, "moderated"), "reason": _truncated(reason)})
 
 
 def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived:
-    """Each look that finds it running is another sign of life."""
+    """Each check that finds the attempt running is a new sign of life, with its own event id."""
     return GenerationHeartbeatReceived.model_validate(_common(attempt, f"running/{now.isoformat()}", now))
 
 
 def failed(attempt: Attempt, refusal: Refused) -> GenerationFailed:
     error = Failure(
         code=refusal.code,
-        message=_told(refusal.message),
+        message=_truncated(refusal.message),
         retryable=refusal.retryable,
         retry_after_s=refusal.retry_after_s,
     )
@@ -160,22 +160,22 @@ def canceled(attempt: Attempt) -> GenerationCanceled:
 
 
 def timed_out(attempt: Attempt, reason: str, last_heard_at: datetime | None = None) -> GenerationTimedOut:
-    fields = {**_common(attempt, _given_up("timed_out", last_heard_at)), "reason": _told(reason)}
+    fields = {**_common(attempt, _given_up("timed_out", last_heard_at)), "reason": _truncated(reason)}
     return GenerationTimedOut.model_validate({**fields, "last_heard_at": last_heard_at})
 
 
 def retried(attempt: Attempt, reason: str, last_heard_at: datetime) -> GenerationRetried:
-    fields = {**_common(attempt, _given_up("retried", last_heard_at)), "reason": _told(reason)}
+    fields = {**_common(attempt, _given_up("retried", last_heard_at)), "reason": _truncated(reason)}
     return GenerationRetried.model_validate({**fields, "last_heard_at": last_heard_at})
 
 
-def _told(text: str) -> str:
-    """As much of a provider's words as an event holds: what they say must not end the process that reports it."""
+def _truncated(text: str) -> str:
+    """A provider's message within the limits of an event field, without NUL, which PostgreSQL refuses."""
     return text.replace("\x00", "")[:TEXT_MAX]
 
 
 def _given_up(what: str, last_heard_at: datetime | None) -> str:
-    """Another silence is another fact."""
+    """Each period of silence has its own event id."""
     return what if last_heard_at is None else f"{what}/{last_heard_at.isoformat()}"
 
 

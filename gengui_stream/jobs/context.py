@@ -1,4 +1,4 @@
-"""What every loop over attempts needs: the servers it speaks to, and when to stop waiting for them."""
+"""The servers and providers that job handlers use, with retries until the process stops."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,8 @@ from schemas.events import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """Each method waits for a server that is away, and raises ShutdownRequested when told to end meanwhile."""
+    """Each method retries while a server is unavailable, and raises ShutdownRequested when the process stops
+    meanwhile."""
 
     pool: Pool
     log: Appender
@@ -29,7 +30,7 @@ class JobContext:
     stop: asyncio.Event
 
     def timeouts(self, provider: str) -> AttemptTimeouts:
-        """The defaults, except for what the provider's call policy sets."""
+        """The defaults, overridden by the provider's call policy."""
         known = self.providers.get(provider)
         policy = known.call_policy if known is not None else None
         if policy is None or policy.heartbeat_timeout_s is None:

@@ -1,4 +1,4 @@
-"""The loop over the jobs of one kind: claim, renew the leases, bound the number in flight."""
+"""The loop over the jobs of one kind: claim, renew the leases, limit the number in progress."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ from gengui_stream.redis_io.notifications import ALL_CHANNELS, NotificationSubsc
 from gengui_stream.settings import Settings
 
 POLL_S: Final = 1.0
-"""Seconds after which jobs without a notification (the end of a back-off, of a lease) are found."""
+"""Seconds between two claims without a notification: the end of a back-off or of a lease sends none."""
 
 BATCH: Final = 200
 IN_FLIGHT_MAX: Final = 1_000
@@ -38,7 +38,8 @@ async def run_job_loop(
 ) -> None:
     """Claims batches and works on several at once until `stop` is set, then finishes what it has claimed.
 
-    `ready` wakes it before POLL_S has passed. An error of `work` other than TransientError ends the process.
+    `ready` triggers a claim before POLL_S has passed. An error of `work` other than ShutdownRequested ends the
+    process.
     """
     in_flight = 0
 
@@ -83,7 +84,7 @@ async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> N
 
 @asynccontextmanager
 async def renewing_leases(queue: JobQueue, keys: Collection[str], lease_s: float) -> AsyncIterator[None]:
-    """Renews the leases of these jobs meanwhile, so that they expire only when this process is gone."""
+    """Renews the leases of these jobs while the block runs: they expire only when the process has died."""
     renewing = asyncio.ensure_future(_renew(queue, keys, lease_s / 3))
     try:
         yield
@@ -101,7 +102,8 @@ async def _renew(queue: JobQueue, keys: Collection[str], every_s: float) -> None
 
 
 async def listen(settings: Settings, ready: Mapping[JobKind, asyncio.Event]) -> None:
-    """Sets the event of a kind at a notification of its jobs; every event when notifications may have been lost."""
+    """Sets the event of a kind at each notification of its jobs, and every event when notifications may have been
+    lost."""
     channels = {jobs_channel(kind): event for kind, event in ready.items()}
     async with NotificationSubscriber(settings) as subscriber:
         for channel in channels:

@@ -1,4 +1,4 @@
-"""Claiming job rows under a lease: what a dead process held, another one claims when the lease runs out."""
+"""Claiming job rows under a lease: when a process dies, its leases expire and another process claims its jobs."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,8 @@ UPDATE jobs.jobs SET available_at = now() + $3, last_error = $4, lease_owner = N
 WHERE job_key = $1 AND lease_owner = $2 AND outcome IS NULL
 """
 
-# The watch begins in the statement that ends the dispatch, so that no running attempt is ever without one.
+# The reconcile job is created by the statement that finishes the dispatch job, so that no running attempt is without
+# one.
 FINISH_AND_RECONCILE: Final = """
 WITH finished AS (
     UPDATE jobs.jobs SET outcome = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL
@@ -46,17 +47,18 @@ SELECT 'reconcile:' || generation_id || ':' || attempt, 'reconcile', generation_
 FROM finished ON CONFLICT (job_key) DO NOTHING
 """
 
-# One that was expedited at meanwhile is due at once.
+# A job that was expedited while it was claimed is due at once.
 RESCHEDULE: Final = """
 UPDATE jobs.jobs SET available_at = now() + make_interval(secs => CASE WHEN expedited THEN 0 ELSE given.delay END),
     lease_owner = NULL,
-    tries = CASE WHEN given.afresh THEN 0 ELSE tries END
-FROM unnest($2::text[], $3::float8[], $4::bool[]) AS given (key, delay, afresh)
+    tries = CASE WHEN given.reset_tries THEN 0 ELSE tries END
+FROM unnest($2::text[], $3::float8[], $4::bool[]) AS given (key, delay, reset_tries)
 WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
 """
 
-# A provider may be done before the call that began it is settled: the watch begins here then, a moment later, when the
-# log has been told what it needs to know. A watch that is at work is not disturbed: it comes back for the hint.
+# A provider may finish before the call that started the attempt is settled: the reconcile job is then created here,
+# with a short delay in which the dispatcher can append its events. A claimed job keeps its lease and is due again when
+# it ends.
 EXPEDITE: Final = """
 INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, available_at, expedited)
 SELECT 'reconcile:' || generation_id || ':' || attempt, 'reconcile', generation_id, attempt, now() + interval '500
@@ -73,7 +75,7 @@ OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs.jobs WHERE outcome 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job that is ours until the lease expires. `tries` counts this one. `expedited`: a webhook reports news."""
+    """A job leased to this process. `tries` includes the current one. `expedited`: a webhook reports news."""
 
     key: str
     kind: JobKind
@@ -85,10 +87,10 @@ class ClaimedJob:
 
 
 class JobQueue:
-    """The jobs of one kind, for one process. `owner` tells the lease holder apart: unique a process start.
+    """The jobs of one kind, for one process. `owner` identifies the lease holder and is unique for each process start.
 
-    Every method raises TransientError while PostgreSQL is away; a lease that could not be renewed or finished
-    simply runs out, and the job is done again by whoever claims it: what a job does must bear that.
+    Every method raises TransientError while PostgreSQL is unavailable. A lease that could not be renewed or finished
+    expires, and another process repeats the job: handlers must be idempotent.
     """
 
     def __init__(self, pool: Pool, kind: JobKind, *, owner: str, lease_seconds: float) -> None:
@@ -98,54 +100,55 @@ class JobQueue:
         self._lease = timedelta(seconds=lease_seconds)
 
     async def claim(self, limit: int) -> list[ClaimedJob]:
-        """At most `limit` jobs that nobody holds, oldest first; empty when there are none."""
+        """Leases at most `limit` due jobs, oldest first; empty when none is due."""
         with transient_errors():
             rows = await self._pool.fetch(CLAIM, self._kind, self._owner, self._lease, limit)
         return [ClaimedJob(*row) for row in rows]
 
     async def renew(self, keys: Collection[str]) -> set[str]:
-        """Begins the lease anew; returns the keys that are still ours."""
+        """Extends the leases; returns the keys that this process still holds."""
         with transient_errors():
             rows = await self._pool.fetch(RENEW, list(keys), self._owner, self._lease)
         return {row["job_key"] for row in rows}
 
     async def finish(self, keys: Collection[str]) -> None:
-        """Done, and its outcome is in the log."""
+        """Marks the jobs as done. Their outcome is on the log."""
         with transient_errors():
             await self._pool.execute(FINISH, list(keys), self._owner, "done", None)
 
     async def finish_and_reconcile(self, delays: Mapping[str, float]) -> None:
-        """Done, and a `reconcile` of the same attempt is due after so many seconds, by key."""
+        """Marks the jobs as done, and creates a `reconcile` job of the same attempt, due after the delay in seconds, by
+        key."""
         with transient_errors():
             await self._pool.execute(FINISH_AND_RECONCILE, self._owner, list(delays), list(delays.values()))
 
     async def reschedule(self, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
-        """Nothing went wrong, but it is to be looked at again after so many seconds, by key. The tries of those in
-        `afresh` are counted from nought again: they only waited."""
+        """Makes the jobs due again after the delay in seconds, by key, without recording an error. The tries of those
+        in `reset_tries` start from zero: they only waited."""
         with transient_errors():
-            anew = [key in reset_tries for key in delays]
-            await self._pool.execute(RESCHEDULE, self._owner, list(delays), list(delays.values()), anew)
+            resets = [key in reset_tries for key in delays]
+            await self._pool.execute(RESCHEDULE, self._owner, list(delays), list(delays.values()), resets)
 
     async def fail(self, key: str, error: str) -> None:
-        """Given up for good; the reason stays with the row."""
+        """Gives the job up; the error stays in its row."""
         with transient_errors():
             await self._pool.execute(FINISH, [key], self._owner, "failed", error[:2000])
 
     async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
-        """Not now: anybody may claim it after the delay."""
+        """Releases the job with its error; it can be claimed again after the delay."""
         with transient_errors():
             delay = timedelta(seconds=delay_seconds)
             await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])
 
 
 async def expedite_reconcile(pool: Pool, generation_id: UUID, attempt: int) -> bool:
-    """The watch of the attempt looks at it at once. False when nothing is waited for (any more). Raises TransientError
-    while PostgreSQL is away."""
+    """Makes the attempt's `reconcile` job due at once. False when there is none to reconcile (any more). Raises
+    TransientError while PostgreSQL is unavailable."""
     with transient_errors():
         return await pool.fetchval(EXPEDITE, generation_id, attempt) is not None
 
 
 async def open_jobs(pool: Pool) -> dict[str, int]:
-    """How many jobs of each kind are not finished."""
+    """The number of unfinished jobs of each kind."""
     with transient_errors():
         return {row["kind"]: row["open"] for row in await pool.fetch(OPEN_COUNT)}

@@ -1,6 +1,6 @@
-"""Reading the live tables from outside: each is a changelog topic, and the last value of a key is the table's.
+"""Reads the live tables from their changelog topics: the last value of a key is its value in the table.
 
-For operators' eyes. Nothing of the system reads these tables, and nothing in them is authoritative.
+For operators only: no role reads these tables, and they are not authoritative.
 """
 
 import time
@@ -24,12 +24,12 @@ TABLES: Final = {
 }
 WINDOWED: Final = frozenset({"events_by_type"})
 KEPT_WINDOWS: Final = 60
-"""A window is kept for so many times its length."""
+"""A window is kept for this many times its length."""
 
 POLL_MS: Final = 500
 
 Change = tuple[str, object]
-"""A key and its new value; None for a key that is gone."""
+"""A key and its new value; None for a removed key."""
 
 
 def changelog_topic(settings: Settings, table: str) -> str:
@@ -39,8 +39,8 @@ def changelog_topic(settings: Settings, table: str) -> str:
 
 
 async def ensure_changelogs(settings: Settings) -> None:
-    """Creates those that are missing, as faust would. But faust forms its group while brokers do not list them yet,
-    leaves them out and crashes. Raises TransientError without a broker."""
+    """Creates the missing changelog topics with faust's settings. Faust does so itself, but forms its consumer group
+    before brokers list the new topics, and then crashes. Raises TransientError when no broker is reachable."""
     kept = {"cleanup.policy": "compact"}
     windowed = {
         "cleanup.policy": "compact,delete",
@@ -51,7 +51,8 @@ async def ensure_changelogs(settings: Settings) -> None:
 
 
 async def read_changelog(settings: Settings, table: str) -> dict[str, object]:
-    """The table as it stands. Raises PermanentError for a table that there is not, TransientError without a broker."""
+    """The current content of the table. Raises PermanentError when there is no such table, TransientError when no
+    broker is reachable."""
     content: dict[str, object] = {}
     async with _opened(settings, table) as consumer:
         ends = await consumer.end_offsets(list(consumer.assignment()))
@@ -64,7 +65,7 @@ async def read_changelog(settings: Settings, table: str) -> dict[str, object]:
 
 
 async def tail_changelog(settings: Settings, table: str, *, from_start: bool = False) -> AsyncIterator[Change]:
-    """Every change from now on (or from the start of the changelog), for ever."""
+    """Every change from now on, or from the start of the changelog; never ends."""
     async with _opened(settings, table) as consumer:
         if not from_start:
             for partition, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
@@ -93,7 +94,7 @@ async def _opened(settings: Settings, table: str) -> AsyncIterator[AIOKafkaConsu
 
 
 async def _reached(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
-    """A partition that has no record has no position worth waiting for."""
+    """Whether everything before `ends` was read; an empty partition counts as read."""
     for partition, end in ends.items():
         if end and await consumer.position(partition) < end:
             return False
@@ -109,7 +110,7 @@ async def _changes(consumer: AIOKafkaConsumer, table: str, settings: Settings) -
 
 
 def _windowed(records: Iterable[ConsumerRecord[bytes | None, bytes | None]], settings: Settings) -> Iterable[Change]:
-    """Keys are [key, [start, end]]. Windows that have expired are left out, whether or not they were cleaned up."""
+    """Keys are [key, [start, end]]. Expired windows are left out, whether or not faust has removed them."""
     kept = time.time() - KEPT_WINDOWS * settings.in_flight_window_s
     for record in records:
         key, (start, end) = orjson.loads(record.key or b"")

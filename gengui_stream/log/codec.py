@@ -1,6 +1,6 @@
-"""Bytes of a record <-> events. Pure, and total in the reading direction.
+"""Converts events to the bytes of a record and back. Pure; `decode` is total.
 
-The value of a record is the whole event as JSON and is the truth. The headers repeat the envelope in the binary
+The value of a record is the whole event as JSON and is authoritative. The headers repeat the envelope in the binary
 mode of CloudEvents' Kafka binding (v1.0.2, section 3.2), so that routers and tools need not parse values.
 """
 
@@ -21,26 +21,26 @@ from schemas.events import AnyEvent, Event
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
 VALUE_MAX_BYTES: Final = 1_000_000
-"""Kafka's own default limit of a record; a larger event could not have been appended by us."""
+"""Kafka's default limit of a record: this system never appends a larger one."""
 
 INTEGER_MAX_CHARACTERS: Final = 18
-"""Whatever is no longer fits into 64 bits, sign included."""
+"""A longer number does not fit into 64 bits with its sign."""
 
 KEYS_REMEMBERED: Final = 16_384
-"""A generation has some ten events, close together; reading an id costs as much as half of decoding one."""
+"""A generation has some ten events, close together; parsing an id costs half as much as decoding an event."""
 
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 CLOCK_SKEW_MAX: Final = timedelta(days=1)
-"""How far a producer's clock may be from the log's time of the record before its event is not believed."""
+"""The largest difference between an event's time and the record's timestamp at which the event is believed."""
 
 _validator: Final = TypeAdapter[Event](AnyEvent).validator
-"""Asked directly: the adapter in front of it costs a tenth of decoding."""
+"""Called directly: TypeAdapter adds a tenth to the cost of decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownType:
-    """A well-formed event of a type this version does not know: a newer producer's. Ignored on purpose."""
+    """A well-formed event of a type that this version does not know, from a newer producer. Ignored."""
 
     type: str
     generation_id: UUID | None
@@ -48,7 +48,7 @@ class UnknownType:
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """No event can be read from the record. `generation_id` is the key's, when the key is one."""
+    """The record holds no valid event. `generation_id`: the key, if it is a valid id."""
 
     reason: str
     detail: str
@@ -67,7 +67,7 @@ def encode_value(event: Event) -> bytes:
 
 
 def encode_headers(event: Event) -> list[tuple[str, bytes]]:
-    """CloudEvents attributes with the `ce_` prefix; `content-type` stands for `datacontenttype`."""
+    """CloudEvents attributes with the prefix `ce_`; `content-type` is `datacontenttype`."""
     attributes = {
         "content-type": "application/json",
         "ce_specversion": "1.0",
@@ -85,7 +85,7 @@ def encode_headers(event: Event) -> list[tuple[str, bytes]]:
 
 
 def decode(key: bytes | None, value: bytes | None) -> Decoded:
-    """The event of a record, or why there is none. Never raises."""
+    """The event of a record, or the reason why it has none. Never raises."""
     if not value:
         return Undecodable("empty", "the record has no value", _key_id(key))
     if len(value) > VALUE_MAX_BYTES:
@@ -99,7 +99,7 @@ def decode(key: bytes | None, value: bytes | None) -> Decoded:
 
 @lru_cache(KEYS_REMEMBERED)
 def _key_id(key: bytes | None) -> UUID | None:
-    """Only the canonical form counts: another spelling of the same id would hash to another partition."""
+    """Only the canonical form is valid: another spelling of the same id would hash to another partition."""
     try:
         generation_id = UUID(key.decode("ascii")) if key else None
     except ValueError:
@@ -108,7 +108,7 @@ def _key_id(key: bytes | None) -> UUID | None:
 
 
 def _bad_key(key: bytes | None) -> Undecodable:
-    """Neither id can be trusted, so no generation is named and none is held up."""
+    """Key and event contradict each other, so no generation is named and none is parked."""
     if not key:
         return Undecodable("missing_key", "the key must be the generation id", None)
     return Undecodable("mismatched_key", "the key is not the generation_id of the event", None)
@@ -132,8 +132,8 @@ def _type_of(value: bytes) -> str:
 
 
 def as_document(value: str) -> object:
-    """The value of a record that was decoded, for showing it. Numbers that JSON does not have, or that do not fit,
-    become null: a field that we do not know may hold them."""
+    """The value of a decodable record as a JSON document, for display. Numbers that JSON does not have or that do not
+    fit become null: fields unknown to this version may hold them."""
     found: object
     try:
         found = orjson.loads(value)
@@ -152,8 +152,8 @@ def _fitting(text: str) -> int | None:
 
 
 def plausible_time(occurred_at: datetime, appended_ms: int | None) -> bool:
-    """Whether an event's time may be believed, judged by nothing but what the log itself keeps, so that a replay
-    judges the same. `appended_ms`: the record's timestamp in Unix milliseconds, if it has one."""
+    """Whether an event's time is believed. It depends only on the log, so that a replay decides the same.
+    `appended_ms`: the record's timestamp in Unix milliseconds, if it has one."""
     if not EARLIEST <= occurred_at < LATEST:
         return False
     if appended_ms is None or appended_ms <= 0:

@@ -1,4 +1,4 @@
-"""How every Kafka client of ours connects: one place for addresses, SASL and TLS."""
+"""The connection settings that every Kafka client shares: addresses, SASL and TLS."""
 
 import ssl
 from typing import TypedDict
@@ -8,7 +8,7 @@ from gengui_stream.settings import Settings
 
 
 class Connection(TypedDict):
-    """Keyword arguments that aiokafka's producer, consumer and admin client share."""
+    """Keyword arguments of aiokafka's producer, consumer and admin client."""
 
     bootstrap_servers: list[str]
     security_protocol: str

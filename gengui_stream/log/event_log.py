@@ -1,4 +1,4 @@
-"""Appending to the log: an idempotent producer with `acks=all`, and nothing transactional (law 1)."""
+"""Appending to the log with an idempotent, non-transactional producer and `acks=all` (law 1)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Appender(Protocol):
-    """What may put events on the log."""
+    """Appends events to the log."""
 
     async def append(self, event: Event) -> Position: ...
 
@@ -27,10 +27,10 @@ class Appender(Protocol):
 
 
 class EventLog:
-    """Appends events and says where they went. Start it before use; one a process is enough.
+    """Appends events and returns their positions. Call `start` before use; one instance a process is enough.
 
-    Raises TransientError when the broker cannot be reached in time: the event may or may not be in the log then,
-    so the caller appends the same event again (same id), and the fold ignores the duplicate.
+    Raises TransientError when the broker does not confirm in time: the event may or may not be on the log. The caller
+    appends the same event (same id) again, and the fold ignores a duplicate.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -47,19 +47,19 @@ class EventLog:
         await self.stop()
 
     async def start(self) -> None:
-        """Connects; raises TransientError when no broker answers."""
+        """Connects. Raises TransientError when no broker is reachable."""
         await self._producer.start()
 
     async def stop(self) -> None:
         await self._producer.stop()
 
     async def append(self, event: Event) -> Position:
-        """Returns once every in-sync replica has it."""
+        """Returns once every in-sync replica has the event."""
         return (await self.append_many([event]))[0]
 
     async def append_many(self, events: Sequence[Event]) -> list[Position]:
-        """The positions, in the order given. Events of one generation keep their order. Raises PermanentError, and
-        sends none, when one of them is larger than readers take."""
+        """Returns the positions in the order of `events`. Events of one generation keep their order. Raises
+        PermanentError, and appends none, when one of them exceeds VALUE_MAX_BYTES."""
         values = [_fitting(event) for event in events]
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000 + 5), self._producer.sending() as producer:
@@ -78,8 +78,9 @@ class EventLog:
 
 
 def _check_known(offsets: Sequence[int]) -> None:
-    """A batch that the broker takes for a repetition of one that it no longer remembers is a success to aiokafka, at an
-    offset below 0. Whether it is on the log is unknown; sent again by another producer, it is a duplicate at worst."""
+    """When the broker takes a batch for a repetition that it no longer remembers, aiokafka reports success with an
+    offset below 0, and whether the batch is on the log is unknown. Sent again by a new producer, it is at worst a
+    duplicate."""
     if any(offset < 0 for offset in offsets):
         raise DuplicateSequenceNumber
 

@@ -1,4 +1,4 @@
-"""Facts about the brokers, the topic and consumer groups, and whether the user may write to the topic."""
+"""Facts about the brokers, the topic and consumer groups, and the user's right to write to the topic."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ RECORD_MAX_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
-    """`leader`: -1 where there is none. Numbers are of brokers."""
+    """`leader`: -1 without a leader. `leader`, `replicas` and `in_sync` are broker ids."""
 
     number: int
     leader: int
@@ -31,7 +31,7 @@ class PartitionFacts:
 
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
-    """`members`: processes that have joined."""
+    """`members`: the number of processes in the group."""
 
     state: str
     members: int
@@ -39,8 +39,8 @@ class GroupFacts:
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """`partitions`: empty where there is no such topic. `configuration`: of the topic, defaults included. `groups`: by
-    name. `refused`: what the user may not do."""
+    """`partitions`: empty when the topic does not exist. `configuration`: of the topic, with defaults. `groups`: by
+    name. `refused`: the requests that the user may not make."""
 
     brokers: int
     round_trip_s: float
@@ -51,7 +51,7 @@ class LogFacts:
 
 
 async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
-    """Creates nothing. Raises TransientError without a broker."""
+    """Creates nothing. Raises TransientError when no broker is reachable."""
     refused: list[str] = []
     async with administering(settings) as admin:
         cluster = await fastest(admin.describe_cluster)
@@ -62,7 +62,7 @@ async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> tuple[PartitionFacts, ...]:
-    """Of all topics, as asking for one makes some brokers create it."""
+    """Asks for all topics: some brokers create a topic that is asked for by name."""
     found = [one for one in await admin.describe_topics() if one["topic"] == topic]
     partitions = [
         PartitionFacts(one["partition"], one["leader"], tuple(one["replicas"]), tuple(one["isr"]))
@@ -99,10 +99,10 @@ async def _group(admin: AIOKafkaAdminClient, name: str, refused: list[str]) -> G
 
 
 async def try_to_append(settings: Settings, record_max_bytes: int) -> None:
-    """Sends a record that is larger than the topic takes. A broker checks the user's rights before it refuses the size,
-    so nothing gets into the log. Raises the KafkaError of any other refusal, and TransientError without a broker.
+    """Sends a record that exceeds the topic's limit. A broker checks the user's rights before it rejects the size, so
+    nothing is appended. Raises the KafkaError of any other rejection, and TransientError when no broker is reachable.
 
-    `record_max_bytes`: the topic's `max.message.bytes`. One beyond RECORD_MAX_BYTES is not tried.
+    `record_max_bytes`: the topic's `max.message.bytes`. Above RECORD_MAX_BYTES nothing is sent.
     """
     if record_max_bytes > RECORD_MAX_BYTES:
         return

@@ -1,4 +1,4 @@
-"""Where in the log: one position, and a vector of them (one a partition)."""
+"""Positions in the log: of one record, and a vector with one offset for each partition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """One record of the topic; written `partition:offset`."""
+    """The position of one record, written `partition:offset`."""
 
     partition: int
     offset: int
@@ -16,7 +16,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> "Position":
-        """Raises ValueError with the expected form when `text` is anything else."""
+        """Raises ValueError, naming the expected form, for any other text."""
         partition, separator, offset = text.partition(":")
         if not (separator and _is_number(partition) and _is_number(offset)):
             raise ValueError(f"a position is <partition>:<offset>, such as 2:1041, not {text[:80]!r}")
@@ -33,7 +33,7 @@ def format_vector(offsets: Mapping[int, int]) -> str:
 
 
 def parse_vector(text: str) -> dict[int, int]:
-    """The opposite of `format_vector`; an empty text is the beginning. Raises ValueError on anything else."""
+    """The reverse of `format_vector`; an empty text gives an empty vector. Raises ValueError for any other text."""
     positions = [Position.parse(part) for part in text.split(",")] if text else []
     if len({position.partition for position in positions}) != len(positions):
         raise ValueError("a vector of positions names each partition once")

@@ -1,4 +1,4 @@
-"""Reading the log outside a consumer group: from given offsets up to its end, or for ever."""
+"""Reads the log outside a consumer group, from given offsets to its end or continuously."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -20,7 +20,7 @@ CLOSE_S: Final = 5.0
 
 
 class LogReader:
-    """A cursor over the partitions of the topic. `offsets` is the next offset to read of each."""
+    """A cursor over partitions of the topic. `offsets`: the next offset to read of each."""
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str, offsets: dict[int, int]) -> None:
         self._consumer = consumer
@@ -28,16 +28,16 @@ class LogReader:
         self.offsets = offsets
 
     async def read(self, limit: int = CHUNK, timeout_ms: int = POLL_MS) -> list[Record]:
-        """The next records, each partition in order; empty when none came within `timeout_ms`. An offset that the log
-        does not have is passed over: `log.gaps` finds it."""
+        """The next records, in order within each partition; empty when none arrived within `timeout_ms`. Skips missing
+        offsets, which `log.gaps` detects."""
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
         for at, chunk in fetched.items():
             self.offsets[at.partition] = chunk[-1].offset + 1
         return [record for chunk in fetched.values() for record in chunk]
 
     async def ends(self) -> dict[int, int]:
-        """The next offset that each partition of the log will give to a record, as the broker has it now. Raises
-        TransientError when the broker does not answer."""
+        """The broker's current end of each partition, which is the next offset to be assigned. Raises TransientError
+        when the broker does not answer."""
         try:
             found = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in self.offsets])
         except (KafkaError, OSError) as error:
@@ -45,14 +45,14 @@ class LogReader:
         return {at.partition: end for at, end in found.items()}
 
     async def reached(self, ends: Mapping[int, int]) -> bool:
-        """Whether no record before these offsets is left to read: that of one that was removed may be the last."""
+        """Whether no record before these offsets is left to read, even when the last of them was removed."""
         for partition, end in ends.items():
             if await self._consumer.position(TopicPartition(self._topic, partition)) < end:
                 return False
         return True
 
     async def until_end(self) -> AsyncIterator[list[Record]]:
-        """Chunks of records up to the end of the log as it is now."""
+        """Batches of records up to the current end of the log."""
         ends = await self.ends()
         while not await self.reached(ends):
             records = await self.read()
@@ -60,7 +60,7 @@ class LogReader:
                 yield records
 
     async def follow(self, timeout_ms: int = POLL_MS) -> AsyncIterator[list[Record]]:
-        """Chunks of records, also of those that are still to come; empty ones while none comes."""
+        """Batches of records, without end; a batch is empty when no record arrived within `timeout_ms`."""
         while True:
             yield await self.read(timeout_ms=timeout_ms)
 
@@ -69,8 +69,8 @@ class LogReader:
 async def open_reader(
     settings: Settings, start: Mapping[int, int] | None = None, partitions: Collection[int] | None = None
 ) -> AsyncIterator[LogReader]:
-    """A reader of `partitions` (None: of all), from `start` (missing ones from 0). Raises TransientError without a
-    broker."""
+    """A reader of `partitions` (None: all), from the offsets in `start` (default 0). Raises TransientError when no
+    broker is reachable."""
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
         **connection(settings),
         group_id=None,
@@ -98,8 +98,9 @@ async def open_reader(
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """aiokafka cancels tasks of its own and awaits them: one that has not had its first turn takes us with it, and one
-    that missed its cancellation is told again."""
+    """Stops the consumer within CLOSE_S. aiokafka cancels and awaits its own tasks: a task that has not run yet would
+    propagate the cancellation to the caller, so the event loop runs once before; a task that missed its cancellation is
+    cancelled again by the time-out."""
     await asyncio.sleep(0)
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_S):

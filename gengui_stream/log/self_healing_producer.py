@@ -1,7 +1,7 @@
 """An idempotent producer that is replaced once a send has failed.
 
-The broker counts what a producer sends to each partition. A batch that was given up leaves a gap in the count, after
-which it refuses everything of that producer, for ever; aiokafka never asks for a new beginning.
+The broker numbers the batches of a producer for each partition. A batch that was given up leaves a gap in the numbers,
+after which the broker rejects every further batch of that producer; aiokafka never resets it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from gengui_stream.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
 LINGER_MS: Final = 0
-"""A batch goes out at once; what comes while its request is under way shares the next one."""
+"""A batch is sent at once; records that arrive during its request share the next one."""
 
 CLOSE_S: Final = 5.0
 
@@ -28,13 +28,13 @@ _log = structlog.get_logger(__name__)
 
 
 class RenewedProducer:
-    """Raises TransientError when no broker answers, and when it is not started."""
+    """Raises TransientError when no broker is reachable, and when it is not started."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._current: AIOKafkaProducer | None = None
         self._started = False
-        self._turn = asyncio.Lock()
+        self._connecting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -42,7 +42,7 @@ class RenewedProducer:
         await self._get()
 
     async def stop(self) -> None:
-        """What is on its way is still sent, for a few seconds."""
+        """Waits up to CLOSE_S for the records in flight."""
         self._started = False
         self._retire(self._current)
         if self._closing:
@@ -53,7 +53,7 @@ class RenewedProducer:
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[AIOKafkaProducer]:
-        """The producer to send with. After an error of Kafka's, or one that took too long, nobody gets it again."""
+        """The producer to send with. A KafkaError or a time-out inside the block retires it."""
         producer = await self._get()
         try:
             yield producer
@@ -62,7 +62,7 @@ class RenewedProducer:
             raise
 
     async def _get(self) -> AIOKafkaProducer:
-        async with self._turn:  # the first one connects for all
+        async with self._connecting:  # one caller connects, the others wait for it
             if not self._started:
                 raise TransientError("the log's producer is not started")
             if self._current is None:
@@ -90,7 +90,7 @@ class RenewedProducer:
         return producer
 
     def _retire(self, producer: AIOKafkaProducer | None) -> None:
-        """What others have on their way with it comes to its own end."""
+        """Replaces the producer for later sends. Its records in flight are still sent."""
         if producer is None or producer is not self._current:
             return
         self._current = None
@@ -105,5 +105,5 @@ class RenewedProducer:
 async def _closed(producer: AIOKafkaProducer) -> None:
     try:
         await producer.stop()
-    except (KafkaError, OSError) as error:  # the sends have told their senders
+    except (KafkaError, OSError) as error:  # each failed send has raised its own error
         _log.info("producer_closed", error=repr(error))

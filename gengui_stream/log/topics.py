@@ -1,4 +1,5 @@
-"""The one topic, created with the settings the laws ask for; an existing one is checked, never changed."""
+"""The topic of the log: created with the configuration that the laws require; an existing one is checked, never
+changed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -19,17 +20,17 @@ TOPIC_CONFIGURATION: Final = {
     "retention.bytes": "-1",
     "max.message.bytes": "1100000",
 }
-"""Kept for ever and never compacted: compaction would destroy history and leave gaps (law 1)."""
+"""Kept for ever and never compacted: compaction removes history and leaves gaps (law 1)."""
 
 LISTED_WITHIN_S: Final = 30.0
 LOOK_EVERY_S: Final = 0.05
 
 
 async def ensure_topic(settings: Settings) -> int:
-    """Creates the topic where it is missing and returns its number of partitions.
+    """Creates the topic if it is missing; returns its number of partitions.
 
-    Raises ConfigurationError when a topic of that name has another number of partitions (changing it would send
-    later events of a generation to another partition) or is compacted. Raises TransientError when no broker answers.
+    Raises ConfigurationError when a topic of that name has another number of partitions (changing it would send later
+    events of a generation to another partition) or is compacted. Raises TransientError when no broker is reachable.
     """
     async with administering(settings) as admin:
         await _create(admin, settings, settings.events_topic, TOPIC_CONFIGURATION)
@@ -38,15 +39,15 @@ async def ensure_topic(settings: Settings) -> int:
 
 
 async def ensure_changelog(settings: Settings, topic: str, configuration: Mapping[str, str]) -> None:
-    """Creates the topic where it is missing, with as many partitions as the log. Raises TransientError when no broker
-    answers."""
+    """Creates the topic if it is missing, with as many partitions as the log. Raises TransientError when no broker is
+    reachable."""
     async with administering(settings) as admin:
         await _create(admin, settings, topic, configuration)
 
 
 async def check_topic(settings: Settings) -> None:
-    """Raises ConfigurationError when there is no such topic, or it has another number of partitions. It is asked for
-    in a way that makes no broker create it."""
+    """Raises ConfigurationError when the topic does not exist or has another number of partitions. Never makes a broker
+    create it."""
     async with administering(settings) as admin:
         if not await _checked_partitions(admin, settings):
             raise ConfigurationError(
@@ -56,7 +57,7 @@ async def check_topic(settings: Settings) -> None:
 
 @asynccontextmanager
 async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A started client, closed at the end. Raises TransientError for what brokers refuse meanwhile."""
+    """A started client, closed at the end. Raises TransientError for every Kafka error inside the block."""
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
@@ -84,14 +85,14 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings, name: str, con
 
 
 async def _until_listed(admin: AIOKafkaAdminClient, topic: str) -> None:
-    """A broker answers that a topic is made some moments before it tells clients of it."""
+    """A broker confirms a new topic some moments before it lists it to clients."""
     async with asyncio.timeout(LISTED_WITHIN_S):
         while not await _partitions(admin, topic):  # noqa: ASYNC110 - another process
             await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
-    """None (0) where there is no such topic, or the broker that answers has not heard of it yet."""
+    """0 when there is no such topic, or the broker does not know it yet."""
     topics = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
     return len(topics.get(topic, ()))
 
@@ -106,12 +107,12 @@ async def _refuse_compaction(admin: AIOKafkaAdminClient, topic: str) -> None:
 
 
 async def _checked_partitions(admin: AIOKafkaAdminClient, settings: Settings) -> int:
-    """None (0) where there is no such topic."""
+    """0 when there is no such topic. Raises ConfigurationError when the number differs from EVENTS_PARTITIONS."""
     found = await _partitions(admin, settings.events_topic)
     if found and found != settings.events_partitions:
         fault = (
             f"EVENTS_PARTITIONS: is {settings.events_partitions}, but the topic {settings.events_topic} has {found}; "
-            "the number is fixed when the topic is made: set it to the topic's own"
+            "the number is fixed when the topic is created: set it to the topic's number"
         )
         raise ConfigurationError([fault])
     return found

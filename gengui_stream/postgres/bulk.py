@@ -1,7 +1,7 @@
-"""Many rows at once: one array a column for `unnest`.
+"""Writes many rows at once, with one array a column for `unnest`.
 
-Not COPY, though it is a little cheaper for many rows: a process that is paused in the middle of one holds its locks for
-as long as it is, whatever time-outs are set, since PostgreSQL waits for the rest of the rows and hears nothing else.
+Not COPY, although it is a little cheaper for many rows: a process that is paused during a COPY holds its locks until it
+resumes, whatever time-outs are set, because PostgreSQL only waits for further rows.
 """
 
 import re
@@ -15,11 +15,11 @@ from gengui_stream.postgres.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Rows of one table, and the statement that takes them with `$1 … $n` bound to their columns.
+    """Rows of one table, and the statement that takes their columns as `$1 … $n`.
 
-    `instants`: the places of columns whose datetimes go as seconds since 1970, for the statement's `to_timestamp`:
-    asyncpg takes half a microsecond for a datetime, ten times as long as for anything else. A float holds them to the
-    microsecond for as long as the log takes times for plausible, to 2100 and some years beyond, and not for ever.
+    `instants`: the indexes of the columns whose datetimes are sent as seconds since 1970, for the statement's
+    `to_timestamp`: asyncpg needs half a microsecond to encode a datetime, ten times as long as other values. A float is
+    exact to the microsecond until some years after 2100, the latest time that the log accepts.
     """
 
     statement: str
@@ -27,10 +27,10 @@ class Write:
     instants: Collection[int] = ()
 
     def arguments(self) -> list[list[object]]:
-        """A column without a single value goes as an empty array, which `unnest` fills up with nulls: most columns of
-        most batches are such, and the client pays for each element it is given."""
+        """The arguments, one array a column. A column of nulls is sent as an empty array, which `unnest` extends with
+        nulls: most columns of most batches are null, and each element costs the client time."""
         columns = [_without_nulls(list(column)) for column in zip(*self.rows, strict=True)]
-        return [_seconds(column) if place in self.instants else column for place, column in enumerate(columns)]
+        return [_seconds(column) if index in self.instants else column for index, column in enumerate(columns)]
 
 
 def _without_nulls(column: list[object]) -> list[object]:
@@ -42,7 +42,7 @@ def _seconds(column: list[object]) -> list[object]:
 
 
 async def execute_writes(connection: Connection, writes: Sequence[Write]) -> None:
-    """One after the other, in the caller's transaction; nothing at all for no rows."""
+    """Runs the writes in order in the caller's transaction; those without rows are skipped."""
     for write in writes:
         if write.rows:
             await connection.execute(write.statement, *write.arguments())
@@ -50,11 +50,12 @@ async def execute_writes(connection: Connection, writes: Sequence[Write]) -> Non
 
 @lru_cache
 def joined(statements: tuple[str, ...], parameters: tuple[int, ...]) -> str:
-    """One statement that does what these do, all or nothing; the last one answers. Its parameters are theirs, one
-    after the other: `parameters` says how many each has. An earlier one is known to later ones as `part_0`, `part_1` …
+    """One atomic statement made of several; it returns the rows of the last one. Its parameters are theirs in sequence:
+    `parameters` has the number of each. Later statements can refer to earlier ones as `part_0`, `part_1` …
 
-    No two may write to the same row. There are as many as sets of tables that a batch may touch, few enough to stay
-    prepared."""
+    No two may write to the same row. The number of different results is the number of sets of tables that a batch
+    touches, which is small enough for prepared statements.
+    """
     shifted = [_shifted(statement, sum(parameters[:number])) for number, statement in enumerate(statements)]
     parts = [f"part_{number} AS ({statement})" for number, statement in enumerate(shifted[:-1])]
     return f"WITH {', '.join(parts)} {shifted[-1]}"

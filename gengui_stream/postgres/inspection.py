@@ -57,7 +57,7 @@ def our_tables() -> list[str]:
 
 
 async def inspect_database(settings: Settings, *, connect_s: float) -> DatabaseFacts:
-    """Raises what asyncpg raises, and OSError and TimeoutError, without a server."""
+    """Raises asyncpg's errors, OSError and TimeoutError when the server is unavailable."""
     async with _connected(settings, connect_s) as connection:
         trip = await fastest(partial(_clock, connection))
         row = await connection.fetchrow(SERVER)
@@ -86,7 +86,7 @@ async def _connected(settings: Settings, connect_s: float) -> "AsyncIterator[asy
     try:
         yield connection
     finally:
-        connection.terminate()  # asked nothing that matters: a close would wait for an answer
+        connection.terminate()  # read-only: an orderly close would wait for the server
 
 
 async def _clock(connection: "asyncpg.Connection[asyncpg.Record]") -> datetime:

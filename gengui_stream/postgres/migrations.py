@@ -1,6 +1,7 @@
 """Numbered `.sql` files, each applied once, in one transaction, by one process at a time.
 
-`_pre_` files run before new code starts (they must suit the old code too), `_post_` files after it runs everywhere.
+`_pre_` files run before the new version starts, and must suit the old version too; `_post_` files run once all
+processes have the new version.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import asyncpg
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.postgres.pool import transient_errors
 
-_LOCK = 0x67656E677569  # "gengui": whoever migrates holds this advisory lock
+_LOCK = 0x67656E677569  # "gengui": the advisory lock held during a migration
 
 _TABLE = """
 CREATE SCHEMA IF NOT EXISTS migrations;
@@ -33,24 +34,25 @@ class Migration:
 
 
 def shipped_migrations() -> list[Migration]:
-    """In the order in which they apply."""
+    """In the order of application."""
     folder = files("gengui_stream.postgres") / "migrations"
     found = [Migration(file.name, file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")]
     return sorted(found, key=lambda migration: migration.name)
 
 
 def unapplied_migrations(applied: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Names that are not applied yet, and names that are applied and not shipped with this version. `applied`: name to
-    digest. Raises ConfigurationError when an applied file was changed afterwards."""
+    """The names that are not applied yet, and the applied names that this version does not ship. `applied`: digest by
+    name. Raises ConfigurationError when a file was changed after it was applied."""
     shipped = shipped_migrations()
     missing = [migration.name for migration in shipped if not _already(migration, applied)]
     return missing, sorted(applied.keys() - {migration.name for migration in shipped})
 
 
 async def migrate(database_url: str) -> list[str]:
-    """Applies what is missing and returns the names. Safe to run by many processes at once, and again.
+    """Applies the missing migrations and returns their names. Safe to repeat, and to run in many processes at once.
 
-    Raises TransientError without a server, ConfigurationError when an applied file was changed afterwards.
+    Raises TransientError when the server is unavailable, ConfigurationError when a file was changed after it was
+    applied.
     """
     with transient_errors():
         connection = await asyncpg.connect(database_url)

@@ -1,8 +1,8 @@
-"""Arrays for PostgreSQL at a lower price, for a process that sends millions of elements.
+"""Cheaper arrays for PostgreSQL, for a process that sends millions of elements.
 
-asyncpg asks each element of an array whether it is a collection itself, by `collections.abc.Iterable` and `Sized`,
-which look into a registry of classes: a third of what sending an array costs. Where every array is a list of scalars,
-`list` answers the same. asyncpg 0.30 and 0.31 look the two up in their module by these names
+asyncpg checks whether each element of an array is itself a collection, with `collections.abc.Iterable` and `Sized`,
+which search a registry of classes: a third of the cost of sending an array. Where every array is a list of scalars,
+`list` gives the same result. asyncpg 0.30 and 0.31 look the two up in their module under these names
 (protocol/codecs/array.pyx).
 """
 
@@ -14,5 +14,5 @@ ASKED: Final = ("IterableABC", "SizedABC")
 
 
 def arrays_are_lists() -> None:
-    """From now on, for the whole process: an array is a list, and any other collection is refused with a DataError."""
+    """Affects the whole process: from now on arrays must be lists; any other collection raises a DataError."""
     vars(protocol).update(dict.fromkeys(ASKED, list))

@@ -1,4 +1,4 @@
-"""Pools of connections, and which of PostgreSQL's errors may pass by themselves."""
+"""Connection pools, and the classification of PostgreSQL's errors as transient."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -28,25 +28,25 @@ TRANSIENT = (
     asyncpg.CannotConnectNowError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""Gone when the server is back, or when the other transaction is over. InterfaceError: the connection was closed;
-InternalClientError: it was closed between the parts of one command."""
+"""Errors that end when the server is back or another transaction is over. InterfaceError: the connection was closed;
+InternalClientError: it was closed during a command."""
 
 SERVER_SETTINGS: Final = {
     "application_name": "gengui-stream",
     "timezone": "UTC",
     "jit": "off",
-    # A paused process would keep the rows of its partitions locked from their next owner for as long as it lives.
+    # A paused process would otherwise keep rows of its partitions locked while their next owner needs them.
     "idle_in_transaction_session_timeout": "5s",
 }
 
 
 async def _no_reset(_: object) -> None:
-    """asyncpg resets the session at each release, which costs half of a point read. Nothing of ours leaves session
+    """asyncpg resets the session at each release, which costs half of a point read. This code base leaves no session
     state behind (no SET but SET LOCAL, no session advisory lock, no LISTEN, no temporary table)."""
 
 
 async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:
-    """A pool of at most DB_POOL_MAX (or `size`) connections. Raises TransientError when there is no server."""
+    """A pool of at most DB_POOL_MAX (or `size`) connections. Raises TransientError when the server is unavailable."""
     with transient_errors():
         pool = asyncpg.create_pool(
             settings.database_dsn,
@@ -63,7 +63,7 @@ async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:
 
 @asynccontextmanager
 async def opened_pool(settings: Settings, *, size: int | None = None) -> AsyncIterator[Pool]:
-    """`open_pool`, closed at the end: at once where connections are still busy after five seconds."""
+    """`open_pool`, closed at the end. Connections that are busy for more than five seconds are terminated."""
     pool = await open_pool(settings, size=size)
     try:
         yield pool
@@ -81,13 +81,13 @@ async def _close(pool: Pool) -> None:
 
 @contextmanager
 def transient_errors() -> Iterator[None]:
-    """Turns PostgreSQL's passing errors into TransientError, and a URL that asyncpg does not take into
-    ConfigurationError; the others fly on."""
+    """Raises TransientError for PostgreSQL's transient errors, and ConfigurationError for a URL that asyncpg rejects;
+    other errors pass unchanged."""
     try:
         yield
     except TRANSIENT as error:
         if isinstance(error, ClientConfigurationError):
             raise ConfigurationError([f"DATABASE_URL: {error}"]) from error
         if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-            raise  # asyncpg's own DataError: an argument that no server would ever take
+            raise  # asyncpg's own DataError: an argument that every server would reject
         raise TransientError(f"PostgreSQL: {type(error).__name__}: {error}") from error

@@ -1,2 +1,2 @@
-"""The partition processor: decode, fold, and commit the read models with the checkpoint in one transaction. It runs
-under faust, and without it."""
+"""The partition processor: decodes and folds records, and commits the read models with the checkpoint in one
+transaction. It is independent of faust."""

@@ -17,8 +17,8 @@ class PartitionedRecord(Record, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Consecutive records of one partition. `epoch` tells which assignment of the partition they were fetched under.
-    `followed`: more of the same fetch comes right behind."""
+    """Consecutive records of one partition. `epoch`: the assignment of the partition under which they were fetched.
+    `more_in_fetch`: another batch of the same fetch follows."""
 
     epoch: int
     partition: int

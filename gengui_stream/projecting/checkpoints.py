@@ -1,4 +1,4 @@
-"""How far each partition is projected, and who may move it on: compare-and-set on (next_offset, owner_epoch)."""
+"""The checkpoint of each partition, advanced by compare-and-set on (next_offset, owner_epoch)."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.projections.outcomes import Tally
 
 PROJECTION: Final = "generations"
-"""All read models move together, in one transaction, under this one name."""
+"""All read models advance in one transaction, under this one name."""
 
 CLAIM: Final = """
 INSERT INTO projections.checkpoints AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
@@ -32,7 +32,7 @@ RETURNING 1
 """
 
 ADVANCED: Final = "SELECT 1 / (count(*) = $1::bigint)::int FROM part_0"
-"""Fails, and everything beside it in its statement with it, when the advance before it did not find all its rows."""
+"""Divides by zero, and so fails the whole statement, when the advance before it did not update all its rows."""
 
 SELECT_ONE: Final = """
 SELECT next_offset, owner_epoch FROM projections.checkpoints WHERE projection = $1 AND topic = $2 AND partition = $3
@@ -46,7 +46,7 @@ FROM projections.checkpoints WHERE projection = $1 AND topic = $2 ORDER BY parti
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to move a partition on from `next_offset`, until somebody claims it with a higher epoch."""
+    """The right to advance a partition from `next_offset`, valid until another owner claims it with a higher epoch."""
 
     partition: int
     next_offset: int
@@ -55,7 +55,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A partition's step to `next_offset`, over the records that the tally counts."""
+    """A partition's advance to `next_offset`, with the tally of the records in between."""
 
     claim: Claim
     next_offset: int
@@ -63,7 +63,7 @@ class Move:
 
 
 async def claim(pool: Pool, topic: str, partitions: Collection[int]) -> dict[int, Claim]:
-    """Takes the partitions over: any batch that an earlier owner has not committed yet never will be."""
+    """Claims the partitions with a higher epoch, which fences every uncommitted batch of an earlier owner."""
     claims: dict[int, Claim] = {}
     with transient_errors():
         for partition in sorted(partitions):
@@ -73,7 +73,8 @@ async def claim(pool: Pool, topic: str, partitions: Collection[int]) -> dict[int
 
 
 async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
-    """The claim as the database has it, after a commit whose outcome is unknown. Raises FencedError when lost."""
+    """The claim as the database holds it, after a commit whose outcome is unknown. Raises FencedError when another
+    owner has claimed the partition."""
     with transient_errors():
         row = await pool.fetchrow(SELECT_ONE, PROJECTION, topic, held.partition)
     if row is None or row["owner_epoch"] != held.epoch:
@@ -82,9 +83,9 @@ async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
 
 
 async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, writes: Sequence[Write]) -> None:
-    """Moves the positions and writes, in one statement, which is a transaction by itself: a process that is paused
-    holds nothing, and round trips are most of what a small batch costs. Raises FencedError, and does nothing, when one
-    of the claims is no longer good."""
+    """Advances the checkpoints and writes the rows in one statement, which is its own transaction: a paused process
+    holds no locks, and a small batch costs one round trip. Raises FencedError, and changes nothing, when a claim is no
+    longer valid."""
     arguments = [_arguments(topic, moves), *(write.arguments() for write in writes), (len(moves),)]
     statements = (ADVANCE, *(write.statement for write in writes), ADVANCED)
     statement = joined(statements, tuple(map(len, arguments)))
@@ -107,4 +108,4 @@ def _columns(move: Move) -> tuple[int, ...]:
 
 def _fenced(topic: str, moves: Sequence[Move]) -> FencedError:
     expected = ", ".join(f"{move.claim.partition} at {move.claim.next_offset}" for move in moves)
-    return FencedError(f"partitions of {topic} are not where they were left under our epoch: {expected}")
+    return FencedError(f"partitions of {topic} have another offset or owner than expected: {expected}")

@@ -1,4 +1,4 @@
-"""Folding records of one partition, in order: pure, and total."""
+"""Folds the records of one partition in order. Pure and total."""
 
 from collections.abc import Iterable, MutableMapping
 from uuid import UUID
@@ -12,7 +12,7 @@ from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ig
 def fold_records(
     records: Iterable[tuple[Record, Decoded]], states: MutableMapping[UUID, Generation], parked: set[UUID]
 ) -> list[Outcome]:
-    """One entry a record. `states` and `parked` are brought up to date in place, in the order of the records."""
+    """One outcome for each record. Updates `states` and `parked` in place, in the order of the records."""
     return [_fold_one(record, decoded, states, parked) for record, decoded in records]
 
 
@@ -21,7 +21,7 @@ def decode_records(records: Iterable[Record]) -> list[tuple[Record, Decoded]]:
 
 
 def generation_ids(decoded: Iterable[tuple[Record, Decoded]]) -> set[UUID]:
-    """The generations whose state folding these records needs."""
+    """The generations whose states the fold of these records needs."""
     return {item.generation_id for _, item in decoded if item.generation_id is not None}
 
 

@@ -1,4 +1,4 @@
-"""What the owner of a partition remembers of it between two batches."""
+"""The state that the owner of a partition keeps between two batches."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,37 +10,37 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.projecting.checkpoints import Claim
 
 CACHED_STATES: Final = 50_000
-"""A partition's states kept in memory, 1 to 2 KiB each: of generations that are under way. Of one that is settled, what
-may still come is rare, and worth a look into the database. The owner alone changes them, so they are never stale."""
+"""States kept in memory for each partition, 1 to 2 KiB each, of generations that are not settled. Events of settled
+ones are rare and load the state from the database. Only the owner changes a state, so the cache is never stale."""
 
 
 @dataclass(slots=True)
 class OwnedPartition:
-    """`parked`: the generations whose events wait behind a dead letter. `certain`: whether the last commit's outcome is
-    known; while it is not, nothing else here can be relied on."""
+    """`parked`: the generations with an open dead letter. `in_doubt`: the outcome of the last commit is unknown, and
+    the other fields must be restored before they are used."""
 
     claim: Claim
     parked: set[UUID]
     states: dict[UUID, Generation] = field(default_factory=dict)
-    certain: bool = True
+    in_doubt: bool = False
 
     def known(self, generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
-        """The states of those of them that it remembers: a copy, so that a batch that fails leaves no trace."""
+        """The cached states of these generations, in a new dict: a batch that fails leaves no trace."""
         return {gid: state for gid in generation_ids if (state := self.states.get(gid)) is not None}
 
-    def doubt(self) -> None:
-        """A commit is about to be asked for."""
-        self.certain = False
+    def mark_in_doubt(self) -> None:
+        """Before each commit."""
+        self.in_doubt = True
 
     def restart(self, claim: Claim) -> None:
-        """From what the database says."""
-        self.claim, self.certain = claim, True
+        """Continues from the claim as the database holds it."""
+        self.claim, self.in_doubt = claim, False
         self.states.clear()
 
     def advance(self, next_offset: int, states: Mapping[UUID, Generation], parked: set[UUID]) -> None:
-        """The commit went through; `states` are the latest to be remembered."""
+        """After a successful commit. `states`: the latest to be cached."""
         self.claim = Claim(self.claim.partition, next_offset, self.claim.epoch)
-        self.certain = True
+        self.in_doubt = False
         self.parked = parked
         for generation_id, state in states.items():
             self.states.pop(generation_id, None)

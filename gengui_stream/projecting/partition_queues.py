@@ -1,8 +1,9 @@
-"""A queue for each partition, and a few transactions at a time, each of every partition with queued records.
+"""A queue of records for each partition, and at most two transactions at a time, each over all partitions with queued
+records.
 
-So one transaction is folded while PostgreSQL commits another, which is most of the throughput on few cores; and records
-that arrive meanwhile, of whichever partition, share the next one: a transaction of few records costs about as much as
-one of a hundred.
+One transaction is folded while PostgreSQL commits the other, which gives most of the throughput on few cores. Records
+that arrive meanwhile, of any partition, share the next transaction: one of a few records costs about as much as one of
+a hundred.
 """
 
 import asyncio
@@ -23,58 +24,59 @@ from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.projections.outcomes import Record
 
 AT_ONCE: Final = 2
-"""Transactions under way: one to be folded, one to be committed. More would each be of fewer records."""
+"""Transactions in progress: one being folded, one being committed. More would make each of them smaller."""
 
 STALLED_S: Final = 5.0
-"""No transaction takes that long unless PostgreSQL, or this process, hangs."""
+"""Seconds. A transaction takes that long only when PostgreSQL or this process hangs."""
 
 Committed = Callable[[ProjectedBatch, float], None]
-"""Told of every partition's committed batch, and of the seconds it took."""
+"""Called with each partition's committed batch and the seconds that its transaction took."""
 
 _log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class _PartitionQueue:
-    """`expected`: the next offset to come. `working`: what is in a transaction. `stale`: a rebalance came since; what
-    waits is dropped, for its next owner reads it again."""
+    """`expected`: the next offset. `working`: the records in a transaction. `stale`: a rebalance has revoked the
+    partition; queued records are discarded, as the next owner reads them again."""
 
     partition: int
     done: int
     expected: int
-    waiting: deque[Record] = field(default_factory=deque)
+    queued: deque[Record] = field(default_factory=deque)
     working: Sequence[Record] = ()
-    room: asyncio.Event = field(default_factory=asyncio.Event)
+    capacity: asyncio.Event = field(default_factory=asyncio.Event)
     stale: bool = False
-    moved: float = field(default_factory=time.monotonic)
+    committed_at: float = field(default_factory=time.monotonic)
 
     def add(self, records: Sequence[Record]) -> None:
-        """aiokafka goes back to the beginning in silence where the log does not have its position (any more): another
-        log's records would be taken for old ones. Gaps are the projector's to find."""
+        """Raises BugError when an offset comes back: aiokafka restarts from the beginning without notice when the log
+        does not have its position (any more), and old offsets of another log would be skipped. The projector checks for
+        gaps."""
         if records[0].offset < self.expected:
             raise BugError(f"partition {self.partition}: expected offset {self.expected}, got {records[0].offset}")
         self.expected = records[-1].offset + 1
-        self.waiting.extend(records)
+        self.queued.extend(records)
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         self.stale = True
-        self.waiting.clear()
-        self.room.set()
+        self.queued.clear()
+        self.capacity.set()
 
     @property
     def ready(self) -> bool:
-        return bool(self.waiting) and not self.working
+        return bool(self.queued) and not self.working
 
     def take(self, most: int) -> int:
-        """How many records go into a transaction now."""
-        self.working = tuple(itertools.islice(self.waiting, most))
+        """Moves at most `most` queued records into a transaction; returns their number."""
+        self.working = tuple(itertools.islice(self.queued, most))
         for _ in self.working:
-            self.waiting.popleft()
+            self.queued.popleft()
         return len(self.working)
 
 
 class PartitionQueues:
-    """The projector behind faust's agent: gives faust its start positions, and PostgreSQL its batches."""
+    """Connects a consumer to the projector: gives the consumer its start offsets, and the projector its batches."""
 
     def __init__(self, projector: Projector, committed: Committed, batch_max: int, stop: asyncio.Event) -> None:
         self.epoch = 0
@@ -92,15 +94,13 @@ class PartitionQueues:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Lanes run meanwhile; the first that fails ends the others and the caller."""
+        """Queues run while the block does; an error in one stops the others and is raised here."""
         async with asyncio.TaskGroup() as self._group:
             yield
 
-    # where to start, and how far things are
-
     async def assigned(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Waits for the transactions under way, then takes the partitions over, however long PostgreSQL is unavailable.
-        Raises ShutdownRequested once they are revoked."""
+        """Waits for the transactions in progress, then claims the partitions, with retries while PostgreSQL is
+        unavailable. Raises ShutdownRequested when they are revoked meanwhile."""
         self.revoked()
         revoked = self._revocation = asyncio.Event()
         await self.until_idle()
@@ -121,11 +121,11 @@ class PartitionQueues:
     def revoked(self) -> None:
         self._revocation.set()
         for queue in self._queues.values():
-            queue.drop()
+            queue.discard()
 
     async def drain(self) -> None:
-        """Until no transaction or claim is under way and PostgreSQL answers: before that, this process is of no use to
-        the consumer group, and what it has begun could still take partitions away from their next owner."""
+        """Returns once no transaction or claim is in progress and PostgreSQL is reachable. A process that joined the
+        consumer group earlier could not project, and its late claims could fence the next owner of a partition."""
         await self.until_idle()
         async with self._claiming:
             pass
@@ -133,7 +133,7 @@ class PartitionQueues:
             await retry_transient(self._projector.reach, self._stop, operation="join the consumer group")
 
     async def until_idle(self) -> None:
-        """Until no transaction is under way."""
+        """Returns once no transaction is in progress."""
         while self._running:
             await asyncio.wait(set(self._running))
 
@@ -148,30 +148,29 @@ class PartitionQueues:
     def oldest(self, partition: int) -> Record | None:
         """The first record that was delivered and is not committed."""
         queue = self._queues[partition]
-        return next(iter(queue.working or queue.waiting), None)
+        return next(iter(queue.working or queue.queued), None)
 
     def partitions(self) -> Collection[int]:
         return [partition for partition, queue in self._queues.items() if not queue.stale]
 
-    # the work
-
     async def submit(self, batch: RecordBatch) -> None:
-        """Returns when there is room for more: no more than two transactions' records wait in a lane. What was fetched
-        together begins together, with the last of it."""
+        """Returns once the partition has capacity for another batch: a queue holds at most two transactions' records.
+        Once the last batch of a fetch has arrived, a transaction starts with the queued records of every partition that
+        has none in progress."""
         queue = self._queues.get(batch.partition)
         if queue is None or queue.stale or batch.epoch != self.epoch:
             return
         queue.add(batch.records)
-        full = len(queue.waiting) > self._batch_max
+        full = len(queue.queued) > self._batch_max
         if full or not batch.more_in_fetch:
             self._start()
         if full:
-            queue.room.clear()
-            await queue.room.wait()
+            queue.capacity.clear()
+            await queue.capacity.wait()
 
     def _start(self) -> None:
         if self._group is None:
-            raise BugError("lanes are given a batch before they are open")
+            raise BugError("a batch was submitted before the queues were opened")
         if self._at_work == AT_ONCE or not any(queue.ready for queue in self._queues.values()):
             return
         self._at_work += 1
@@ -187,16 +186,18 @@ class PartitionQueues:
         self._at_work -= 1
 
     def _take(self) -> Sequence[_PartitionQueue]:
-        """Lanes with as many records as go into one transaction; who has waited longest comes first."""
+        """At most one transaction's records; the partition whose last commit is oldest comes first."""
         taken: list[_PartitionQueue] = []
         left = self._batch_max
-        for queue in sorted((queue for queue in self._queues.values() if queue.ready), key=lambda queue: queue.moved):
+        for queue in sorted(
+            (queue for queue in self._queues.values() if queue.ready), key=lambda queue: queue.committed_at
+        ):
             if left <= 0:
                 break
             left -= queue.take(left)
             taken.append(queue)
-            if len(queue.waiting) <= self._batch_max:
-                queue.room.set()
+            if len(queue.queued) <= self._batch_max:
+                queue.capacity.set()
         return taken
 
     async def _project(self, taken: Sequence[_PartitionQueue]) -> None:
@@ -218,7 +219,7 @@ class PartitionQueues:
             self._settle(queue, batch, seconds)
 
     async def _attempt(self, taken: Sequence[_PartitionQueue]) -> Sequence[ProjectedBatch]:
-        """Nothing for lanes that have become stale, as all do together."""
+        """Empty when the partitions were revoked, as they all are together."""
         if any(queue.stale for queue in taken):
             return ()
         return await self._projector.project_all({queue.partition: queue.working for queue in taken})
@@ -228,5 +229,5 @@ class PartitionQueues:
             first = queue.working[0].offset
             _log.info("batch_dropped", partition=queue.partition, offset=first, records=len(queue.working))
             return
-        queue.done, queue.moved = batch.next_offset, time.monotonic()
+        queue.done, queue.committed_at = batch.next_offset, time.monotonic()
         self._committed(batch, seconds)

@@ -1,7 +1,7 @@
-"""From records to read models: decode, fold, and one transaction a batch (laws 2, 3 and 4).
+"""From records to read models: decode, fold, and commit each batch in one transaction (laws 2, 3 and 4).
 
-A batch is of one partition, or of several that have something waiting: what a transaction costs, here and in
-PostgreSQL, hardly depends on how much is in it. Each partition's position is compared and set for itself.
+A transaction covers one or more partitions, because its cost, here and in PostgreSQL, hardly depends on its size. The
+checkpoint of each partition is compared and set separately.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,15 +32,16 @@ REFUSALS: Final = (
     ValueError,
     UnicodeError,
 )
-"""PostgreSQL, or asyncpg before it, takes a value of the batch neither now nor later. CardinalityViolationError: two
-partitions speak of one generation, as a foreign producer may make them."""
+"""PostgreSQL or asyncpg rejects a value of the batch, now and at every retry. CardinalityViolationError: two partitions
+have events of one generation, which only a foreign producer can cause."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectedBatch:
-    """What one committed transaction did: `entries` in the order of the log, and the `jobs` it made."""
+    """The result of one committed transaction for one partition: `outcomes` in the order of the log, and the `jobs` it
+    inserted."""
 
     partition: int
     next_offset: int
@@ -51,7 +52,7 @@ class ProjectedBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Folded:
-    """Records of a partition that are not committed yet, and what its owner will remember once they are."""
+    """Folded records that are not committed yet, and the state that their owner keeps after the commit."""
 
     held: OwnedPartition
     batch: ProjectedBatch
@@ -66,19 +67,19 @@ _Work: TypeAlias = Sequence[tuple[OwnedPartition, Sequence[Record]]]
 
 
 class Projector:
-    """Projects the partitions it has claimed. One batch of a partition at a time; partitions may overlap."""
+    """Projects the partitions that it has claimed. Batches of one partition must not overlap; partitions may."""
 
     def __init__(self, pool: Pool, topic: str, *, react: bool = True) -> None:
-        """`react=False` folds without making jobs: a rebuild must not do side effects again (law 5)."""
+        """`react=False` folds without creating jobs: a rebuild must not repeat side effects (law 5)."""
         self._pool = pool
         self._topic = topic
         self._react = react
         self._partitions: dict[int, OwnedPartition] = {}
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Takes the partitions over and forgets all others; returns the next offset to read of each.
+        """Claims the partitions and drops all others; returns the next offset of each.
 
-        Raises TransientError when PostgreSQL is away.
+        Raises TransientError when PostgreSQL is unavailable.
         """
         claims = await positions.claim(self._pool, self._topic, partitions)
         with transient_errors():
@@ -101,12 +102,12 @@ class Projector:
         return (await self.project_all({partition: records}))[0]
 
     async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
-        """Folds the records of these partitions into the read models, exactly once, in one transaction. Answers in
-        the order of `batches`.
+        """Folds these records into the read models, exactly once, in one transaction. Returns a batch for each
+        partition, in the order of `batches`.
 
-        Records before the position were projected already and are left out. Raises FencedError when another owner
-        has one of the partitions, BugError when records are missing before these, and TransientError when PostgreSQL
-        is away: the same call may be made again, whether or not the commit had gone through.
+        Records before the checkpoint are skipped: they were projected before. Raises FencedError when another owner has
+        claimed one of the partitions, BugError when records before these are missing, and TransientError when
+        PostgreSQL is unavailable; then the call may be repeated, whether or not it had committed.
         """
         work = [await self._fresh(partition, records) for partition, records in batches.items()]
         done = {batch.partition: batch for batch in await self._project_or_isolate([each for each in work if each[1]])}
@@ -124,7 +125,7 @@ class Projector:
         held = self._partitions.get(partition)
         if held is None:
             raise FencedError(f"partition {partition} of {self._topic} is not claimed")
-        if not held.certain:
+        if held.in_doubt:
             held.restart(await positions.refresh(self._pool, self._topic, held.claim))
         return held
 
@@ -149,7 +150,7 @@ class Projector:
         return await self._commit(folded)
 
     async def _states(self, wanted: Sequence[tuple[OwnedPartition, set[UUID]]]) -> Sequence[dict[UUID, Generation]]:
-        """The states of these generations, remembered or loaded."""
+        """The states of these generations, from the cache or from the database."""
         known = [held.known(ids) for held, ids in wanted]
         missing = {
             held.claim.partition: lacking
@@ -175,7 +176,7 @@ class Projector:
         batches = [each.batch for each in folded]
         writes = together([writes_of(self._topic, batch.partition, batch.outcomes, batch.jobs) for batch in batches])
         for each in folded:
-            each.held.doubt()
+            each.held.mark_in_doubt()
         with transient_errors():
             async with self._pool.acquire() as connection:
                 await positions.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
@@ -184,7 +185,8 @@ class Projector:
         return batches
 
     async def _isolate(self, held: OwnedPartition, records: Sequence[Record], error: Exception) -> ProjectedBatch:
-        """PostgreSQL refuses a value of the batch: commit record by record, so that only its own is lost to it."""
+        """Commits record by record after PostgreSQL rejected the batch: only the record with the rejected value becomes
+        a dead letter."""
         partition = held.claim.partition
         _log.warning("batch_refused", partition=partition, records=len(records), error=repr(error))
         held.states.clear()
@@ -208,7 +210,8 @@ class Projector:
 
 
 def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> None:
-    """The log has no holes (law 1): a missing offset was removed by someone, and skipping it would be a lie."""
+    """The log has no gaps (law 1): a missing offset means that records were removed, and skipping it would hide the
+    loss."""
     if first_gap(expected, records) is not None:
         last = records[-1].offset
         raise BugError(
@@ -224,5 +227,5 @@ def _joined(partition: int, batches: Sequence[ProjectedBatch]) -> ProjectedBatch
 
 
 def changed(batch: ProjectedBatch) -> list[Applied | Ignored]:
-    """The entries that a reader of the timeline can see."""
+    """The outcomes that the timeline shows."""
     return [outcome for outcome in batch.outcomes if not isinstance(outcome, DeadLettered)]

@@ -1,4 +1,4 @@
-"""All read models together: whoever folds records writes everything that follows from them in one transaction."""
+"""All read models together: everything that follows from a batch of records is written in one transaction."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,12 @@ from gengui_stream.projections.outcomes import Outcome, transitions
 async def write_read_models(
     connection: Connection, topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Sequence[Job]
 ) -> None:
-    """Within the caller's transaction. `entries` are in the order of the log."""
+    """Runs in the caller's transaction. `outcomes` are in the order of the log."""
     await execute_writes(connection, writes_of(topic, partition, outcomes, jobs))
 
 
 def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Sequence[Job]) -> tuple[Write, ...]:
-    """Each to a table of its own, always in the same order, also where there are no rows."""
+    """One write for each table, always in the same order, including those without rows."""
     moved = transitions(outcomes)
     minutes = provider_statistics.rows_of(provider_statistics.count(moved), partition)
     latencies = provider_statistics.latency_rows_of(provider_statistics.count_latencies(moved), partition)
@@ -42,7 +42,7 @@ def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Seq
 
 
 def together(batches: Sequence[Sequence[Write]]) -> list[Write]:
-    """What several batches write, table by table; tables without rows are left out."""
+    """The writes of several batches, merged by table; tables without rows are left out."""
     tables = [
         Write(parts[0].statement, [row for part in parts for row in part.rows], parts[0].instants)
         for parts in zip(*batches, strict=True)

@@ -1,4 +1,4 @@
-"""How many generations each owner requested, and how they ended, a UTC day."""
+"""The number of generations that each owner requested, by outcome and UTC day."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ ON CONFLICT (owner_id, day, partition) DO UPDATE SET
 
 
 def count(outcomes: Iterable[Outcome]) -> Counter[Key]:
-    """What these entries add."""
+    """The counts that these outcomes add."""
     counts: Counter[Key] = Counter()
     for outcome in outcomes:
         if not isinstance(outcome, Applied):

@@ -1,4 +1,4 @@
-"""Records that could not be folded, kept whole, and the events parked behind them in order (law 4)."""
+"""Records that could not be folded, kept in full, and the parked events behind them in order (law 4)."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -29,8 +29,8 @@ def rows_of(outcomes: Iterable[Outcome], topic: str, partition: int) -> list[tup
 def _row(dead: DeadLettered, topic: str, partition: int) -> tuple[object, ...]:
     record = dead.record
     detail = dead.detail.replace("\x00", "\\x00")
-    place = (topic, partition, record.offset, dead.generation_id)
-    return (*place, dead.reason, detail, record.key, record.value, appended_at(record))
+    position = (topic, partition, record.offset, dead.generation_id)
+    return (*position, dead.reason, detail, record.key, record.value, appended_at(record))
 
 
 def write(rows: list[tuple[object, ...]]) -> Write:
@@ -38,5 +38,5 @@ def write(rows: list[tuple[object, ...]]) -> Write:
 
 
 async def parked_generations(pool: Pool, topic: str, partition: int) -> set[UUID]:
-    """The generations whose events wait."""
+    """The generations with an open dead letter, whose later events are parked."""
     return {row["generation_id"] for row in await pool.fetch(OPEN, topic, partition)}

@@ -1,4 +1,4 @@
-"""What was asked for: one wide row a generation, written once."""
+"""The parameters of each request: one wide row a generation, written once."""
 
 from collections.abc import Iterable
 from typing import Final, TypeAlias
@@ -14,7 +14,7 @@ COLUMNS: Final = (
     "correlation_id, traceparent, requested_at, provider_pinned"
 )
 
-# No ON CONFLICT: a generation is requested once, so a second row would be a fault of the fold and must be seen.
+# No ON CONFLICT: a generation is requested once, so a second row is a fault of the fold and must raise an error.
 INSERT: Final = """
 INSERT INTO projections.generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider,
     max_attempts, deadline, retried_from, correlation_id, traceparent, requested_at, provider_pinned)

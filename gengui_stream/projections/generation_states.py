@@ -1,4 +1,4 @@
-"""Where each generation stands: one narrow, often updated row, and its way back into the fold's state."""
+"""The state of each generation: one narrow, often updated row, and its conversion back to the fold's state."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
@@ -21,7 +21,7 @@ _output_values: Final = attrgetter(*OUTPUT_FIELDS)
 _thumbnail_values: Final = attrgetter(*THUMBNAIL_FIELDS)
 
 _outputs: Final = TypeAdapter(tuple[StoredOutput, ...])
-_problem: Final = TypeAdapter(Failure)
+_failure: Final = TypeAdapter(Failure)
 
 Row: TypeAlias = tuple[object, ...]
 
@@ -73,7 +73,7 @@ JOIN projections.generation_states s USING (partition, generation_id) JOIN proje
 
 
 def rows_of(outcomes: Iterable[Outcome], partition: int) -> list[Row]:
-    """One row a generation: as the last applied event left it, whatever happened in between."""
+    """One row for each changed generation, with its state after the last applied event."""
     latest = {outcome.after.generation_id: outcome for outcome in outcomes if isinstance(outcome, Applied)}
     return [row_of(outcome.after, partition, outcome.record.offset) for outcome in latest.values()]
 
@@ -110,14 +110,15 @@ def write(rows: list[Row]) -> Write:
 async def load(
     pool: "Pool | Connection", generation_ids: Collection[UUID], *, partition: int | None = None
 ) -> dict[UUID, Generation]:
-    """The states of those generations that there are: anywhere, or on this partition alone. A fold asks for its own:
-    an event that a foreign producer put on another partition must not depend on which of the two is faster."""
+    """The states of these generations, by id, without those that do not exist. With `partition`, only those of that
+    partition: an event that a foreign producer put on another partition must not depend on which of the two is
+    projected first."""
     rows = await pool.fetch(SELECT, list(generation_ids), partition)
     return {row["generation_id"]: _state(row) for row in rows}
 
 
 async def load_own(pool: Pool, wanted: Mapping[int, Collection[UUID]]) -> dict[int, dict[UUID, Generation]]:
-    """The same for several partitions at once: by partition, each with its own generations only."""
+    """The same for several partitions: for each, only the generations of its own."""
     pairs = [(partition, generation_id) for partition, ids in wanted.items() for generation_id in ids]
     found: dict[int, dict[UUID, Generation]] = {partition: {} for partition in wanted}
     for row in await pool.fetch(SELECT_OWN, *map(list, zip(*pairs, strict=True))) if pairs else ():
@@ -148,13 +149,13 @@ def _state(row: asyncpg.Record) -> Generation:
         heartbeat_at=row["heartbeat_at"],
         deleted_at=row["deleted_at"],
         outputs=outputs_from(row["outputs"]),
-        error=problem_from(row["error"]),
+        error=failure_from(row["error"]),
     )
 
 
 def document_of(outputs: tuple[StoredOutput, ...]) -> str:
-    """The `outputs` column. Revisions are left out where no thumbnail was requested again, so that rows are as they
-    were written before there were revisions."""
+    """The `outputs` column. A revision of 1 is left out, so that the rows equal those written before revisions
+    existed."""
     return orjson.dumps(outputs, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
 
 
@@ -165,17 +166,17 @@ def _plain(value: object) -> dict[str, object]:
         case Thumbnail():
             plain, revision = dict(zip(THUMBNAIL_FIELDS, _thumbnail_values(value), strict=True)), "revision"
         case _:
-            raise TypeError(f"{type(value).__name__} is no part of an output")
+            raise TypeError(f"{type(value).__name__} is not part of an output")
     if plain[revision] == 1:
         del plain[revision]
     return plain
 
 
 def outputs_from(document: str | None) -> tuple[StoredOutput, ...]:
-    """The opposite of the `outputs` column."""
+    """The reverse of `document_of`."""
     return _outputs.validate_json(document) if document else ()
 
 
-def problem_from(document: str | None) -> Failure | None:
-    """The opposite of the `error` column."""
-    return _problem.validate_json(document) if document else None
+def failure_from(document: str | None) -> Failure | None:
+    """The failure in the `error` column."""
+    return _failure.validate_json(document) if document else None

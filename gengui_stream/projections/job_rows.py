@@ -1,4 +1,4 @@
-"""The jobs that a batch calls for, inserted with the projections and nowhere else (law 5)."""
+"""The jobs that a batch creates, inserted with the read models and nowhere else (law 5)."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,4 +1,4 @@
-"""What became of each record of the log: applied, ignored for a reason, or dead-lettered; none is skipped (law 4)."""
+"""The outcome of each record of the log: applied, ignored for a reason, or dead-lettered; none is skipped (law 4)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from schemas.events import Event
 
 
 class Record(Protocol):
-    """What a record of the log offers, whichever consumer fetched it. `timestamp` is in Unix milliseconds."""
+    """A record of the log, from any consumer. `timestamp`: Unix milliseconds."""
 
     @property
     def offset(self) -> int: ...
@@ -36,7 +36,7 @@ class Applied(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """The event is kept and changes nothing. `state` is the generation as it stands, if there is one."""
+    """The event is recorded and changes nothing. `state`: the current one, None when there is no such generation."""
 
     record: Record
     event: Event | UnknownType
@@ -45,7 +45,7 @@ class Ignored(NamedTuple):
 
 
 class DeadLettered(NamedTuple):
-    """No event could be read or folded, or the event waits behind one that could not (`PARKED`)."""
+    """The record could not be decoded or stored, or its generation has an earlier dead letter (`PARKED`)."""
 
     record: Record
     generation_id: UUID | None
@@ -60,7 +60,7 @@ PARKED: Final = "parked"
 
 @dataclass(slots=True)
 class Tally:
-    """How many records went where; their sum is the number of records."""
+    """The number of records of each outcome; their sum is the number of records."""
 
     applied: int = 0
     ignored: int = 0
@@ -81,8 +81,8 @@ class Tally:
 
 
 def transitions(outcomes: Iterable[Outcome]) -> list[Applied]:
-    """Those that took a generation to another status or attempt, or requested its end or a thumbnail: few among reports
-    of progress, and all that counts and jobs follow from."""
+    """The outcomes with a new generation, status or attempt, or a request to cancel or to make a thumbnail: a few among
+    many progress reports, and all that counts and jobs depend on."""
     return [
         outcome
         for outcome in outcomes
@@ -101,11 +101,11 @@ _LATEST_MS: Final = 4_102_444_800_000  # the year 2100
 
 
 def appended_at(record: Record) -> datetime:
-    """The log's time of the record, held within what PostgreSQL and people take for a date."""
+    """The log's time of the record, limited to the years 1970 to 2100."""
     return _moment(min(max(record.timestamp or 0, 0), _LATEST_MS))
 
 
 @lru_cache(1_024)
 def _moment(milliseconds: int) -> datetime:
-    """Of many records that are read at once, many were appended in the same millisecond."""
+    """Cached: of the records in a fetch, many were appended in the same millisecond."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,4 +1,4 @@
-"""How each provider and model does, a minute: attempts dispatched and ended, and how long completions took."""
+"""Attempts dispatched and ended, and the duration of completed runs, by provider, model and minute."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -41,7 +41,7 @@ ON CONFLICT (provider, model, minute, partition, at_most_ms) DO UPDATE SET
 
 
 def count(outcomes: Iterable[Outcome]) -> Counter[Key]:
-    """What these entries add to the minutes."""
+    """The counts by minute that these outcomes add."""
     counts: Counter[Key] = Counter()
     for outcome in outcomes:
         if isinstance(outcome, Applied) and (measure := _measure(outcome)) is not None:
@@ -62,7 +62,7 @@ def _measure(outcome: Applied) -> str | None:
 
 
 def count_latencies(outcomes: Iterable[Outcome]) -> Counter[LatencyKey]:
-    """What these entries add to the histogram: from started to completed."""
+    """The histogram counts that these outcomes add: from started to completed."""
     counts: Counter[LatencyKey] = Counter()
     for outcome in outcomes:
         if isinstance(outcome, Applied) and (run_ms := _run_ms(outcome)) is not None:
@@ -77,14 +77,14 @@ def _run_ms(outcome: Applied) -> float | None:
 
 
 def run_milliseconds(state: Generation) -> float | None:
-    """From started to ended; never negative, as the two clocks may differ."""
+    """From `started_at` to `ended_at`; never negative, although the two clocks may differ."""
     if state.started_at is None or state.ended_at is None:
         return None
     return max(0.0, (state.ended_at - state.started_at).total_seconds() * 1000)
 
 
 def bucket(run_ms: float) -> int:
-    """The upper bound of the bucket that `run_ms` falls into."""
+    """The upper bound of the bucket that holds `run_ms`."""
     index = bisect_left(BUCKETS_MS, run_ms)
     return BUCKETS_MS[index] if index < len(BUCKETS_MS) else MORE
 

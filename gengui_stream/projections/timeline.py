@@ -1,4 +1,4 @@
-"""The history as recorded: a row for every record of a generation, in the order of the log."""
+"""The timeline: a row for every record of a generation, in the order of the log."""
 
 from collections.abc import Iterable
 from typing import Final, TypeAlias, assert_never
@@ -38,7 +38,7 @@ def rows_of(outcomes: Iterable[Outcome], partition: int) -> list[Row]:
 
 
 def _row(outcome: Outcome, partition: int) -> Row | None:
-    if isinstance(outcome, Applied):  # most are: unpacked, since reading a field by its name costs more
+    if isinstance(outcome, Applied):  # the common case: unpacking is faster than named fields
         record, event, _, after = outcome
         return _event_row(record, partition, event, after, None)
     if isinstance(outcome, Ignored):

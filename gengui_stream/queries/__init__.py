@@ -1,1 +1,1 @@
-"""What readers ask of the projections."""
+"""Queries of the read models."""

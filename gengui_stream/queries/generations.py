@@ -1,4 +1,4 @@
-"""Generations as their owner sees them: one, or a page of them by keyset. Deleted ones are gone."""
+"""Generations as their owner sees them: one, or a page of them by keyset. Deleted ones are left out."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 COLUMNS: Final = """
 r.generation_id, r.owner_id, r.prompt, r.seed, r.width, r.height, coalesce(s.provider_model, r.model) AS model,
 r.max_attempts, r.deadline, r.retried_from, r.requested_at, s.status, s.version, s.attempt, s.provider, s.percent,
-s.stage, s.cancel_requested, s.started_at, s.ended_at, r.provider AS wished_provider, r.model AS wished_model,
+s.stage, s.cancel_requested, s.started_at, s.ended_at, r.provider AS requested_provider, r.model AS requested_model,
 r.provider_pinned, s.outputs, s.error, s.partition, s.log_offset
 """
 
@@ -36,7 +36,8 @@ ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """None: not asked for. `text`: anywhere in the prompt, whatever the case. Times: after inclusive, before not."""
+    """None: no condition. `text`: a substring of the prompt, ignoring case. `created_after` is inclusive,
+    `created_before` exclusive."""
 
     statuses: tuple[str, ...] | None = None
     provider: str | None = None
@@ -46,7 +47,7 @@ class Filters:
 
 
 async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> asyncpg.Record | None:
-    """The row, or None when there is none, it is deleted, or somebody else's."""
+    """The row; None when there is none, it is deleted, or it belongs to another owner."""
     with transient_errors():
         return await pool.fetchrow(FIND, generation_id, owner_id)
 
@@ -54,7 +55,7 @@ async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> asyncpg.Recor
 async def page(
     pool: Pool, owner_id: UUID, filters: Filters, after: tuple[datetime, UUID] | None, limit: int
 ) -> list[asyncpg.Record]:
-    """At most `limit` rows, newest first, that come after the place `after`."""
+    """At most `limit` rows, newest first, after the position `after`."""
     moment, generation_id = after or (None, None)
     pattern = f"%{_literal(filters.text)}%" if filters.text is not None else None
     statuses = list(filters.statuses) if filters.statuses is not None else None

@@ -1,7 +1,7 @@
-"""Who waits for a provider, and for how long probably: a picture of all that is not started, taken now and then.
+"""Queue positions and estimated starts, from a snapshot of all generations that have not started.
 
-What a provider's own queue looks like inside is not known: what was handed over and not reported as started counts as
-waiting, in the order in which it was asked for.
+A provider's internal queue is not visible: a generation that was handed over and not reported as started counts as
+queued, in the order of the requests.
 """
 
 import time
@@ -17,14 +17,14 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections.provider_statistics import BUCKETS_MS, MORE
 
 COUNTED_MAX: Final = 10_000
-"""Places are told apart so far from the front; behind that, only that it is further."""
+"""Generations counted from the front of the queues; further positions are a lower bound."""
 
 KEPT_S: Final = 1.0
 LATELY: Final = timedelta(minutes=15)
-"""How long runs took is judged by those that completed in this time; without any, nothing is foretold."""
+"""The estimate uses the runs that completed within this time; without any there is no estimate."""
 
 QueueKey: TypeAlias = tuple[datetime, UUID]
-"""Orders a provider's queue."""
+"""The order of a provider's queue."""
 
 WAITING: Final = """
 SELECT DISTINCT s.provider, r.requested_at, r.generation_id
@@ -51,8 +51,8 @@ GROUP BY provider, at_most_ms
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """`position`: 1 is next; `at_least`: there are more ahead than were counted. `starts_in_s`: None where nothing is
-    known of how long runs take."""
+    """`position`: 1 is next; `at_least`: the true position may be higher. `starts_in_s`: None without recent runs to
+    estimate from."""
 
     position: int
     at_least: bool
@@ -61,7 +61,7 @@ class QueuePosition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSnapshot:
-    """The picture. `tickets`: by provider, in order. `complete`: there were no more."""
+    """The queues at one moment. `keys_by_provider`: in queue order. `complete`: no queued generation was left out."""
 
     taken_at: datetime
     keys_by_provider: Mapping[str, Sequence[QueueKey]] = field(default_factory=dict)
@@ -69,15 +69,16 @@ class QueueSnapshot:
     run_s: Mapping[str, float] = field(default_factory=dict)
     complete: bool = True
 
-    def place(self, provider: str, ticket: QueueKey) -> QueuePosition:
-        """Also of one that came after the picture was taken."""
+    def position_of(self, provider: str, key: QueueKey) -> QueuePosition:
+        """Also of a generation that was requested after the snapshot."""
         queue = self.keys_by_provider.get(provider, ())
-        position = bisect_left(queue, ticket) + 1
+        position = bisect_left(queue, key) + 1
         behind_all = position > len(queue)
         return QueuePosition(position, behind_all and not self.complete, self._starts_in_s(provider, position))
 
     def _starts_in_s(self, provider: str, position: int) -> float | None:
-        """As many as run now are taken to go on running side by side; where none does, somebody is free."""
+        """Assumes that as many attempts keep running side by side as now; when none runs, that the first starts at
+        once."""
         run_s, running = self.run_s.get(provider), self.running.get(provider, 0)
         if run_s is None:
             return None
@@ -90,7 +91,8 @@ def snapshot_of(
     runs: Iterable[tuple[str, int, int]],
     taken_at: datetime,
 ) -> QueueSnapshot:
-    """Pure. `tickets` in order; `runs`: provider, upper bound of a bucket in milliseconds, how many."""
+    """Pure. `keys_by_provider`: in queue order; `runs`: provider, upper bound of a bucket in milliseconds, number of
+    runs."""
     queues: defaultdict[str, list[QueueKey]] = defaultdict(list)
     for provider, requested_at, generation_id in keys_by_provider:
         queues[provider].append((requested_at, generation_id))
@@ -101,7 +103,7 @@ def snapshot_of(
 
 
 def _mean_s(runs: Iterable[tuple[str, int, int]]) -> dict[str, float]:
-    """Of a histogram: each run counts as the middle of its bucket."""
+    """The mean of a histogram, in seconds by provider: each run counts as the middle of its bucket."""
     number: defaultdict[str, int] = defaultdict(int)
     milliseconds: defaultdict[str, float] = defaultdict(float)
     for provider, at_most_ms, count in runs:
@@ -118,7 +120,7 @@ def _middle_ms(at_most_ms: int) -> float:
 
 
 class QueueSnapshotCache:
-    """The latest picture, however many ask: a new one is taken when it is a second old."""
+    """Takes a snapshot at most once a second, however many requests need one."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -126,7 +128,7 @@ class QueueSnapshotCache:
         self._taken = 0.0
 
     async def current(self) -> QueueSnapshot:
-        """Raises TransientError while PostgreSQL is away."""
+        """Raises TransientError while PostgreSQL is unavailable."""
         if self._latest is None or time.monotonic() - self._taken > KEPT_S:
             self._taken = time.monotonic()
             self._latest = await self._take()

@@ -1,4 +1,4 @@
-"""The timeline: one generation's history, and what is new for an owner since a vector of offsets."""
+"""The timeline of one generation, and the new records of an owner since a vector of offsets."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -28,13 +28,13 @@ POSITIONS: Final = "SELECT partition, next_offset FROM projections.checkpoints W
 
 
 async def of_generation(pool: Pool, generation_id: UUID, after: int, limit: int) -> list[asyncpg.Record]:
-    """Records with an offset over `after`, in the order of the log."""
+    """Records with an offset above `after`, in the order of the log."""
     with transient_errors():
         return await pool.fetch(OF_GENERATION, generation_id, after, limit)
 
 
 async def of_owner(pool: Pool, owner_id: UUID, seen: Mapping[int, int], limit: int) -> list[asyncpg.Record]:
-    """At most `limit` records a partition past the last offset seen of it; in order within each partition."""
+    """At most `limit` records of each partition after the last offset in `seen`; in order within each partition."""
     with transient_errors():
         return await pool.fetch(OF_OWNER, owner_id, list(seen.keys()), list(seen.values()), limit)
 
@@ -46,5 +46,5 @@ async def projected(pool: Pool, topic: str) -> dict[int, int]:
 
 
 async def has_reached(pool: Pool, topic: str, position: Position) -> bool:
-    """Whether the event at that position is in the projections."""
+    """Whether the event at this position is projected."""
     return (await projected(pool, topic)).get(position.partition, 0) > position.offset

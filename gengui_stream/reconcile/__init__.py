@@ -1,1 +1,1 @@
-"""Jobs that ask a provider what became of an attempt."""
+"""`reconcile` jobs: each asks a provider for the outcome of one attempt."""

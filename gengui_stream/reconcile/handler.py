@@ -1,7 +1,7 @@
-"""`watch` jobs: no attempt is waited for in vain. One comes back until its generation has ended or moved on.
+"""`reconcile` jobs: each is rescheduled until its generation has ended or a later attempt has begun.
 
-This is the reconciliation of every provider: an attempt that is silent for long is looked at where it runs, and what
-is found there becomes an event. Any number of processes may watch: each job is claimed by one.
+An attempt that has been silent for too long is looked up at its provider, and the finding is appended as an event. Any
+number of processes may reconcile: one process claims each job.
 """
 
 import asyncio
@@ -51,8 +51,8 @@ from schemas.events import Event, GenerationHeartbeatReceived
 LOOKS_AT_ONCE: Final = 32
 CONFIRM_S: Final = 2.0
 CONFIRM_MAX_S: Final = 600.0
-"""After an event that ends the attempt, the watch looks whether the projection has it, and says it again if not: ever
-more seldom, as the projection may be behind for long, or the generation parked."""
+"""After an event that ends the attempt, the job checks whether the projection has it and appends it again if not, with
+growing delays: the projection may be far behind, or the generation parked."""
 
 Action: TypeAlias = PollProvider | ForceCancel | TimeOut
 Found: TypeAlias = Running | Finished | Moderated | Refused | Canceled
@@ -61,27 +61,27 @@ _log = structlog.get_logger(__name__)
 
 
 class Reconciler:
-    """Does batches of watch jobs."""
+    """Handles batches of reconcile jobs."""
 
     def __init__(self, queue: JobQueue, context: JobContext, metrics: Metrics) -> None:
         self._queue = queue
         self._context = context
         self._metrics = metrics
-        self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises ShutdownRequested when told to end while a server is away: the leases run out then."""
+        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
         attempts = await self._context.load(jobs)
         now = datetime.now(UTC)
-        judged = [(attempt, self._check(attempt, now)) for attempt in attempts]
-        over = [attempt for attempt, check in judged if isinstance(check, Done)]
-        await self._wait([(attempt, check.until) for attempt, check in judged if isinstance(check, RecheckAt)], now)
-        looks = [self._settle(a, v, now) for a, v in judged if not isinstance(v, Done | RecheckAt)]
-        await asyncio.gather(*(self._tell(attempt) for attempt in over), *looks)
+        checks = [(attempt, self._check(attempt, now)) for attempt in attempts]
+        over = [attempt for attempt, check in checks if isinstance(check, Done)]
+        await self._wait([(attempt, check.until) for attempt, check in checks if isinstance(check, RecheckAt)], now)
+        actions = [self._settle(a, check, now) for a, check in checks if not isinstance(check, Done | RecheckAt)]
+        await asyncio.gather(*(self._close(attempt) for attempt in over), *actions)
         await self._context.finish(self._queue, [*(a.job.key for a in over), *missing(jobs, attempts)])
 
     async def _settle(self, attempt: Attempt, check: Action, now: datetime) -> None:
-        """Each by itself: a provider that is slow to answer holds up no other one's news."""
+        """Settles each attempt on its own: a slow provider delays no other attempt."""
         event = await self._act(attempt, check, now)
         await self._context.append([event] if event else [])
         goes_on = event is None or isinstance(event, GenerationHeartbeatReceived)
@@ -103,7 +103,7 @@ class Reconciler:
     async def _act(self, attempt: Attempt, check: Action, now: datetime) -> Event | None:
         match check:
             case PollProvider():
-                return await self._looked(attempt, now)
+                return await self._polled(attempt, now)
             case ForceCancel():
                 return self._given_up(attempt, canceled(attempt), "canceled")
             case TimeOut(reason):
@@ -114,7 +114,7 @@ class Reconciler:
             case _:
                 assert_never(check)
 
-    async def _looked(self, attempt: Attempt, now: datetime) -> Event | None:
+    async def _polled(self, attempt: Attempt, now: datetime) -> Event | None:
         found = await self._found(attempt)
         if not isinstance(found, Lost):
             return self._event(attempt, found, now)
@@ -128,12 +128,12 @@ class Reconciler:
         return f"nothing was heard of attempt {attempt.state.attempt} for {heartbeat_timeout:g} s: {found.reason}"
 
     async def _found(self, attempt: Attempt) -> StatusOutcome:
-        """What the provider says; that it runs, when the provider cannot be asked."""
+        """The provider's answer; Running when the provider is unavailable."""
         provider = self._context.providers.get(attempt.state.provider)
         if provider is None:
             return Lost(f"there is no provider {attempt.state.provider!r} any more")
         self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.expedited else "stuck").inc()
-        async with self._turns:
+        async with self._slots:
             try:
                 return await provider.get_status(attempt.request, attempt.provider_job)
             except TransientError as error:
@@ -166,10 +166,9 @@ class Reconciler:
         self._metrics.reconciled.labels(provider, finding).inc()
         return event
 
-    async def _tell(self, attempt: Attempt) -> None:
-        """The circuit hears of a success, however that became known. Whoever still runs the attempt is told, so that
-        nobody works for nothing; what is done all the same changes nothing. Only once the log has it that
-        the attempt is over: told before, its worker might cancel what nobody wanted canceled."""
+    async def _close(self, attempt: Attempt) -> None:
+        """Records a late success with the circuit breaker, and cancels a run that no longer counts. Called only once
+        the log has the end of the attempt: an earlier cancellation could make the worker report it as canceled."""
         state = attempt.state
         if state.attempt == attempt.job.attempt and state.status is not Status.TIMED_OUT:
             if state.status is Status.COMPLETED:

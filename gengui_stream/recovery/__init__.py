@@ -1,1 +1,1 @@
-"""Checking the projections against the log, and putting right what could not be folded."""
+"""Verifies the projections against the log, and repairs them: dead letters and missing thumbnails."""

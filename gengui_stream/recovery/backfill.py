@@ -1,6 +1,7 @@
-"""Requests thumbnails that completed generations lack, or all of them anew: events, from which the fold makes the jobs.
+"""Requests the missing thumbnails of completed generations, or all of them again, by events from which the fold creates
+jobs.
 
-A request names the revision after the last one, so that two backfills at once request the same thumbnail, once.
+A request names the revision after the last one, so that two concurrent backfills request each thumbnail once.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from schemas.events import ThumbnailRequested
 
 PAGE_MAX: Final = 500
 PAGES_A_SECOND: Final = 4
-"""Generations are taken in pages of a quarter of a second: an even flow of requests, and few appends."""
+"""One page every quarter of a second: an even flow of requests in few appends."""
 
 FIRST: Final = UUID(int=0)
 
@@ -38,8 +39,8 @@ _EVENT_IDS: Final = UUID("0d3b52f8-9c1e-5a53-8a0e-6e1f6f2f7b1d")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Completed generations after `after`, in the order of their ids, which is that of their requests: those that lack
-    a thumbnail, or `everything`."""
+    """Completed generations after the id `after`, in the order of their ids, which is the order of their requests:
+    those without a thumbnail, or `everything`."""
 
     everything: bool = False
     after: UUID = FIRST
@@ -47,8 +48,8 @@ class Scope:
 
 @dataclass(slots=True)
 class Backfill:
-    """What a backfill did so far. `pending`: outputs whose thumbnail is being made already, and was not requested
-    again. `last`: the last generation done, after which another backfill can continue."""
+    """The progress of a backfill. `pending`: outputs that have an open thumbnail job, and were not requested again.
+    `last`: the last generation handled, from which another backfill can continue."""
 
     generations: int = 0
     requested: int = 0
@@ -57,15 +58,15 @@ class Backfill:
 
 
 async def count_generations(pool: Pool, scope: Scope) -> int:
-    """How many generations a backfill will take."""
+    """The number of generations that a backfill handles."""
     with transient_errors():
         return int(await pool.fetchval(COUNT, scope.after, scope.everything))
 
 
 async def request_thumbnails(pool: Pool, log: Appender | None, scope: Scope, rate: float) -> AsyncIterator[Backfill]:
-    """Requests at most `rate` thumbnails a second; yields what is done after each page, the same object each time.
-    Without a log they are counted and not requested. Raises TransientError while a server is unavailable; what was
-    requested by then stays requested."""
+    """Requests at most `rate` thumbnails a second; yields the progress after each page, the same object each time.
+    Without a log it only counts. Raises TransientError when a server is unavailable; the thumbnails requested before
+    stay requested."""
     done, pause_s = Backfill(), 0.0
     async for states in _pages(pool, scope, min(PAGE_MAX, max(1, int(rate / PAGES_A_SECOND)))):
         wanted = [(state, output) for state in states for output in _outputs(state, scope)]
@@ -83,7 +84,7 @@ async def request_thumbnails(pool: Pool, log: Appender | None, scope: Scope, rat
 
 
 def request_of(state: Generation, output: StoredOutput) -> ThumbnailRequested:
-    """The same revision of the same output always gives an event of the same id."""
+    """Repeatable: the event's id derives from the output and the revision."""
     fact = f"{state.generation_id}:{output.id}:{output.thumbnail_revision + 1}"
     stamp = repeatable_stamp(_EVENT_IDS, fact, process_name("backfill"))
     return decide.request_thumbnail(state, output, stamp)

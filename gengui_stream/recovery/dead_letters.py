@@ -1,8 +1,8 @@
-"""Looking at dead letters, and ending them: folded after all (`retry`) or passed over for good (`discard`).
+"""Lists dead letters and resolves them: folds one again (`retry`) or skips it for good (`discard`).
 
-Either way the events that waited behind one are folded in the order of the log, in the same transaction, and the
-partition's owner is fenced: a projector at work aborts its batch, claims anew and learns what is no longer parked.
-An event that still cannot be folded stays, and so does everything behind it.
+Both then fold the events parked behind it in the order of the log, in the same transaction, and fence the owner of the
+partition: a running projector aborts its batch, claims the partition again and reloads the parked generations. An event
+that still cannot be folded stays, with everything parked behind it.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ UPDATE projections.dead_letters SET resolution = $4, resolved_at = now()
 WHERE topic = $1 AND partition = $2 AND log_offset = ANY($3)
 """
 
-BLAME: Final = """
+SET_REASON: Final = """
 UPDATE projections.dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
 """
 
@@ -64,8 +64,8 @@ REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, 
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter as kept. It offers what a record of the log offers, so it folds like one."""
+class DeadLetter:
+    """A stored dead letter. It has the fields of a record of the log, and so can be folded like one."""
 
     topic: str
     partition: int
@@ -91,7 +91,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Resolution:
-    """What one retry or discard did. `stays` is the letter that holds the rest up now, if any."""
+    """The result of a retry or a discard. `stays`: the dead letter that now blocks the rest, if any; `because`: why."""
 
     tally: Tally = field(default_factory=Tally)
     folded: list[Position] = field(default_factory=list)
@@ -99,24 +99,24 @@ class Resolution:
     because: str | None = None
 
 
-async def listed(pool: Pool, topic: str, *, resolved: bool, parked: bool, limit: int) -> list[Letter]:
-    """In the order of the log: the open ones, or all; with what waits behind them, or without."""
+async def listed(pool: Pool, topic: str, *, resolved: bool, parked: bool, limit: int) -> list[DeadLetter]:
+    """In the order of the log: only open ones unless `resolved`; only those that block others unless `parked`."""
     with transient_errors():
-        return [Letter(*row) for row in await pool.fetch(LIST, topic, resolved, parked, limit)]
+        return [DeadLetter(*row) for row in await pool.fetch(LIST, topic, resolved, parked, limit)]
 
 
-async def find(pool: "Pool | Connection", topic: str, position: Position) -> Letter:
-    """Raises PermanentError when there is no such letter."""
+async def find(pool: "Pool | Connection", topic: str, position: Position) -> DeadLetter:
+    """Raises PermanentError when there is no such dead letter."""
     with transient_errors():
         row = await pool.fetchrow(FIND, topic, position.partition, position.offset)
     if row is None:
         raise PermanentError(f"there is no dead letter at {position}")
-    return Letter(*row)
+    return DeadLetter(*row)
 
 
 async def retry(pool: Pool, topic: str, position: Position) -> Resolution:
-    """Folds the letter and what waits behind it. Raises PermanentError, and changes nothing, when it is not open,
-    waits behind another one itself, or still cannot be folded."""
+    """Folds the dead letter and the events parked behind it. Raises PermanentError, and changes nothing, when it is not
+    open, is itself parked, or still cannot be folded."""
     with transient_errors():
         async with pool.acquire() as connection, connection.transaction():
             letters = await _opened(connection, topic, position)
@@ -128,8 +128,8 @@ async def retry(pool: Pool, topic: str, position: Position) -> Resolution:
 
 
 async def discard(pool: Pool, topic: str, position: Position) -> Resolution:
-    """Passes the letter over for good and folds what waits behind it. Raises PermanentError, and changes nothing,
-    when it is not open or waits behind another one itself."""
+    """Skips the dead letter for good and folds the events parked behind it. Raises PermanentError, and changes nothing,
+    when it is not open or is itself parked."""
     with transient_errors():
         async with pool.acquire() as connection, connection.transaction():
             first, *letters = await _opened(connection, topic, position)
@@ -139,22 +139,24 @@ async def discard(pool: Pool, topic: str, position: Position) -> Resolution:
             return resolution
 
 
-async def _opened(connection: Connection, topic: str, position: Position) -> list[Letter]:
-    """The letter and those behind it; the partition is fenced first, so that no more can come meanwhile."""
+async def _opened(connection: Connection, topic: str, position: Position) -> list[DeadLetter]:
+    """The dead letter and those parked behind it. Fences the partition first, so that none is added meanwhile."""
     await connection.execute(FENCE, PROJECTION, topic, position.partition)
     letter = await find(connection, topic, position)
     if letter.resolution is not None:
         raise PermanentError(f"{position} was {letter.resolution} already")
     if letter.generation_id is None:
         return [letter]
-    letters = [Letter(*row) for row in await connection.fetch(WAITING, topic, position.partition, letter.generation_id)]
+    letters = [
+        DeadLetter(*row) for row in await connection.fetch(WAITING, topic, position.partition, letter.generation_id)
+    ]
     if letters[0].offset != position.offset:
         raise PermanentError(f"{position} waits behind {letters[0].position}: retry or discard that one")
     return letters
 
 
-async def _fold(connection: Connection, letters: Sequence[Letter]) -> Resolution:
-    """Each by itself, up to the first that cannot be folded or written."""
+async def _fold(connection: Connection, letters: Sequence[DeadLetter]) -> Resolution:
+    """Folds one at a time, up to the first that cannot be folded or written."""
     resolution = Resolution()
     named = {letter.generation_id for letter in letters if letter.generation_id is not None}
     states = await generation_states.load(connection, named, partition=letters[0].partition) if letters else {}
@@ -169,8 +171,8 @@ async def _fold(connection: Connection, letters: Sequence[Letter]) -> Resolution
     return resolution
 
 
-async def _refusal(connection: Connection, letter: Letter, outcome: Outcome) -> str | None:
-    """Writes what follows from the entry; or says why that cannot be, and then has written nothing."""
+async def _refusal(connection: Connection, letter: DeadLetter, outcome: Outcome) -> str | None:
+    """Writes the read models of the outcome; or returns why that is impossible, and has written nothing."""
     if isinstance(outcome, DeadLettered):
         return f"{outcome.reason}: {outcome.detail}"
     try:
@@ -178,14 +180,14 @@ async def _refusal(connection: Connection, letter: Letter, outcome: Outcome) -> 
             await write_read_models(connection, letter.topic, letter.partition, [outcome], job_rows.jobs_of([outcome]))
     except REFUSED as error:
         detail = f"{type(error).__name__}: {error}"[:500]
-        if letter.reason == PARKED:  # nothing holds it up any more but itself
-            place = (letter.topic, letter.partition, letter.offset)
-            await connection.execute(BLAME, *place, "refused_by_database", detail.replace("\x00", "\\x00"))
+        if letter.reason == PARKED:  # the earlier dead letters are resolved: this one now blocks the generation
+            position = (letter.topic, letter.partition, letter.offset)
+            await connection.execute(SET_REASON, *position, "refused_by_database", detail.replace("\x00", "\\x00"))
         return f"refused_by_database: {detail}"
     return None
 
 
-async def _settle(connection: Connection, first: Letter, resolution: Resolution) -> None:
+async def _settle(connection: Connection, first: DeadLetter, resolution: Resolution) -> None:
     tally, offsets = resolution.tally, [position.offset for position in resolution.folded]
     await connection.execute(RESOLVE, first.topic, first.partition, offsets, "retried")
     counts = (tally.applied, tally.ignored, len(offsets))

@@ -1,4 +1,4 @@
-"""The rows of dead letters, as a verification expects them."""
+"""The dead-letter rows that a verification expects."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 
 from gengui_stream.projections.outcomes import DeadLettered, Outcome, appended_at
-from gengui_stream.recovery.reference_fold import Letter
+from gengui_stream.recovery.reference_fold import LetterFacts
 
 COLUMNS: Final = (
     "topic",
@@ -19,7 +19,7 @@ COLUMNS: Final = (
     "appended_at",
     "resolution",
 )
-"""Without `detail`: words for people, which another version of a library may put otherwise."""
+"""Without `detail`, whose wording depends on the versions of libraries."""
 
 SELECT: Final = f"""
 SELECT {", ".join(COLUMNS)}, detail FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY
@@ -27,22 +27,22 @@ SELECT {", ".join(COLUMNS)}, detail FROM projections.dead_letters WHERE topic = 
 """  # noqa: S608 - constants only
 
 STRAYS: Final = "SELECT partition, log_offset FROM projections.dead_letters WHERE topic = $1 AND partition <> ALL($2)"
-"""Of partitions that were not folded, and so compared with nothing."""
+"""Rows of partitions that the verification did not fold."""
 
 
-def facts(rows: Iterable[asyncpg.Record]) -> dict[int, Letter]:
-    return {row["log_offset"]: Letter(row["reason"], row["detail"], row["resolution"]) for row in rows}
+def facts(rows: Iterable[asyncpg.Record]) -> dict[int, LetterFacts]:
+    return {row["log_offset"]: LetterFacts(row["reason"], row["detail"], row["resolution"]) for row in rows}
 
 
 def expected_row(
     outcome: Outcome, topic: str, partition: int, found: asyncpg.Record | None
 ) -> tuple[object, ...] | None:
-    """The row that this entry calls for, COLUMNS in order; None when there should be none."""
+    """The expected row of this outcome, in the order of COLUMNS; None when there should be none."""
     record = outcome.record
-    place, kept = (topic, partition, record.offset), (record.key, record.value, appended_at(record))
+    position, kept = (topic, partition, record.offset), (record.key, record.value, appended_at(record))
     if isinstance(outcome, DeadLettered):
-        discarded = found is not None and Letter(found["reason"], "", found["resolution"]).discarded
-        return (*place, outcome.generation_id, outcome.reason, *kept, "discarded" if discarded else None)
-    if found is not None and found["resolution"] == "retried":  # folded in the end: it keeps its record and its reason
-        return (*place, found["generation_id"], found["reason"], *kept, "retried")
+        discarded = found is not None and LetterFacts(found["reason"], "", found["resolution"]).discarded
+        return (*position, outcome.generation_id, outcome.reason, *kept, "discarded" if discarded else None)
+    if found is not None and found["resolution"] == "retried":  # folded by a retry: the row keeps its record and reason
+        return (*position, found["generation_id"], found["reason"], *kept, "retried")
     return None

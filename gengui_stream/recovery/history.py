@@ -1,4 +1,4 @@
-"""Everything that is recorded of one generation, ignored and dead events included."""
+"""All records of one generation, ignored and dead-lettered ones included."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ ORDER BY partition, log_offset
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One record of the log. `ignored` and `dead` say why it changed nothing; neither: it was applied."""
+    """One record of the log. `ignored` or `dead`: the reason why it changed nothing; both None: it was applied."""
 
     partition: int
     log_offset: int
@@ -37,7 +37,7 @@ class Recorded:
 
 
 async def history(pool: Pool, topic: str, generation_id: UUID) -> list[Recorded]:
-    """In the order of the log. Raises PermanentError when nothing is recorded under that id."""
+    """In the order of the log. Raises PermanentError when the log has no record of the generation."""
     with transient_errors():
         rows = await pool.fetch(HISTORY, generation_id, topic)
     if not rows:

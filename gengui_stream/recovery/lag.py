@@ -1,4 +1,4 @@
-"""How far the projections are behind the log."""
+"""The lag of the projections behind the log."""
 
 import asyncio
 import time
@@ -19,7 +19,8 @@ ANSWERED_WITHIN_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """`end` is the log's next offset, `next_offset` the projections'. `seconds`: age of the oldest event between."""
+    """`end`: the next offset of the log. `next_offset`: the checkpoint. `seconds`: the age of the oldest event between
+    them."""
 
     partition: int
     end: int
@@ -29,7 +30,8 @@ class PartitionLag:
 
 
 async def measure_lag(settings: Settings, pool: Pool) -> list[PartitionLag]:
-    """One a partition. Raises TransientError when a server is away, ConfigurationError when the topic is another."""
+    """One for each partition. Raises TransientError when a server is unavailable, ConfigurationError when the topic
+    does not match the settings."""
     await check_topic(settings)
     with transient_errors():
         rows = await pool.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
@@ -57,7 +59,8 @@ async def _answered_in_time(settings: Settings) -> AsyncIterator[None]:
 
 
 async def _oldest(reader: LogReader, held: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-    """The time of the first record after each position, in Unix milliseconds, where there is one."""
+    """The timestamp of the first record after each position, in Unix milliseconds; without partitions that have
+    none."""
     oldest: dict[int, int] = {}
     while any(end > held[partition] and partition not in oldest for partition, end in ends.items()):
         for record in await reader.read():

@@ -1,4 +1,4 @@
-"""Comparing the read models that are one row a generation, a day or a minute: once a partition is folded."""
+"""Compares the read models with one row a generation, day or minute, once a partition is folded."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
@@ -17,14 +17,14 @@ MINUTE_COLUMNS: Final = ("provider", "model", "minute", "partition", *provider_s
 LATENCY_COLUMNS: Final = ("provider", "model", "minute", "partition", "at_most_ms", "completions")
 JOB_COLUMNS: Final = ("job_key", "kind", "generation_id", "attempt", "output_id")
 
-# Without reconcile jobs: they follow a dispatch that was done, not an event, so no fold of the log can tell them.
+# Without reconcile jobs: the dispatcher creates them, so they do not follow from the log.
 JOBS: Final = """
 SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs.jobs j JOIN projections.generation_states s
     USING (generation_id)
 WHERE s.partition = $1 AND j.kind <> 'reconcile'
 """
 
-# Rows that belong to no partition that was folded, and so were compared with nothing.
+# Rows of partitions that were not folded, which no other comparison covers.
 STRAYS: Final = {
     "generation_states": "SELECT generation_id::text FROM projections.generation_states WHERE partition <> ALL($1)",
     "timeline": """
@@ -48,7 +48,7 @@ STRAYS: Final = {
 
 
 async def compare(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
-    """All rows of the partition that only the whole fold can tell."""
+    """Compares the rows that depend on the whole partition."""
     await _compare_states(connection, report, partition, fold)
     await _compare_jobs(connection, report, partition, fold)
     counted = (
@@ -79,7 +79,7 @@ async def _compare_states(connection: Connection, report: Report, partition: int
 
 
 async def _compare_jobs(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
-    """Their keys and what they are for: how far each has got is not a fold of the log."""
+    """Compares keys and subjects only: the progress of a job does not follow from the log."""
     unseen = dict(fold.jobs)
     async for row in _scan(connection, JOBS, partition):
         job = unseen.pop(row["job_key"], None)
@@ -107,7 +107,7 @@ def compare_rows(
     expected: Iterable[Sequence[object]],
     found: Iterable[Sequence[object]] | Sequence[asyncpg.Record],
 ) -> None:
-    """Two sets of rows with the same columns, matched by the columns at the places in `key`."""
+    """Compares two sets of rows with the same columns, matched by the columns whose indexes are in `key`."""
     places = tuple(key)
     unseen = {tuple(row[place] for place in places): row for row in expected}
     for row in found:

@@ -1,9 +1,9 @@
-"""What the read models of one partition must hold: the plain fold, nothing cached, nothing batched.
+"""The expected read models of one partition: a plain fold, without caches or batches.
 
-The only thing that is taken from the database are the decisions of people and of PostgreSQL about dead letters,
-which no fold can know: which were retried or discarded, and which the database had refused. A retried letter was
-folded together with all that waited behind it, in the order of the log, so it folds here as if it had never been
-dead; a discarded one is passed over and holds nobody up.
+Only the resolutions of dead letters come from the database, because they do not follow from the log: which were retried
+or discarded, and which the database had rejected. A retried dead letter was folded together with the events parked
+behind it, in the order of the log, so it folds here like any other record; a discarded one is skipped and parks no
+later event.
 """
 
 from collections import Counter
@@ -20,8 +20,8 @@ from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ou
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What the database says about a dead letter. `resolution` is None while it is open."""
+class LetterFacts:
+    """The stored facts of a dead letter. `resolution` is None while it is open."""
 
     reason: str
     detail: str
@@ -29,13 +29,13 @@ class Letter:
 
     @property
     def discarded(self) -> bool:
-        """Only what holds others up can be discarded; what waits behind it cannot."""
+        """A parked event cannot be discarded, only the dead letter in front of it."""
         return self.resolution == "discarded" and self.reason != PARKED
 
 
 @dataclass(slots=True)
 class PartitionFold:
-    """Everything that folding one partition from its start gives, up to the records fed so far."""
+    """The result of folding one partition from its start, up to the records fed so far."""
 
     tally: Tally = field(default_factory=Tally)
     states: dict[UUID, Generation] = field(default_factory=dict)
@@ -46,8 +46,8 @@ class PartitionFold:
     latencies: Counter[provider_statistics.LatencyKey] = field(default_factory=Counter)
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def feed(self, records: Sequence[Record], letters: Mapping[int, Letter]) -> list[Outcome]:
-        """Folds the next records, without a gap after those before; one entry each."""
+    def feed(self, records: Sequence[Record], letters: Mapping[int, LetterFacts]) -> list[Outcome]:
+        """Folds the next records, which must follow the earlier ones without a gap; one outcome each."""
         outcomes = self._fold(records, letters)
         self.tally.count(outcomes)
         self.applied_at.update((e.after.generation_id, e.record.offset) for e in outcomes if isinstance(e, Applied))
@@ -57,13 +57,13 @@ class PartitionFold:
         self.jobs.update((job.key, job) for job in job_rows.jobs_of(outcomes))
         return outcomes
 
-    def _fold(self, records: Sequence[Record], letters: Mapping[int, Letter]) -> list[Outcome]:
+    def _fold(self, records: Sequence[Record], letters: Mapping[int, LetterFacts]) -> list[Outcome]:
         decoded = decode_records(records)
         if not letters:
             return fold_records(decoded, self.states, self.parked)
         return [self._fold_one(record, item, letters.get(record.offset)) for record, item in decoded]
 
-    def _fold_one(self, record: Record, decoded: Decoded, letter: Letter | None) -> Outcome:
+    def _fold_one(self, record: Record, decoded: Decoded, letter: LetterFacts | None) -> Outcome:
         generation_id = decoded.generation_id
         if letter is not None and letter.discarded:
             return DeadLettered(record, generation_id, letter.reason, letter.detail)
@@ -74,7 +74,7 @@ class PartitionFold:
         return fold_records([(record, decoded)], self.states, self.parked)[0]
 
 
-def _held_back(letter: Letter, decoded: Decoded) -> bool:
-    """An open letter that the fold alone would not make: the database refused it, or an older version could not
-    read it. It stands until it is retried."""
+def _held_back(letter: LetterFacts, decoded: Decoded) -> bool:
+    """Whether the dead letter was caused by the database's rejection or by an older version that could not decode the
+    record, so that it stays until it is retried although this fold succeeds."""
     return letter.resolution is None and letter.reason != PARKED and not isinstance(decoded, Undecodable)

@@ -1,4 +1,4 @@
-"""What a verification found: how much was compared, and where the database disagrees with the log."""
+"""The report of a verification: the rows compared, and the differences between database and log."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 SAMPLES: Final = 20
-"""Differences of one table that are described; all are counted."""
+"""Differences described for each table; all are counted."""
 
 WIDEST: Final = 200
-"""Characters of a value that are shown."""
+"""Characters shown of a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row (or one count) that is not as the fold says. `what` names columns and both values."""
+    """One row or count that differs from the fold. `what`: the columns with both values."""
 
     table: str
     key: str
@@ -23,7 +23,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class PartitionCount:
-    """How the records of one partition fell, as the fold says."""
+    """The records of one partition by outcome, according to the fold."""
 
     partition: int
     start_offset: int
@@ -35,7 +35,7 @@ class PartitionCount:
 
 @dataclass(slots=True)
 class Report:
-    """Filled while verifying."""
+    """Filled during a verification."""
 
     partitions: list[PartitionCount] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class Report:
     def compare(
         self, table: str, key: str, columns: Sequence[str], expected: Sequence[object], found: Sequence[object]
     ) -> None:
-        """One row in both; both sequences in the order of `columns`."""
+        """Compares one row; both sequences are in the order of `columns`."""
         self.rows[table] += 1
         if tuple(expected) == tuple(found):
             return

@@ -1,4 +1,4 @@
-"""One moment of the database, read in order and in pieces: what a verification compares the log with."""
+"""A snapshot of the database, read in order and in chunks, with which a verification compares the log."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,8 @@ ORDER BY log_offset, generation_id
 
 @asynccontextmanager
 async def opened_snapshot(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection of its own, without a time limit, that sees the database as it is now until it is closed."""
+    """A dedicated connection without a time limit, in a transaction that sees the database as of now until it is
+    closed."""
     with transient_errors():
         connection = await asyncpg.connect(
             settings.database_dsn,
@@ -38,7 +39,7 @@ async def opened_snapshot(settings: Settings) -> AsyncIterator[Connection]:
 
 
 class OrderedRows:
-    """A server-side cursor over rows in the order of `log_offset`, taken piece by piece as the log is read."""
+    """A server-side cursor over rows in the order of `log_offset`, read in chunks along with the log."""
 
     def __init__(self, cursor: "asyncpg.cursor.Cursor[asyncpg.Record]") -> None:
         self._cursor = cursor
@@ -58,7 +59,7 @@ class OrderedRows:
         return taken
 
     async def rest(self) -> AsyncIterator[asyncpg.Record]:
-        """What is left: rows at and after the position, which should not be there."""
+        """The remaining rows, at and after the checkpoint, which should not exist."""
         while self._rows or not self._exhausted:
             for row in self._rows:
                 yield row

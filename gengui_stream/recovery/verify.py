@@ -1,7 +1,7 @@
-"""Folds the whole log again, plainly, and compares every row of every read model with what that gives.
+"""Folds the whole log without caches and compares every row of every read model with the result.
 
-The positions and all rows are of one snapshot of the database; the log is read up to those positions. Partition
-after partition, so that no more than one partition's states are held in memory.
+The checkpoints and all rows come from one snapshot of the database; the log is read up to those checkpoints. It
+proceeds by partition, and keeps only one partition's states in memory.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from gengui_stream.settings import Settings
 SENT_WITHIN_S: Final = 30.0
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the events folded so far and the number of all."""
+"""Called with the number of events folded so far and the total."""
 
 TIMELINE_COLUMNS: Final = timeline.COLUMNS.split(", ")
 REQUEST_COLUMNS: Final = generation_requests.COLUMNS.split(", ")
@@ -40,8 +40,8 @@ REQUESTS: Final = (
 
 
 async def verify(settings: Settings, progress: Progress = lambda done, total: None) -> Report:
-    """Compares everything. Raises TransientError when a server is away, and ConfigurationError when
-    the topic is another: neither says anything about the rows."""
+    """Compares everything. Raises TransientError when a server is unavailable, and ConfigurationError when the topic
+    does not match the settings; the rows may be correct in both cases."""
     report = Report()
     async with opened_snapshot(settings) as connection:
         held = await connection.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
@@ -85,7 +85,7 @@ class _PartitionCheck:
         self._compare_counts()
 
     async def _read(self, compare: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
-        """Hands the partition's records on, up to the position, and says so when some are gone."""
+        """Passes on the partition's records up to the checkpoint, and reports missing ones."""
         expected = self._position["start_offset"]
         async with open_reader(self._settings, {self._partition: expected}, [self._partition]) as reader:
             end = min(self._end, (await reader.ends())[self._partition])
@@ -151,8 +151,8 @@ class _PartitionCheck:
 
 
 async def _next(reader: LogReader, ends: Mapping[int, int]) -> list[Record]:
-    """The next records; none when the log has none before these ends. Raises TransientError when the broker sends none
-    for too long."""
+    """The next records; empty when the log has none before these ends. Raises TransientError when the broker sends none
+    for SENT_WITHIN_S."""
     try:
         async with asyncio.timeout(SENT_WITHIN_S):
             while not (records := await reader.read()) and not await reader.reached(ends):

@@ -1,7 +1,7 @@
-"""The shared client, and which of Redis' errors may pass by themselves.
+"""The shared client, and the classification of Redis' errors as transient.
 
-A shared client never runs a blocking command: one that waits for seconds would hold up everybody else's. Blocking
-reads belong to `streams.BlockingConsumer`, subscriptions to `hints.HintSubscriber`, each on a connection of its own.
+The shared client never runs a blocking command, which would delay all its other users. Blocking reads belong to
+`streams.BlockingConsumer`, subscriptions to `notifications.NotificationSubscriber`, each on its own connection.
 """
 
 import asyncio
@@ -32,24 +32,25 @@ TRANSIENT: Final = (
     redis_errors.ReadOnlyError,
     redis_errors.TryAgainError,
 )
-"""Gone when the server is back, has room again, or a fail-over is over."""
+"""Errors that end when the server is back, has memory again, or a fail-over is over."""
 
 TRANSIENT_REPLIES: Final = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ")
-"""Error replies that redis-py has no class for and that pass by themselves (a full disk, a slow script)."""
+"""Error replies without a class in redis-py that are transient (a full disk, a slow script)."""
 
 
 def open_redis(settings: Settings) -> Redis:
-    """A client over a small pool, for everything that does not block. Connects when first used; texts are `str`,
-    and bytes that are not UTF-8 come and go unharmed as lone surrogates.
+    """A client over a small pool, for non-blocking commands. Connects when first used; texts are `str`, and bytes that
+    are not UTF-8 are read and written unchanged as lone surrogates.
 
-    A failed command is not repeated here: the caller knows whether it may be. A connection that the server closed
-    meanwhile is found out and replaced before a command is sent.
+    It never repeats a failed command: the caller knows whether a repetition is safe. It replaces a connection that the
+    server has closed before it sends a command.
     """
     return _client(settings, connections=SHARED_CONNECTIONS, answer_timeout=ANSWER_TIMEOUT_S)
 
 
 def open_dedicated(settings: Settings, *, answer_timeout: float | None) -> Redis:
-    """A client with one connection, for one user that blocks on it; `None` waits for an answer for ever."""
+    """A client with one connection, for one user that blocks on it. `answer_timeout`: in seconds; None waits without
+    limit."""
     return _client(settings, connections=1, answer_timeout=answer_timeout)
 
 
@@ -80,7 +81,8 @@ def _client(settings: Settings, *, connections: int, answer_timeout: float | Non
 
 
 def _keepalive(settings: Settings) -> dict[str, object]:
-    """A peer that vanished without a word is noticed within half a minute, even by a reader that only waits."""
+    """Detects a peer that vanished without closing the connection within half a minute, also for a reader that only
+    waits."""
     if settings.redis_dsn.startswith("unix://"):
         return {}
     options = {socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
@@ -91,8 +93,9 @@ def _keepalive(settings: Settings) -> dict[str, object]:
 
 @contextmanager
 def transient_errors() -> Iterator[None]:
-    """Turns Redis' passing errors into TransientError; the others fly on. Raises a cancellation that came meanwhile and
-    got lost: on Python 3.11 redis-py's `wait_for` returns as if nothing were when its command goes out just then."""
+    """Raises TransientError for Redis' transient errors; other errors pass unchanged. Also raises CancelledError for a
+    cancellation that got lost: on Python 3.11 redis-py's `wait_for` suppresses one that arrives as its command is
+    sent."""
     cancellations = _cancellations()
     try:
         yield
@@ -107,7 +110,7 @@ def transient_errors() -> Iterator[None]:
 
 
 def _cancellations() -> int:
-    """How often the running task was asked to end."""
+    """The number of times that the running task was cancelled."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no loop

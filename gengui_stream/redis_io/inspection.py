@@ -1,4 +1,4 @@
-"""Facts about a Redis server: its state, the permissions of the user, the readers of streams and channels."""
+"""Facts about a Redis server: its state, the user's permissions, the readers of streams and channels."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ _PROBE: Final = "doctor"
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """`asked_at`: our time when the server's was `now`. `about`: the fields of INFO. `refused`: commands that the user
-    may not use, or not on our keys."""
+    """`asked_at`: the local time at which the server's was `now`. `about`: the fields of INFO. `refused`: commands that
+    the user may not run, or not on this system's keys."""
 
     now: datetime
     asked_at: datetime
@@ -30,7 +30,7 @@ class RedisFacts:
 
 @dataclass(frozen=True, slots=True)
 class GroupReader:
-    """One consumer of a group: `idle_s` since it last read or tried to."""
+    """One consumer of a group. `idle_s`: the time since its last read."""
 
     name: str
     idle_s: float
@@ -39,8 +39,7 @@ class GroupReader:
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """`waiting`: entries that no consumer of the group was given yet; of the group that is furthest behind. A stream
-    that there is not is empty."""
+    """`waiting`: entries not yet delivered to the group that is furthest behind. A missing stream counts as empty."""
 
     length: int
     waiting: int
@@ -48,8 +47,8 @@ class StreamFacts:
 
 
 async def inspect_redis(redis: Redis, streams: Sequence[str]) -> RedisFacts:
-    """Writes nothing: what it tries is about keys that there are not. Raises TransientError without a server, and
-    PermanentError when what answers is no Redis server, or refuses to answer."""
+    """Writes nothing: its commands name keys that do not exist. Raises TransientError when the server is unavailable,
+    and PermanentError when it is not a Redis server or refuses to answer."""
     try:
         return await _inspect_redis(redis, streams)
     except RedisError as error:
@@ -74,7 +73,7 @@ async def _inspect_redis(redis: Redis, streams: Sequence[str]) -> RedisFacts:
 
 
 def _attempts(redis: Redis, streams: Sequence[str]) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Commands of each kind that roles use, without an effect, by what is shown of a refusal."""
+    """One harmless command of each kind that the roles use, by the name shown when it is refused."""
     attempts: dict[str, Callable[[], Awaitable[object]]] = {
         f"HDEL jobs:{_PROBE}": lambda: redis.hdel(f"jobs:{_PROBE}", "field"),
         f"PUBLISH gengui:{_PROBE}": lambda: redis.publish(f"gengui:{_PROBE}", ""),
@@ -103,7 +102,7 @@ async def _try(name: str, attempt: Callable[[], Awaitable[object]], refused: lis
 
 
 async def inspect_stream(redis: Redis, stream: str) -> StreamFacts:
-    """Raises TransientError without a server."""
+    """Raises TransientError when the server is unavailable."""
     with transient_errors():
         length = int(await redis.xlen(stream))
         try:
@@ -120,14 +119,14 @@ async def _readers(redis: Redis, stream: str, group: str) -> list[GroupReader]:
 
 
 async def count_subscribers(redis: Redis, channel: str) -> int:
-    """Processes that listen on the channel. Raises TransientError without a server."""
+    """The number of processes subscribed to the channel. Raises TransientError when the server is unavailable."""
     with transient_errors():
         answer = await redis.pubsub_numsub(channel)
     return sum(int(count) for _, count in answer)
 
 
 async def count_entries(redis: Redis, stream: str) -> int:
-    """Of a stream; none where there is no such stream. Raises TransientError without a server."""
+    """The number of entries; 0 when the stream does not exist. Raises TransientError when the server is unavailable."""
     with transient_errors():
         return int(await redis.xlen(stream))
 
@@ -137,5 +136,5 @@ def _texts(fields: object) -> dict[str, str]:
 
 
 def _number(text: str | None) -> int:
-    """Redis before 7 knows no lag, and later ones not always."""
+    """0 for None: Redis before 7 has no lag, and later versions not always."""
     return int(text) if text is not None and text.isdigit() else 0

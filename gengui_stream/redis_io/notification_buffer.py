@@ -1,4 +1,4 @@
-"""Hints on their way out: whoever commits does not wait for Redis, and what comes meanwhile goes out together."""
+"""Buffers notifications, so that a commit does not wait for Redis; those added meanwhile are sent together."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -9,8 +9,8 @@ from gengui_stream.redis_io.notifications import ChangeNotification, Notificatio
 
 
 class NotificationBuffer:
-    """Of several hints for one generation the last is said. It holds what was added within one call of `publish`,
-    which has a time-out."""
+    """Keeps the last notification of each generation. It holds what was added during one call of `publish`, which has a
+    time-out."""
 
     def __init__(self, publisher: NotificationPublisher) -> None:
         self._publisher = publisher
@@ -20,7 +20,7 @@ class NotificationBuffer:
         self._publishing: asyncio.Future[None] | None = None
 
     def add(self, notifications: Sequence[ChangeNotification], job_kinds: Collection[str]) -> None:
-        """Raises what ended the publishing, if anything did."""
+        """Raises the error that ended the background task, if any."""
         if self._publishing is not None and self._publishing.done():
             self._publishing.result()
         self._notifications.update((notification.generation_id, notification) for notification in notifications)
@@ -28,7 +28,7 @@ class NotificationBuffer:
         self._filled.set()
 
     async def publish(self) -> None:
-        """All there is."""
+        """Publishes everything in the buffer."""
         notifications, kinds = list(self._notifications.values()), set(self._kinds)
         self._notifications.clear()
         self._kinds.clear()
@@ -37,7 +37,7 @@ class NotificationBuffer:
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
-        """Meanwhile; and what is left at the end."""
+        """Publishes in the background while the block runs, and the rest at its end."""
         self._publishing = asyncio.ensure_future(self._publish_for_ever())
         try:
             yield

@@ -20,24 +20,24 @@ from gengui_stream.redis_io.clients import open_dedicated, transient_errors
 from gengui_stream.settings import Settings
 
 ALL_CHANNELS: Final = "*"
-"""Stands for every channel: notifications may have been lost on any of them."""
+"""Stands for every channel: notifications on any of them may have been lost."""
 
 PUBLISH_TIMEOUT_S: Final = 0.5
 PUBLISH_PAUSE_S: Final = 1.0
-"""Seconds without publishing after a failure: a late notification is worth nothing, and a waiting projector costs."""
+"""Seconds without publishing after a failure: a late notification is useless, and waiting delays the projector."""
 
 FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 2.0
 
 PUBLISH_ALL: Final = """
-for channel, said in string.gmatch(ARGV[1], '([^\\n]*)\\n([^\\n]*)\\n') do redis.call('PUBLISH', channel, said) end
+for channel, body in string.gmatch(ARGV[1], '([^\\n]*)\\n([^\\n]*)\\n') do redis.call('PUBLISH', channel, body) end
 """
-"""One command and one answer for a batch: a pipeline of publishes costs the projector 25 µs of CPU each. One argument
-too, of two lines a notification, since the client packs each by itself."""
+"""One command for a batch: a pipeline of publishes costs the projector 25 µs of CPU each. One argument with two lines
+for each notification, because the client encodes each argument separately."""
 
 _OWNER_PREFIX: Final = "gengui:owner:"
-_ALL_CHANNEL: Final = "gengui:everybody"
-"""Every subscriber has it, so that the connection is never without a subscription."""
+_ALL_CHANNEL: Final = "gengui:all"
+"""Every subscriber subscribes to it, so that its connection always has a subscription."""
 
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class ChangeNotification(NamedTuple):
 
 
 Notice: TypeAlias = tuple[str, ChangeNotification | None]
-"""A channel and its notification; `None`: some may have been lost, so read the state."""
+"""A channel and its notification; None: notifications may have been lost, so read the state."""
 
 
 @lru_cache(1_024)
@@ -65,7 +65,7 @@ def jobs_channel(kind: str) -> str:
 
 
 class NotificationPublisher:
-    """Publishes after a commit; never raises and never holds the caller up for long."""
+    """Publishes after a commit. Never raises, and takes at most PUBLISH_TIMEOUT_S."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -102,10 +102,10 @@ class NotificationPublisher:
 
 
 class NotificationSubscriber:
-    """Listens on a connection of its own and reconnects by itself. One task iterates `messages`; any may subscribe.
+    """Subscribes on its own connection and reconnects. One task iterates `messages`; any task may subscribe.
 
-    No loss is silent: each channel yields `None` once its subscription is in force (again), and ALL_CHANNELS yields it
-    after each reconnect. A reader that subscribes first, and reads PostgreSQL at each `None`, misses no change.
+    No loss goes unnoticed: each channel yields None once its subscription is confirmed (again), and ALL_CHANNELS
+    follows each reconnect. A reader that subscribes first, and reads PostgreSQL at each None, misses no change.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -127,10 +127,10 @@ class NotificationSubscriber:
             await redis.aclose()
 
     async def subscribe(self, channel: str) -> None:
-        """From now on, and again after every reconnect; returns before the server has confirmed it."""
+        """Subscribes now and after every reconnect; returns before the server has confirmed it."""
         self._channels.add(channel)
         if self._session is not None:
-            with suppress(TransientError), transient_errors():  # the reader sees it as well, and reconnects
+            with suppress(TransientError), transient_errors():  # `messages` raises it as well, and reconnects
                 await self._session.subscribe(channel)
 
     async def unsubscribe(self, channel: str) -> None:
@@ -140,7 +140,7 @@ class NotificationSubscriber:
                 await self._session.unsubscribe(channel)
 
     async def messages(self) -> AsyncIterator[Notice]:
-        """For ever, until the subscriber is closed."""
+        """Yields without end, until the subscriber is closed."""
         retry_s, connected_before = FIRST_RETRY_S, False
         while self._redis is not None:
             try:
@@ -167,7 +167,7 @@ class NotificationSubscriber:
         return session
 
     async def _subscribe_latecomers(self, session: PubSub) -> None:
-        """Channels that were asked for while the first subscriptions were on their way."""
+        """Channels that were added while the first subscriptions were being sent."""
         missing = self._channels - {str(channel) for channel in session.channels}
         if missing:
             with transient_errors():
@@ -182,7 +182,7 @@ class NotificationSubscriber:
 
 
 async def _next(session: PubSub) -> Notice | None:
-    """The next notice; `None` for a message without one."""
+    """The next notice; None for any other message."""
     with transient_errors():
         message: Mapping[str, object] | None = await session.get_message(timeout=None)
     if message is None:
@@ -200,22 +200,24 @@ async def _next(session: PubSub) -> Notice | None:
 
 
 def _payload(notification: ChangeNotification) -> str:
-    """On one line, as JSON is. `default`: asyncpg's ids are not written by themselves."""
-    said = {
+    """One line of JSON. `default`: orjson does not serialize asyncpg's UUID class."""
+    fields = {
         "generation_id": notification.generation_id,
         "partition": notification.partition,
         "offset": notification.offset,
     }
-    return orjson.dumps(said, default=str).decode()
+    return orjson.dumps(fields, default=str).decode()
 
 
 def _parse(channel: str, payload: str) -> ChangeNotification | None:
-    """`None` for a payload that cannot be read: it is still a reason to read the state."""
+    """None for an invalid payload, which still is a reason to read the state."""
     if not payload:
         return None
     try:
-        said = orjson.loads(payload)
+        fields = orjson.loads(payload)
         owner_id = UUID(channel.removeprefix(_OWNER_PREFIX))
-        return ChangeNotification(owner_id, UUID(said["generation_id"]), int(said["partition"]), int(said["offset"]))
+        return ChangeNotification(
+            owner_id, UUID(fields["generation_id"]), int(fields["partition"]), int(fields["offset"])
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

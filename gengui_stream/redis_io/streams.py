@@ -1,8 +1,8 @@
 """Redis Streams by types, so that misuse does not type-check (law 9).
 
-ProducerStreams    adds, on the shared client; cannot read
-ConsumerStreams    a member of a consumer group, on the shared client; never blocks
-BlockingConsumer   the same and blocking reads; built from Settings alone, with a connection of its own
+ProducerStreams    adds entries on the shared client; cannot read
+ConsumerStreams    a member of a consumer group on the shared client; never blocks
+BlockingConsumer   the same with blocking reads, on its own connection, which it opens from Settings
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,22 +26,22 @@ _ClaimReply: TypeAlias = tuple[str, list[_RawEntry], list[str]] | tuple[str, lis
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """One entry. `fields` is empty when the entry was deleted while it was pending. Bytes that are not UTF-8 are
-    lone surrogates in the texts."""
+    """One entry. `fields` is empty when the entry was deleted while pending. Bytes that are not UTF-8 are lone
+    surrogates in the texts."""
 
     id: str
     fields: Mapping[str, str]
 
     @property
     def unix_ms(self) -> int:
-        """When Redis took it, by Redis' clock."""
+        """The time of the entry by Redis' clock, in Unix milliseconds."""
         return int(self.id.partition("-")[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Entries taken over from others, where to go on (`BEGINNING`: the pass is over), and the ids of entries that
-    were deleted before anybody acknowledged them: they are no longer pending, and lost."""
+    """Entries claimed from other members, the start of the next call (`BEGINNING`: the scan is complete), and the ids
+    of entries that were deleted before they were acknowledged: they are no longer pending, and lost."""
 
     entries: Sequence[StreamEntry]
     next_start: str
@@ -49,19 +49,19 @@ class Claimed:
 
 
 class ProducerStreams:
-    """Adds entries; texts only, as the wire has it. Raises TransientError while Redis is away: the entry may or may
-    not be there then."""
+    """Adds entries, whose fields are texts. Raises TransientError while Redis is unavailable: the entry may or may not
+    have been added."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def add(self, stream: str, fields: Mapping[str, str], *, max_length: int | None = None) -> str:
-        """The id of the new entry. `max_length` drops the oldest entries beyond about so many."""
+        """The id of the new entry. `max_length` trims the oldest entries beyond about that number."""
         with transient_errors():
             return str(await self._redis.xadd(stream, _encodable(fields), maxlen=max_length))
 
     async def add_many(self, stream: str, rows: Iterable[Mapping[str, str]]) -> list[str]:
-        """The ids, in the order given; one round trip."""
+        """The ids, in the order of `rows`; one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         for fields in rows:
             pipeline.xadd(stream, _encodable(fields))
@@ -70,9 +70,10 @@ class ProducerStreams:
 
 
 class ConsumerStreams:
-    """One member of a consumer group of one stream. An entry read or claimed is this member's until acknowledged.
+    """One member of a consumer group of one stream. An entry read or claimed belongs to this member until acknowledged.
 
-    Every method raises TransientError while Redis is away. A group that is gone (Redis lost its data) is made again.
+    Every method raises TransientError while Redis is unavailable. A missing group (Redis lost its data) is created
+    again.
     """
 
     def __init__(self, redis: Redis, stream: str, group: str, consumer: str) -> None:
@@ -82,7 +83,7 @@ class ConsumerStreams:
         self._consumer = consumer
 
     async def create_group(self) -> None:
-        """Makes the group, and the stream, where missing; a new group begins with the oldest entry."""
+        """Creates the group, and the stream, if missing; a new group begins with the oldest entry."""
         try:
             with transient_errors():
                 await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
@@ -91,15 +92,16 @@ class ConsumerStreams:
                 raise
 
     async def own_pending(self, count: int, *, after: str = BEGINNING) -> list[StreamEntry]:
-        """What this member read and did not acknowledge, oldest first: after a restart under the same name, say."""
+        """Entries that this member has read and not acknowledged, oldest first, such as before a restart under the same
+        name."""
         return await self._read(after, count, None)
 
     async def read_new(self, count: int) -> list[StreamEntry]:
-        """At most `count` entries that no member has read; at once, empty when there are none."""
+        """At most `count` entries that no member has read; does not wait, and is empty when there are none."""
         return await self._read(">", count, None)
 
     async def claim_abandoned(self, count: int, *, idle_ms: int, start: str = BEGINNING) -> Claimed:
-        """Takes over what any member has left lying for `idle_ms`."""
+        """Claims entries that have been pending at any member for `idle_ms`."""
         try:
             with transient_errors():
                 reply = await self._redis.xautoclaim(
@@ -111,15 +113,15 @@ class ConsumerStreams:
         return _claimed(cast(_ClaimReply, reply))
 
     async def ack(self, entry_ids: Collection[str]) -> None:
-        """Done with them; nobody gets them again."""
+        """Acknowledges the entries; no member reads them again."""
         if entry_ids:
             with transient_errors():
                 await self._redis.xack(self._stream, self._group, *entry_ids)
 
     async def leave(self) -> None:
-        """Takes this member's name off the group, unless something is still pending under it."""
+        """Removes this member from the group, unless it has pending entries."""
         with transient_errors():
-            # Asked so, and not by reading them: that would begin the idle time of what is left to others anew.
+            # XPENDING, because reading the entries would reset the idle time after which others claim them.
             pending = await self._redis.xpending_range(self._stream, self._group, "-", "+", 1, self._consumer)
             if not pending:
                 await self._redis.xgroup_delconsumer(self._stream, self._group, self._consumer)
@@ -142,9 +144,9 @@ class ConsumerStreams:
 
 
 class BlockingConsumer(ConsumerStreams):
-    """A member that may wait for entries, with a client and a connection that nobody else can get hold of.
+    """A member that can wait for entries, on its own connection.
 
-    One task at a time; what a second one asked would wait for the first one's blocking read.
+    For one task at a time: a second call waits for the blocking read of the first.
     """
 
     def __init__(self, settings: Settings, stream: str, group: str, consumer: str, *, longest_wait_s: float) -> None:
@@ -164,8 +166,8 @@ class BlockingConsumer(ConsumerStreams):
         await self._dedicated.aclose()
 
     async def wait_for_new(self, count: int, wait_s: float | None = None) -> list[StreamEntry]:
-        """At most `count` new entries as soon as there is one; empty after `wait_s` (default, most: the longest
-        wait)."""
+        """At most `count` new entries as soon as there is one; empty after `wait_s` (default and maximum:
+        `longest_wait_s`)."""
         seconds = min(self._longest_wait_s if wait_s is None else wait_s, self._longest_wait_s)
         return await self._read(">", count, max(1, int(seconds * 1000)))
 

@@ -1,4 +1,4 @@
-"""Every setting of every process: one typed object, read from the environment and from env files."""
+"""The settings of every process: one typed object, read from the environment and from env files."""
 
 from gengui_stream.settings.loading import ENV_FILES, Inspection, inspect_settings, load_settings
 from gengui_stream.settings.model import Settings

@@ -1,4 +1,4 @@
-"""What becomes of one output: a thumbnail in the store, or the reason why there is none."""
+"""Makes the thumbnail of one output: a stored object, or the reason why there is none."""
 
 import asyncio
 import time
@@ -20,17 +20,17 @@ from gengui_stream.stamps import repeatable_stamp
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
 MISSING_TRIES: Final = 5
-"""For a key that was reported before its upload was visible: with the back-off, some 15 seconds."""
+"""For an output reported before its upload is visible: some 15 seconds with the back-off."""
 
 STORE_TRIES: Final = 20
-"""For a store that is away: about a quarter of an hour. Also how often a job may take its process down with it."""
+"""For an unavailable object store: about a quarter of an hour. Also limits how often a job may crash its process."""
 
 _EVENT_IDS: Final = UUID("6d0b8a5e-2f6d-5d0c-9a57-0d5f5b1f7c11")
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The thumbnail is in the store, under `key`."""
+    """The thumbnail is stored under `key`."""
 
     key: str
     made: MadeThumbnail
@@ -38,7 +38,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class NoThumbnail:
-    """And there will be none. `reason` is for programs."""
+    """No thumbnail can be made. `reason` is for programs."""
 
     reason: str
     message: str
@@ -46,7 +46,7 @@ class NoThumbnail:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """Another try may bring one."""
+    """A later try may succeed."""
 
     message: str
 
@@ -55,7 +55,7 @@ Result: TypeAlias = Stored | NoThumbnail | NotYet
 
 
 class Thumbnailer:
-    """Fetches, shrinks, stores. Doing the same output twice writes the same object twice."""
+    """Fetches, scales, stores. A repetition for the same output writes the same object."""
 
     def __init__(self, store: ObjectStore, threads: ThreadPoolExecutor, limits: Limits, metrics: Metrics) -> None:
         self._store = store
@@ -64,9 +64,9 @@ class Thumbnailer:
         self._metrics = metrics
 
     async def result(self, job: ClaimedJob, state: Generation, output: StoredOutput) -> Result:
-        """Raises nothing that the store or the image may cause."""
+        """Returns every failure of the store or of the image as a value."""
         if job.tries > STORE_TRIES:
-            return NoThumbnail("gave_up", f"no process came to an end with it in {STORE_TRIES} tries")
+            return NoThumbnail("gave_up", f"no process finished it in {STORE_TRIES} tries")
         try:
             return await self._stored(state, output)
         except ObjectMissing as error:
@@ -103,7 +103,7 @@ def _bounded(job: ClaimedJob, tries: int, reason: str, error: Exception) -> NoTh
 
 
 def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailCreated:
-    """The same job always gives an event of the same id."""
+    """Repeatable: the event's id derives from the job's key."""
     return ThumbnailCreated(
         **_stamp(job, "created").envelope(job.generation_id),
         attempt=job.attempt,
@@ -118,7 +118,7 @@ def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailC
 
 
 def failed(job: ClaimedJob, output: StoredOutput, failure: NoThumbnail) -> ThumbnailFailed:
-    """The same job always gives an event of the same id."""
+    """Repeatable: the event's id derives from the job's key."""
     return ThumbnailFailed(
         **_stamp(job, "failed").envelope(job.generation_id),
         attempt=job.attempt,

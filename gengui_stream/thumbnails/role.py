@@ -1,7 +1,7 @@
-"""The role `thumbnails`: an output's object -> a thumbnail beside it -> `thumbnail.created`, or `thumbnail.failed`.
+"""The role `thumbnails`: fetches an output, stores its thumbnail, appends `thumbnail.created` or `thumbnail.failed`.
 
-Done twice, a job writes the same object and appends an event of the same id, which the fold ignores. Whatever goes
-wrong with a thumbnail, its generation stays completed.
+A repeated job writes the same object and appends an event with the same id, which the fold ignores. A failed thumbnail
+leaves its generation completed.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def run_thumbnails(role: RoleContext) -> None:
-    """Runs until told to stop, and then finishes what it has begun; waits for servers that are unavailable."""
+    """Runs until `stop` is set, then finishes the claimed jobs. Retries while a server is unavailable."""
     share_heaps()
     async with AsyncExitStack() as stack:
         try:
@@ -127,15 +127,15 @@ class ThumbnailJobs:
                 await self._reschedule(job, result)
                 return "retried"
             case Stored():
-                await self._tell(job, created(job, output, result))
+                await self._append(job, created(job, output, result))
                 return "done"
             case NoThumbnail():
-                await self._tell(job, failed(job, output, result))
+                await self._append(job, failed(job, output, result))
                 return "failed"
             case _:
                 assert_never(result)
 
-    async def _tell(self, job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
+    async def _append(self, job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
         await retry_transient(partial(self._log.append, event), self._stop, operation="log")
         self._metrics.events_appended.labels(event.type).inc()
         await self._finish(job)
@@ -155,8 +155,8 @@ class ThumbnailJobs:
 
 
 def _wanted(state: Generation | None, job: ClaimedJob) -> StoredOutput | None:
-    """The output that needs one: none when the generation was deleted, an earlier try made it, or another one has been
-    requested since, which is another job."""
+    """The output that still needs the job's thumbnail; None when the generation was deleted, the thumbnail exists, or a
+    later revision was requested, which has its own job."""
     if state is None or state.deleted_at is not None:
         return None
     found = next((output for output in state.outputs if output.id == job.output_id), None)

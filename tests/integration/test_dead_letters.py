@@ -12,7 +12,7 @@ from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Applied, DeadLettered
-from gengui_stream.recovery.dead_letters import Letter, discard, find, listed, retry
+from gengui_stream.recovery.dead_letters import DeadLetter, discard, find, listed, retry
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
@@ -56,7 +56,7 @@ async def stuck(pool: Pool) -> Sequence[Event]:
 REFUSED = Position(0, 3)
 
 
-async def letters(pool: Pool, *, resolved: bool = False, parked: bool = True) -> list[Letter]:
+async def letters(pool: Pool, *, resolved: bool = False, parked: bool = True) -> list[DeadLetter]:
     return await listed(pool, TOPIC, resolved=resolved, parked=parked, limit=100)
 
 

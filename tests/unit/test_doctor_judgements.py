@@ -41,13 +41,13 @@ def only(findings: list[Finding], name: str) -> Finding:
 def test_the_further_a_clock_the_worse(skew_s: float, resolution_s: float) -> None:
     order = ["ok", "warn", "fail"]
 
-    def judged(seconds: float) -> int:
+    def evaluated(seconds: float) -> int:
         return order.index(clock("x", NOW + timedelta(seconds=seconds), NOW, resolution_s=resolution_s).status)
 
-    assert judged(skew_s) == judged(-skew_s)
-    assert judged(skew_s) <= judged(skew_s * 2)
-    assert judged(0) == 0
-    assert judged(120) == judged(-120) == 2
+    assert evaluated(skew_s) == evaluated(-skew_s)
+    assert evaluated(skew_s) <= evaluated(skew_s * 2)
+    assert evaluated(0) == 0
+    assert evaluated(120) == evaluated(-120) == 2
 
 
 def test_a_slow_server_is_worth_a_warning_and_the_worst_counts() -> None:
@@ -73,7 +73,7 @@ DATABASE = DatabaseFacts(
 
 
 def test_a_database_as_it_should_be() -> None:
-    assert set(statuses(postgresql.judge(DATABASE, SETTINGS)).values()) == {"ok"}
+    assert set(statuses(postgresql.evaluate(DATABASE, SETTINGS)).values()) == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_database_as_it_should_be() -> None:
     ],
 )
 def test_faults_of_a_database(facts: DatabaseFacts, name: str, status: str, words: str) -> None:
-    found = only(postgresql.judge(facts, SETTINGS), name)
+    found = only(postgresql.evaluate(facts, SETTINGS), name)
     assert (found.status, words in (found.remedy or "")) == (status, True)
 
 
@@ -142,9 +142,9 @@ def about(**fields: str) -> RedisFacts:
 
 
 def test_a_redis_as_it_should_be() -> None:
-    assert set(statuses(redis.judge(REDIS)).values()) == {"ok"}
-    assert set(statuses(redis.judge(about(maxmemory="1000", used_memory="10"))).values()) == {"ok"}
-    assert set(statuses(redis.judge(about(maxmemory="0", maxmemory_policy="allkeys-lru"))).values()) == {"ok"}
+    assert set(statuses(redis.evaluate(REDIS)).values()) == {"ok"}
+    assert set(statuses(redis.evaluate(about(maxmemory="1000", used_memory="10"))).values()) == {"ok"}
+    assert set(statuses(redis.evaluate(about(maxmemory="0", maxmemory_policy="allkeys-lru"))).values()) == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_redis_as_it_should_be() -> None:
     ],
 )
 def test_faults_of_a_redis(facts: RedisFacts, name: str, status: str, words: str) -> None:
-    found = only(redis.judge(facts), name)
+    found = only(redis.evaluate(facts), name)
     assert (found.status, words in (found.remedy or "")) == (status, True)
 
 
@@ -194,10 +194,10 @@ def configured(**changes: str) -> LogFacts:
 
 
 def test_a_topic_as_it_should_be() -> None:
-    assert set(statuses(kafka.judge(LOG, SETTINGS)).values()) == {"ok"}
+    assert set(statuses(kafka.evaluate(LOG, SETTINGS)).values()) == {"ok"}
     three = replace(LOG, partitions=THREE, configuration={**KEPT, "min.insync.replicas": "2"})
     production = load_settings({"ENVIRONMENT": "production", "EVENTS_REPLICATION_FACTOR": "3"}, env_files=())
-    assert set(statuses(kafka.judge(three, production)).values()) == {"ok"}
+    assert set(statuses(kafka.evaluate(three, production)).values()) == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -218,15 +218,15 @@ def test_a_topic_as_it_should_be() -> None:
     ],
 )
 def test_faults_of_a_topic(facts: LogFacts, name: str, status: str, words: str) -> None:
-    found = only(kafka.judge(facts, SETTINGS), name)
+    found = only(kafka.evaluate(facts, SETTINGS), name)
     assert (found.status, words in (found.remedy or "")) == (status, True)
 
 
 def test_too_few_replicas_in_production() -> None:
     production = load_settings({"ENVIRONMENT": "production"}, env_files=())
-    assert only(kafka.judge(LOG, production), "kafka.replication").status == "warn"
+    assert only(kafka.evaluate(LOG, production), "kafka.replication").status == "warn"
     wanted = load_settings({"EVENTS_REPLICATION_FACTOR": "3"}, env_files=())
-    assert "EVENTS_REPLICATION_FACTOR" in (only(kafka.judge(LOG, wanted), "kafka.replication").remedy or "")
+    assert "EVENTS_REPLICATION_FACTOR" in (only(kafka.evaluate(LOG, wanted), "kafka.replication").remedy or "")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_why_an_object_cannot_be_stored(said: str, words: str) -> None:
 
 
 def runpod(status: int, body: object = None) -> Finding:
-    return providers.judge_runpod("e1", RunpodResponse(status, body))
+    return providers.evaluate_runpod("e1", RunpodResponse(status, body))
 
 
 def test_runpods_answers() -> None:
@@ -289,30 +289,30 @@ def test_runpods_answers() -> None:
 
 def test_geminis_answers() -> None:
     model = b'{"name": "models/m", "supportedGenerationMethods": ["generateContent"]}'
-    assert providers.judge_gemini("m", 200, model).status == "ok"
-    assert providers.judge_gemini("m", 200, b"not json").status == "ok"
-    assert "GEMINI_MODEL" in (providers.judge_gemini("m", 404, b"").remedy or "")
+    assert providers.evaluate_gemini("m", 200, model).status == "ok"
+    assert providers.evaluate_gemini("m", 200, b"not json").status == "ok"
+    assert "GEMINI_MODEL" in (providers.evaluate_gemini("m", 404, b"").remedy or "")
     other = b'{"supportedGenerationMethods": ["embedContent"]}'
-    assert "GEMINI_MODEL" in (providers.judge_gemini("m", 200, other).remedy or "")
+    assert "GEMINI_MODEL" in (providers.evaluate_gemini("m", 200, other).remedy or "")
     wrong_key = b'{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}'
-    found = providers.judge_gemini("m", 400, wrong_key)
+    found = providers.evaluate_gemini("m", 400, wrong_key)
     assert ("API key not valid" in found.detail, "GEMINI_API_KEY" in (found.remedy or "")) == (True, True)
     soon, later = NOW + timedelta(days=5), NOW + timedelta(days=300)
-    assert [providers.judge_retirement("m", at, NOW).status for at in (soon, later)] == ["warn", "ok"]
+    assert [providers.evaluate_retirement("m", at, NOW).status for at in (soon, later)] == ["warn", "ok"]
 
 
 def test_who_reads_the_local_queue() -> None:
-    def judged(length: int, *readers: GroupReader, **environ: str) -> str:
+    def evaluated(length: int, *readers: GroupReader, **environ: str) -> str:
         settings = load_settings(environ, env_files=())
-        return providers.judge_local(StreamFacts(length, 0, readers), settings).status
+        return providers.evaluate_local(StreamFacts(length, 0, readers), settings).status
 
     reading, busy, gone = GroupReader("a", 1, 0), GroupReader("b", 60, 1), GroupReader("c", 500, 1)
-    assert judged(5, reading) == judged(5, busy, gone) == "ok"
-    assert judged(5, gone) == judged(5) == "fail"
-    assert judged(0) == "warn"
-    assert judged(0, DEFAULT_PROVIDER="gemini") == "ok"
-    assert judged(0, DEFAULT_PROVIDER="gemini", PROVIDER_FALLBACKS="gemini,local") == "warn"
-    assert judged(1, DEFAULT_PROVIDER="gemini") == "fail"
+    assert evaluated(5, reading) == evaluated(5, busy, gone) == "ok"
+    assert evaluated(5, gone) == evaluated(5) == "fail"
+    assert evaluated(0) == "warn"
+    assert evaluated(0, DEFAULT_PROVIDER="gemini") == "ok"
+    assert evaluated(0, DEFAULT_PROVIDER="gemini", PROVIDER_FALLBACKS="gemini,local") == "warn"
+    assert evaluated(1, DEFAULT_PROVIDER="gemini") == "fail"
 
 
 # roles
@@ -324,14 +324,14 @@ def traces(statuses: int = 0, **processes: int | None) -> Traces:
 
 
 def role(name: RoleName, answer: LivezAnswer | None, found: Traces) -> str:
-    return role_processes.judge(name, "http://127.0.0.1:1", answer, found).status
+    return role_processes.evaluate(name, "http://127.0.0.1:1", answer, found).status
 
 
 @pytest.mark.parametrize("name", [role.name for role in ROLES.values()])
 def test_what_livez_says_counts_first(name: RoleName) -> None:
     assert role(name, LivezAnswer(200, "alive", 0.1), traces()) == "ok"
     assert role(name, LivezAnswer(200, "starting", 0.1), traces()) == "warn"
-    stalled = role_processes.judge(name, "http://127.0.0.1:1", LivezAnswer(503, "stalled", 42.0), traces())
+    stalled = role_processes.evaluate(name, "http://127.0.0.1:1", LivezAnswer(503, "stalled", 42.0), traces())
     assert (stalled.status, "42 s" in stalled.detail, "restart" in (stalled.remedy or "")) == ("fail", True, True)
     assert role(name, None, traces(**{name: 2})) == "ok"
 
@@ -351,35 +351,35 @@ JOBS = OpenJobs(kind="dispatch", open=3, overdue=0, oldest_s=0.0, tries=1, error
 
 
 def test_jobs_that_do_not_get_done() -> None:
-    assert statuses(backlog.judge_jobs([])) == {"jobs": "ok"}
-    assert statuses(backlog.judge_jobs([JOBS])) == {"jobs.dispatch": "ok"}
-    [stuck] = backlog.judge_jobs([replace(JOBS, overdue=2, oldest_s=70.0)])
+    assert statuses(backlog.evaluate_jobs([])) == {"jobs": "ok"}
+    assert statuses(backlog.evaluate_jobs([JOBS])) == {"jobs.dispatch": "ok"}
+    [stuck] = backlog.evaluate_jobs([replace(JOBS, overdue=2, oldest_s=70.0)])
     assert (stuck.status, stuck.detail[:9], "gengui-stream dispatch" in (stuck.remedy or "")) == (
         "fail",
         "Job stuck",
         True,
     )
-    [thumbnails] = backlog.judge_jobs([replace(JOBS, kind="thumbnail", overdue=2)])
+    [thumbnails] = backlog.evaluate_jobs([replace(JOBS, kind="thumbnail", overdue=2)])
     assert thumbnails.detail.startswith("Thumbnails not generating")
     assert "gengui-stream thumbnails" in (thumbnails.remedy or "")
     secret = "object store: postgres://u:hunter2@h refused"
-    [failing] = backlog.judge_jobs([replace(JOBS, tries=7, error=secret)])
+    [failing] = backlog.evaluate_jobs([replace(JOBS, tries=7, error=secret)])
     assert (failing.status, "tried 7 times" in failing.detail, "hunter2" in failing.detail) == ("warn", True, False)
 
 
 def test_a_projection_that_falls_behind() -> None:
-    def judged(seconds: float) -> str:
-        return backlog.judge_lag([PartitionLag(0, 10, 5, 5, seconds), PartitionLag(1, 5, 5, 0, 0.0)]).status
+    def evaluated(seconds: float) -> str:
+        return backlog.evaluate_lag([PartitionLag(0, 10, 5, 5, seconds), PartitionLag(1, 5, 5, 0, 0.0)]).status
 
-    assert [judged(seconds) for seconds in (0.0, 9.0, 20.0, 100.0)] == ["ok", "ok", "warn", "fail"]
+    assert [evaluated(seconds) for seconds in (0.0, 9.0, 20.0, 100.0)] == ["ok", "ok", "warn", "fail"]
 
 
 def test_dead_letters_are_a_warning() -> None:
-    assert backlog.judge_letters(0, 0).status == "ok"
-    assert backlog.judge_letters(1, 4).status == "warn"
+    assert backlog.evaluate_dead_letters(0, 0).status == "ok"
+    assert backlog.evaluate_dead_letters(1, 4).status == "warn"
 
 
 def test_room_on_the_disk() -> None:
     gib = host.GIB
-    found = [host.judge(free * gib, 100 * gib, "/x").status for free in (50, 3, 0)]
+    found = [host.evaluate(free * gib, 100 * gib, "/x").status for free in (50, 3, 0)]
     assert found == ["ok", "warn", "fail"]

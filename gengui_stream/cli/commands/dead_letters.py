@@ -11,7 +11,7 @@ from gengui_stream.cli.runner import run_command
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.recovery import dead_letters
-from gengui_stream.recovery.dead_letters import Letter, Resolution
+from gengui_stream.recovery.dead_letters import DeadLetter, Resolution
 from gengui_stream.settings import Settings
 
 app = typer.Typer(help="Events that could not be folded.", no_args_is_help=True)
@@ -52,13 +52,13 @@ def list_letters(
     run_command(work)
 
 
-def _row(letter: Letter) -> tuple[object, ...]:
+def _row(letter: DeadLetter) -> tuple[object, ...]:
     moment = letter.appended_at.isoformat(timespec="milliseconds")
     detail = letter.detail if len(letter.detail) <= 100 else f"{letter.detail[:100]}…"
     return (letter.position, letter.generation_id, letter.reason, moment, letter.resolution or "open", detail)
 
 
-def _document(letter: Letter) -> dict[str, object]:
+def _document(letter: DeadLetter) -> dict[str, object]:
     return (
         {"position": str(letter.position)} | asdict(letter) | {"key": _text(letter.key), "value": _text(letter.value)}
     )

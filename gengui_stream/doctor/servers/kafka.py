@@ -24,7 +24,7 @@ async def check_kafka(context: Context) -> list[Finding]:
         return [fail("kafka.connection", "; ".join(error.faults), "correct the setting")]
     except TransientError as error:
         return [unreachable(str(error))]
-    found = judge(facts, settings)
+    found = evaluate(facts, settings)
     record_max_bytes = facts.configuration.get("max.message.bytes", "")
     return [*found, await _write(settings, int(record_max_bytes))] if record_max_bytes.isdigit() else found
 
@@ -40,8 +40,8 @@ def unreachable(message: str) -> Finding:
     return fail("kafka.connection", f"Kafka connection failed: {message}", remedy)
 
 
-def judge(facts: LogFacts, settings: Settings) -> list[Finding]:
-    """Pure. The connection first."""
+def evaluate(facts: LogFacts, settings: Settings) -> list[Finding]:
+    """Pure. The finding about the connection comes first."""
     brokers = f"{facts.brokers} broker{'s' if facts.brokers != 1 else ''}"
     connection = connected("kafka.connection", brokers, facts.round_trip_s)
     if not facts.partitions:

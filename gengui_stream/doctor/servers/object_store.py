@@ -57,8 +57,8 @@ async def _bucket(store: ObjectStore, context: Context) -> list[Finding]:
         trip = await fastest(store.server_time)
     except (TransientError, PermanentError) as error:
         return [failed(name, str(error))]
-    place = context.settings.s3_endpoint or "AWS"
-    found = [connected(name, f"{context.settings.s3_bucket} at {place}", trip.seconds)]
+    address = context.settings.s3_endpoint or "AWS"
+    found = [connected(name, f"{context.settings.s3_bucket} at {address}", trip.seconds)]
     if trip.answer is not None:
         found.append(clock("object_store.clock", trip.answer, trip.middle, resolution_s=DATE_RESOLUTION_S))
     return found

@@ -25,7 +25,7 @@ async def check_database(context: Context) -> list[Finding]:
         facts = await inspect_database(context.settings, connect_s=CONNECT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return [unreachable(error)]
-    return judge(facts, context.settings)
+    return evaluate(facts, context.settings)
 
 
 def unreachable(error: Exception) -> Finding:
@@ -49,8 +49,8 @@ def unreachable(error: Exception) -> Finding:
     return fail("postgresql.connection", f"Database connection failed: {message}", remedy)
 
 
-def judge(facts: DatabaseFacts, settings: Settings) -> list[Finding]:
-    """Pure. The connection first."""
+def evaluate(facts: DatabaseFacts, settings: Settings) -> list[Finding]:
+    """Pure. The finding about the connection comes first."""
     tls = " over TLS" if facts.encrypted else ""
     return [
         connected("postgresql.connection", f"PostgreSQL {facts.version}{tls}", facts.round_trip_s),

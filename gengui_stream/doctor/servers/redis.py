@@ -24,7 +24,7 @@ REFUSED: Final = re.compile("WRONGPASS|NOAUTH|Authentication|invalid (username-p
 async def check_redis(context: Context) -> list[Finding]:
     try:
         async with opened_redis(context.settings) as redis:
-            return judge(await inspect_redis(redis, STREAMS))
+            return evaluate(await inspect_redis(redis, STREAMS))
     except (TransientError, PermanentError) as error:
         return [unreachable(str(error))]
 
@@ -38,7 +38,7 @@ def unreachable(message: str) -> Finding:
     return fail("redis.connection", f"Redis connection failed: {redact_text(message).removeprefix('Redis: ')}", remedy)
 
 
-def judge(facts: RedisFacts) -> list[Finding]:
+def evaluate(facts: RedisFacts) -> list[Finding]:
     """Pure. The connection first. Fields that INFO does not have are not judged."""
     about = facts.about
     version = about.get("redis_version", "of unknown version")

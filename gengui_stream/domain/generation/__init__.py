@@ -1,1 +1,1 @@
-"""One generation: its state, its fold, the jobs that a state calls for."""
+"""One generation: its state, its fold, its commands, and the jobs that a transition creates."""

@@ -1,4 +1,4 @@
-"""When to stop waiting for an attempt: pure, with the time given."""
+"""Timeouts of an attempt. Pure: the time is an argument."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,8 +9,8 @@ from gengui_stream.domain.generation.state import Generation, Status
 
 @dataclass(frozen=True, slots=True)
 class AttemptTimeouts:
-    """How long an attempt may be silent, how often it is looked at then, and how long a generation without a deadline
-    of its own may take."""
+    """`heartbeat_timeout`: the longest silence before the provider is polled. `poll_interval`: the time between two
+    polls. `max_duration`: the deadline, from the request on, of a generation that has none of its own."""
 
     heartbeat_timeout: timedelta
     max_duration: timedelta
@@ -19,32 +19,32 @@ class AttemptTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is left to wait for: the generation ended, or a later attempt has its own watch."""
+    """Nothing is left to reconcile: the generation has ended, or a later attempt has its own job."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecheckAt:
-    """All is well; look again at that time."""
+    """The attempt is within its heartbeat timeout; check again at `until`."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class PollProvider:
-    """Silent for long, or hinted at: ask the provider what has become of it. If it runs all the same, look again
-    then."""
+    """The attempt has been silent for too long, or a webhook reports news: ask the provider for its status. If it is
+    still running, check again at `until`."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ForceCancel:
-    """The owner does not want it any more, and whoever runs it does not answer."""
+    """A cancellation was requested, and the attempt has been silent for longer than its heartbeat timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeOut:
-    """Out of time. The provider may be asked once more: a result that is there is still good."""
+    """The deadline has passed. The provider is asked a last time: a finished result still counts."""
 
     reason: str
 
@@ -55,7 +55,7 @@ Check: TypeAlias = Done | RecheckAt | PollProvider | ForceCancel | TimeOut
 def next_check(
     state: Generation, attempt: int, now: datetime, timeouts: AttemptTimeouts, *, expedited: bool = False
 ) -> Check:
-    """What to do about this attempt, as far as the state knows. `hinted`: somebody says that there is news of it."""
+    """The next step for this attempt, by its state alone. `expedited`: a webhook reports news of it."""
     if state.terminal or state.attempt != attempt:
         return Done()
     deadline = deadline_of(state, timeouts)
@@ -72,5 +72,5 @@ def next_check(
 
 
 def deadline_of(state: Generation, timeouts: AttemptTimeouts) -> datetime:
-    """Every generation has one."""
+    """The generation's own deadline, or its request time plus `max_duration`."""
     return state.deadline if state.deadline is not None else state.requested_at + timeouts.max_duration

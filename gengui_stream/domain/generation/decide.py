@@ -1,6 +1,6 @@
-"""Commands: what each appends to the log, given the state of the generation, or why it is refused. Pure.
+"""Commands: the events that each appends, given the state of the generation, or the reason why it is rejected. Pure.
 
-The fold decides last: when the generation moves on between a decision and its append, the fold ignores the event.
+The fold has the last word: if the generation changes between a decision and its append, the fold ignores the event.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class Rejection:
 
 
 Decision: TypeAlias = tuple[Event, ...] | Rejection
-"""The events to append, in order; none when the command has been carried out before."""
+"""The events to append, in order; empty when the command was carried out before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestParameters:
-    """What a new generation is made of. `time_limit`: from the request to its deadline."""
+    """The parameters of a new generation. `time_limit` runs from the request to the deadline."""
 
     owner_id: UUID
     prompt: str
@@ -52,7 +52,7 @@ class RequestParameters:
 
 
 def request(generation_id: UUID, asked: RequestParameters, stamp: EventStamp) -> GenerationRequested:
-    """Always possible: what a provider cannot do is refused before, by the provider's capabilities."""
+    """Never rejects: the caller has checked the parameters against the provider's capabilities."""
     return GenerationRequested(
         **stamp.envelope(generation_id),
         attempt=1,
@@ -71,7 +71,7 @@ def request(generation_id: UUID, asked: RequestParameters, stamp: EventStamp) ->
 
 
 def cancel(state: Generation, stamp: EventStamp) -> Decision:
-    """An ended generation stays as it is; a second request changes nothing."""
+    """An ended generation stays as it is; a repeated request changes nothing."""
     if state.terminal or state.cancel_requested:
         return ()
     return (GenerationCancelRequested(**stamp.envelope(state.generation_id)),)
@@ -91,14 +91,14 @@ def retry(state: Generation) -> Rejection | None:
 
 
 def request_thumbnail(state: Generation, output: StoredOutput, stamp: EventStamp) -> ThumbnailRequested:
-    """The next revision of the thumbnail; the one there is stays until then."""
+    """Requests the next revision of the thumbnail; the present one stays until the new one is stored."""
     return ThumbnailRequested(
         **stamp.envelope(state.generation_id), output_id=output.id, revision=output.thumbnail_revision + 1
     )
 
 
 class DispatchStep(Enum):
-    """How a dispatch job goes on."""
+    """The next step of a dispatch job."""
 
     SKIP = auto()
     CANCEL = auto()
@@ -111,8 +111,8 @@ class DispatchStep(Enum):
 def dispatch(
     state: Generation, attempt: int, now: datetime, timeouts: AttemptTimeouts, *, repeatable: bool
 ) -> DispatchStep:
-    """A job that is done again after a crash goes on where the log says it was: an announced attempt may be running, so
-    its provider is called again only where a second call starts nothing new (`repeatable`)."""
+    """A job that is repeated after a crash continues from what the log records: an announced attempt may be running, so
+    its provider is called again only where a repeated call starts no second run (`repeatable`)."""
     if state.terminal or state.attempt != attempt:
         return DispatchStep.SKIP
     if state.cancel_requested:

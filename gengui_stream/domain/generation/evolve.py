@@ -1,8 +1,8 @@
-"""The fold: pure and total. `judge` never raises, whatever the order or number of events.
+"""The fold: pure and total. `apply` never raises, whatever the order or number of events.
 
-An event that may change nothing says why (`Ignored`); it stays in the log and in the timeline. The rules:
-a terminal status never changes; an event of another attempt than the current one is ignored; progress only grows;
-a duplicate finds its change already made.
+An ignored event has an `IgnoredReason`; it stays in the log and in the timeline. The rules: a terminal status never
+changes; an event of any attempt but the current one is ignored; progress only grows; a duplicate is ignored because its
+change has been made.
 """
 
 from dataclasses import replace
@@ -73,13 +73,13 @@ LiveEvent = (
     | GenerationModerated
     | GenerationRetried
 )
-"""Events that only a generation that has not ended can take."""
+"""Events that apply only to a generation that has not ended."""
 
 
 AttemptEvent = (
     GenerationStarted | GenerationProgressed | GenerationHeartbeatReceived | GenerationFailed | GenerationRetried
 )
-"""Those that go on with an attempt, or give it up."""
+"""Events that continue an attempt or end it without a result."""
 
 
 def evolve(state: Generation | None, event: Event) -> Generation | None:
@@ -89,10 +89,10 @@ def evolve(state: Generation | None, event: Event) -> Generation | None:
 
 
 def apply(state: Generation | None, event: Event) -> Generation | IgnoredReason:
-    """The changed state, or the reason why nothing changes.
+    """The changed state, or the reason why the event is ignored.
 
-    Events are told apart by `type`, not by class: pydantic looks each miss of an `isinstance` up, and a fold that asks
-    a dozen times an event spends a third of its time on that.
+    Matches on `type`, not on the class: pydantic searches its fields at each `isinstance` that fails, and a dozen such
+    checks an event cost a third of the fold.
     """
     if state is None:
         return _requested(event) if event.type == "generation.requested" else IgnoredReason.NOT_REQUESTED
@@ -110,7 +110,7 @@ def apply(state: Generation | None, event: Event) -> Generation | IgnoredReason:
 
 
 def _live(state: Generation, event: LiveEvent) -> Generation | IgnoredReason:
-    if (reason := _not_of_now(state, event)) is not None:
+    if (reason := _reason_to_ignore(state, event)) is not None:
         return reason
     match event.type:
         case "generation.progressed":
@@ -131,24 +131,25 @@ def _live(state: Generation, event: LiveEvent) -> Generation | IgnoredReason:
             return _ending(state, event)
 
 
-def _not_of_now(state: Generation, event: LiveEvent) -> IgnoredReason | None:
-    """Why the event comes too late (or too early) for a generation that stands here."""
+def _reason_to_ignore(state: Generation, event: LiveEvent) -> IgnoredReason | None:
+    """Why the event comes too late, or too early, for this state; None when it applies."""
     if state.terminal:
         return IgnoredReason.TERMINAL
     if event.attempt is not None and event.attempt != state.attempt:
         return IgnoredReason.STALE_ATTEMPT if event.attempt < state.attempt else IgnoredReason.UNKNOWN_ATTEMPT
-    return IgnoredReason.STALE_ATTEMPT if _speaks_of_the_attempt_before(state, event) else None
+    return IgnoredReason.STALE_ATTEMPT if _is_of_previous_attempt(state, event) else None
 
 
-def _speaks_of_the_attempt_before(state: Generation, event: LiveEvent) -> bool:
-    """Told without an attempt while nobody has the new one yet: the end of the last attempt told again, or its worker
-    come back, which must not pass for the new one's. What it made after all, or that it was stopped, is welcome."""
+def _is_of_previous_attempt(state: Generation, event: LiveEvent) -> bool:
+    """An event without an attempt number while the new attempt is queued: a repeated end of the previous attempt, or
+    its worker returning. It must not count for the new attempt. A result or a cancellation of the previous attempt
+    still applies."""
     waiting = state.status is Status.QUEUED and state.attempt > 1 and event.attempt is None
     return waiting and isinstance(event, AttemptEvent)
 
 
 def _given_up(state: Generation, event: GenerationRetried | GenerationTimedOut) -> Generation | IgnoredReason:
-    """Perhaps for its silence, by somebody who had not seen all that is on the log."""
+    """Ignored when the log has a later sign of life than `last_heard_at`, which the producer had not seen."""
     if event.last_heard_at is not None and state.last_heard_at > event.last_heard_at:
         return IgnoredReason.HEARD_SINCE
     if event.type == "generation.retried":
@@ -218,7 +219,8 @@ def _started(state: Generation, event: GenerationStarted) -> Generation | Ignore
 
 
 def _running(state: Generation, event: Event) -> Generation:
-    """Processing from now on: a worker that reports on an attempt has started it, announced or not."""
+    """Processing from now on: a report of a worker implies that the attempt has started, with or without a started
+    event."""
     return state._replace(
         version=state.version + 1,
         status=Status.PROCESSING,
@@ -297,7 +299,7 @@ def _next_attempt(state: Generation) -> Generation:
 
 
 def _cancel_requested(state: Generation, event: GenerationCancelRequested) -> Generation | IgnoredReason:
-    if state.status is Status.QUEUED:  # nobody runs it: there is nobody to wait for
+    if state.status is Status.QUEUED:  # not dispatched: no worker has to confirm it
         return _ended(state._replace(cancel_requested=True), event, Status.CANCELED, None)
     if state.cancel_requested:
         return IgnoredReason.ALREADY_CANCEL_REQUESTED
@@ -320,7 +322,7 @@ def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> 
 
 
 def _thumbnail_requested(state: Generation, event: ThumbnailRequested) -> Generation | IgnoredReason:
-    """The thumbnail there is stays until the new one is made."""
+    """The present thumbnail stays until the new one is stored."""
     output = _output_of(state, event.output_id)
     if isinstance(output, IgnoredReason):
         return output

@@ -1,4 +1,4 @@
-"""Which work a change of state calls for. The keys are deterministic: the same change never makes two jobs."""
+"""The jobs that a transition creates. Keys are deterministic: the same transition never creates two jobs."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -8,7 +8,7 @@ from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
 
 JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile"]
-"""A `reconcile` follows a dispatch: no transition makes it, but whoever did the dispatch, when it is done."""
+"""No transition creates a `reconcile` job: the dispatcher does, when it finishes the `dispatch` job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def _dispatch(before: Generation | None, after: Generation) -> tuple[Job, ...]:
 
 def _pause_before(after: Generation) -> float:
     """Between two attempts: with back-off, and no sooner than the provider wants to hear of us again."""
-    wished = after.error.retry_after_s if after.error else None
-    return max(wished or 0.0, backoff_seconds(after.attempt - 1, salt=after.generation_id.int))
+    requested_s = after.error.retry_after_s if after.error else None
+    return max(requested_s or 0.0, backoff_seconds(after.attempt - 1, salt=after.generation_id.int))
 
 
 def _job(kind: JobKind, after: Generation, delay: float = 0.0) -> Job:

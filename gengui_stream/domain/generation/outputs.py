@@ -1,4 +1,4 @@
-"""The results of a generation and what becomes of their thumbnails."""
+"""The outputs of a generation and the state of their thumbnails."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ from schemas.events import Output, ThumbnailCreated, ThumbnailFailed
 
 
 def stored(outputs: Sequence[Output]) -> tuple[StoredOutput, ...]:
-    """With ids that tell them apart: their own, or their places when two of them share one."""
+    """The outputs under unique ids: their own, or their list positions when two of them share an id."""
     own = [output.id for output in outputs]
-    ids = own if len(set(own)) == len(own) else [str(place) for place in range(len(own))]
+    ids = own if len(set(own)) == len(own) else [str(index) for index in range(len(own))]
     return tuple(
         StoredOutput(id_, o.object_key, o.mime_type, o.width, o.height, o.bytes, o.sha256)
         for id_, o in zip(ids, outputs, strict=True)
@@ -19,10 +19,9 @@ def stored(outputs: Sequence[Output]) -> tuple[StoredOutput, ...]:
 
 
 def awaits(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> bool:
-    """Whether the event tells something new of the revision it is about: a thumbnail may still come after a refusal,
-    nothing after a thumbnail."""
-    already_refused = output.thumbnail_error is not None and isinstance(event, ThumbnailFailed)
-    return not output.has_current_thumbnail and not already_refused
+    """Whether the event changes the output: a thumbnail may follow a failure; nothing follows a thumbnail."""
+    already_failed = output.thumbnail_error is not None and isinstance(event, ThumbnailFailed)
+    return not output.has_current_thumbnail and not already_failed
 
 
 def with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> StoredOutput:

@@ -1,4 +1,4 @@
-"""What every event carries and no decision depends on."""
+"""The envelope fields of an event, on which no decision depends."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class EnvelopeFields(TypedDict):
-    """The arguments that any event's envelope takes."""
+    """The keyword arguments of any event's envelope."""
 
     id: UUID
     generation_id: UUID
@@ -19,7 +19,7 @@ class EnvelopeFields(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class EventStamp:
-    """`event_id`: the same for every repetition of the same fact. `occurred_at`: by the clock of the producer."""
+    """`event_id` is the same for every repetition of the same fact; `occurred_at` is the producer's clock."""
 
     event_id: UUID
     occurred_at: datetime

@@ -1,4 +1,4 @@
-"""The state of one generation, as far as folding it needs to know."""
+"""The state of one generation, limited to what the fold needs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """Where a generation stands. The last five are terminal and never change again."""
+    """The status of a generation. The last five are terminal and never change."""
 
     QUEUED = "queued"
     DISPATCHED = "dispatched"
@@ -25,7 +25,8 @@ TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.T
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A stored thumbnail: object key, true content type, pixels, bytes. `revision`: the request it answers."""
+    """A stored thumbnail: object key, detected content type, size in pixels and bytes. `revision`: the request it
+    fulfils."""
 
     object_key: str
     mime_type: str
@@ -37,8 +38,8 @@ class Thumbnail:
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """One result and its thumbnail. `thumbnail_revision` is the last one requested; `thumbnail` is of that revision, or
-    of an earlier one while the new one is open; `thumbnail_error` says why the last one could not be made."""
+    """One output and its thumbnail. `thumbnail_revision` is the last one requested. `thumbnail` has that revision, or
+    an earlier one until the new one is stored. `thumbnail_error`: why the last one could not be made."""
 
     id: str
     object_key: str
@@ -62,7 +63,7 @@ class StoredOutput:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why it did not end well. `retry_after_s`: how long the provider wants to be left alone."""
+    """Why a generation or an attempt failed. `retry_after_s`: the pause that the provider asks for."""
 
     code: str
     message: str
@@ -72,9 +73,10 @@ class Failure:
 
 class Generation(NamedTuple):
     """The folded state. `version` grows by one with every applied event. `attempt` is the current attempt; `provider`,
-    `model`, `provider_job_id` and `endpoint_id` are where it runs, or where the last one ran.
+    `model`, `provider_job_id` and `endpoint_id` say where it runs, or where the last one ran.
 
-    A named tuple because the fold copies it for every event: `_replace` takes a quarter of a dataclass's `replace`.
+    A named tuple because the fold copies it for every event: `_replace` takes a quarter of the time of a dataclass's
+    `replace`.
     """
 
     generation_id: UUID
@@ -112,5 +114,5 @@ class Generation(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Ended, and nothing is under way for its results: only a deletion, or news that come too late, may follow."""
+        """Ended, with no thumbnail outstanding: only a deletion or a late event may follow."""
         return self.terminal and not any(output.open for output in self.outputs)

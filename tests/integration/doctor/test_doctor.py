@@ -182,16 +182,16 @@ async def test_flags_that_cannot_be_read(settings: Settings, tmp_path: Path) -> 
 async def test_gemini_with_a_wrong_key_and_with_a_model_that_is_gone(settings: Settings, tmp_path: Path) -> None:
     async with fake_gemini(key="good") as server:
 
-        async def judged(key: str, model: str) -> Finding:
+        async def evaluated(key: str, model: str) -> Finding:
             changes = {"gemini_api_key": SecretStr(key), "gemini_base_url": server.url, "gemini_model": model}
             found = await examined(settings.model_copy(update=changes), tmp_path, "provider.gemini")
             assert "hunter2" not in str(found)
             return found[f"provider.gemini.{model}"]
 
         usual = settings.gemini_model
-        assert (await judged("good", usual)).status == "ok"
-        assert "GEMINI_API_KEY" in ((await judged("hunter2", usual)).remedy or "")
-        assert "GEMINI_MODEL" in ((await judged("good", "gemini-of-old")).remedy or "")
+        assert (await evaluated("good", usual)).status == "ok"
+        assert "GEMINI_API_KEY" in ((await evaluated("hunter2", usual)).remedy or "")
+        assert "GEMINI_MODEL" in ((await evaluated("good", "gemini-of-old")).remedy or "")
 
 
 @pytest.mark.stack

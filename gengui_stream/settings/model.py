@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(
         5, description="maximum of connections per process; unset: 5 in development, 10 in production"
     )
-    db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed")
+    db_idle_timeout: Seconds = Field(20, description="seconds until an idle connection is closed; one stays")
     db_connect_timeout: Seconds = Field(
         10, description="seconds to wait for a connection; unset: 10 in development, 5 in production"
     )

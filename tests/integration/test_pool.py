@@ -2,20 +2,23 @@
 
 import asyncio
 import itertools
+import socket
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from gengui_stream.errors import TransientError
-from gengui_stream.postgres.pool import Pool, opened_pool, transient_errors
+from gengui_stream.postgres.pool import Pool, open_pool, opened_pool, transient_errors
 from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.settings import Settings
-from tests.integration.running import PATIENCE_S
+from tests.integration.running import PATIENCE_S, eventually
 
 TERMINATE_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+COUNT = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1)"
 ROUNDS = 60
 
 
@@ -56,3 +59,35 @@ async def test_a_process_that_is_paused_in_a_transaction_locks_nobody_out(settin
         assert claims[0].epoch == 2
         with pytest.raises(TransientError), transient_errors():
             await connection.execute("COMMIT")
+
+
+async def test_a_process_opens_as_many_connections_as_the_setting_says(settings: Settings) -> None:
+    async with opened_pool(settings.model_copy(update={"db_pool_max": 2})) as pool:
+        sessions = await asyncio.gather(
+            *(pool.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.1)") for _ in range(6))
+        )
+    assert len(set(sessions)) == 2
+
+
+async def test_idle_connections_but_one_are_closed_after_the_time_of_the_setting(
+    settings: Settings, pool: Pool
+) -> None:
+    async with opened_pool(settings.model_copy(update={"db_idle_timeout": 0.1})) as idle:
+        sessions = await asyncio.gather(
+            *(idle.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.1)") for _ in range(3))
+        )
+        assert len(set(sessions)) == 3
+
+        async def one_is_left() -> bool:
+            return bool(await pool.fetchval(COUNT, sessions) == 1)
+
+        await eventually(one_is_left)
+
+
+async def test_a_server_that_is_silent_is_given_up_after_the_time_of_the_setting(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = SecretStr(f"postgresql://gengui@127.0.0.1:{silent.getsockname()[1]}/x")
+        impatient = settings.model_copy(update={"database_url": url, "db_connect_timeout": 0.1})
+        async with asyncio.timeout(settings.db_connect_timeout):
+            with pytest.raises(TransientError):
+                await open_pool(impatient)

@@ -14,6 +14,7 @@ from gengui_stream.dev.dev_files import (
     DIRECTORY,
     given_environ,
     given_settings,
+    not_started,
     superseded,
     url_of,
     with_servers,
@@ -88,8 +89,8 @@ async def _until_told(forks: ForkServer | None, reload: bool) -> None:
 async def _dev(forks: ForkServer | None, reload: bool) -> None:
     inspection = given_settings()
     wanted, given = inspection.valid().port, given_environ(inspection)
-    for remark in remarks(inspection):
-        _say(remark)
+    for line in (*remarks(inspection), *not_started(inspection)):
+        _say(line)
     stack = EmbeddedStack(DIRECTORY, given=given, say=_say)
     port = _port(wanted)
     for address, names in superseded(given, stack.environ).items():

@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.private_files import write_private
+from gengui_stream.dev.stack import ADDRESSES, Part
 from gengui_stream.settings import DEV_ENV, Inspection, Settings, inspect_settings
 from gengui_stream.settings.sources import ENVIRONMENT, OF_A_SERVER
 
 DIRECTORY: Final = DEV_ENV.parent
+
+SERVERS: Final[Mapping[Part, str]] = {
+    "kafka": "Kafka",
+    "postgres": "PostgreSQL",
+    "valkey": "Redis",
+    "seaweed": "the object store",
+}
 
 
 def given_settings() -> Inspection:
@@ -23,6 +31,19 @@ def given_environ(given: Inspection) -> dict[str, str]:
     variables = {**given.others, **given.variables}
     kept = {name: value for name, value in os.environ.items() if value and name.upper() in given.others}
     return {**{name: variable.text for name, variable in variables.items()}, **kept}
+
+
+def not_started(given: Inspection) -> list[str]:
+    """A line for each server that the settings name, with the first of them."""
+    found = {
+        part: next((given.variables[one] for one in names if one in given.variables), None)
+        for part, names in ADDRESSES.items()
+    }
+    return [
+        f"{variable.name} ({variable.source}) is set: {SERVERS[part]} is used where it says, and not started here"
+        for part, variable in found.items()
+        if variable is not None
+    ]
 
 
 def with_servers(given: Mapping[str, str], started: Mapping[str, str]) -> dict[str, str]:

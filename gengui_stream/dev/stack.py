@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
@@ -16,7 +16,13 @@ from gengui_stream.dev.servers import Server, ValkeyServer
 
 Part: TypeAlias = Literal["kafka", "postgres", "valkey", "seaweed"]
 
-PLACES_OF_A_DATABASE: Final = ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
+ADDRESSES: Final[Mapping[Part, Sequence[str]]] = {
+    "kafka": ("KAFKA_BOOTSTRAP_SERVERS",),
+    "postgres": ("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
+    "valkey": ("REDIS_URL",),
+    "seaweed": ("S3_ENDPOINT",),
+}
+"""Settings that name a server: where one of them is given, that part is not started."""
 
 
 class EmbeddedStack:
@@ -73,14 +79,15 @@ class EmbeddedStack:
 
     def _assign(self, kept: Mapping[str, int]) -> None:
         """A server and its address to each part that is not given."""
-        if not self._given.get("KAFKA_BOOTSTRAP_SERVERS"):
-            self._parts["kafka"] = self._kafka(kept.get("kafka"))
-        if not any(self._given.get(name) for name in PLACES_OF_A_DATABASE):
-            self._parts["postgres"] = self._postgres(kept.get("postgres"))
-        if not self._given.get("REDIS_URL"):
-            self._parts["valkey"] = self._valkey(kept.get("valkey"))
-        if not self._given.get("S3_ENDPOINT"):
-            self._parts["seaweed"] = self._seaweed(kept.get("seaweed"))
+        parts: Mapping[Part, Callable[[int | None], Server]] = {
+            "kafka": self._kafka,
+            "postgres": self._postgres,
+            "valkey": self._valkey,
+            "seaweed": self._seaweed,
+        }
+        for part, assign in parts.items():
+            if not any(self._given.get(name) for name in ADDRESSES[part]):
+                self._parts[part] = assign(kept.get(part))
 
     def _kafka(self, kept: int | None) -> Server:
         server = KafkaServer(self._directory / "kafka", self._log("kafka"), kept, say=self._say)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from gengui_stream.dev import dev_files
-from gengui_stream.dev.dev_files import given_environ, given_settings, superseded, with_servers, write_env
+from gengui_stream.dev.dev_files import given_environ, given_settings, not_started, superseded, with_servers, write_env
 from gengui_stream.dev.disk import check_room
 from gengui_stream.dev.ports import GRPC_DISTANCE, default_metrics_ports, free_port, is_free
 from gengui_stream.dev.seaweed_server import SeaweedServer
@@ -200,6 +200,18 @@ async def test_a_database_that_is_given_in_any_way_is_not_started(
     stack = EmbeddedStack(tmp_path, given={**OTHERS, "S3_ENDPOINT": "http://s", **given_settings})
     await stack.start()
     assert (stack.servers, stack.environ) == ([], {})
+
+
+def test_servers_that_are_named_are_told_with_where_they_are_named(tmp_path: Path) -> None:
+    """Else a start with an old `.env` waits for them, and the reader does not know why."""
+    (tmp_path / ".env").write_text("MINIO_ENDPOINT=minio\nDB_NAME=x\nDB_PASSWORD=hidden\nDB_POOL_MAX=3\n")
+    given = inspect_settings({"REDIS_URL": "redis://:hidden@r"}, env_files=(tmp_path / ".env",))
+    assert not_started(given) == [
+        f"DB_NAME ({tmp_path}/.env) is set: PostgreSQL is used where it says, and not started here",
+        "REDIS_URL (environment) is set: Redis is used where it says, and not started here",
+        f"MINIO_ENDPOINT ({tmp_path}/.env) is set: the object store is used where it says, and not started here",
+    ]
+    assert not_started(inspect_settings({}, env_files=())) == []
 
 
 def test_older_names_of_servers_count_for_dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

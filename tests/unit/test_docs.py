@@ -9,10 +9,14 @@ from typing import get_args
 
 import pytest
 import typer.main
+from prometheus_client import CollectorRegistry
 from typer.core import TyperGroup
 
 from gengui_stream.cli.app import command_line
 from gengui_stream.domain.generation.jobs import JobKind
+from gengui_stream.metrics import Metrics
+from gengui_stream.providers.routing.circuit_breaker import Circuits
+from gengui_stream.providers.routing.circuit_metrics import CircuitCollector
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings
 from gengui_stream.settings.older_names import OLDER_NAMES
@@ -117,10 +121,33 @@ def test_every_setting_that_the_original_had_is_one_or_counts_as_one() -> None:
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
     settings = {name.upper() for name in Settings.model_fields}
     assert len(rows) > 10
-    for old, new in rows:
+    for old, new, _ in rows:
         names = set(re.findall(r"`([A-Z0-9_]+)`", old))
         assert names <= (settings if new.startswith("the same") else OLDER_NAMES.keys()), old
         assert set(re.findall(r"`([A-Z0-9_]{5,})[`=]", new)) <= settings, new
+
+
+def test_every_line_of_the_original_says_where_it_is_tested() -> None:
+    page = (ROOT / "docs" / "from-gengui-core.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| GenGui Core \| here \| tested in \|\n\|[-|]+\n((?:\|.*\n?)+)", page, re.MULTILINE)
+    rows = [
+        [cell.strip() for cell in row.strip().strip("|").split(" | ")] for table in tables for row in table.splitlines()
+    ]
+    assert len(rows) > 50
+    assert [row for row in rows if len(row) != 3 or not all(row)] == []
+
+
+def test_the_metrics_of_the_page_are_those_that_processes_have() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("\n### Metrics\n")[2].partition("\n### ")[0]
+    written = set(
+        re.findall(r"`(gengui_\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines() if "|" in row))
+    )
+    made = CollectorRegistry()
+    Metrics(made)
+    made.register(CircuitCollector(Circuits()))
+    suffixes = {"counter": "_total"}
+    assert written == {f"{metric.name}{suffixes.get(metric.type, '')}" for metric in made.collect()}
 
 
 def test_the_default_ports_are_those_of_the_registry() -> None:

@@ -133,7 +133,8 @@ async def test_a_webhook_brings_the_result_long_before_anybody_would_look(
 
 
 async def test_without_webhooks_it_is_found_by_looking(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    async with scene(settings, pool, event_log, living(run_s=2)) as stage:
+    metrics = new_metrics()
+    async with scene(settings, pool, event_log, living(run_s=2), metrics=metrics) as stage:
         requests = [await stage.request() for _ in range(10)]
         for request in requests:
             state = await stage.reaches(request, Status.COMPLETED)
@@ -142,6 +143,9 @@ async def test_without_webhooks_it_is_found_by_looking(settings: Settings, pool:
         await stage.settled()
         found = [event for event in await logged(settings) if isinstance(event, GenerationAccepted)]
         assert len({event.provider_job_id for event in found}) == 10
+    assert reconciled(metrics, "recovered") == 10
+    assert reconciled(metrics, "stuck") >= 10
+    assert metrics.registry.get_sample_value("gengui_provider_call_seconds_count", {"provider": "runpod"}) == 10
 
 
 async def test_a_job_that_is_lost_at_its_ttl_is_retried_and_done(
@@ -149,7 +153,8 @@ async def test_a_job_that_is_lost_at_its_ttl_is_retried_and_done(
 ) -> None:
     """It would run for ever; RunPod forgets it. The image of the second attempt is made."""
     rules = '{"rules": [{"when": {"attempt": 1}, "then": "lost"}], "image_side_max": 64}'
-    async with scene(settings, pool, event_log, read_script(RunpodScript, READY, rules)) as stage:
+    metrics, script = new_metrics(), read_script(RunpodScript, READY, rules)
+    async with scene(settings, pool, event_log, script, metrics=metrics) as stage:
         began = datetime.now(UTC)
         request = await stage.request()
         await stage.reaches(request, Status.COMPLETED, attempt=2)
@@ -157,6 +162,12 @@ async def test_a_job_that_is_lost_at_its_ttl_is_retried_and_done(
         assert retried.occurred_at - began < timedelta(seconds=27)
         await stage.settled()
     assert "generation.retried" in await stage.types(request)
+    assert reconciled(metrics, "retried") == 1
+    assert not reconciled(metrics, "gave_up")
+
+
+def reconciled(metrics: Metrics, finding: str) -> float | None:
+    return metrics.registry.get_sample_value("gengui_reconciled_total", {"provider": "runpod", "finding": finding})
 
 
 async def test_a_call_whose_answer_was_lost_begins_nothing_twice(

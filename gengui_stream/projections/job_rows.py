@@ -9,9 +9,9 @@ from gengui_stream.projections.outcomes import Outcome, transitions
 
 INSERT: Final = """
 INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, output_id, available_at)
-SELECT key, kind, generation_id, attempt, output_id, now() + make_interval(secs => delay)
-FROM unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::float8[])
-    AS new (key, kind, generation_id, attempt, output_id, delay)
+SELECT key, kind, generation_id, attempt, output_id, least(now() + make_interval(secs => delay), not_after)
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::float8[], $7::timestamptz[])
+    AS new (key, kind, generation_id, attempt, output_id, delay, not_after)
 ON CONFLICT (job_key) DO NOTHING
 """
 
@@ -21,5 +21,8 @@ def jobs_of(outcomes: Iterable[Outcome]) -> list[Job]:
 
 
 def write(jobs: Iterable[Job]) -> Write:
-    rows = [(job.key, job.kind, job.generation_id, job.attempt, job.output_id, job.delay_seconds) for job in jobs]
+    rows = [
+        (job.key, job.kind, job.generation_id, job.attempt, job.output_id, job.delay_seconds, job.not_after)
+        for job in jobs
+    ]
     return Write(INSERT, rows)

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -13,13 +13,14 @@ import pytest_asyncio
 
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, FencedError
+from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.projecting import owned_partition
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import daily_counts
 from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Tally
-from schemas.events import Event
+from schemas.events import Event, Failure, GenerationFailed
 from tests.events import (
     EVENTS_A_GENERATION,
     FakeRecord,
@@ -268,3 +269,15 @@ async def test_the_log_keeps_what_is_about_nobody(emptied: Pool) -> None:
     batch = await (await a_projector(emptied)).project(0, [future])
     assert (batch.tally.ignored, batch.next_offset) == (1, 1)
     assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0
+
+
+async def test_a_pause_that_a_provider_asks_for_ends_at_the_deadline(emptied: Pool) -> None:
+    """The next attempt is due then, and times out."""
+    deadline = datetime.now(UTC) + timedelta(seconds=600)
+    request = a_request(deadline=deadline)
+    common = {"id": new_id(), "generation_id": request.generation_id, "producer": "test", "attempt": 1}
+    error = Failure(code="rate_limited", message="come back tomorrow", retryable=True, retry_after_s=86_000)
+    failed = GenerationFailed.model_validate({**common, "occurred_at": datetime.now(UTC), "error": error})
+    await (await a_projector(emptied)).project(0, a_log([request, failed]))
+    due = await emptied.fetchval("SELECT available_at FROM jobs.jobs WHERE kind = 'dispatch' AND attempt = 2")
+    assert due == deadline

@@ -1,6 +1,7 @@
 """The jobs that a transition creates. Keys are deterministic: the same transition never creates two jobs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
 
@@ -13,7 +14,8 @@ JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work to do once, `delay_seconds` after the change committed. `output_id` is set for thumbnails."""
+    """Work to do once: due `delay_seconds` after the commit, by PostgreSQL's clock, and at `not_after` at the latest.
+    `output_id` is set for thumbnails."""
 
     key: str
     kind: JobKind
@@ -21,6 +23,7 @@ class Job:
     attempt: int
     output_id: str | None = None
     delay_seconds: float = 0.0
+    not_after: datetime | None = None
 
 
 def jobs_for(before: Generation | None, after: Generation) -> tuple[Job, ...]:
@@ -37,8 +40,10 @@ def jobs_for(before: Generation | None, after: Generation) -> tuple[Job, ...]:
 def _dispatch(before: Generation | None, after: Generation) -> tuple[Job, ...]:
     if before is not None and before.attempt == after.attempt:
         return ()
-    delay = _pause_before(after) if before else 0.0
-    return (_job("dispatch", after, delay),)
+    if before is None:
+        return (_job("dispatch", after),)
+    # At its deadline the generation times out, however long its provider asked for a pause.
+    return (replace(_job("dispatch", after), delay_seconds=_pause_before(after), not_after=after.deadline),)
 
 
 def _pause_before(after: Generation) -> float:
@@ -47,9 +52,8 @@ def _pause_before(after: Generation) -> float:
     return max(requested_s or 0.0, backoff_seconds(after.attempt - 1, salt=after.generation_id.int))
 
 
-def _job(kind: JobKind, after: Generation, delay: float = 0.0) -> Job:
-    key = f"{kind}:{after.generation_id}:{after.attempt}"
-    return Job(key, kind, after.generation_id, after.attempt, None, delay)
+def _job(kind: JobKind, after: Generation) -> Job:
+    return Job(f"{kind}:{after.generation_id}:{after.attempt}", kind, after.generation_id, after.attempt)
 
 
 def _thumbnails(before: Generation | None, after: Generation) -> tuple[Job, ...]:

@@ -1,4 +1,4 @@
-"""How our faust apps are made. Nothing happens at import; an app is made in the loop that runs it."""
+"""Builds the faust apps. Nothing happens at import; an app must be built in the event loop that runs it."""
 
 from pathlib import Path
 from typing import Final
@@ -16,19 +16,19 @@ from gengui_stream.settings import Settings
 
 QUEUED_BATCHES: Final = 8
 WAIT_MAX_S: Final = 24 * 3600
-"""faust goes on, claim or not, when taking over partitions takes longer than this: it never may."""
+"""Above every time that a claim takes: faust continues without the claim once this time-out has passed."""
 
 TABLES_WAIT_MAX_S: Final = 90.0
 PRODUCER_TIMEOUT_S: Final = 30.0
-"""Kafka's own default of a request; faust's is 20 minutes."""
+"""Seconds; Kafka's default request time-out. faust's default is 20 minutes."""
 
 
 def new_app(
     settings: Settings, app_id: str, datadir: Path, cut: BatchSplitter, processor: PartitionProcessor | None = None
 ) -> faust.App:
-    """An app that consumes the log. A crash of any part is a crash of the whole, and ends the process.
+    """An app that consumes the log. A crash of any part crashes the whole app and ends the process.
 
-    With `processor` it starts where they say, and has no tables.
+    With `processor` it starts at the processor's offsets, and has no tables.
     """
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap_servers.split(",")]
     app = faust.App(
@@ -62,7 +62,7 @@ def new_app(
 
 
 def credentials(given: Connection) -> faust.SASLCredentials | faust.SSLCredentials | None:
-    """How faust's producer connects: as every other Kafka client of ours does."""
+    """The credentials of faust's producer, equal to those of every other Kafka client of this process."""
     if given["security_protocol"].startswith("SASL"):
         return faust.SASLCredentials(
             username=given["sasl_plain_username"],
@@ -74,5 +74,5 @@ def credentials(given: Connection) -> faust.SASLCredentials | faust.SSLCredentia
 
 
 def log_topic(app: faust.App, settings: Settings) -> TopicT:
-    """The log as the agents see it: batches of raw records."""
+    """The log as the agents read it: batches of raw records."""
     return app.topic(settings.events_topic, schema=BatchSchema())

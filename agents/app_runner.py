@@ -1,4 +1,4 @@
-"""Running a faust app inside a loop and a process that are ours: its crash is our crash, its stop has a deadline."""
+"""Runs a faust app inside the process's own event loop: its crash is raised, its stop has a deadline."""
 
 import asyncio
 from typing import Final
@@ -14,15 +14,16 @@ _log: Final = structlog.get_logger(__name__)
 
 
 async def run_app(app: faust.App, stop: asyncio.Event, grace_s: float) -> None:
-    """Until told to stop. Raises what crashed the app: faust alone would leave the process alive and idle."""
+    """Runs until `stop` is set. Raises the error that crashed the app: faust alone would leave the process alive and
+    idle."""
     app.finalize()
     running = asyncio.ensure_future(_until_over(app))
-    told = asyncio.ensure_future(stop.wait())
+    stopped = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         orderly = stop.is_set() and not running.done()
-        told.cancel()
+        stopped.cancel()
         running.cancel()
         await _stop(app, grace_s if orderly else CRASH_STOP_S)
     if not orderly:
@@ -36,7 +37,8 @@ async def _until_over(app: faust.App) -> None:
 
 
 async def _stop(app: faust.App, seconds: float) -> None:
-    """After `seconds` we go without it. faust's stop swallows cancellation, and commits again: not once it crashed."""
+    """Gives up after `seconds`. faust's stop suppresses cancellation, and commits again; a crashed app does not
+    commit."""
     stopping = asyncio.ensure_future(app.stop())
     await asyncio.wait({stopping}, timeout=seconds)
     if not stopping.done():
@@ -49,7 +51,7 @@ async def _stop(app: faust.App, seconds: float) -> None:
 
 
 def _reason(app: faust.App, running: "asyncio.Future[None]") -> Exception:
-    """The one error behind the crash, out of the groups that it came in."""
+    """The error behind the crash, taken out of its exception groups."""
     error: BaseException | None = None if running.cancelled() else running.exception()
     error = error or app.crash_reason
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

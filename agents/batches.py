@@ -1,7 +1,7 @@
-"""What faust delivers to our agents: not one record a message, but all records that one fetch found in a partition.
+"""The messages that faust delivers to the agents: each holds all records of one partition in one fetch, not one record.
 
-faust's own cost is some 100 µs a message; a batch of raw records makes that a cost of the batch. Nothing is decoded
-on the way: a record that cannot be decoded must reach the agent, which alone can dead-letter it.
+faust costs some 100 µs a message, which a batch of raw records pays once. Nothing is decoded on the way: a record that
+cannot be decoded must reach the agent, which dead-letters it.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class BatchMessage(ConsumerMessage):
 
 
 class BatchSchema(faust.Schema[bytes, RecordBatch]):
-    """Hands a message's batch to the agent as it is."""
+    """Passes a message's batch to the agent unchanged."""
 
     def loads_key(
         self,
@@ -62,5 +62,5 @@ class BatchSchema(faust.Schema[bytes, RecordBatch]):
         serializer: CodecArg | None = None,
     ) -> RecordBatch:
         if not isinstance(message, BatchMessage):
-            raise BugError(f"a message of {message.topic} came without its batch: is the transport ours?")
+            raise BugError(f"a message of {message.topic} has no batch: the app does not use BatchTransport")
         return message.batch

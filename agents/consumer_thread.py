@@ -1,4 +1,5 @@
-"""The thread in which faust lets aiokafka fetch: its own loop, so that heartbeats go on while the agents compute."""
+"""The thread in which faust runs aiokafka: with its own event loop, so that heartbeats continue while the agents
+compute."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +21,12 @@ from gengui_stream.settings import Settings
 
 FETCH_TIMEOUT_MS: Final = 1_000
 FETCH_MAX_WAIT_MS: Final = 20
-"""aiokafka asks a broker for one set of partitions at a time: while that waits, no other partition is fetched."""
+"""Milliseconds. aiokafka sends a broker one fetch at a time: while it waits, other partitions are not fetched."""
 
 FETCH_MAX_BYTES: Final = 2 * 1024 * 1024
 REBALANCE_TIMEOUT_MS: Final = 30_000
-"""How long a rebalance waits for a member that still has a transaction under way. aiokafka gives a request to join up
-after 40 s, its request time-out: a rebalance must be over by then."""
+"""The longest time that a rebalance waits for a member with a transaction in progress. aiokafka gives up a request to
+join after 40 s, its request time-out: the rebalance must have ended by then."""
 
 NO_PARTITION: Final = TopicPartition("", 0)
 
@@ -33,7 +34,7 @@ Fetched = Mapping[TopicPartition, Sequence[Record]]
 
 
 class DaemonThread(WorkerThread):
-    """A thread that hangs must neither keep a crashed process alive nor block the loop that wants to stop it."""
+    """Daemonic, so that a hanging thread neither keeps a crashed process alive nor blocks the loop that stops it."""
 
     def __init__(self, service: ServiceThread) -> None:
         super().__init__(service)
@@ -41,13 +42,14 @@ class DaemonThread(WorkerThread):
 
 
 class BatchThread(AIOKafkaConsumerThread):
-    """Fetches whole batches and marks each with the epoch of the last seek: what was fetched before is told apart."""
+    """Fetches whole batches and marks each with the epoch of the last seek, which identifies records fetched before
+    it."""
 
     settings: Settings
     _epoch = 0
 
     def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
-        """As faust does it, but for what faust leaves no setting: our connection, how long it waits, raw records."""
+        """Like faust's, with what faust has no settings for: the connection, time-outs, and raw records."""
         has_tables = bool(self.app.tables.changelog_topics)
         offer_raw_records()
         return AIOKafkaConsumer(
@@ -67,11 +69,11 @@ class BatchThread(AIOKafkaConsumerThread):
         )
 
     def close(self) -> None:
-        """Nothing: the thread closes the consumer as it ends, and leaves the group. When a rebalance comes while the
-        app stops, faust calls a consumer closed that has not left, and the group waits for it."""
+        """Does nothing: the thread closes the consumer at its end, and leaves the group. When a rebalance begins while
+        the app stops, faust considers a consumer closed that has not left the group, and the group waits for it."""
 
     async def fetch(self, partitions: Iterable[TP]) -> tuple[int, Fetched]:
-        """Everything fetched of these partitions, and the epoch of its positions; nothing after `FETCH_TIMEOUT_MS`."""
+        """All fetched records of these partitions, with the epoch of their positions; empty after FETCH_TIMEOUT_MS."""
         answer: tuple[int, Fetched] = await self.call_thread(self._fetch, partitions)
         return answer
 
@@ -82,8 +84,8 @@ class BatchThread(AIOKafkaConsumerThread):
         return self._epoch, records
 
     async def poll(self) -> None:
-        """Tells aiokafka that this member is alive, and takes no records. During a rebalance it returns at its end.
-        Raises what ended the membership for good. It waits beside the other calls of the thread, not before them."""
+        """Reports to aiokafka that this member is alive, and takes no records. Returns after a rebalance in progress.
+        Raises the error that ended the membership. Runs concurrently with the other calls of the thread."""
         polling = asyncio.run_coroutine_threadsafe(self._poll(NO_PARTITION), self.thread_loop)
         await asyncio.wrap_future(polling)
 
@@ -106,14 +108,14 @@ class BatchThread(AIOKafkaConsumerThread):
         await self.call_thread(self._seek_to, offsets, epoch)
 
     async def _seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
-        """Awaits nothing: no record is fetched between the new epoch and the new positions."""
+        """Has no await: no record is fetched between the new epoch and the new positions."""
         self._epoch = epoch
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():
             consumer.seek(TopicPartition(*tp), offset)
 
     async def committed(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        """The group's committed offsets; 0 where there is none."""
+        """The committed offsets of the group; 0 where there is none."""
         answer: dict[TP, int] = await self.call_thread(self._committed, partitions)
         return answer
 

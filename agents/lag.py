@@ -1,4 +1,4 @@
-"""Liveness is progress: how many records of each partition wait, and for how long the oldest has."""
+"""Measures progress: the number of unprojected records of each partition, and the age of the oldest."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ INTERVAL_S: Final = 1.0
 
 
 class LagReport:
-    """Measures the partitions of this process; forgets those that another one has by now."""
+    """Measures the partitions of this process, and removes the metrics of those that it no longer owns."""
 
     def __init__(self, app: faust.App, topic: str, queues: PartitionQueues, metrics: Metrics) -> None:
         self._app = app
@@ -33,7 +33,7 @@ class LagReport:
             self._measure(partition)
 
     def forget(self) -> None:
-        """Nothing is reported any more."""
+        """Removes the metrics of all partitions."""
         self._forget(set(self._even))
 
     def _forget(self, partitions: Set[int]) -> None:
@@ -57,7 +57,7 @@ class LagReport:
 
 @asynccontextmanager
 async def reporting_lag(app: faust.App, topic: str, queues: PartitionQueues, metrics: Metrics) -> AsyncIterator[None]:
-    """Measures once a second meanwhile."""
+    """Measures once a second while the block runs."""
     report = LagReport(app, topic, queues, metrics)
     task = asyncio.ensure_future(_every_second(report))
     try:

@@ -1,6 +1,6 @@
-"""The operators' live view: what is in flight, and how many events of each type come by. Nothing reads it but eyes.
+"""Live tables for operators: the generations in flight, and the number of events of each type. No role reads them.
 
-A record that cannot be read is left out here: the projector keeps account of it.
+A record that cannot be decoded is skipped here; the projector dead-letters it.
 """
 
 from collections import Counter
@@ -41,12 +41,12 @@ from schemas.events import (
 )
 
 BATCH: Final = 500
-"""Records a turn: each may be a message to the changelog."""
+"""Records in one message to the agent: each record may become a message to the changelog."""
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A generation that has not ended, as far as this view needs to know."""
+    """A generation that has not ended, limited to what the table shows."""
 
     status: str
     attempt: int
@@ -95,7 +95,7 @@ def _parse(row: dict[str, object]) -> InFlight:
 
 
 def step(before: InFlight | None, event: Event) -> InFlight | None:
-    """The row after the event; None for none. What ended does not come back, as only a request makes a row."""
+    """The row after the event; None for no row. An ended generation does not return: only a request creates a row."""
     if isinstance(event, GenerationRequested):
         return before or InFlight("queued", 1, event.max_attempts, event.occurred_at.isoformat())
     if before is None or isinstance(event, ThumbnailRequested | ThumbnailCreated | ThumbnailFailed):
@@ -132,6 +132,6 @@ def _again(before: InFlight, since: str) -> InFlight | None:
 
 
 def window_parts(records: Sequence[Record], window_s: float) -> Iterator[Sequence[Record]]:
-    """Cut where a window ends: faust counts a whole message at its one timestamp, which is its last record's."""
+    """Splits the records where a window ends: faust counts a whole message at one timestamp, its last record's."""
     for _, part in groupby(records, key=lambda record: int((record.timestamp or 0) / 1000 // window_s)):
         yield from sliced(tuple(part), BATCH)

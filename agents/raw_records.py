@@ -1,8 +1,8 @@
-"""What the fold needs of a record, made where aiokafka would make a record of its own.
+"""Records with only the fields that the fold needs, created in place of aiokafka's.
 
-aiokafka's holds seven things more, headers among them: more than twenty objects that nobody here reads. To make them,
-to have them in the way while records wait in the lanes, and to take them apart again is a seventh of the agents'
-processor time when they have much to fold.
+aiokafka's records have seven further fields, headers among them: more than twenty objects that nothing here reads.
+Creating them, keeping them while records are queued, and freeing them takes a seventh of the agents' CPU time under
+load.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from aiokafka.consumer import fetcher
 from gengui_stream.projections.outcomes import Record
 
 REPLACED: Final = "PartitionRecords"
-"""The name under which aiokafka 0.14 looks up what unpacks a partition's part of a fetch (consumer/fetcher.py)."""
+"""The name under which aiokafka 0.14 looks up the class that unpacks a partition of a fetch (consumer/fetcher.py)."""
 
 
 class RawRecord(NamedTuple):
-    """A record of the log without its headers. `timestamp` is in Unix milliseconds."""
+    """A record of the log without its headers. `timestamp`: Unix milliseconds."""
 
     offset: int
     timestamp: int | None
@@ -28,8 +28,8 @@ class RawRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawTopic:
-    """Given to a consumer as its `key_deserializer`, it asks for this topic's records raw. It is the one thing that a
-    consumer hands down to where its records are made; as a deserializer it leaves keys as they are."""
+    """Passed to a consumer as its `key_deserializer`, it selects raw records for this topic. The deserializer is the
+    only argument that a consumer passes on to where records are created; as such it leaves keys unchanged."""
 
     topic: str
 
@@ -38,7 +38,8 @@ class RawTopic:
 
 
 class RawPartitionRecords(fetcher.PartitionRecords):
-    """aiokafka's, for every consumer of the process: those that do not ask for raw records get what they always got."""
+    """Replaces aiokafka's class for every consumer of the process. Consumers without a RawTopic get aiokafka's
+    records."""
 
     def _consumer_record(self, tp: TopicPartition, record: Record) -> object:
         wanted = self._key_deserializer
@@ -48,5 +49,5 @@ class RawPartitionRecords(fetcher.PartitionRecords):
 
 
 def offer_raw_records() -> None:
-    """From now on, for the whole process, consumers may ask for raw records."""
+    """Affects the whole process: from now on a consumer with a RawTopic gets raw records."""
     vars(fetcher)[REPLACED] = RawPartitionRecords

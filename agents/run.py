@@ -1,4 +1,4 @@
-"""The two faust roles: the projector, and the operators' live tables."""
+"""The two faust roles: the projector, and the live tables for operators."""
 
 import gc
 from contextlib import AsyncExitStack
@@ -26,13 +26,14 @@ from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.role_context import RoleContext
 
 COLLECT_AFTER: Final = 500_000
-"""Objects made and not freed until the young ones are looked through: more than one batch holds."""
+"""Objects allocated and not freed before the youngest generation is collected: more than one batch holds."""
 
 
 async def run_agents(role: RoleContext) -> None:
-    """Projects the partitions that the consumer group gives this process, until told to stop.
+    """Projects the partitions that the consumer group assigns to this process, until `stop` is set.
 
-    Raises TransientError while a server is not up yet, and whatever ends the app later: FencedError, BugError.
+    Raises TransientError while a server is unavailable at the start, and the error that ends the app later:
+    FencedError, BugError.
     """
     settings, stop, metrics = role.settings, role.stop, role.metrics
     collect_seldom()
@@ -54,7 +55,7 @@ async def run_agents(role: RoleContext) -> None:
 
 
 async def run_live_tables(role: RoleContext) -> None:
-    """Keeps the operators' live tables until told to stop; their changelogs are read by `gengui-stream tables`."""
+    """Maintains the live tables until `stop` is set; `gengui-stream tables` reads their changelogs."""
     settings = role.settings
     await ensure_topic(settings)
     await ensure_changelogs(settings)
@@ -67,7 +68,8 @@ async def run_live_tables(role: RoleContext) -> None:
 
 
 def collect_seldom() -> None:
-    """The fold makes no cycles, but thousands of objects a batch, beside a cache of hundreds of thousands: at Python's
-    own thresholds the collector walks through them over and over and finds nothing, for a fifth of the time."""
+    """The fold creates no cycles, but thousands of objects a batch next to a cache of hundreds of thousands: with
+    Python's default thresholds the collector traverses them again and again without finding any, for a fifth of the
+    time."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)

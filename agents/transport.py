@@ -1,13 +1,13 @@
 """faust's Kafka transport, corrected where this system depends on it. For faust-streaming 0.15.3 with aiokafka 0.14.
 
-1. Consuming starts where `PartitionProcessor` says, whatever offsets the consumer group has committed.
-2. What is committed to Kafka never passes a record that is still being worked on, as faust's `_new_offset` and
-   `_add_gap` let it; with `PartitionProcessor` it is what they say is done.
-3. One message a fetched batch, no sleeping where records wait, short waits at the broker.
+1. Consuming starts at the offsets of `PartitionProcessor`, whatever the consumer group has committed.
+2. The committed offset never passes a record in progress, as faust's `_new_offset` and `_add_gap` allow; with
+   `PartitionProcessor` it is the processor's checkpoint.
+3. One message for each fetched batch, no pause while records are available, short waits at the broker.
 4. A membership that the broker refuses for good ends the process; faust would wait for partitions for ever.
-5. A member that made no progress for KAFKA_MAX_POLL_INTERVAL_S, and left the group, joins again; faust never would.
+5. A member that left the group after KAFKA_MAX_POLL_INTERVAL_S without progress joins again; faust's never does.
 
-docs/adr/0002-faust-and-its-workarounds.md lists what is overridden, and the test that fails without it.
+docs/adr/0002-faust-and-its-workarounds.md lists each override, with the test that fails without it.
 """
 
 import asyncio
@@ -34,36 +34,36 @@ IDLE_S: Final = 0.2
 POLL_S: Final = 0.5
 
 BatchSplitter: TypeAlias = Callable[[Sequence[Record]], Iterable[Sequence[Record]]]
-"""How what one fetch found in a partition is cut into batches."""
+"""Splits the records of one partition in one fetch into batches."""
 
 
 class PartitionProcessor(Protocol):
-    """Where consuming starts and how far it is done, in place of the consumer group's committed offsets."""
+    """Controls where consuming starts and what is done, in place of the consumer group's committed offsets."""
 
     @property
     def epoch(self) -> int:
-        """Changes with every claim: a batch of another epoch is not to be worked on."""
+        """Changes with every claim: batches of another epoch must be ignored."""
 
     @property
     def stalled(self) -> bool:
-        """Whether what was delivered makes no progress. A consumer that fetches nothing leaves its group in the end."""
+        """Whether delivered records make no progress. A consumer that stops fetching leaves its group in the end."""
 
     async def assigned(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Takes over exactly these partitions; the next offset to read of each. Raises ShutdownRequested when they are
+        """Claims exactly these partitions; returns the next offset of each. Raises ShutdownRequested when they are
         revoked meanwhile."""
 
     def revoked(self) -> None:
-        """PartitionProcessor are about to be taken away: start nothing new."""
+        """The partitions are about to be revoked: start no new work."""
 
     async def drain(self) -> None:
-        """Until nothing is under way any more, and a claim is likely to succeed."""
+        """Returns once no work is in progress, and a claim is likely to succeed."""
 
     def checkpoint(self, partition: int) -> int | None:
-        """The offset after the last record that is done for good; None for a partition of another."""
+        """The next offset after the records that are committed; None for a partition of another process."""
 
 
 class BatchConsumer(driver.Consumer):
-    """Delivers the log in batches (and changelogs, when tables recover, record by record)."""
+    """Delivers the log in batches, and changelogs, during the recovery of tables, record by record."""
 
     transport: "BatchTransport"
     _thread: BatchThread
@@ -82,19 +82,19 @@ class BatchConsumer(driver.Consumer):
         self.add_future(self._poll_without_partitions())
 
     async def _poll_without_partitions(self) -> None:
-        """faust asks aiokafka for nothing then, and would not hear that the broker refuses the membership."""
+        """Polls while nothing is assigned: faust does not, and would miss that the broker refuses the membership."""
         while not self.should_stop:
             if not self.assignment():
                 await self._poll()
             await self.sleep(POLL_S)
 
     async def _poll(self) -> None:
-        with suppress(ConsumerStoppedError):  # the thread has closed it and ends
+        with suppress(ConsumerStoppedError):  # the thread is ending
             await self._thread.poll()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Whether the group rebalances, or this member has left it for want of progress: it joins once it can work, and
-        aiokafka takes that it can from a poll."""
+        """Called when the group rebalances, and when this member has left it for lack of progress. It joins again once
+        it can work: aiokafka joins at the next poll."""
         processor = self.transport.processor
         if processor is not None:
             processor.revoked()
@@ -106,7 +106,7 @@ class BatchConsumer(driver.Consumer):
     # where consuming starts
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Called by faust once a rebalance is over, before anything flows again."""
+        """Called by faust after a rebalance, before it resumes fetching."""
         partitions = [tp for tp in self.assignment() if tp.topic == self.transport.topic]
         starts = await self._starts(partitions)
         self._delivered.clear()
@@ -121,15 +121,15 @@ class BatchConsumer(driver.Consumer):
         try:
             offsets = await processor.assigned({tp.partition for tp in partitions})
         except ShutdownRequested as error:
-            raise IllegalStateError("revoked") from error  # by which faust knows that another rebalance began
+            raise IllegalStateError("revoked") from error  # tells faust that another rebalance has begun
         self._epoch = processor.epoch
         return {tp: offsets[tp.partition] for tp in partitions}
 
     # what is committed
 
     def _new_offset(self, tp: TP) -> int | None:
-        """The offset up to which everything delivered is done. Kafka's number is a hint for lag tools alone."""
-        if self.crashed:  # the thread that would commit it is ending already
+        """The next offset after the records that are done. Committed to Kafka only for tools that measure lag."""
+        if self.crashed:  # the thread that commits is ending
             return None
         self._acked[tp].clear()
         if self.transport.processor is not None:
@@ -164,7 +164,7 @@ class BatchConsumer(driver.Consumer):
         epoch, fetched = await self._thread.fetch(partitions)
         if not self.flow_active:
             await self._until_flowing()
-        if epoch != self._epoch:  # fetched before the last seek: those records come again
+        if epoch != self._epoch:  # fetched before the last seek, and fetched again after it
             return ()
         found = {TP(*at): records for at, records in fetched.items()}
         messages = [message for tp, records in found.items() for message in self._messages(tp, records)]
@@ -186,10 +186,10 @@ class BatchConsumer(driver.Consumer):
             yield BatchMessage.of(tp.topic, batch, self.app.consumer_generation_id)
 
     def end_of(self, tp: TP) -> int | None:
-        """The high watermark as last fetched; None before the first fetch, and for what another process has now."""
+        """The high watermark of the last fetch; None before the first fetch, and for partitions of other processes."""
         try:
             end: int | None = self.highwater(tp)
-        except AssertionError:  # aiokafka's way to say that it is not assigned
+        except AssertionError:  # raised by aiokafka when it is not assigned
             return None
         return end
 
@@ -201,7 +201,7 @@ class BatchConsumer(driver.Consumer):
 
 
 class BatchTransport(driver.Transport):
-    """The transport of an app that consumes the log. Without `processor`, Kafka's committed offsets count."""
+    """The transport of an app that consumes the log. Without `processor` it uses the offsets committed to Kafka."""
 
     Consumer = BatchConsumer
 

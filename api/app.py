@@ -1,4 +1,4 @@
-"""Every route on one screen, and what happens around each request."""
+"""All routes, and the middlewares around each request."""
 
 import re
 import time
@@ -10,10 +10,16 @@ import structlog
 from aiohttp import web
 
 from api.context import STATE, ApiState
-from api.handlers import cancel_delete as changing
-from api.handlers import create_retry as creating
-from api.handlers import documentation, health, provider_webhooks, streams, worker_events
-from api.handlers import generations as reading
+from api.handlers import (
+    cancel_delete,
+    create_retry,
+    documentation,
+    generations,
+    health,
+    provider_webhooks,
+    streams,
+    worker_events,
+)
 from api.http.parsing import CORRELATION_ID, TRACEPARENT
 from api.http.problems import Refusal, problem_response
 from gengui_stream.errors import TransientError
@@ -29,13 +35,13 @@ _log = structlog.get_logger(__name__)
 
 def routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/generations", creating.create),
-        web.get("/v1/generations", reading.page),
-        web.get("/v1/generations/{id}", reading.get),
-        web.delete("/v1/generations/{id}", changing.delete),
-        web.post("/v1/generations/{id}/cancel", changing.cancel),
-        web.post("/v1/generations/{id}/retry", creating.retry),
-        web.get("/v1/generations/{id}/events", reading.history),
+        web.post("/v1/generations", create_retry.create),
+        web.get("/v1/generations", generations.page),
+        web.get("/v1/generations/{id}", generations.get),
+        web.delete("/v1/generations/{id}", cancel_delete.delete),
+        web.post("/v1/generations/{id}/cancel", cancel_delete.cancel),
+        web.post("/v1/generations/{id}/retry", create_retry.retry),
+        web.get("/v1/generations/{id}/events", generations.history),
         web.get("/v1/generations/{id}/stream", streams.stream_one, allow_head=False),
         web.get("/v1/stream", streams.stream_all, allow_head=False),
         web.post("/v1/worker/events", worker_events.report),
@@ -58,7 +64,7 @@ def make_app(state: ApiState) -> web.Application:
 
 @web.middleware
 async def _observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Names the request, and logs and measures how it was answered."""
+    """Assigns the request id, and logs and measures the response."""
     started = time.perf_counter()
     asked = request.headers.get("X-Request-ID", "")
     request[CORRELATION_ID] = asked if VALID_REQUEST_ID.fullmatch(asked) else str(new_id())
@@ -83,22 +89,22 @@ def _measure(request: web.Request, status: int, seconds: float) -> None:
 
 @web.middleware
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal and every failure is a problem document; what went wrong inside stays inside."""
+    """Answers every refusal and every error with a problem document that reveals nothing internal."""
     try:
         return await handler(request)
     except Refusal as refusal:
         return problem_response(refusal)
     except TransientError as error:
         _log.warning("unavailable", error=str(error), correlation_id=request[CORRELATION_ID])
-        detail = "a server behind this one is away; nothing is lost: try again with the same Idempotency-Key"
+        detail = "a server that the API needs is unavailable; repeat the request with the same Idempotency-Key"
         return problem_response(Refusal(503, "unavailable", detail, headers={"Retry-After": "1"}))
     except web.HTTPException as error:
         return _http_problem(request, error)
     except Exception:
         _log.exception("request_failed", path=request.path, correlation_id=request[CORRELATION_ID])
-        if request.get(streams.STREAMING):  # an answer has begun: all that can be said is that it is over
+        if request.get(streams.STREAMING):  # the response has begun: it can only be cut off
             raise
-        detail = f"something is wrong on our side; quote request {request[CORRELATION_ID]}"
+        detail = f"internal error; please report request id {request[CORRELATION_ID]}"
         return problem_response(Refusal(500, "internal", detail))
 
 

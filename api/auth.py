@@ -1,4 +1,4 @@
-"""Which principal a request comes from."""
+"""Authentication and authorization of requests."""
 
 from aiohttp import web
 
@@ -8,7 +8,7 @@ from gengui_stream.accounts.api_keys import Principal, Role
 
 
 async def principal_of(request: web.Request, *roles: Role) -> Principal:
-    """Refuses with 401 without a valid key, and with 403 when the key's role is none of `roles`."""
+    """Raises a 401 refusal without a valid key, and a 403 refusal when the key's role is not one of `roles`."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     keys = context_of(request).keys
     found = await keys.principal(key.strip()) if scheme.lower() == "bearer" and key.isascii() else None
@@ -16,5 +16,7 @@ async def principal_of(request: web.Request, *roles: Role) -> Principal:
         detail = "send a valid API key as `Authorization: Bearer gg_...`"
         raise Refusal(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
     if roles and found.role not in roles:
-        raise Refusal(403, "forbidden", f"this needs a key of role {' or '.join(roles)}; yours is {found.role}")
+        raise Refusal(
+            403, "forbidden", f"a key of role {' or '.join(roles)} is required; the role of this key is {found.role}"
+        )
     return found

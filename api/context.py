@@ -1,4 +1,4 @@
-"""What handlers use, opened once a process and found through one typed key of the application."""
+"""The context of handlers, opened once a process and stored under a typed key of the application."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +22,7 @@ from gengui_stream.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """Everything open."""
+    """The open servers and caches that handlers use."""
 
     settings: Settings
     pool: Pool
@@ -38,7 +38,7 @@ class ApiContext:
 
 @dataclass(slots=True)
 class ApiState:
-    """`context` is there once everything is open; until then `waiting_for` says what is not."""
+    """`context` is None until every server has answered; until then `waiting_for` names the unavailable one."""
 
     health: Health
     metrics: Metrics
@@ -50,7 +50,7 @@ STATE: Final = web.AppKey("state", ApiState)
 
 
 def context_of(request: web.Request) -> ApiContext:
-    """Refuses with 503 until the servers behind the API have answered."""
+    """Raises a 503 refusal until the servers behind the API have answered."""
     found = request.app[STATE].context
     if found is None:
         raise Refusal(503, "starting", "the service is starting; try again shortly", headers={"Retry-After": "1"})
@@ -58,6 +58,6 @@ def context_of(request: web.Request) -> ApiContext:
 
 
 def base_url(request: web.Request) -> str:
-    """Of the API as its clients see it, without a slash at the end."""
+    """The URL of the API for its clients, without a trailing slash."""
     public = context_of(request).settings.public_url
     return public.rstrip("/") if public else str(request.url.origin())

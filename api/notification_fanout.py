@@ -1,4 +1,4 @@
-"""Change notifications wake the requests of their owner, which then read PostgreSQL: they carry no state."""
+"""Change notifications wake the requests that wait for their owner's data, which then read PostgreSQL."""
 
 import asyncio
 from collections import defaultdict
@@ -15,12 +15,12 @@ from gengui_stream.redis_io.notifications import (
 )
 
 POLL_S: Final = 2.0
-"""Seconds that a lost notification can delay what a reader sees."""
+"""The longest delay that a lost notification can cause."""
 
 
 class Subscription:
-    """Wakes when there may be news of its generation (of any of the owner's where that is None), and at intervals in
-    case a notification was lost."""
+    """Wakes on a notification of its generation (of any of the owner's where that is None), and at intervals in case
+    one was lost."""
 
     def __init__(self, generation_id: UUID | None) -> None:
         self.generation_id = generation_id
@@ -35,11 +35,11 @@ class Subscription:
         self._event.set()
 
     def concerns(self, notification: ChangeNotification | None) -> bool:
-        """None: some notifications may have been lost."""
+        """`notification` is None when some may have been lost."""
         return notification is None or self.generation_id in {None, notification.generation_id}
 
     async def wait(self, seconds: float = POLL_S) -> None:
-        """Returns at a notification, or after so many seconds, at most POLL_S."""
+        """Returns at a notification, or after `seconds`, at most POLL_S."""
         try:
             async with asyncio.timeout(min(seconds, POLL_S)):
                 await self._event.wait()
@@ -62,7 +62,7 @@ class NotificationFanout:
                 self._wake(name, notification)
 
     def close(self) -> None:
-        """The process ends: wakes every waiting request."""
+        """The process stops: wakes every waiting request."""
         self.closing.set()
         for channel in list(self._subscriptions):
             self._wake(channel, None)

@@ -1,4 +1,5 @@
-"""The API's process: listens at once, serves when everything behind it is reached, ends without cutting anybody off."""
+"""The API's process: listens at once, serves once every server has answered, and lets requests finish before it
+ends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +38,7 @@ async def run_api(role: RoleContext) -> None:
 
 @asynccontextmanager
 async def served_api(role: RoleContext) -> AsyncIterator[int]:
-    """Serves on HOST:PORT meanwhile; yields the port. Requests get SHUTDOWN_GRACE_S to finish at the end."""
+    """Serves on HOST:PORT while the block runs; yields the port. Requests get SHUTDOWN_GRACE_S to finish at the end."""
     settings, state = role.settings, ApiState(role.health, role.metrics)
     runner = web.AppRunner(
         make_app(state), access_log=None, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True
@@ -48,7 +49,7 @@ async def served_api(role: RoleContext) -> AsyncIterator[int]:
             living = tasks.create_task(_live(role, state))
             yield int(server.sockets[0].getsockname()[1])
             server.close()
-            await _tell_streams(state)
+            await _close_streams(state)
             await runner.cleanup()
             living.cancel()
     finally:
@@ -57,7 +58,7 @@ async def served_api(role: RoleContext) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _listening(runner: web.AppRunner, host: str, port: int) -> AsyncIterator[asyncio.Server]:
-    """Accepts connections until it is closed. A site of aiohttp's would do so with its own kind of connection."""
+    """Accepts connections until closed. aiohttp's sites do not support a connection class."""
     server = await asyncio.get_running_loop().create_server(partial(_connection, runner), host, port)
     try:
         yield server
@@ -71,13 +72,13 @@ def _connection(runner: web.AppRunner) -> HttpConnection:
     return HttpConnection(runner.server, loop=asyncio.get_running_loop(), access_log_class=NoAccessLog)
 
 
-async def _tell_streams(state: ApiState) -> None:
+async def _close_streams(state: ApiState) -> None:
     if state.context is not None:
         state.context.fanout.close()
 
 
 async def _live(role: RoleContext, state: ApiState) -> None:
-    """Opens everything, retrying for as long as it takes, and keeps it open until cancelled."""
+    """Opens the servers, with retries, and keeps them open until cancelled."""
     async with AsyncExitStack() as stack:
 
         async def opened() -> ApiContext:

@@ -1,1 +1,1 @@
-"""The language of the system: events on the log, requests and resources over HTTP. Imports nothing of ours."""
+"""The contracts of the system: events on the log, requests and resources over HTTP. Imports no other package of it."""

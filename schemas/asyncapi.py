@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the log, from the events."""
+"""The AsyncAPI 3.0 document of the log, generated from the event classes."""
 
 from typing import Final
 

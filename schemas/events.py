@@ -1,11 +1,11 @@
-"""The events of the log: a closed union, told apart by `type`.
+"""The events of the log: a closed union, discriminated by `type`.
 
-These names and fields are the storage format of a log that is never rewritten: a published field is never
-renamed, never retyped and never removed. A change is a new optional field, or a new `schema_version` with an
-upcaster. Readers ignore fields they do not know (`extra="ignore"`), so a newer producer never breaks an older reader.
+Names and fields are the storage format of a log that is never rewritten: a published field is never renamed, retyped or
+removed. A change is a new optional field, or a new `schema_version` with an upcaster. Readers ignore unknown fields
+(`extra="ignore"`), so a newer producer does not break an older reader.
 
-`attempt` is the attempt the event speaks of; `None` means "the current one", which is all that workers of the
-original service can say.
+`attempt` is the attempt that the event concerns; None means the current one, as workers of the original service do not
+report it.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -38,36 +38,37 @@ SCHEMA_VERSION = 1
 
 
 class Frozen(BaseModel):
-    """An immutable value read from the log; fields of newer writers are ignored on purpose."""
+    """An immutable value read from the log; unknown fields of newer producers are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def _type_is_required(schema: JsonDict) -> None:
-    """It has a default for those who make an event here; who sends one must name it, or nobody can read it."""
+    """The default serves constructors in Python; on the wire the field is required, since readers select the class by
+    it."""
     properties, required = schema.get("properties"), schema.get("required")
     if isinstance(properties, dict) and "type" in properties and isinstance(required, list):
         schema["required"] = [*required, "type"]
 
 
 class Envelope(Frozen):
-    """What every event carries, whatever happened."""
+    """The fields of every event."""
 
     model_config = ConfigDict(json_schema_extra=_type_is_required)
 
-    id: UUID = Field(description="UUIDv7 of this event; a re-append of the same fact keeps it")
+    id: UUID = Field(description="UUIDv7 of this event; a repeated append of the same fact has the same id")
     schema_version: Literal[1] = 1
-    generation_id: UUID = Field(description="the generation it belongs to, and the key of the record")
-    attempt: Attempt | None = Field(default=None, description="None: the current attempt")
-    occurred_at: Moment = Field(description="when it happened, by the producer's clock")
-    producer: Name = Field(description="who says so: api, dispatch, worker/<host>-<pid>, bridge, ...")
+    generation_id: UUID = Field(description="the generation of the event, which is the key of the record")
+    attempt: Attempt | None = Field(default=None, description="null: the current attempt")
+    occurred_at: Moment = Field(description="time of the event by the producer's clock")
+    producer: Name = Field(description="source of the event: api, dispatch, worker/<host>-<pid>, bridge, ...")
     correlation_id: Name | None = None
     traceparent: TraceParent | None = Field(default=None, description="W3C trace context")
     tracestate: TraceState | None = None
 
 
 class Output(Frozen):
-    """One stored result. Workers of the original service tell only the key; the rest may be unknown."""
+    """One stored result. Workers of the original service report only the key; the other fields may be unknown."""
 
     id: OutputId = "0"
     object_key: ObjectKey
@@ -84,11 +85,14 @@ class Failure(Frozen):
     code: ErrorCode
     message: Text
     retryable: bool = False
-    retry_after_s: RetryAfter | None = Field(default=None, description="the provider's own wish, in seconds")
+    retry_after_s: RetryAfter | None = Field(
+        default=None, description="seconds that the provider asks to wait before the next attempt"
+    )
 
 
 class ProviderChoice(Frozen):
-    """Why this provider: the client named it, a flag chose it (with the experiment it belongs to), or the default."""
+    """Why this provider was chosen: the client named it, a flag chose it (with its experiment), or it is the
+    default."""
 
     source: Literal["request", "flag", "default"]
     flag: Name | None = None
@@ -98,12 +102,12 @@ class ProviderChoice(Frozen):
 
 LastHeard: TypeAlias = Annotated[
     Moment | None,
-    Field(description="given up for silence since then: without effect if the attempt was heard of later"),
+    Field(description="last sign of life known to the producer; the event is ignored if the log has a later one"),
 ]
 
 
 class GenerationRequested(Envelope):
-    """A client asked for an image; everything that never changes afterwards."""
+    """A client requested an image. Holds everything that never changes afterwards."""
 
     type: Literal["generation.requested"] = "generation.requested"
     owner_id: UUID
@@ -120,20 +124,20 @@ class GenerationRequested(Envelope):
 
 
 class GenerationDispatched(Envelope):
-    """The attempt is about to be handed to a provider; appended before the provider is called.
+    """The attempt is about to be handed to a provider. Appended before the provider is called.
 
-    `provider` and `model` may be others than requested: `fallback_reason` says why then.
+    `provider` and `model` may differ from the requested ones: `fallback_reason` says why.
     """
 
     type: Literal["generation.dispatched"] = "generation.dispatched"
     provider: Name
     provider_job_id: Name | None = None
-    model: Name | None = Field(default=None, description="None: the model requested")
+    model: Name | None = Field(default=None, description="null: the requested model")
     fallback_reason: Text | None = None
 
 
 class GenerationAccepted(Envelope):
-    """The provider has the attempt, and this is where and under which name to ask for it."""
+    """The provider accepted the attempt under this job id at this endpoint."""
 
     type: Literal["generation.accepted"] = "generation.accepted"
     provider: Name
@@ -142,14 +146,14 @@ class GenerationAccepted(Envelope):
 
 
 class GenerationStarted(Envelope):
-    """A worker took the attempt up."""
+    """A worker started the attempt."""
 
     type: Literal["generation.started"] = "generation.started"
     worker: Name | None = None
 
 
 class GenerationProgressed(Envelope):
-    """The attempt got further; percent only ever grows within an attempt."""
+    """The attempt made progress; `percent` only grows within an attempt."""
 
     type: Literal["generation.progressed"] = "generation.progressed"
     percent: Percent
@@ -157,13 +161,13 @@ class GenerationProgressed(Envelope):
 
 
 class GenerationHeartbeatReceived(Envelope):
-    """The worker is alive and still on the attempt."""
+    """The worker is alive and still processing the attempt."""
 
     type: Literal["generation.heartbeat_received"] = "generation.heartbeat_received"
 
 
 class GenerationCompleted(Envelope):
-    """The results are in the object store."""
+    """The attempt succeeded; its results are in the object store."""
 
     type: Literal["generation.completed"] = "generation.completed"
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=16)]
@@ -177,19 +181,19 @@ class GenerationFailed(Envelope):
 
 
 class GenerationCancelRequested(Envelope):
-    """The owner does not want it any more."""
+    """The owner requested a cancellation."""
 
     type: Literal["generation.cancel_requested"] = "generation.cancel_requested"
 
 
 class GenerationCanceled(Envelope):
-    """Whoever ran it has stopped."""
+    """The generation was canceled; its worker has stopped, or there was none."""
 
     type: Literal["generation.canceled"] = "generation.canceled"
 
 
 class GenerationTimedOut(Envelope):
-    """The deadline passed, or nobody was heard of for too long: the generation is given up."""
+    """The generation ended without a result: its deadline passed, or its last attempt was silent for too long."""
 
     type: Literal["generation.timed_out"] = "generation.timed_out"
     reason: Text | None = None
@@ -197,14 +201,14 @@ class GenerationTimedOut(Envelope):
 
 
 class GenerationModerated(Envelope):
-    """The provider refused the content: final, never retried."""
+    """The provider refused the content. Final, never retried."""
 
     type: Literal["generation.moderated"] = "generation.moderated"
     reason: Text
 
 
 class GenerationRetried(Envelope):
-    """`attempt` was given up without a failure of its own (a lost worker, say) and the next one begins."""
+    """`attempt` ended without a failure of its own (for example its worker was lost), and the next one begins."""
 
     type: Literal["generation.retried"] = "generation.retried"
     reason: Text
@@ -212,13 +216,14 @@ class GenerationRetried(Envelope):
 
 
 ThumbnailRevision: TypeAlias = Annotated[
-    Revision, Field(description="which of the output's thumbnails: 1 follows the completion, each request asks for one")
+    Revision,
+    Field(description="number of the output's thumbnail: 1 follows the completion, later ones follow requests"),
 ]
 
 
 class ThumbnailRequested(Envelope):
-    """Another thumbnail of one output was requested, by a backfill. `revision` is the output's last one plus one, so
-    that two requests for the same thumbnail are one."""
+    """A backfill requested a new thumbnail of one output. `revision` is the output's last one plus one, so that two
+    requests for the same thumbnail count as one."""
 
     type: Literal["thumbnail.requested"] = "thumbnail.requested"
     output_id: OutputId = "0"
@@ -239,7 +244,7 @@ class ThumbnailCreated(Envelope):
 
 
 class ThumbnailFailed(Envelope):
-    """No thumbnail can be made of this output; the generation itself is unharmed."""
+    """No thumbnail can be made of this output; its generation stays completed."""
 
     type: Literal["thumbnail.failed"] = "thumbnail.failed"
     output_id: OutputId = "0"
@@ -249,7 +254,7 @@ class ThumbnailFailed(Envelope):
 
 
 class GenerationDeleted(Envelope):
-    """The owner deleted it; the objects go by retention."""
+    """The owner deleted the generation; its objects are deleted by retention."""
 
     type: Literal["generation.deleted"] = "generation.deleted"
 

@@ -8,16 +8,16 @@ from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
 
 PROMPT_MAX_CHARACTERS = 10_000
 SEED_MAX = 2**53 - 1
-"""The largest integer that every JSON reader keeps exact."""
+"""The largest integer that every JSON reader represents exactly."""
 
 SIZE_MIN, SIZE_MAX, SIZE_STEP = 256, 2048, 64
-"""Pixels; the grid of the original service for local and RunPod providers."""
+"""Pixels. The grid of the original service for local and RunPod providers."""
 
 
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
-    except OverflowError:  # hours from the end of the calendar: as it was given
+    except OverflowError:  # within hours of the end of the calendar: unchanged
         return moment
 
 
@@ -25,19 +25,19 @@ def _iso_utc(moment: datetime) -> str:
     return _in_utc(moment).isoformat().replace("+00:00", "Z")
 
 
-# PostgreSQL text cannot hold U+0000, so no text of ours may: it is refused at the edge, not in a transaction.
+# PostgreSQL text cannot hold U+0000, so it is refused in requests and events, not in a transaction.
 NO_NUL = r"^[^\x00]*$"
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_iso_utc, return_type=str, when_used="json")]
-"""An instant, read with any zone and kept in UTC; written as RFC 3339 with a `Z`. Python compares instants of one zone
-object many times faster than others, and the fold compares each of them several times."""
+"""An instant: accepted with any zone, kept in UTC, written as RFC 3339 with a `Z`. Python compares instants that share
+a zone object many times faster, and the fold compares each of them several times."""
 
 Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_MAX_CHARACTERS, pattern=NO_NUL)]
 Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 NAME_MAX = 100
 Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=NO_NUL)]
-"""A model, a provider, a worker: short, for people and for labels."""
+"""The name of a model, a provider or a worker; short, for people and for labels."""
 TEXT_MAX = 2_000
 Text = Annotated[str, Field(max_length=TEXT_MAX, pattern=NO_NUL)]
 ObjectKey = Annotated[str, Field(min_length=1, max_length=1_024, pattern=NO_NUL)]
@@ -65,6 +65,6 @@ GridPixels = Annotated[
     Field(ge=SIZE_MIN, le=SIZE_MAX, json_schema_extra={"multipleOf": SIZE_STEP}),
     AfterValidator(_on_the_grid),
 ]
-"""A side a client may ask for."""
+"""A side of an image in a request."""
 
 Id = UUID

@@ -13,21 +13,23 @@ StatusName: TypeAlias = Literal[
 
 
 class Request(BaseModel):
-    """What a client sends: unknown fields are refused, so that a typing error is not taken for a default."""
+    """A request body. Unknown fields are refused, so that a misspelled name is not taken for a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Resource(BaseModel):
-    """What the API answers."""
+    """A response body."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class CreateGeneration(Request):
-    """`POST /v1/generations`. Without a seed one is drawn; without model and provider the defaults serve."""
+    """`POST /v1/generations`. Without a seed the API chooses one; without model or provider the defaults apply."""
 
-    prompt: Prompt = Field(description="what to draw", examples=["a lighthouse in a storm, oil painting"])
+    prompt: Prompt = Field(
+        description="text that describes the image", examples=["a lighthouse in a storm, oil painting"]
+    )
     width: GridPixels = Field(default=1024, description="pixels, a multiple of 64")
     height: GridPixels = Field(default=1024, description="pixels, a multiple of 64")
     seed: Seed | None = Field(default=None, description="the same prompt, seed and size give the same image")
@@ -36,30 +38,30 @@ class CreateGeneration(Request):
 
 
 class ProgressResource(Resource):
-    """How far it got; `percent` is null while that is not known."""
+    """The progress of the attempt. `percent` is null while unknown."""
 
     percent: Percent | None
     stage: str | None
 
 
 class QueueResource(Resource):
-    """Where it stands among all that wait for the same provider, as of a moment at most some seconds ago."""
+    """The position among all generations queued at the same provider, as of at most some seconds ago."""
 
     position: int = Field(description="1 is next")
-    at_least: bool = Field(description="there are more ahead than were counted")
+    at_least: bool = Field(description="the true position may be higher")
     starts_in_s: float | None = Field(
-        description="seconds until it starts, guessed from the runs of the last minutes; null: there were none"
+        description="estimated seconds until it starts, by the runs of the last minutes; null without any"
     )
     as_of: Moment
 
 
 class OutputResource(Resource):
-    """One result. URLs are signed and end after `PRESIGNED_URL_TTL_S`; ask again for fresh ones."""
+    """One result. URLs are signed and expire after `PRESIGNED_URL_TTL_S`; request the generation again for new ones."""
 
     id: str
     url: str
     thumbnail_url: str | None
-    thumbnail_error: str | None = Field(description="why there will be no thumbnail")
+    thumbnail_error: str | None = Field(description="why there is no thumbnail")
     mime_type: str | None
     width: int | None
     height: int | None
@@ -68,16 +70,18 @@ class OutputResource(Resource):
 
 
 class ErrorResource(Resource):
-    """Why it did not end well."""
+    """Why the generation ended without a result, or why its last attempt failed."""
 
     code: str
     message: str
     retryable: bool
-    retry_after_s: float | None = Field(default=None, description="seconds until the provider wants another try")
+    retry_after_s: float | None = Field(
+        default=None, description="seconds that the provider asks to wait before the next attempt"
+    )
 
 
 class MetricsResource(Resource):
-    """Milliseconds: waiting, running, and both; null while not known."""
+    """Durations in milliseconds: queued, running, and in total; null while unknown."""
 
     queue_ms: int | None
     run_ms: int | None
@@ -85,7 +89,7 @@ class MetricsResource(Resource):
 
 
 class GenerationUrls(Resource):
-    """Where to go from here."""
+    """Links to the operations of this generation."""
 
     self: str
     cancel: str
@@ -94,7 +98,7 @@ class GenerationUrls(Resource):
 
 
 class GenerationResource(Resource):
-    """A generation as the projections have it. `version` grows with every change."""
+    """A generation in the projections. `version` grows with every change."""
 
     id: UUID
     status: StatusName
@@ -108,7 +112,7 @@ class GenerationResource(Resource):
     height: int
     progress: ProgressResource
     queue: QueueResource | None = Field(
-        description="null in the answer to a request, once somebody works on it, and when it has ended"
+        description="null in the POST response, once a worker has started, and after the generation has ended"
     )
     outputs: list[OutputResource]
     error: ErrorResource | None
@@ -122,7 +126,7 @@ class GenerationResource(Resource):
 
 
 class CanceledGeneration(GenerationResource):
-    """The resource, and whether it is (or will be) canceled."""
+    """The generation, and whether it is canceled or will be."""
 
     canceled: bool
 
@@ -135,7 +139,7 @@ class GenerationPage(Resource):
 
 
 class EventResource(Resource):
-    """One record of the history. `ignored` says why it changed nothing; null: it was applied."""
+    """One record of the timeline. `ignored`: why it changed nothing; null: it was applied."""
 
     position: str = Field(description="partition:offset in the log")
     generation_id: UUID
@@ -158,14 +162,14 @@ class EventPage(Resource):
 
 
 class FieldFault(Resource):
-    """One thing that is wrong with a request: where, and what would be right."""
+    """A fault of a request: the field, and what is expected there."""
 
     field: str
     message: str
 
 
 class Problem(Resource):
-    """RFC 9457 problem details. `code` is stable and for programs; `errors` names each field at fault."""
+    """RFC 9457 problem details. `code` is stable and for programs; `errors` names each invalid field."""
 
     type: str
     title: str
@@ -176,22 +180,22 @@ class Problem(Resource):
 
 
 class WebhookReceipt(Resource):
-    """What a provider's call came to. `ignored`: the attempt had ended, or there is none of that name."""
+    """The effect of a webhook. `ignored`: the attempt has ended, or does not exist."""
 
     outcome: Literal["noted", "ignored"]
     detail: str | None
 
 
 class Liveness(Resource):
-    """The process answers. `starting`: a server that it needs has not answered yet, which restarting does not change.
-    `tick_age_s`: seconds since its event loop last ticked."""
+    """The process answers. `starting`: a server that it needs has not answered yet, which a restart does not change.
+    `tick_age_s`: seconds since the last tick of its event loop."""
 
     status: Literal["starting", "alive"]
     tick_age_s: float
 
 
 class Readiness(Resource):
-    """Each server behind the API by name: `ok`, or what is wrong with it."""
+    """Each server behind the API by name: `ok`, or its fault."""
 
     status: Literal["ready", "not_ready"]
     checks: dict[str, str]

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, from the models and one table of operations (`schemas.operations`)."""
+"""The OpenAPI 3.1 document, generated from the models and the table `schemas.operations`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,10 +10,10 @@ from schemas.http import Problem
 from schemas.operations import ANSWER_HEADERS, OPERATIONS, PARAMETERS, PROBLEMS, Answer, Operation
 
 TITLE: Final = "GenGui Stream"
-DESCRIPTION: Final = """Ask for images and follow them to the end.
+DESCRIPTION: Final = """Request images and follow them until they have ended.
 
-Every refusal is a problem document (RFC 9457) with a stable `code`. An answer that changed something has its place in
-the log in `Gengui-Position`; a reader that sends it back as `Min-Position` reads what it wrote."""
+Every refusal is a problem document (RFC 9457) with a stable `code`. A response that changed something has its position
+in the log in `Gengui-Position`; a request with that value as `Min-Position` reads its own writes."""
 
 
 def openapi_document() -> dict[str, object]:

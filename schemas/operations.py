@@ -1,4 +1,4 @@
-"""Every operation of the HTTP API, in one table, with its parameters and the statuses it may answer."""
+"""All operations of the HTTP API in one table, with their parameters and response statuses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from schemas.http import (
 from schemas.worker import WorkerEventOutcomes, WorkerEvents
 
 Answer = type[BaseModel] | str | None
-"""A model as JSON, the content type of a text, or nothing."""
+"""A model as JSON, the content type of a text, or None for an empty body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `answers` by status; `refusals`: the statuses of its problem documents."""
+    """One route. `answers`: by status; `refusals`: the statuses of its problem documents."""
 
     method: str
     path: str
@@ -48,41 +48,44 @@ PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
     "status": {"in": "query", "style": "form", "explode": False,
                "schema": {"type": "array", "items": {"type": "string", "enum": list(get_args(StatusName))}}},
     "provider": {"in": "query", "schema": _text},
-    "q": {"in": "query", "description": "anywhere in the prompt, whatever the case", "schema": _text},
-    "created_after": {"in": "query", "description": "then or later", "schema": _moment},
-    "created_before": {"in": "query", "description": "earlier than that", "schema": _moment},
+    "q": {"in": "query", "description": "a substring of the prompt, ignoring case", "schema": _text},
+    "created_after": {"in": "query", "description": "inclusive", "schema": _moment},
+    "created_before": {"in": "query", "description": "exclusive", "schema": _moment},
     "limit": {"in": "query", "schema": {"type": "integer", "minimum": 1}},
-    "cursor": {"in": "query", "description": "next_cursor of the page before", "schema": _text},
+    "cursor": {"in": "query", "description": "next_cursor of the previous page", "schema": _text},
     "Min-Position": {"in": "header", "description": "wait until the projections have this `Gengui-Position`",
                      "schema": _text},
-    "Idempotency-Key": {"in": "header", "description": "the same key and body: the same generation, the first answer",
+    "Idempotency-Key": {"in": "header", "description": "requests with the same key and body return the same generation",
                         "schema": {"type": "string", "maxLength": 255}},
-    "Prefer": {"in": "header", "description": "`wait=n`: answer when it has ended, or after n seconds (at most 60)",
+    "Prefer": {"in": "header", "description": "`wait=n`: respond once it has ended, or after n seconds (at most 60)",
                "schema": _text},
     "webhook_provider": {"name": "provider", "in": "path", "required": True, "schema": _text},
     "webhook_token": {"name": "token", "in": "path", "required": True, "schema": _text},
-    "Last-Event-ID": {"in": "header", "description": "go on after this event; browsers send it by themselves",
+    "Last-Event-ID": {"in": "header", "description": "continue after this event; browsers send it automatically",
                       "schema": _text},
 }  # fmt: skip
 
 ANSWER_HEADERS: Final[Mapping[str, dict[str, object]]] = {
     "Location": {"description": "the generation", "schema": _text},
     "Gengui-Position": {"description": "partition:offset of the event in the log", "schema": _text},
-    "Idempotent-Replayed": {"description": "`true`: an earlier request with this key made it", "schema": _text},
-    "Preference-Applied": {"description": "the wait that was granted", "schema": _text},
+    "Idempotent-Replayed": {
+        "description": "`true`: an earlier request with this key created the generation",
+        "schema": _text,
+    },
+    "Preference-Applied": {"description": "the applied `wait` preference", "schema": _text},
 }
 
 PROBLEMS: Final[Mapping[int, str]] = {
     400: "`malformed_json`, `malformed_body`",
     401: "`unauthorized`: no valid key",
     403: "`forbidden`: a key of another role",
-    404: "`not_found`: there is no such generation among yours, no such webhook",
+    404: "`not_found`: no such generation of this owner, no such webhook",
     409: "`not_ended`",
     413: "`body_too_large`",
     415: "`unsupported_media_type`",
-    422: "`invalid_request`: each fault in `errors`; `idempotency_key_reused`",
-    503: "`unavailable`, `starting`: nothing is lost, try again",
-    504: "`projection_behind`: not yet, try again",
+    422: "`invalid_request`: the faults are in `errors`; `idempotency_key_reused`",
+    503: "`unavailable`, `starting`: try again",
+    504: "`projection_behind`: try again",
 }
 
 _ALL: Final = "/v1/generations"
@@ -93,34 +96,34 @@ _MAKE: Final = {202: GenerationResource, 200: GenerationResource}
 _EVENTS: Final = {200: "text/event-stream"}
 
 OPERATIONS: Final = (
-    Operation("post", _ALL, "create", "generations", "Ask for an image", _MAKE,
+    Operation("post", _ALL, "create", "generations", "Request an image", _MAKE,
               (400, 401, 403, 413, 415, 422, 503), CreateGeneration, ("Idempotency-Key", "Prefer"), _MADE),
-    Operation("get", _ALL, "list", "generations", "List, newest first", {200: GenerationPage},
+    Operation("get", _ALL, "list", "generations", "List generations, newest first", {200: GenerationPage},
               (401, 422, 503, 504), None, (*_FILTERS, "limit", "cursor", "Min-Position")),
-    Operation("get", _ONE, "get", "generations", "One generation", {200: GenerationResource},
+    Operation("get", _ONE, "get", "generations", "Get a generation", {200: GenerationResource},
               (401, 404, 422, 503, 504), None, ("Min-Position",)),
-    Operation("delete", _ONE, "delete", "generations", "Delete it", {204: None},
+    Operation("delete", _ONE, "delete", "generations", "Delete a generation", {204: None},
               (401, 403, 404, 422, 503, 504), None, ("Min-Position",), ("Gengui-Position",)),
-    Operation("post", f"{_ONE}/cancel", "cancel", "generations", "Cancel it; safe to repeat",
+    Operation("post", f"{_ONE}/cancel", "cancel", "generations", "Cancel a generation; safe to repeat",
               {200: CanceledGeneration}, (401, 403, 404, 422, 503, 504), None, ("Min-Position",), ("Gengui-Position",)),
-    Operation("post", f"{_ONE}/retry", "retry", "generations", "A new one like it, when it has ended", _MAKE,
+    Operation("post", f"{_ONE}/retry", "retry", "generations", "Retry an ended generation as a new generation", _MAKE,
               (401, 403, 404, 409, 422, 503, 504), None, ("Idempotency-Key", "Prefer", "Min-Position"), _MADE),
-    Operation("get", f"{_ONE}/events", "events", "history", "Its history as recorded", {200: EventPage},
+    Operation("get", f"{_ONE}/events", "events", "history", "The timeline of a generation", {200: EventPage},
               (401, 404, 422, 503, 504), None, ("limit", "cursor", "Min-Position")),
-    Operation("get", f"{_ONE}/stream", "stream", "history", "Its events as they come (server-sent events)", _EVENTS,
-              (401, 404, 422, 503, 504), None, ("Last-Event-ID", "Min-Position")),
-    Operation("get", "/v1/stream", "stream_all", "history", "All your events as they come (server-sent events)",
+    Operation("get", f"{_ONE}/stream", "stream", "history", "Stream the events of a generation (server-sent events)",
+              _EVENTS, (401, 404, 422, 503, 504), None, ("Last-Event-ID", "Min-Position")),
+    Operation("get", "/v1/stream", "stream_all", "history", "Stream all events of the caller (server-sent events)",
               _EVENTS, (401, 422, 503), None, ("Last-Event-ID",)),
-    Operation("post", "/v1/worker/events", "report", "workers", "Report statuses, each accepted or refused",
+    Operation("post", "/v1/worker/events", "report", "workers", "Report events of workers, each accepted or refused",
               {200: WorkerEventOutcomes}, (400, 401, 403, 413, 415, 422, 503), WorkerEvents),
     Operation("post", "/v1/provider-webhooks/{provider}/{token}", "called", "providers",
-              "A provider says that an attempt has ended; the body may be anything", {200: WebhookReceipt},
+              "Webhook of a provider: an attempt has ended; the body is ignored", {200: WebhookReceipt},
               (400, 404, 413, 503), None, ("webhook_provider", "webhook_token"), secured=False),
-    Operation("get", "/livez", "livez", "service", "Whether the process lives", {200: Liveness}, secured=False),
-    Operation("get", "/readyz", "readyz", "service", "Whether it can serve", {200: Readiness, 503: Readiness},
+    Operation("get", "/livez", "livez", "service", "Liveness", {200: Liveness}, secured=False),
+    Operation("get", "/readyz", "readyz", "service", "Readiness", {200: Readiness, 503: Readiness},
               secured=False),
     Operation("get", "/metrics", "metrics", "service", "Prometheus metrics", {200: "text/plain"}, secured=False),
     Operation("get", "/openapi.json", "openapi", "service", "This document", {200: "application/json"},
               secured=False),
-    Operation("get", "/docs", "docs", "service", "A page to try it", {200: "text/html"}, secured=False),
+    Operation("get", "/docs", "docs", "service", "Swagger UI", {200: "text/html"}, secured=False),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Writes `schemas/published/`: `python -m schemas.publish`; with `--check` it only says which files are stale."""
+"""Writes `schemas/published/`: `python -m schemas.publish`; `--check` only names the stale files."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ FOLDER: Final = Path(__file__).parent / "published"
 
 
 def documents() -> dict[Path, str]:
-    """Every published file with its text."""
+    """The text of every published file, by path."""
     found: dict[Path, object] = {
         FOLDER / "openapi.json": openapi_document(),
         FOLDER / "asyncapi.json": asyncapi_document(),

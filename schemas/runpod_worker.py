@@ -1,16 +1,16 @@
-"""What a worker image on RunPod is given and what it gives back: the `input` and the `output` of a job.
+"""The contract with worker images on RunPod: the `input` and the `output` of a job.
 
-A worker obeys five rules:
+The rules for workers:
 
-1. With an `object_key` it puts the image into the object store under exactly that key *before* it returns. RunPod
-   drops results; an object that is there can be found again, by the key alone.
-2. Done twice, it stores under the same key: the same prompt, seed and size may give other bytes, never another place.
-3. Without an `object_key` it returns the image itself, as `image_base64`. RunPod takes 20 MB at most.
-4. `width`, `height`, `bytes` and `sha256` are those of the stored bytes, measured, not repeated from the input.
-5. Whatever keeps it from an image it raises as an exception: a job that completes has an image. Progress, if any, is
+1. With an `object_key` the worker stores the image under exactly that key *before* it returns. RunPod discards results;
+   a stored object can be found by its key alone.
+2. A repeated job stores under the same key: its bytes may differ, its key never does.
+3. Without an `object_key` the worker returns the image as `image_base64`. RunPod accepts at most 20 MB.
+4. `width`, `height`, `bytes` and `sha256` are measured from the stored bytes, not copied from the input.
+5. A worker without an image raises an exception: every completed job has an image. Progress, if any, is
    `{"percent": 0..100, "stage": "..."}`.
 
-The worker needs no credentials of ours but those of the object store, which are its endpoint's own environment.
+The worker needs no credentials of this system except those of the object store, from its endpoint's environment.
 """
 
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ ImageType = Literal["image/png", "image/jpeg", "image/webp"]
 
 
 class _Document(BaseModel):
-    """A field that one side does not know yet is passed over: workers and core are rolled out apart."""
+    """Unknown fields are ignored: workers and core are deployed separately."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -51,12 +51,12 @@ class _Image(_Document):
 
 
 class StoredImage(_Image):
-    """`output` of a job that was given an `object_key`."""
+    """`output` of a job with an `object_key`."""
 
     object_key: ObjectKey
 
 
 class InlineImage(_Image):
-    """`output` of a job that was not."""
+    """`output` of a job without an `object_key`."""
 
     image_base64: Annotated[str, Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""What workers report over HTTP: `POST /v1/worker/events`, a batch whose events are answered one by one."""
+"""Reports of workers over HTTP: `POST /v1/worker/events`, a batch with one outcome for each event."""
 
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
@@ -28,17 +28,17 @@ WorkerEvent: TypeAlias = Annotated[
     | GenerationCanceled,
     Field(discriminator="type"),
 ]
-"""The events that a worker may report; everything else is not a worker's to say."""
+"""The events that a worker may report."""
 
 
 class WorkerEvents(Request):
-    """What a worker sends. A fault in one event refuses that event, and not the others."""
+    """A batch of events. An invalid event is refused without the others."""
 
     events: list[WorkerEvent] = Field(min_length=1, max_length=WORKER_BATCH_MAX)
 
 
 class WorkerEventOutcome(Resource):
-    """What became of one event of the batch, by its place in it."""
+    """The outcome of one event, by its index in the batch."""
 
     index: int
     id: UUID | None
@@ -49,6 +49,6 @@ class WorkerEventOutcome(Resource):
 
 
 class WorkerEventOutcomes(Resource):
-    """One outcome an event, in the order sent."""
+    """One outcome for each event, in the order sent."""
 
     data: list[WorkerEventOutcome]

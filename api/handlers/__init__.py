@@ -1,1 +1,1 @@
-"""The routes' handlers."""
+"""The handlers of the routes."""

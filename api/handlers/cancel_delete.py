@@ -1,4 +1,4 @@
-"""Cancel and delete: a command on the generation's state, answered when the projections have its events."""
+"""Cancel and delete: each decides by the state of the generation, and responds once the projections have its events."""
 
 from uuid import UUID
 
@@ -25,7 +25,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 def _canceled(row: asyncpg.Record) -> bool:
-    """Canceled, or about to be: its worker has still to confirm it."""
+    """Canceled, or canceled as soon as its worker confirms it."""
     return row["status"] == "canceled" or (row["cancel_requested"] and row["status"] not in TERMINAL)
 
 
@@ -43,7 +43,7 @@ async def _own(request: web.Request) -> tuple[ApiContext, Generation]:
 
 
 async def _append(context: ApiContext, owner_id: UUID, decision: Decision) -> dict[str, str]:
-    """Waits until the projections have the events; the header that names the last one's position, if there is one."""
+    """Waits for the projections; returns the header with the position of the last event, if there is one."""
     if isinstance(decision, Rejection):
         raise BugError(f"{decision.code}: cancel and delete are never refused")
     if not decision:

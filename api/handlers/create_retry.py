@@ -1,4 +1,4 @@
-"""New generations: asked for, or asked for again."""
+"""Creating a generation, and retrying an ended one as a new generation."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ KEY_MAX_CHARACTERS: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The event that is on the log, where, and whether an earlier request put it there."""
+    """The event on the log, its position, and whether an earlier request with the same key appended it."""
 
     event: GenerationRequested
     position: str
@@ -48,7 +48,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def retry(request: web.Request) -> web.Response:
-    """A new generation like the old one, which must have ended."""
+    """Requests a new generation with the parameters of an ended one."""
     caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
@@ -87,7 +87,7 @@ def _idempotency_key(request: web.Request) -> str | None:
 
 
 async def _answer(request: web.Request, context: ApiContext, made: Submission) -> web.Response:
-    """At once as the event has it; with `Prefer: wait=n` as it is when it ended or the time is over."""
+    """Responds with the event's resource; with `Prefer: wait=n` with the resource once ended, or after n seconds."""
     base, seconds = base_url(request), wait_seconds(request)
     location = resources.urls(made.event.generation_id, base)["self"]
     headers = {"Location": location, "Gengui-Position": made.position}

@@ -1,4 +1,4 @@
-"""The OpenAPI document and a page to try it; everything is served from here, nothing is fetched from elsewhere."""
+"""The OpenAPI document and Swagger UI, served without external resources."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ from schemas.openapi import openapi_document
 
 
 def _assets() -> Path:
-    """The files of Swagger UI. The package around them is not imported: it is for other frameworks."""
+    """The static files of Swagger UI. Its package is not imported: it serves other frameworks."""
     spec = importlib.util.find_spec("swagger_ui")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("swagger-ui-py is not installed")

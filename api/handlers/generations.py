@@ -1,4 +1,4 @@
-"""One generation, a page of them, one's history; each as of a position when asked for it."""
+"""One generation, a page of generations, and the timeline of one; each as of `Min-Position` if the request has it."""
 
 import base64
 import time
@@ -20,8 +20,7 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import transient_errors
 from gengui_stream.projections import generation_states
-from gengui_stream.queries import generations
-from gengui_stream.queries import timelines as histories
+from gengui_stream.queries import generations, timelines
 from schemas.http import StatusName
 
 POSITION_WAIT_S: Final = 5.0
@@ -29,7 +28,7 @@ LOOK_EVERY_S: Final = 0.25
 PAGE_DEFAULT, PAGE_MAX = 50, 100
 HISTORY_DEFAULT, HISTORY_MAX = 500, 1_000
 STATUSES: Final = get_args(StatusName)
-NO_CURSOR: Final = "is not one that this API gave: use next_cursor of the page before, unchanged"
+NO_CURSOR: Final = "is not a cursor of this API: use next_cursor of the previous page unchanged"
 
 
 async def get(request: web.Request) -> web.Response:
@@ -68,7 +67,7 @@ async def history(request: web.Request) -> web.Response:
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
     await own_row(context, generation_id, caller.user_id)
-    rows = await histories.of_generation(context.pool, generation_id, after, limit + 1)
+    rows = await timelines.of_generation(context.pool, generation_id, after, limit + 1)
     found = [resources.event(row) for row in rows[:limit]]
     return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
 
@@ -81,7 +80,7 @@ async def shown(request: web.Request, context: ApiContext, row: asyncpg.Record) 
 async def all_shown(
     request: web.Request, context: ApiContext, rows: Sequence[asyncpg.Record]
 ) -> list[dict[str, object]]:
-    """The resources of these rows; the queue is looked at only for those that wait in it."""
+    """The resources of these rows. Takes a queue snapshot only when one of them is queued."""
     base = base_url(request)
     waiting = await context.queue_snapshots.current() if any(map(resources.waits, rows)) else None
     return [resources.generation(row, context.store, base, waiting) for row in rows]
@@ -95,7 +94,7 @@ async def own_row(context: ApiContext, generation_id: UUID, owner_id: UUID) -> a
 
 
 async def own_state(context: ApiContext, generation_id: UUID, owner_id: UUID) -> Generation:
-    """What commands decide on. Refuses with 404 as `own_row` does."""
+    """The state for a command. Raises a 404 refusal like `own_row`."""
     with transient_errors():
         state = (await generation_states.load(context.pool, [generation_id])).get(generation_id)
     if state is None or state.owner_id != owner_id or state.deleted_at is not None:
@@ -104,7 +103,7 @@ async def own_state(context: ApiContext, generation_id: UUID, owner_id: UUID) ->
 
 
 async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> None:
-    """Waits, bounded, until the projections have what `Min-Position` names."""
+    """Waits up to POSITION_WAIT_S for the projections to reach `Min-Position`; raises a 504 refusal after that."""
     position = min_position(request, context.settings.events_partitions)
     if position is not None and not await reached(context, owner_id, position):
         detail = f"the projections have not reached {position} yet; try again"
@@ -112,10 +111,10 @@ async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> No
 
 
 async def reached(context: ApiContext, owner_id: UUID, position: Position) -> bool:
-    """Whether the projections have it, after waiting for so long as a client can be kept."""
+    """Whether the projections have the position, after a wait of at most POSITION_WAIT_S."""
     deadline = time.monotonic() + POSITION_WAIT_S
     with context.fanout.subscribed(owner_id) as subscription:
-        while not await histories.has_reached(context.pool, context.settings.events_topic, position):
+        while not await timelines.has_reached(context.pool, context.settings.events_topic, position):
             left = deadline - time.monotonic()
             if left <= 0 or context.fanout.closing.is_set():
                 return False
@@ -143,7 +142,7 @@ def _cursor(query: Query) -> tuple[datetime, UUID] | None:
 
 
 def _offset(query: Query) -> int:
-    """Where a history goes on: the last offset that was seen."""
+    """The last offset of the previous page of a timeline; -1 for the first page."""
     cursor = query.text("cursor", 40)
     if cursor is None:
         return -1

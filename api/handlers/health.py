@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can serve, and what it measured."""
+"""Liveness, readiness and metrics of the API."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -19,14 +19,14 @@ CHECK_TIMEOUT_S: Final = 2.0
 
 
 async def livez(request: web.Request) -> web.Response:
-    """That the event loop answers this is its tick."""
+    """Answering is itself a tick of the event loop."""
     health = request.app[STATE].health
     health.tick()
     return json_response(health.liveness().document())
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when every server behind the API answers, else 503; each by name either way."""
+    """200 when every server behind the API answers, else 503; the body names the result of each."""
     state = request.app[STATE]
     if state.context is None:
         return json_response({"status": "not_ready", "checks": {"start": state.waiting_for}}, 503)
@@ -37,14 +37,14 @@ async def readyz(request: web.Request) -> web.Response:
         "objects": _objects(context),
         "log": _log(context),
     }
-    results = dict(zip(checks, await asyncio.gather(*map(_verdict, checks.values())), strict=True))
+    results = dict(zip(checks, await asyncio.gather(*map(_result, checks.values())), strict=True))
     ready = all(result == "ok" for result in results.values()) and not context.fanout.closing.is_set()
     return json_response({"status": "ready" if ready else "not_ready", "checks": results}, 200 if ready else 503)
 
 
-async def _verdict(check: Coroutine[None, None, None]) -> str:
-    """A check that does not end, and will not be cancelled either (a silent PostgreSQL is also asked to cancel), is
-    left behind."""
+async def _result(check: Coroutine[None, None, None]) -> str:
+    """Abandons a check that neither ends in time nor reacts to its cancellation: asyncpg, for one, waits for a silent
+    PostgreSQL to confirm a cancel request."""
     checking = asyncio.ensure_future(check)
     done, _ = await asyncio.wait({checking}, timeout=CHECK_TIMEOUT_S)
     if not done:

@@ -1,4 +1,4 @@
-"""What a client asks for becomes the event that says so."""
+"""Turns a client's request into a `generation.requested` event."""
 
 import time
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from schemas.http import CreateGeneration, FieldFault
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The client says who."""
+    """The provider that the client named."""
 
     provider: str
     model: str | None
@@ -37,8 +37,8 @@ async def requested(
     *,
     retried_from: UUID | None = None,
 ) -> GenerationRequested:
-    """Refuses providers that there are not and sizes that they cannot make. Who names no provider gets the one that
-    the flags choose, or the default."""
+    """Raises a 422 refusal for unknown providers and for sizes that the provider does not support. Without a provider
+    in the request, the flags or the default choose one."""
     chosen = await _chosen(context, owner_id, asked)
     _check_provider(context, chosen.provider, asked)
     parameters = RequestParameters(
@@ -58,7 +58,7 @@ async def requested(
 
 
 async def requested_again(request: web.Request, context: ApiContext, row: asyncpg.Record) -> GenerationRequested:
-    """The request of the row, with its original model and provider. Raises the problems of a new request when it is no
+    """Requests the same generation again with its original model and provider. Raises a 422 refusal when that is no
     longer valid."""
     choice = {
         "model": row["requested_model"],
@@ -87,7 +87,7 @@ def _recorded(chosen: FlagChoice | Named) -> ProviderChoice:
 
 
 def _short(name: str | None) -> str | None:
-    """As much of it as an event holds."""
+    """Truncated to the length of an event's field."""
     return name[:NAME_MAX] if name else None
 
 
@@ -101,7 +101,7 @@ def _check_provider(context: ApiContext, name: str, asked: CreateGeneration) -> 
 
 
 def impossible(name: str, can: Capabilities, asked: CreateGeneration) -> list[FieldFault]:
-    """What of the request this provider cannot do, field by field, and what it could."""
+    """A fault for each field that this provider does not support, with the supported values."""
     sides = {"width": asked.width, "height": asked.height}
     faults = [
         fault(side, f"{name} makes {can.size_min} to {can.size_max} pixels in steps of {can.size_step}")

@@ -1,5 +1,5 @@
-"""Providers call when an attempt has ended. What they say is not believed: the attempt is looked at, now instead of
-later. So the body may be anything, and a call that comes twice does no harm."""
+"""Webhooks of providers: each call reconciles the attempt at once instead of at its next time. The body is ignored, so
+it may be anything, and a repeated call is harmless."""
 
 from typing import Final
 
@@ -16,12 +16,12 @@ BODY_MAX_BYTES: Final = 1024 * 1024
 
 
 async def called(request: web.Request) -> web.Response:
-    """No key is asked for: the token is the proof that the URL is one of ours."""
+    """Requires no API key: the token authenticates the URL."""
     context = context_of(request)
     name = _named(context, request)
     await read_body(request, BODY_MAX_BYTES)
     if not await expedite_reconcile(context.pool, name.generation_id, name.attempt):
-        return json_response({"outcome": "ignored", "detail": "nobody waits for that attempt (any more)"})
+        return json_response({"outcome": "ignored", "detail": "the attempt is not being reconciled (any more)"})
     await context.notifications.publish((), {"reconcile"})
     return json_response({"outcome": "noted", "detail": None})
 

@@ -1,4 +1,4 @@
-"""Live streams: one generation's history as it grows, and everything that an owner has."""
+"""Event streams: the timeline of one generation, and all events of an owner."""
 
 import time
 from contextlib import suppress
@@ -17,25 +17,24 @@ from api.http.parsing import CORRELATION_ID, Query, generation_id_of
 from api.http.problems import fault, invalid
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
-from gengui_stream.queries import generations
-from gengui_stream.queries import timelines as histories
+from gengui_stream.queries import generations, timelines
 
 CHUNK: Final = 200
-"""Events of a partition that are read at once, and held for a client that takes them slowly."""
+"""The most events of a partition read at once, and kept in memory for a slow client."""
 
 COMMENT_EVERY_S = 15.0
 
 BEGINNING: Final = "beginning"
-"""The place before the first event. An empty one would be forgotten by browsers."""
+"""The id before the first event. Browsers do not send an empty id."""
 
 STREAMING: Final = web.RequestKey("streaming", bool)
-"""Set when an answer has begun that cannot be replaced by a problem document any more."""
+"""Set once the response has begun, so that it can no longer be replaced by a problem document."""
 
 _log = structlog.get_logger(__name__)
 
 
 async def stream_all(request: web.Request) -> web.StreamResponse:
-    """Everything new of the owner's, from now on or from `Last-Event-ID`; until the client leaves."""
+    """Streams all new events of the owner, from now on or from `Last-Event-ID`, until the client disconnects."""
     caller, context = await principal_of(request), context_of(request)
     Query(request).check()
     seen = await _start(request, context, from_beginning=False)
@@ -43,7 +42,7 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
 
 
 async def stream_one(request: web.Request) -> web.StreamResponse:
-    """The whole history and what follows, until it has ended and its thumbnails are settled."""
+    """Streams the whole timeline and new events, until the generation has ended and its thumbnails are settled."""
     caller, context = await principal_of(request), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
@@ -55,7 +54,7 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
 
 
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
-    """The last offset seen of each partition: as `Last-Event-ID` says, else nothing or everything so far."""
+    """The last offset sent of each partition: of `Last-Event-ID`, else none or the current end."""
     partitions = range(context.settings.events_partitions)
     last_id = request.headers.get("Last-Event-ID")
     if last_id:
@@ -63,16 +62,16 @@ async def _start(request: web.Request, context: ApiContext, *, from_beginning: b
         return {partition: seen.get(partition, -1) for partition in partitions}
     if from_beginning:
         return dict.fromkeys(partitions, -1)
-    projected = await histories.projected(context.pool, context.settings.events_topic)
+    projected = await timelines.projected(context.pool, context.settings.events_topic)
     return {partition: projected.get(partition, 0) - 1 for partition in partitions}
 
 
-def _place(seen: dict[int, int]) -> str:
+def _event_id(seen: dict[int, int]) -> str:
     return format_vector({partition: offset for partition, offset in seen.items() if offset >= 0}) or BEGINNING
 
 
 def _vector(text: str, partitions: int) -> dict[int, int]:
-    """The opposite of `_place`."""
+    """The reverse of `_event_id`."""
     if text == BEGINNING:
         return {}
     try:
@@ -80,12 +79,13 @@ def _vector(text: str, partitions: int) -> dict[int, int]:
     except ValueError as error:
         raise invalid([fault("Last-Event-ID", str(error))]) from None
     if max(vector) >= partitions:
-        raise invalid([fault("Last-Event-ID", f"there are partitions 0 to {partitions - 1}")])
+        raise invalid([fault("Last-Event-ID", f"the partitions are 0 to {partitions - 1}")])
     return vector
 
 
 class _Stream:
-    """One client's stream: reads what is past `seen`, writes it, waits for the bell. A slow client slows itself."""
+    """The stream of one client: reads the events after `seen`, writes them, and waits for a notification. A slow client
+    delays only itself."""
 
     def __init__(
         self, request: web.Request, context: ApiContext, owner_id: UUID, seen: dict[int, int], only: UUID | None = None
@@ -101,17 +101,17 @@ class _Stream:
             self._request[STREAMING] = True
             await self._response.prepare(self._request)
             with suppress(ConnectionResetError):
-                await self._write(f"retry: 1000\nid: {_place(self._seen)}\n\n")
+                await self._write(f"retry: 1000\nid: {_event_id(self._seen)}\n\n")
                 while not self._context.fanout.closing.is_set():
                     if await self._has_ended():
                         await self._write("event: end\ndata: {}\n\n")
                         return self._response
                     await subscription.wait(await self._keep_alive())
-                await self._write(": the server is going away; come back with Last-Event-ID\n\n")
+                await self._write(": the server is stopping; reconnect with Last-Event-ID\n\n")
         return self._response
 
     async def _has_ended(self) -> bool:
-        """Sends everything new; whether that was all for ever. While the database is away nothing is new."""
+        """Sends all new events; whether no more can follow. While the database is unavailable there are none."""
         try:
             while await self._send_new() and not self._context.fanout.closing.is_set():
                 pass
@@ -126,16 +126,16 @@ class _Stream:
         for row in rows:
             self._seen[row["partition"]] = row["log_offset"]
             body = resources.dump(resources.event(row)).decode()
-            lines.append(f"id: {_place(self._seen)}\nevent: {row['type']}\ndata: {body}\n\n")
+            lines.append(f"id: {_event_id(self._seen)}\nevent: {row['type']}\ndata: {body}\n\n")
         if lines:
             await self._write("".join(lines))
         return bool(lines)
 
     async def _read(self) -> list[asyncpg.Record]:
         if self._only is None:
-            return await histories.of_owner(self._context.pool, self._owner_id, self._seen, CHUNK)
+            return await timelines.of_owner(self._context.pool, self._owner_id, self._seen, CHUNK)
         [after] = self._seen.values()
-        return await histories.of_generation(self._context.pool, self._only, after, CHUNK)
+        return await timelines.of_generation(self._context.pool, self._only, after, CHUNK)
 
     async def _finished(self) -> bool:
         if self._only is None:
@@ -144,9 +144,9 @@ class _Stream:
         return row is None or (resources.settled(row) and row["log_offset"] <= self._seen[row["partition"]])
 
     async def _keep_alive(self) -> float:
-        """Says something where nothing was said for long; seconds until that is due again."""
+        """Writes a comment after COMMENT_EVERY_S without data; returns the seconds until the next one is due."""
         if time.monotonic() - self._written_at >= COMMENT_EVERY_S:
-            await self._write(": still here\n\n")
+            await self._write(": keep-alive\n\n")
         return max(0.0, self._written_at + COMMENT_EVERY_S - time.monotonic())
 
     async def _write(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Workers report over HTTP: a batch of events, each accepted or refused by name."""
+"""Reports of workers over HTTP: a batch of events, each accepted or refused with a reason."""
 
 from typing import Final
 from uuid import UUID
@@ -23,12 +23,12 @@ async def report(request: web.Request) -> web.Response:
     await principal_of(request, "worker", "admin")
     Query(request).check()
     items = _items(await read_json(request, BODY_MAX_BYTES))
-    judged = [_judge(item) for item in items]
-    accepted = [item for item in judged if not isinstance(item, str)]
+    parsed = [_parse(item) for item in items]
+    accepted = [item for item in parsed if not isinstance(item, str)]
     positions = iter(await context_of(request).log.append_many(accepted) if accepted else [])
     outcomes = [
         _refused(index, items[index], item) if isinstance(item, str) else _accepted(index, item.id, next(positions))
-        for index, item in enumerate(judged)
+        for index, item in enumerate(parsed)
     ]
     return json_response({"data": outcomes})
 
@@ -40,8 +40,8 @@ def _items(document: object) -> list[object]:
     return items
 
 
-def _judge(item: object) -> WorkerEvent | str:
-    """The event, or why it is none that a worker may report."""
+def _parse(item: object) -> WorkerEvent | str:
+    """The event, or the reason why a worker may not report it."""
     try:
         return _event.validate_python(item)
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""HTTP as the API speaks it: parsing, problem documents, responses, the resources it shows."""
+"""HTTP for the handlers: parsing, problem documents, responses and resources."""

@@ -1,4 +1,4 @@
-"""What aiohttp refuses before it has chosen a route, answered as problem documents as well."""
+"""Problem documents for requests that aiohttp refuses before it selects a route."""
 
 from http import HTTPStatus
 from typing import Final
@@ -26,7 +26,7 @@ class NoAccessLog(AbstractAccessLogger):
 
 
 class HttpConnection(web.RequestHandler):
-    """One connection. A malformed request leaves no traceback: port scanners send many."""
+    """One connection. Malformed requests, which port scanners send, are logged without a traceback."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class HttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what the parser, or aiohttp around the application, could not handle. Closes the connection."""
+        """Answers what the parser or aiohttp could not handle, and closes the connection."""
         refusal = _refusal(request, status, message)
         if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("request_failed", status=refusal.status, exc_info=exc)
@@ -52,7 +52,7 @@ class HttpConnection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Sends the response. aiohttp refuses an unknown Expect header outside the application's middlewares."""
+        """Sends the response. aiohttp refuses an unknown Expect header outside the middlewares."""
         if isinstance(resp, web.HTTPExpectationFailed):
             resp = problem_response(_expectation_failed())
         return await super().finish_response(request, resp, start_time)
@@ -60,9 +60,9 @@ class HttpConnection(web.RequestHandler):
 
 def _refusal(request: web.BaseRequest, status: int, message: str | None) -> Refusal:
     if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
-        return _expectation_failed()  # aiohttp fails at one that is not UTF-8
+        return _expectation_failed()  # aiohttp raises an error for one that is not UTF-8
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Refusal(status, "internal", "something is wrong on our side; please report the time and the request")
+        return Refusal(status, "internal", "internal error; please report the time and the request")
     return Refusal(status, "malformed_request", f"this is not a valid HTTP request: {_printable(message or '')}")
 
 
@@ -71,5 +71,5 @@ def _expectation_failed() -> Refusal:
 
 
 def _printable(message: str) -> str:
-    """Of what may quote the request's bytes, the first lines in ASCII."""
+    """The first 300 characters in ASCII: the message may quote bytes of the request."""
     return message.encode("ascii", "backslashreplace").decode()[:300]

@@ -1,4 +1,4 @@
-"""Reading requests strictly: bodies, queries, headers. Everything that is not right is refused by name."""
+"""Strict parsing of bodies, queries and headers: each invalid value is refused by name."""
 
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -17,7 +17,7 @@ WAIT_MAX_S: Final = 60
 
 CORRELATION_ID: Final = web.RequestKey("correlation_id", str)
 TRACEPARENT: Final = web.RequestKey("traceparent", str)
-"""There when the client sent a valid one."""
+"""Present when the client sent a valid one."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,7 +25,8 @@ _moment: Final = TypeAdapter(AwareDatetime)
 
 
 async def read_json(request: web.Request, max_bytes: int) -> object:
-    """The body as JSON. Refuses other types (415), too much (413) and what is not JSON (400)."""
+    """The body as JSON. Raises refusals for another content type (415), too large a body (413) and invalid JSON
+    (400)."""
     if request.content_type != "application/json":
         raise Refusal(415, "unsupported_media_type", "send application/json")
     body = await read_body(request, max_bytes)
@@ -36,7 +37,7 @@ async def read_json(request: web.Request, max_bytes: int) -> object:
 
 
 async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """Unpacked where it is packed: the limit is for what comes out. Refuses too much (413)."""
+    """The body, decompressed; the limit applies to the result. Raises a 413 refusal above the limit."""
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
     body = bytearray()
@@ -46,13 +47,13 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
     except web.RequestPayloadError as error:
-        detail = f"the body is not as its headers say: {type(error).__name__}"
+        detail = f"the body does not match its headers: {type(error).__name__}"
         raise Refusal(400, "malformed_body", detail, headers={"Connection": "close"}) from None
     return bytes(body)
 
 
 def _too_large(max_bytes: int) -> Refusal:
-    return Refusal(413, "body_too_large", f"the body may have {max_bytes} bytes", headers={"Connection": "close"})
+    return Refusal(413, "body_too_large", f"the limit is {max_bytes} bytes", headers={"Connection": "close"})
 
 
 def parse(model: type[Model], document: object) -> Model:
@@ -63,12 +64,12 @@ def parse(model: type[Model], document: object) -> Model:
 
 
 def stamp_of(request: web.Request) -> EventStamp:
-    """Of an event that this request causes: it carries the request's correlation id and trace."""
+    """The stamp of an event that this request causes, with the request's correlation id and trace."""
     return new_stamp("api", correlation_id=request[CORRELATION_ID], traceparent=request.get(TRACEPARENT))
 
 
 def generation_id_of(request: web.Request) -> UUID:
-    """From the path; what is no id names no generation: 404."""
+    """The id in the path. Raises a 404 refusal for any other text."""
     try:
         return UUID(request.match_info["id"])
     except ValueError:
@@ -76,12 +77,15 @@ def generation_id_of(request: web.Request) -> UUID:
 
 
 class Query:
-    """The query parameters of one request; faults gather until `check`."""
+    """The query parameters of one request; `check` raises all faults together."""
 
     def __init__(self, request: web.Request, *known: str) -> None:
         self._values = request.query
         self._faults = [
-            fault(name[:80], f"unknown parameter; there are: {', '.join(known)}" if known else "takes no parameters")
+            fault(
+                name[:80],
+                f"unknown parameter; known are: {', '.join(known)}" if known else "takes no parameters",
+            )
             for name in dict.fromkeys(self._values)
             if name not in known
         ]
@@ -119,7 +123,7 @@ class Query:
 
     @staticmethod
     def placed(moment: datetime) -> datetime:
-        """In UTC. Raises ValueError for what has no place there: no zone, or beyond the ends of the calendar."""
+        """In UTC. Raises ValueError for a time without a zone, or outside the calendar."""
         if moment.tzinfo is None:
             raise ValueError("no zone")
         try:
@@ -161,12 +165,12 @@ def min_position(request: web.Request, partitions: int) -> Position | None:
     except ValueError as error:
         raise invalid([fault("Min-Position", str(error))]) from None
     if position.partition >= partitions:
-        raise invalid([fault("Min-Position", f"there are partitions 0 to {partitions - 1}")])
+        raise invalid([fault("Min-Position", f"the partitions are 0 to {partitions - 1}")])
     return position
 
 
 def wait_seconds(request: web.Request) -> int:
-    """`Prefer: wait=n`, at most a minute; other preferences are ignored, as RFC 7240 has it."""
+    """`n` of `Prefer: wait=n`, limited to WAIT_MAX_S; other preferences are ignored, as RFC 7240 requires."""
     for header in request.headers.getall("Prefer", []):
         for preference in header.split(","):
             name, _, value = (part.strip() for part in preference.partition(";")[0].partition("="))

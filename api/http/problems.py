@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem documents: a stable code for programs, a sentence that says what to do for people."""
+"""Refusals as RFC 9457 problem documents: a stable code for programs, a sentence with the remedy for people."""
 
 from http import HTTPStatus
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from schemas.http import FieldFault, Problem
 
 
-class Refusal(Exception):  # noqa: N818 - an expected refusal on its way to the middleware that answers it
+class Refusal(Exception):  # noqa: N818 - an expected refusal, which the middleware answers
     """Ends a handler with a problem document."""
 
     def __init__(
@@ -40,7 +40,7 @@ def problem_response(refusal: Refusal) -> web.Response:
     )
 
 
-def invalid(errors: list[FieldFault], detail: str = "the request has faults; each is named in errors") -> Refusal:
+def invalid(errors: list[FieldFault], detail: str = "the request is invalid: see errors") -> Refusal:
     return Refusal(422, "invalid_request", detail, errors=errors)
 
 
@@ -49,7 +49,7 @@ def fault(field: str, message: str) -> FieldFault:
 
 
 def faults_of(error: ValidationError) -> list[FieldFault]:
-    """Each fault with the place it is at; a value is never repeated."""
+    """Each fault with its field; values are not repeated."""
     found = error.errors(include_url=False, include_input=False)
     return [fault(".".join(map(str, item["loc"])) or "body", _sentence(item["msg"])) for item in found]
 

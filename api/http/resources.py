@@ -1,4 +1,4 @@
-"""Rows become the API's resources: plain dictionaries in the shape of `schemas.http`, written out by orjson."""
+"""Converts rows to the resources of `schemas.http`, as dictionaries that orjson serializes."""
 
 from datetime import datetime
 from typing import TypedDict
@@ -18,7 +18,7 @@ class StoredThumbnail(TypedDict):
 
 
 class Stored(TypedDict):
-    """An output as `generation_states.outputs` keeps it."""
+    """An output in the column `generation_states.outputs`."""
 
     id: str
     object_key: str
@@ -38,7 +38,7 @@ def dump(document: object) -> bytes:
 def generation(
     row: asyncpg.Record, store: ObjectStore, base_url: str, waiting: QueueSnapshot | None = None
 ) -> dict[str, object]:
-    """`schemas.http.GenerationResource`. Without `waiting` nothing is said of the queue."""
+    """`schemas.http.GenerationResource`. Without `waiting` its `queue` is null."""
     return {
         "id": str(row["generation_id"]),
         "status": row["status"],
@@ -65,8 +65,7 @@ def generation(
 
 
 def requested(event: GenerationRequested, base_url: str) -> dict[str, object]:
-    """The resource as the fold of this one event has it: nothing needs to be read, and every repetition answers the
-    same."""
+    """The resource after this event alone: it needs no read, and a repeated request gets the same one."""
     return {
         "id": event.generation_id,
         "status": "queued",
@@ -98,23 +97,23 @@ def urls(generation_id: UUID, base_url: str) -> dict[str, str]:
 
 
 def settled(row: asyncpg.Record) -> bool:
-    """Whether nothing more is to come: ended, and each output's thumbnail made or refused."""
+    """Whether it has ended, and each output has a thumbnail or the reason why there is none."""
     if row["ended_at"] is None:
         return False
     return all(stored["thumbnail"] or stored["thumbnail_error"] for stored in _stored(row))
 
 
 def waits(row: asyncpg.Record) -> bool:
-    """Whether nobody is known to work on it, and somebody will."""
+    """Whether it is queued at a provider, and has not been reported as started."""
     return row["status"] in {"queued", "dispatched"} and row["started_at"] is None
 
 
 def _queue(row: asyncpg.Record, waiting: QueueSnapshot) -> dict[str, object]:
-    place = waiting.position_of(row["provider"], (row["requested_at"], row["generation_id"]))
+    position = waiting.position_of(row["provider"], (row["requested_at"], row["generation_id"]))
     return {
-        "position": place.position,
-        "at_least": place.at_least,
-        "starts_in_s": place.starts_in_s,
+        "position": position.position,
+        "at_least": position.at_least,
+        "starts_in_s": position.starts_in_s,
         "as_of": waiting.taken_at,
     }
 
@@ -148,12 +147,12 @@ def _metrics(requested: datetime, started: datetime | None, ended: datetime | No
 
 
 def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:
-    """Never negative: the two clocks may be two machines'."""
+    """Never negative, although the two times may come from different clocks."""
     return None if start is None or end is None else max(0, round((end - start).total_seconds() * 1000))
 
 
 def event(row: asyncpg.Record) -> dict[str, object]:
-    """`schemas.http.EventResource`, and the generation it belongs to."""
+    """`schemas.http.EventResource`."""
     return {
         "position": f"{row['partition']}:{row['log_offset']}",
         "generation_id": row["generation_id"],

@@ -167,7 +167,7 @@ async def test_ctrl_c_tells_streams_and_leaves_nothing_behind(system: DevSystem)
     pids = [system.pids(role)[0] for role in ROLES]
     async with _stream(system) as heard:
         assert await system.stop() == ExitCode.OK
-        assert b"the server is going away" in await heard.read()
+        assert b"the server is stopping" in await heard.read()
     assert not [pid for pid in pids if runs(pid)]
     for role in ROLES:
         last = orjson.loads(log_of(system, role).splitlines()[-1])

@@ -62,7 +62,7 @@ async def history(request: web.Request) -> web.Response:
     caller, context = await principal_of(request), context_of(request)
     query = Query(request, "limit", "cursor")
     limit = query.number("limit", HISTORY_DEFAULT, 1, HISTORY_MAX)
-    after = _offset(query)
+    after = _position(query, context.settings.events_partitions)
     query.check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
@@ -141,13 +141,16 @@ def _cursor(query: Query) -> tuple[datetime, UUID] | None:
         return None
 
 
-def _offset(query: Query) -> int:
-    """The last offset of the previous page of a timeline; -1 for the first page."""
+def _position(query: Query, partitions: int) -> Position | None:
+    """The last position of the previous page of a timeline; None for the first page."""
     cursor = query.text("cursor", 40)
     if cursor is None:
-        return -1
+        return None
     try:
-        return Position.parse(cursor).offset
+        position = Position.parse(cursor)
     except ValueError:
+        position = None
+    if position is None or position.partition >= partitions:
         query.refuse("cursor", NO_CURSOR)
-        return -1
+        return None
+    return position

@@ -49,7 +49,8 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
     generation_id = generation_id_of(request)
     row = await own_row(context, generation_id, caller.user_id)
     seen = await _start(request, context, from_beginning=True)
-    own = {row["partition"]: seen.get(row["partition"], -1)}
+    # A foreign producer may have put some of its events on other partitions: those that were seen count as well.
+    own = {partition: offset for partition, offset in seen.items() if offset >= 0 or partition == row["partition"]}
     return await _Stream(request, context, caller.user_id, own, generation_id).serve()
 
 
@@ -134,8 +135,7 @@ class _Stream:
     async def _read(self) -> list[asyncpg.Record]:
         if self._only is None:
             return await timelines.of_owner(self._context.pool, self._owner_id, self._seen, CHUNK)
-        [after] = self._seen.values()
-        return await timelines.of_generation(self._context.pool, self._only, after, CHUNK)
+        return await timelines.new_of_generation(self._context.pool, self._only, self._seen, CHUNK)
 
     async def _finished(self) -> bool:
         if self._only is None:

@@ -13,8 +13,18 @@ from gengui_stream.projecting.checkpoints import PROJECTION
 COLUMNS: Final = """generation_id, partition, log_offset, event_id, type, attempt, occurred_at, appended_at, version,
 status, ignored, payload"""
 
+# An offset is a place of one partition: a foreign producer may have put an event of the generation on another.
 OF_GENERATION: Final = f"""
-SELECT {COLUMNS} FROM projections.timeline WHERE generation_id = $1 AND log_offset > $2 ORDER BY log_offset LIMIT $3
+SELECT {COLUMNS} FROM projections.timeline
+WHERE generation_id = $1 AND (partition, log_offset) > ($2::smallint, $3::bigint)
+ORDER BY partition, log_offset LIMIT $4
+"""  # noqa: S608 - constants of this module
+
+NEW_OF_GENERATION: Final = f"""
+SELECT {COLUMNS} FROM projections.timeline
+LEFT JOIN unnest($2::smallint[], $3::bigint[]) AS seen (partition, last_offset) USING (partition)
+WHERE generation_id = $1 AND log_offset > coalesce(last_offset, -1)
+ORDER BY partition, log_offset LIMIT $4
 """  # noqa: S608 - constants of this module
 
 OF_OWNER: Final = f"""
@@ -27,10 +37,19 @@ LATERAL (SELECT {COLUMNS} FROM projections.timeline
 POSITIONS: Final = "SELECT partition, next_offset FROM projections.checkpoints WHERE projection = $1 AND topic = $2"
 
 
-async def of_generation(pool: Pool, generation_id: UUID, after: int, limit: int) -> list[asyncpg.Record]:
-    """Records with an offset above `after`, in the order of the log."""
+async def of_generation(pool: Pool, generation_id: UUID, after: Position | None, limit: int) -> list[asyncpg.Record]:
+    """Records after this position, by partition, each in the order of the log."""
+    partition, offset = (after.partition, after.offset) if after is not None else (-1, -1)
     with transient_errors():
-        return await pool.fetch(OF_GENERATION, generation_id, after, limit)
+        return await pool.fetch(OF_GENERATION, generation_id, partition, offset, limit)
+
+
+async def new_of_generation(
+    pool: Pool, generation_id: UUID, seen: Mapping[int, int], limit: int
+) -> list[asyncpg.Record]:
+    """Records after the last offset in `seen` of their partition, all of those of other partitions."""
+    with transient_errors():
+        return await pool.fetch(NEW_OF_GENERATION, generation_id, list(seen.keys()), list(seen.values()), limit)
 
 
 async def of_owner(pool: Pool, owner_id: UUID, seen: Mapping[int, int], limit: int) -> list[asyncpg.Record]:

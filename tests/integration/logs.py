@@ -12,11 +12,20 @@ from gengui_stream.settings import Settings
 
 
 async def send_by_key(settings: Settings, key: bytes, value: bytes) -> Position:
-    """Anything at all, where our own producer would put it."""
+    """Any bytes, on the partition where our own producer would put them."""
+    return await _send(settings, None, key, value)
+
+
+async def send_to(settings: Settings, partition: int, key: bytes, value: bytes) -> Position:
+    """Any bytes, as a producer with another partitioner would put them there."""
+    return await _send(settings, partition, key, value)
+
+
+async def _send(settings: Settings, partition: int | None, key: bytes, value: bytes) -> Position:
     producer = AIOKafkaProducer(**connection(settings))
     await producer.start()
     try:
-        sent = await producer.send_and_wait(settings.events_topic, value, key=key)
+        sent = await producer.send_and_wait(settings.events_topic, value, key=key, partition=partition)
     finally:
         await producer.stop()
     return Position(sent.partition, sent.offset)

@@ -114,6 +114,6 @@ async def test_keys_ids_positions_and_places_that_are_none(user: Client) -> None
     for position in ("soon", "0", "0:", "99:1", "-1:0", "0:1,1:1", "0:" + "9" * 30):
         status, _, found = await user.call("GET", f"{CREATE}/{generation_id}", headers={"Min-Position": position})
         assert (status, found["errors"][0]["field"]) == (422, "Min-Position"), position
-    for cursor in ("x", "0:99999999999999999999", ""):
+    for cursor in ("x", "0:99999999999999999999", "99:1", "70000:1", ""):
         status, _, found = await user.call("GET", f"{CREATE}/{generation_id}/events?cursor={cursor}")
         assert (status, found["errors"][0]["field"]) == (422, "cursor"), cursor

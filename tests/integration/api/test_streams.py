@@ -11,12 +11,14 @@ import pytest
 from api.handlers import streams
 from gengui_stream.accounts.api_keys import seed_user
 from gengui_stream.identifiers import new_id
+from gengui_stream.log.codec import encode_value
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.events import GenerationFailed
-from tests.integration.api.client import Client, completed, failed, thumbnail
+from tests.integration.api.client import Client, completed, failed, started, thumbnail
 from tests.integration.api.conftest import serving
+from tests.integration.logs import send_to
 from tests.integration.projecting import projecting
 
 ALL = "/v1/stream"
@@ -142,3 +144,38 @@ async def test_a_reader_that_stops_for_a_while_misses_nothing_and_holds_nobody_u
         await user.get("/v1/generations")
         rest = await stream.events(3_001)
     assert len({message.position for message in first + rest}) == 3_002
+
+
+async def test_an_event_on_another_partition_is_streamed_and_paged_once(
+    user: Client, settings: Settings, event_log: EventLog
+) -> None:
+    """As the partitioner of another Kafka client may put it there. The fold ignores it; the timeline has it."""
+    generation_id = await user.created()
+    path = f"/v1/generations/{generation_id}"
+    [item] = (await user.get(f"{path}/events"))["data"]
+    home = int(item["position"].split(":")[0])
+    stray = encode_value(started(generation_id))
+    async with user.stream(f"{path}/stream") as live:
+        [requested] = await live.events(1)
+        await send_to(settings, (home + 1) % settings.events_partitions, generation_id.encode(), stray)
+        [strayed] = await live.events(1)
+    assert strayed.event == "generation.started"
+    async with user.stream(f"{path}/stream", last_event_id=strayed.id) as rest:
+        await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
+        assert [message.event for message in await rest.rest()] == ["generation.completed", "thumbnail.created", "end"]
+    async with user.stream(f"{path}/stream", last_event_id=requested.id) as rest:
+        assert sorted(message.event for message in await rest.rest()) == [
+            "end",
+            "generation.completed",
+            "generation.started",
+            "thumbnail.created",
+        ]
+    paged: list[str] = []
+    cursor = ""
+    while True:
+        page = await user.get(f"{path}/events?limit=1{cursor}")
+        paged += [item["type"] for item in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert sorted(paged) == ["generation.completed", "generation.requested", "generation.started", "thumbnail.created"]

@@ -116,7 +116,7 @@ def evaluate_runpod(endpoint: str, answer: Response) -> Finding:
     """Pure."""
     name = "provider.runpod"
     if answer.status in {401, 403}:
-        return fail(name, f"RunPod rejects the key ({answer.status})", "correct RUNPOD_API_KEY")
+        return fail(name, f"RunPod refuses the key ({answer.status})", "correct RUNPOD_API_KEY")
     if answer.status == 404:
         return fail(name, f"there is no endpoint {endpoint}", "correct RUNPOD_ENDPOINT_ID")
     if answer.status != 200:

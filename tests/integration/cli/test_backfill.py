@@ -103,7 +103,7 @@ async def test_what_has_no_thumbnail_gets_one_and_what_has_one_is_left_alone(
         assert report.agrees, report.samples
 
 
-async def test_all_are_made_anew_each_time_it_is_asked_for(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+async def test_all_are_requested_again_each_time(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     async with open_object_store(settings) as store, projecting(settings), running(run_thumbnails, settings):
         await store.put("one.png", PICTURE, "image/png")
         generation_id = await completed(event_log, "one.png")
@@ -167,7 +167,7 @@ async def test_what_is_deleted_or_has_not_completed_is_passed_over(
         assert (await backfill(settings, "--all"))["generations"] == 0
 
 
-async def test_interrupted_it_says_where_to_continue(
+async def test_an_interruption_prints_where_to_continue(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
     async with projecting(settings):
@@ -213,7 +213,7 @@ async def test_wrong_usage_names_the_option(settings: Settings, arguments: Seque
     assert complaint in " ".join(ran.err.replace("│", " ").split())
 
 
-async def test_where_nothing_was_migrated_it_says_what_to_do(settings: Settings) -> None:
+async def test_without_migrations_it_prints_the_remedy(settings: Settings) -> None:
     ran = await command(settings.model_copy(update={"events_topic": "none.such"}), "backfill-thumbnails")
     assert (ran.code, ran.out) == (78, "")
     assert "gengui-stream migrate" in ran.err

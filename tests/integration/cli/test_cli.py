@@ -132,7 +132,7 @@ async def test_a_reader_that_has_had_enough_is_no_fault(known: Known) -> None:
     ending = asyncio.ensure_future(process.communicate())
 
     async def ended() -> bool:
-        """A pipe that nobody reads is noticed by the next thing that is said."""
+        """A closed pipe is noticed at the next write."""
         await send_by_key(known.settings, b"more", b"{}")
         return ending.done()
 

@@ -103,7 +103,7 @@ async def test_a_server_that_is_away_is_69_and_one_line() -> None:
 
 
 @pytest.mark.stack
-async def test_a_database_without_tables_says_what_to_run(settings: Settings) -> None:
+async def test_a_database_without_tables_has_a_remedy(settings: Settings) -> None:
     async with new_database({"DATABASE_URL": settings.database_dsn.rsplit("/", 1)[0] + "/gengui"}, "template1") as url:
         bare = settings.model_copy(update={"database_url": url})
         for line in ("jobs", "verify"):

@@ -44,7 +44,7 @@ async def command(folder: Path, *words: str) -> AsyncIterator[asyncio.subprocess
         await process.communicate()
 
 
-async def test_it_says_where_it_listens_serves_and_ends_when_told(tmp_path: Path) -> None:
+async def test_it_prints_its_url_serves_and_stops_at_a_signal(tmp_path: Path) -> None:
     words = ("gemini", "--script", "reset", "--json")
     async with command(tmp_path, *words) as process, ClientSession() as session:
         assert process.stdout is not None

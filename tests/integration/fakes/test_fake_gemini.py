@@ -170,7 +170,7 @@ async def test_images_of_every_kind(client: Client) -> None:
         ("max_tokens", "MAX_TOKENS"),
     ],
 )
-async def test_200_without_an_image_says_why(client: Client, name: str, reason: str) -> None:
+async def test_200_without_an_image_has_a_reason(client: Client, name: str, reason: str) -> None:
     async with playing(name) as server:
         answer = await client.ask(server)
     candidate = answer.at("candidates", 0)
@@ -197,7 +197,7 @@ async def test_text_or_drafts_may_be_all_there_is(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["not_an_image", "truncated_image", "empty_image", "document", "not_base64"])
-async def test_what_is_said_to_be_an_image_may_be_none(client: Client, name: str) -> None:
+async def test_an_image_part_may_have_no_image(client: Client, name: str) -> None:
     async with playing(name) as server:
         answer = await client.ask(server)
     assert answer.at("candidates", 0, "finishReason") == "STOP"
@@ -288,7 +288,7 @@ async def test_no_answer_ever(client: Client) -> None:
         assert (await eventually_ended(server))["status"] is None
 
 
-async def test_the_server_ends_while_somebody_waits(client: Client) -> None:
+async def test_the_server_stops_while_a_client_waits(client: Client) -> None:
     async with playing("hang") as server:
         asking = asyncio.ensure_future(client.ask(server))
         await eventually(lambda: looked(bool(server.calls)))
@@ -309,7 +309,7 @@ async def test_a_slow_answer_comes_late_and_within_the_clients_patience(client: 
     assert (dropped.status, dropped.at("error", "status")) == (504, "DEADLINE_EXCEEDED")
 
 
-async def test_work_goes_on_when_its_client_has_left(client: Client) -> None:
+async def test_work_continues_after_its_client_disconnected(client: Client) -> None:
     """A client that asks again too early has two of a generation running, and the server tells on it."""
     generation, script = uuid4(), GeminiScript.model_validate({"rules": [{"then": "hang"}]})
     async with fake_gemini(script) as server:
@@ -375,7 +375,7 @@ async def test_a_request_that_google_would_not_take_is_refused(client: Client, b
     assert named in str(answer.at("error", "message"))
 
 
-async def test_models_can_be_asked_for(client: Client) -> None:
+async def test_models_can_be_queried(client: Client) -> None:
     async with playing("calm") as server:
         url, key = f"{server.url}/v1beta/models", {"x-goog-api-key": "k"}
         async with client.session.get(f"{url}/{MODEL}", headers=key) as response:
@@ -416,7 +416,7 @@ async def test_what_was_called_can_be_read_over_http(client: Client) -> None:
     assert call["body"]["contents"][0]["parts"] == [{"text": "a prompt"}]
 
 
-async def test_a_port_that_is_taken_is_said_so() -> None:
+async def test_a_port_in_use_is_an_error() -> None:
     async with playing("calm") as server:
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}"):

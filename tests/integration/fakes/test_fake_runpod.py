@@ -171,7 +171,7 @@ async def test_a_job_from_queue_to_image(client: Client) -> None:
 
 
 @pytest.mark.stack
-async def test_the_worker_stores_the_image_where_it_was_told(client: Client, settings: Settings) -> None:
+async def test_the_worker_stores_the_image_under_its_key(client: Client, settings: Settings) -> None:
     async with fake_runpod(settings=settings) as server, open_object_store(settings) as store:
         output = (await client.ended(server, await client.run(server, job_input(object_key="users/u/x.png"))))["output"]
         assert isinstance(output, dict)
@@ -220,7 +220,7 @@ async def test_failures_are_json_in_a_string_or_a_plain_one(client: Client) -> N
     assert plain["error"] == "prompt could not be encoded"
 
 
-async def test_a_worker_that_cannot_do_what_it_was_asked_fails(client: Client) -> None:
+async def test_an_impossible_job_fails(client: Client) -> None:
     async with living() as server:
         invalid = await client.ended(server, await client.run(server, job_input(width=0)))
         unstored = await client.ended(server, await client.run(server, job_input(object_key="a/b.png")))
@@ -256,7 +256,7 @@ async def test_a_job_that_is_gone_is_not_found(
         assert server.runs.now == {}
 
 
-async def test_words_that_nobody_knows(client: Client) -> None:
+async def test_undocumented_states(client: Client) -> None:
     async with living(queued_word="PLANNED", queue_s=60) as server:
         assert (await client.status(server, await client.run(server)))[1]["status"] == "PLANNED"
         server.play(RunpodScript(usual=JobLife(running_word="WARMING_UP", end="never")))
@@ -307,7 +307,7 @@ async def test_a_webhook_is_tried_three_times(client: Client, hooks: Hooks) -> N
         assert [(sent.number, sent.status) for sent in server.deliveries] == [(1, 500), (2, 503), (3, 500)]
 
 
-async def test_a_webhook_that_nobody_answers(client: Client) -> None:
+async def test_a_webhook_without_a_response(client: Client) -> None:
     async with living(speed=200) as server:
         await client.run(server, webhook="http://127.0.0.1:9/hooks")
         await eventually(lambda: tried(server, 3))
@@ -364,7 +364,7 @@ async def test_health_tells_why_a_job_waits(client: Client, workers: str, expect
     assert {name: found[name] for name in expected} == expected
 
 
-async def test_health_can_be_told_what_to_say(client: Client) -> None:
+async def test_health_can_be_scripted(client: Client) -> None:
     rule = {"when": {"operation": "health"}, "then": {"do": "health", "workers": {"idle": 0, "unhealthy": 2}}}
     async with fake_runpod(RunpodScript.model_validate({"rules": [rule]})) as server:
         workers = (await client.health(server))[1]
@@ -416,7 +416,7 @@ async def test_errors_of_every_operation(client: Client, name: str, status: int,
     assert (found, "error" in body) == (status, True)
 
 
-async def test_a_rate_limit_says_when_to_come_back(client: Client) -> None:
+async def test_a_rate_limit_has_a_retry_time(client: Client) -> None:
     async with (
         fake_runpod(READY["rate_limited"]) as server,
         client.session.post(f"{server.url}/v2/e/run", json={}, headers=AUTHORIZED) as response,

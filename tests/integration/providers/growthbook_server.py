@@ -1,4 +1,4 @@
-"""A GrowthBook on 127.0.0.1 that can be told what to answer, with the streaming of its proxy."""
+"""A scripted GrowthBook on 127.0.0.1, with the streaming of its proxy."""
 
 import asyncio
 import hashlib

@@ -23,7 +23,7 @@ from tests.integration.running import eventually
 
 PROVIDERS = ("gemini", "local", "runpod")
 KEY, OTHER_KEY = (b64encode(bytes([number]) * 16).decode() for number in (1, 2))
-SOMEBODY = UserAttributes(UUID(int=7))
+USER = UserAttributes(UUID(int=7))
 DEFAULT = FlagChoice("local", None, "default")
 
 
@@ -43,7 +43,7 @@ async def server() -> AsyncIterator[GrowthBookServer]:
 
 @pytest.fixture
 def settings_of(server: GrowthBookServer, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings that name the server and a cache; polling only once an hour unless told otherwise."""
+    """Settings with the server and a cache; polling once an hour by default."""
 
     def made(**changes: str) -> Settings:
         plain = {
@@ -59,7 +59,7 @@ def settings_of(server: GrowthBookServer, tmp_path: Path) -> Callable[..., Setti
 
 def chooses(flags: Flags, provider: str) -> Callable[[], Awaitable[bool]]:
     async def look() -> bool:
-        return (await flags.choose(SOMEBODY)).provider == provider
+        return (await flags.choose(USER)).provider == provider
 
     return look
 
@@ -78,14 +78,14 @@ def replaced(path: Path) -> Callable[[], Awaitable[bool]]:
 async def test_without_a_host_nothing_is_started_and_the_default_is_chosen() -> None:
     before = asyncio.all_tasks()
     async with open_flags(load_settings({"DEFAULT_PROVIDER": "runpod"}, env_files=()), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY, "flux") == FlagChoice("runpod", "flux", "default")
+        assert await flags.choose(USER, "flux") == FlagChoice("runpod", "flux", "default")
         assert asyncio.all_tasks() == before
 
 
 async def test_a_flag_wins_over_the_default(server: GrowthBookServer, settings_of: Callable[..., Settings]) -> None:
     server.features = forced("gemini")
     async with open_flags(settings_of(), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == by_flag("gemini")
+        assert await flags.choose(USER) == by_flag("gemini")
         assert flags.origin == "server"
 
 
@@ -97,12 +97,12 @@ async def test_the_flag_of_a_model_wins_and_a_flag_may_name_a_model(
         "image_provider:says-nothing": {"defaultValue": None},
     }
     async with open_flags(settings_of(), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == FlagChoice("gemini", "flash", "flag", "image_provider")
-        assert await flags.choose(SOMEBODY, "zit-basic") == FlagChoice(
+        assert await flags.choose(USER) == FlagChoice("gemini", "flash", "flag", "image_provider")
+        assert await flags.choose(USER, "zit-basic") == FlagChoice(
             "runpod", "zit-basic", "flag", "image_provider:zit-basic"
         )
         for model in ("another", "says-nothing"):
-            assert await flags.choose(SOMEBODY, model) == FlagChoice("gemini", model, "flag", "image_provider")
+            assert await flags.choose(USER, model) == FlagChoice("gemini", model, "flag", "image_provider")
 
 
 async def test_rules_target_users_by_their_attributes_and_by_the_model(
@@ -153,7 +153,7 @@ async def test_a_value_that_names_no_provider_is_the_default_and_one_warning(
     server.features = forced(value)
     with capture_logs() as logs:
         async with open_flags(settings_of(), PROVIDERS) as flags:
-            assert [await flags.choose(SOMEBODY) for _ in range(5)] == [DEFAULT] * 5
+            assert [await flags.choose(USER) for _ in range(5)] == [DEFAULT] * 5
     assert [log["flag"] for log in logs if log["event"] == "flag_not_usable"] == ["image_provider"]
 
 
@@ -201,7 +201,7 @@ async def test_nothing_is_missed_between_two_streams(
         await eventually(chooses(flags, "runpod"))
 
 
-async def test_a_stream_that_ends_with_nothing_said_is_opened_again_ever_later(
+async def test_a_stream_that_ends_without_events_is_reopened_with_growing_pauses(
     server: GrowthBookServer, settings_of: Callable[..., Settings]
 ) -> None:
     server.streaming = True
@@ -245,7 +245,7 @@ async def test_a_server_that_dies_and_returns_is_followed_again(
                 await eventually(_streaming(server))
             await server.stop()
             await eventually(_logged(logs, "flags_not_refreshed"))
-            assert await flags.choose(SOMEBODY) == by_flag("gemini")
+            assert await flags.choose(USER) == by_flag("gemini")
             server.features = forced("runpod")
             await server.start()
             await eventually(chooses(flags, "runpod"))
@@ -271,7 +271,7 @@ async def test_a_start_without_the_server_uses_the_disk_and_finds_the_server_lat
         await eventually(_asked(server, times=1))
     await server.stop()
     async with open_flags(settings, PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == by_flag("gemini")
+        assert await flags.choose(USER) == by_flag("gemini")
         assert flags.origin == "disk"
         server.features = forced("runpod")
         await server.start()
@@ -283,7 +283,7 @@ async def test_a_start_without_server_and_disk_is_the_default(
 ) -> None:
     await server.stop()
     async with open_flags(settings_of(), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == DEFAULT
+        assert await flags.choose(USER) == DEFAULT
         assert flags.origin == "none"
 
 
@@ -293,7 +293,7 @@ async def test_a_server_that_never_answers_holds_a_start_up_for_a_bounded_time(
     monkeypatch.setattr(module, "START_S", 0.2)
     server.silent = True
     async with asyncio.timeout(5), open_flags(settings_of(), PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == DEFAULT
+        assert await flags.choose(USER) == DEFAULT
 
 
 async def test_the_file_is_private_whole_and_of_this_connection_alone(
@@ -318,7 +318,7 @@ async def test_a_disk_that_cannot_be_written_changes_nothing_else(
     server.features = forced("gemini")
     with capture_logs() as logs:
         async with open_flags(settings_of(GROWTHBOOK_CACHE_FILE=str(tmp_path / "file" / "flags")), PROVIDERS) as flags:
-            assert await flags.choose(SOMEBODY) == by_flag("gemini")
+            assert await flags.choose(USER) == by_flag("gemini")
     assert "flags_cache_not_written" in [log["event"] for log in logs]
 
 
@@ -328,7 +328,7 @@ async def test_encrypted_payloads_are_read_streamed_and_kept_encrypted(
     server.features, server.encryption_key, server.streaming = forced("gemini"), KEY, True
     settings = settings_of(GROWTHBOOK_DECRYPTION_KEY=KEY)
     async with open_flags(settings, PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == by_flag("gemini")
+        assert await flags.choose(USER) == by_flag("gemini")
         await eventually(_streaming(server))
         server.features, kept = forced("runpod"), replaced(tmp_path / "cache" / "flags")
         server.send("features", server.payload().decode())
@@ -337,7 +337,7 @@ async def test_encrypted_payloads_are_read_streamed_and_kept_encrypted(
     assert b"image_provider" not in (tmp_path / "cache" / "flags").read_bytes()
     await server.stop()
     async with open_flags(settings, PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == by_flag("runpod")
+        assert await flags.choose(USER) == by_flag("runpod")
 
 
 @pytest.mark.parametrize("key", [OTHER_KEY, ""])
@@ -347,7 +347,7 @@ async def test_with_a_wrong_key_or_none_it_is_the_default_and_the_log_names_the_
     server.features, server.encryption_key = forced("gemini"), KEY
     with capture_logs() as logs:
         async with open_flags(settings_of(GROWTHBOOK_DECRYPTION_KEY=key), PROVIDERS) as flags:
-            assert await flags.choose(SOMEBODY) == DEFAULT
+            assert await flags.choose(USER) == DEFAULT
     assert "GROWTHBOOK_DECRYPTION_KEY" in str(logs)
     assert OTHER_KEY not in str(logs)
     assert CLIENT_KEY not in str(logs)
@@ -380,14 +380,14 @@ async def test_garbage_changes_nothing_and_is_not_kept(
         server.body = body
         server.send("features", body.decode(errors="replace"))
         await eventually(_asked(server, times=len(server.requests) + 2))
-        assert await flags.choose(SOMEBODY) == by_flag("gemini")
+        assert await flags.choose(USER) == by_flag("gemini")
         assert not await kept()
         server.body, server.features = None, forced("runpod")
         await eventually(chooses(flags, "runpod"))
         await eventually(kept)
     await server.stop()
     async with open_flags(settings, PROVIDERS) as flags:
-        assert await flags.choose(SOMEBODY) == by_flag("runpod")
+        assert await flags.choose(USER) == by_flag("runpod")
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ async def test_rules_that_make_no_sense_are_the_default_and_one_warning(
     server.body = json.dumps({"features": {"image_provider": {"rules": [rule], "defaultValue": "runpod"}}}).encode()
     with capture_logs() as logs:
         async with open_flags(settings_of(), PROVIDERS) as flags:
-            assert [await flags.choose(SOMEBODY) for _ in range(3)] == [DEFAULT] * 3
+            assert [await flags.choose(USER) for _ in range(3)] == [DEFAULT] * 3
     assert [log["event"] for log in logs].count("flag_not_usable") == 1
 
 
@@ -418,14 +418,14 @@ async def test_a_refusal_changes_nothing(
     async with open_flags(settings_of(GROWTHBOOK_REFRESH_S="0.02"), PROVIDERS) as flags:
         server.status = status
         await eventually(_asked(server, times=3))
-        assert await flags.choose(SOMEBODY) == by_flag("gemini")
+        assert await flags.choose(USER) == by_flag("gemini")
         server.status, server.features = 200, forced("runpod")
         await eventually(chooses(flags, "runpod"))
 
 
-async def test_a_port_where_nobody_listens_is_not_waited_for(settings_of: Callable[..., Settings]) -> None:
+async def test_a_closed_port_does_not_delay_the_start(settings_of: Callable[..., Settings]) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         async with asyncio.timeout(5), open_flags(settings_of(GROWTHBOOK_API_HOST=url), PROVIDERS) as flags:
-            assert await flags.choose(SOMEBODY) == DEFAULT
+            assert await flags.choose(USER) == DEFAULT

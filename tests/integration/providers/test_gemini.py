@@ -105,7 +105,7 @@ class Scene:
         return True
 
 
-def told(settings: Settings, url: str, **changes: object) -> Settings:
+def with_gemini(settings: Settings, url: str, **changes: object) -> Settings:
     gemini = {"gemini_api_key": SecretStr(KEY), "gemini_base_url": url, "gemini_timeout_s": 30.0}
     return settings.model_copy(update=gemini | changes)
 
@@ -125,7 +125,7 @@ async def a_scene(settings: Settings, **changes: object) -> AsyncIterator[Scene]
     metrics = Metrics(CollectorRegistry())
     async with (
         fake_gemini(small(), key=KEY) as server,
-        opened(told(settings, server.url, **changes), metrics) as (gemini, store),
+        opened(with_gemini(settings, server.url, **changes), metrics) as (gemini, store),
     ):
         yield Scene(gemini, server, store, metrics)
 
@@ -271,13 +271,13 @@ async def test_so_may_one_that_is_not_answered_in_time(settings: Settings) -> No
 
 
 async def test_a_connection_that_was_refused_sent_nothing(settings: Settings) -> None:
-    async with opened(told(settings, NONE_SENT), Metrics(CollectorRegistry())) as (gemini, _):
+    async with opened(with_gemini(settings, NONE_SENT), Metrics(CollectorRegistry())) as (gemini, _):
         answer = await gemini.dispatch(a_request())
     assert isinstance(answer, Refused)
     assert (answer.code, answer.retryable, answer.fault_domain) == ("provider_unreachable", True, BROKEN)
 
 
-async def test_a_wrong_key_is_our_configuration_and_no_key_is_ever_told(settings: Settings) -> None:
+async def test_a_wrong_key_is_a_configuration_fault_and_no_key_is_disclosed(settings: Settings) -> None:
     with capture_logs() as logs:
         async with a_scene(settings, gemini_api_key=SecretStr("hunter3")) as scene:
             refused = await scene.gemini.dispatch(a_request())
@@ -318,7 +318,7 @@ async def test_the_key_goes_to_no_other_server(settings: Settings) -> None:
 
         async with (
             serving(moved) as url,
-            opened(told(settings, url), Metrics(CollectorRegistry())) as (gemini, _),
+            opened(with_gemini(settings, url), Metrics(CollectorRegistry())) as (gemini, _),
         ):
             answer = await gemini.dispatch(a_request())
     assert isinstance(answer, Refused)
@@ -339,7 +339,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(settings: Settings) -> N
             sent += len(chunk)
         return response
 
-    async with serving(endless) as url, opened(told(settings, url), Metrics(CollectorRegistry())) as (gemini, _):
+    async with serving(endless) as url, opened(with_gemini(settings, url), Metrics(CollectorRegistry())) as (gemini, _):
         answer = await gemini.dispatch(a_request())
     assert isinstance(answer, Refused)
     assert answer.code == "bad_answer"
@@ -347,7 +347,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(settings: Settings) -> N
 
 
 async def test_as_many_calls_at_once_as_the_settings_allow(settings: Settings) -> None:
-    """More than an HTTP client opens connections for, unless it is told to."""
+    """More than the default connection limit of an HTTP client."""
     async with a_scene(settings, gemini_calls_at_once=110) as scene:
         assert scene.gemini.call_policy.max_concurrency == 110
         scene.server.play(ready("hang"))
@@ -390,7 +390,7 @@ async def test_a_look_that_finds_nothing_waits_for_as_long_as_the_call_may_last(
     assert scene.server.calls == []
 
 
-async def test_a_model_that_goes_away_is_measured_each_time_and_said_once(scene: Scene) -> None:
+async def test_a_retiring_model_is_measured_each_time_and_logged_once(scene: Scene) -> None:
     with capture_logs() as logs:
         for _ in range(2):
             assert isinstance(await scene.after("retiring"), Finished)

@@ -1,4 +1,4 @@
-"""From a request to its end with Gemini: whatever is answered or lost, and whoever dies, nothing runs twice at once."""
+"""From a request to its end with Gemini: lost responses and dead processes lead to no concurrent runs."""
 
 import asyncio
 import sys
@@ -123,7 +123,7 @@ async def test_what_a_lost_call_made_is_found_and_what_it_did_not_make_is_made_a
     rules = '{"when": {"nth_of_generation": 1}, "then": "reset_after_work"}'
     async with a_scene(settings, pool, event_log, script(rules), gemini_timeout_s=1.0) as scene:
         made, unmade = (a_request(provider="gemini", model=MODEL, prompt=prompt) for prompt in ("made", "unmade"))
-        async with open_object_store(scene.settings) as store:  # as whoever made it left it, and died
+        async with open_object_store(scene.settings) as store:  # as a process that died has left it
             picture = (await drawn(Sketch("made", 1, 64, 64), 64)).body
             await store.put(media_key(made.owner_id, made.generation_id, "image/png"), picture, "image/png")
         async with running(run_dispatch, scene.settings):
@@ -140,7 +140,7 @@ async def test_what_a_lost_call_made_is_found_and_what_it_did_not_make_is_made_a
 async def test_a_dispatcher_that_dies_in_mid_call_costs_one_attempt(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    """Gemini works on though nobody listens: nothing else may begin before it has stopped."""
+    """Gemini keeps working after the client disconnected: no other attempt may start before it stops."""
     rules = '{"when": {"nth": 1}, "then": "hang"}'
     async with a_scene(settings, pool, event_log, script(rules), gemini_timeout_s=2.0) as scene:
         request = await scene.request("a fox")
@@ -163,7 +163,7 @@ async def test_a_dispatcher_that_dies_in_mid_call_costs_one_attempt(
         assert second.at - first.at >= 2.0, "the first had its time"
 
 
-async def test_without_the_model_another_provider_gets_it_and_the_event_says_why(
+async def test_without_the_model_the_fallback_gets_it_and_the_event_has_the_reason(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     played = script("", models=("gemini-9",))

@@ -58,7 +58,7 @@ async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
         assert await redis.xlen(QUEUE_STREAM) == 1
 
 
-async def test_what_is_being_drawn_is_asked_to_stop(settings: Settings) -> None:
+async def test_a_running_job_is_requested_to_stop(settings: Settings) -> None:
     async with opened_redis(settings) as redis:
         local, drawn = LocalProvider(redis), new_id()
         await local.dispatch(request(drawn))

@@ -92,7 +92,7 @@ async def scene(
     metrics: Metrics | None = None,
     **changes: object,
 ) -> AsyncIterator[Scene]:
-    """Looks soon at who is silent, unless `changes` say otherwise."""
+    """With short time-outs, unless `changes` override them."""
     hasty = {"runpod_silence_s": 1.0, "runpod_look_every_s": 0.5, "runpod_call_timeout_s": 2.0, "cancel_grace_s": 2.0}
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(fake_runpod(script, settings=settings, key=KEY))
@@ -109,7 +109,7 @@ async def scene(
         assert server.overlaps == {}
 
 
-async def test_a_webhook_brings_the_result_long_before_anybody_would_look(
+async def test_a_webhook_brings_the_result_long_before_the_poll_interval(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     script = living(queue_s=0.5, webhooks=3, forged=("wrong_token", "unknown_job", "premature", "finished_job"))
@@ -268,7 +268,7 @@ async def test_a_crash_loop_sends_the_next_attempt_elsewhere(
         assert metrics.registry.get_sample_value("gengui_circuit_state", circuit) == 2.0
 
 
-async def test_when_nobody_succeeds_the_reason_is_told_without_a_traceback(
+async def test_when_every_attempt_fails_the_reason_has_no_traceback(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     async with scene(settings, pool, event_log, small("failed")) as stage:

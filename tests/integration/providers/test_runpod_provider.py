@@ -77,7 +77,7 @@ async def played(stack: AsyncExitStack, settings: Settings, script: RunpodScript
     return await (await stack.enter_async_context(Stage())).begin(settings, script, **changes)
 
 
-async def test_a_job_is_asked_for_as_workers_want_it_and_its_image_is_found(settings: Settings) -> None:
+async def test_a_job_has_the_workers_input_and_its_image_is_found(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         hooks = {"public_url": "http://127.0.0.1:9/", "webhook_secret": SecretStr(SECRET)}
         stage = await played(stack, settings, small("calm"), **hooks, runpod_ttl_s=60.0)
@@ -96,7 +96,7 @@ async def test_a_job_is_asked_for_as_workers_want_it_and_its_image_is_found(sett
         assert image.size != (request.width, request.height), "the size is that of the image, not what was asked for"
     sent = json.loads(json.dumps(call.body))
     assert sent["policy"]["executionTimeout"] == 20_000
-    assert 25_000 < sent["policy"]["ttl"] <= 30_000, "no longer than anybody wants it"
+    assert 25_000 < sent["policy"]["ttl"] <= 30_000, "no longer than its deadline"
     assert sent["input"]["object_key"] == output.object_key
     assert sent["input"]["attempt"] == 1
     base, _, token = sent["webhook"].rpartition("/")
@@ -128,7 +128,7 @@ REFUSALS: Sequence[tuple[str, FaultDomain, bool, float | None]] = [
 ]
 
 
-async def test_each_refusal_says_whose_fault_it_is(settings: Settings) -> None:
+async def test_each_refusal_has_its_fault_domain(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"))
         for name, fault_domain, retryable, wish in REFUSALS:
@@ -139,10 +139,10 @@ async def test_each_refusal_says_whose_fault_it_is(settings: Settings) -> None:
                 name
             )
             assert KEY not in repr(answer)
-        assert stage.server.runs.now == {}, "who is refused runs nowhere"
+        assert stage.server.runs.now == {}, "a refused attempt runs nowhere"
 
 
-async def test_when_it_is_not_known_whether_a_job_began_nobody_says_so(settings: Settings) -> None:
+async def test_an_unknown_outcome_of_a_call_is_reported_as_unknown(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"), runpod_call_timeout_s=0.5)
         for name in ("bad_gateway", "gateway_timeout", "html", "hang", "half_body", "reset", "reset_after_work"):
@@ -151,7 +151,7 @@ async def test_when_it_is_not_known_whether_a_job_began_nobody_says_so(settings:
                 await stage.provider.dispatch(a_dispatch())
 
 
-async def test_a_call_that_reached_nobody_is_a_refusal(settings: Settings) -> None:
+async def test_a_call_that_was_not_sent_is_a_refusal(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"), runpod_base_url="http://127.0.0.1:1")
         answer = await stage.provider.dispatch(a_dispatch())
@@ -257,7 +257,7 @@ async def test_an_image_that_a_job_gave_us_is_copied_into_our_store(settings: Se
         assert len(await store.get(output.object_key, 1 << 20)) == output.bytes
 
 
-async def test_who_runs_is_alive_once_and_then_looked_at_often(settings: Settings) -> None:
+async def test_a_running_job_counts_as_alive_once(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("never_ends"))
         request = a_dispatch()
@@ -282,7 +282,7 @@ async def test_a_job_that_runpod_does_not_know_is_young_or_lost(settings: Settin
         assert isinstance(await stage.provider.get_status(a_dispatch(), a_job("no", dispatched_at=LONG_AGO)), Lost)
 
 
-async def test_a_look_that_is_not_answered_says_nothing(settings: Settings) -> None:
+async def test_a_status_query_without_a_response_changes_nothing(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("never_ends"), runpod_call_timeout_s=0.5)
         request = a_dispatch()
@@ -295,13 +295,13 @@ async def test_a_look_that_is_not_answered_says_nothing(settings: Settings) -> N
 
 
 @pytest.mark.parametrize("workers", ["cold", "throttled", "crashing"])
-async def test_why_nobody_takes_a_job_is_found_out(settings: Settings, workers: str) -> None:
+async def test_why_a_job_stays_queued_is_diagnosed(settings: Settings, workers: str) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, living(queue_s=3_600, workers=workers))
         request = a_dispatch()
         job = await begun(stage.provider, request)
         assert isinstance(await stage.provider.get_status(request, job), Running)
-        assert stage.server.calls_of("health") == [], "young: nobody asks"
+        assert stage.server.calls_of("health") == [], "a young job: no query"
         old = a_job(job.provider_job_id, dispatched_at=LONG_AGO)
         found = await stage.provider.get_status(request, old)
         if workers == "crashing":
@@ -315,7 +315,7 @@ async def test_why_nobody_takes_a_job_is_found_out(settings: Settings, workers: 
         assert len(stage.server.calls_of("health")) == 1, "asked once for all"
 
 
-async def test_it_is_asked_for_where_it_began(settings: Settings) -> None:
+async def test_its_status_is_queried_at_its_endpoint(settings: Settings) -> None:
     """The endpoint of the settings may change while a job runs."""
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"))
@@ -377,7 +377,7 @@ async def test_the_store_away_means_later(settings: Settings) -> None:
         assert isinstance(await lonely.dispatch(again), Dispatched), "nothing was sent yet: no reason to give it up"
 
 
-async def test_who_has_no_key_has_no_such_provider(settings: Settings) -> None:
+async def test_without_a_key_there_is_no_such_provider(settings: Settings) -> None:
     async with opened_redis(settings) as redis, open_object_store(settings) as store:
         async with opened_providers(settings, redis, store, new_metrics()) as found:
             assert "runpod" not in found

@@ -83,7 +83,7 @@ async def test_what_a_dead_process_left_pending_is_claimed(settings: Settings) -
 
 
 class FailingLog:
-    """A log that is away for some calls."""
+    """A log that is unavailable for some calls."""
 
     def __init__(self, log: EventLog, failures: int) -> None:
         self._log = log
@@ -117,7 +117,7 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
     assert [type(event) for event in await logged(settings)] == [GenerationStarted]
 
 
-async def test_it_goes_on_when_redis_is_back(settings: Settings, tmp_path: Path) -> None:
+async def test_it_continues_once_redis_is_available(settings: Settings, tmp_path: Path) -> None:
     async with private_redis(tmp_path) as server:
         mine = server.settings(settings, job_lease_s=1.0)
         async with running(run_bridge, mine), opened_redis(mine) as redis:  # Redis is not up yet

@@ -53,7 +53,7 @@ def silent(_: Mapping[str, object]) -> None:
     """Progress is ignored."""
 
 
-async def test_it_stores_under_the_key_and_says_what_it_stored(settings: Settings) -> None:
+async def test_it_stores_under_the_key_and_returns_what_it_stored(settings: Settings) -> None:
     async with open_object_store(settings) as store:
         worker, updates = RunpodWorker(store), list[Mapping[str, object]]()
         output = StoredImage.model_validate(await worker.handle(an_input(), updates.append))
@@ -84,7 +84,7 @@ async def test_without_a_key_it_returns_the_image(settings: Settings) -> None:
     ],
     ids=["no object", "empty", "text", "large", "small"],
 )
-async def test_an_input_that_cannot_be_painted_says_why(settings: Settings, given: object, complaint: str) -> None:
+async def test_an_invalid_input_has_a_reason(settings: Settings, given: object, complaint: str) -> None:
     async with open_object_store(settings) as store:
         with pytest.raises(ValueError, match=complaint):
             await RunpodWorker(store).handle(given, silent)

@@ -201,7 +201,7 @@ async def test_an_invalid_entry_is_reported_or_dead_lettered_and_blocks_nothing(
         assert all("mediaId" in entry["dead.reason"] for entry in dead)
 
 
-async def test_a_worker_that_is_told_to_end_hands_back_what_it_cannot_finish(
+async def test_at_a_shutdown_a_worker_releases_unfinished_jobs(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     hasty = settings.model_copy(update={"shutdown_grace_s": 0.2, "s3_endpoint": "http://127.0.0.1:9"})

@@ -74,7 +74,7 @@ def test_no_secret_is_shown_whether_or_not_the_settings_are_valid(more: dict[str
         run(line, {**SECRETS, **more})
 
 
-def test_each_value_says_where_it_was_set(alone: Path) -> None:
+def test_each_value_has_its_source(alone: Path) -> None:
     (alone / ".gengui").mkdir()
     (alone / ".gengui" / "dev.env").write_text("S3_ENDPOINT=http://127.0.0.1:8333\nEVENTS_TOPIC=old\n")
     (alone / ".env").write_text("NODE_ENV=production\nEVENTS_TOPIC=new\nDATABASE_URL=postgresql://u:hunter2@db/x\n")
@@ -122,7 +122,7 @@ def test_choices_that_are_rarely_meant_are_named(environ: dict[str, str], named:
     assert any(named in warning for warning in found["warnings"])
 
 
-def test_production_as_it_should_be_has_nothing_to_be_said(tmp_path: Path) -> None:
+def test_a_correct_production_has_no_warnings(tmp_path: Path) -> None:
     environ = {
         "ENVIRONMENT": "production",
         "EVENTS_REPLICATION_FACTOR": "3",

@@ -117,7 +117,7 @@ def test_alpha_stays_and_what_is_invisible_does_not_bleed() -> None:
     assert near(thumbnail.getpixel((120, 60)), CLEAR, 255)
     pixels = np.asarray(thumbnail)
     visible = pixels[pixels[..., 3] > 100]
-    assert visible[:, 1].max() < 110, "green that nobody could see came out at the edge"
+    assert visible[:, 1].max() < 110, "invisible green bled into the edge"
 
 
 def test_grey_with_alpha_and_palette_with_transparency() -> None:

@@ -25,7 +25,7 @@ KEY = ("gemini", "flash")
 
 @dataclass
 class Oracle:
-    """One circuit, told in the words of its specification."""
+    """One circuit, by its specification."""
 
     epoch: int = 0
     calls: list[tuple[float, bool]] = field(default_factory=list)
@@ -152,7 +152,7 @@ def refused(circuits: Circuits, now: float) -> Rejected:
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
-def test_one_configuration_failure_opens_at_once_and_says_why(status: int) -> None:
+def test_one_configuration_failure_opens_the_circuit_with_its_reason(status: int) -> None:
     circuits = Circuits(POLICY)
     circuits.record(allowed(circuits, 0), outcome_of_status(status), 0, reason=f"HTTP {status}")
     assert refused(circuits, 1) == Rejected(
@@ -201,7 +201,7 @@ def test_each_failed_probe_doubles_the_wait_up_to_a_limit_and_a_good_one_forgets
     assert refused(circuits, now).retry_at == now + 8
 
 
-def test_a_probe_without_an_end_makes_way_for_another_and_is_not_heard_any_more() -> None:
+def test_an_expired_probe_makes_way_for_another_and_is_discarded() -> None:
     circuits = Circuits(POLICY)
     circuits.record(allowed(circuits, 0), Outcome.MISCONFIGURED, 0)
     lost = allowed(circuits, 8)

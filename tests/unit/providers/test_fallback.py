@@ -98,7 +98,7 @@ needs = st.builds(Requirements, width=sides, height=sides, reference_images=st.b
 
 
 @given(order=names, shut=some, tried=some, need=needs)
-def test_it_is_the_first_available_that_meets_the_requirements_and_only_it_was_asked_for_leave(
+def test_it_is_the_first_available_that_meets_the_requirements_and_only_its_permit_was_acquired(
     order: list[str], shut: set[str], tried: set[str], need: Requirements
 ) -> None:
     circuits, permits = broken(*shut), list[str]()

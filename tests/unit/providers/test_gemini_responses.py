@@ -102,7 +102,7 @@ def test_a_blocked_prompt_is_moderated(reason: str) -> None:
 @pytest.mark.parametrize(
     "reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MAX_TOKENS", "STOP", "LANGUAGE", "NEWLY_MADE", 7, None]
 )
-def test_no_image_may_be_tried_again_and_says_nothing_against_the_provider(reason: object) -> None:
+def test_no_image_is_retryable_and_not_the_providers_fault(reason: object) -> None:
     found = answer({"text": "I would rather not."}, reason=reason)
     assert isinstance(found, Refused)
     assert (found.code, found.retryable, found.fault_domain) == ("no_image", True, FaultDomain.REQUEST)

@@ -65,8 +65,8 @@ def test_failed_jobs_open_the_circuit_though_each_was_accepted(
 ) -> None:
     for _ in range(8):
         took(router, circuits, clock)
-    for heard in range(8):
-        assert state(circuits, clock) is (CircuitState.CLOSED if heard < 4 else CircuitState.OPEN)
+    for recorded in range(8):
+        assert state(circuits, clock) is (CircuitState.CLOSED if recorded < 4 else CircuitState.OPEN)
         router.record_late(*KEY, FAILED)
 
 

@@ -87,7 +87,7 @@ def test_each_refusal_has_its_fault_domain(status: int, fault_domain: FaultDomai
     [(200, None), (200, {}), (200, {"id": 7}), (200, {"id": "a/../b"}), (502, {"error": "x"}), (504, {}), (500, None),
      (503, None), (524, None)],
 )  # fmt: skip
-def test_of_a_call_that_somebody_else_answered_nothing_is_known(status: int, body: object) -> None:
+def test_a_gateways_response_leaves_the_outcome_unknown(status: int, body: object) -> None:
     with pytest.raises(TransientError):
         run_outcome(Response(status, body), "e")
 
@@ -102,15 +102,17 @@ def test_any_report_has_a_state_or_none(body: object) -> None:
         assert report.state in JobState
 
 
-def test_words_that_nobody_documented_are_taken_for_running() -> None:
+def test_undocumented_states_count_as_running() -> None:
     assert report_of(Response(200, {"status": "RUNNING"})).state is JobState.IN_PROGRESS
     assert report_of(Response(200, {"status": "WARMING_UP"})).state is JobState.UNKNOWN
     assert report_of(Response(200, {"status": "completed"})).state is JobState.UNKNOWN
 
 
-def test_what_the_worker_raised_is_told_without_where_and_how() -> None:
-    told = failure_message(traceback_json("torch.cuda.OutOfMemoryError", "CUDA out of memory on fake-worker-64410c2a."))
-    assert told == "CUDA out of memory on …."
+def test_the_workers_error_is_shown_without_its_traceback() -> None:
+    message = failure_message(
+        traceback_json("torch.cuda.OutOfMemoryError", "CUDA out of memory on fake-worker-64410c2a.")
+    )
+    assert message == "CUDA out of memory on …."
     assert failure_message("prompt could not be encoded") == "prompt could not be encoded"
     assert failure_message('Oh\nTraceback (most recent call last):\n  File "/x.py"') == "Oh"
     assert failure_message('{"error_message": "cut off') == "the worker failed"
@@ -123,10 +125,10 @@ def test_what_the_worker_raised_is_told_without_where_and_how() -> None:
 @given(anything | st.dictionaries(st.sampled_from(["error_message", "hostname", "worker_id"]), anything))
 def test_any_error_makes_a_message_that_an_event_can_hold(error: object) -> None:
     for given_error in (error, json.dumps(error)):
-        told = failure_message(given_error)
-        Failure(code="worker_failed", message=told)
-        assert 0 < len(told) <= 500
-        assert "Traceback (most" not in told
+        message = failure_message(given_error)
+        Failure(code="worker_failed", message=message)
+        assert 0 < len(message) <= 500
+        assert "Traceback (most" not in message
 
 
 @given(st.text() | st.integers().map(str))
@@ -178,6 +180,6 @@ def test_no_window_has_more_calls_than_are_allowed(pauses: list[float], limit: i
     assert all(later - earlier >= 10.0 - 1e-9 for earlier, later in zip(taken, taken[limit:], strict=False))
 
 
-def test_who_comes_seldom_does_not_wait() -> None:
+def test_rare_calls_do_not_wait() -> None:
     window = SlidingWindow(2, 10.0)
     assert [window.reserve(now) for now in (0.0, 1.0, 10.5, 11.5)] == [0.0, 1.0, 10.5, 11.5]

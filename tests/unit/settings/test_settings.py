@@ -236,7 +236,7 @@ def test_the_examples_defaults_are_valid_as_written(tmp_path: Path) -> None:
     assert load_settings({}, env_files=(copy,)) == load_settings({}, env_files=())
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 

@@ -84,7 +84,7 @@ def test_no_entry_raises(entry: dict[str, str]) -> None:
 
 
 class Recorded:
-    """A transport that keeps what it is given, and refuses as often as it is told."""
+    """A transport that records events, and raises a given number of errors."""
 
     def __init__(self, refusals: Sequence[Exception] = ()) -> None:
         self.events: list[ReportedEvent] = []
@@ -132,7 +132,7 @@ async def test_what_passes_is_tried_again_with_the_same_event() -> None:
     assert (recorded.calls, len(recorded.events)) == (2, 1)
 
 
-async def test_what_does_not_pass_is_said_after_a_few_tries_and_what_never_will_at_once() -> None:
+async def test_transient_errors_are_raised_after_a_few_tries_and_permanent_ones_at_once() -> None:
     away, refusing = Recorded([TransientError("away")] * TRIES), Recorded([PermanentError("no")])
     with pytest.raises(TransientError):
         await WorkerClient(away, "me").heartbeat(GENERATION)
@@ -221,7 +221,7 @@ async def test_http_retries_what_passes() -> None:
     assert answers == []
 
 
-async def test_http_says_what_was_refused_and_why() -> None:
+async def test_http_raises_the_refusals_and_their_reasons() -> None:
     refusal = {"index": 0, "id": None, "outcome": "refused", "code": "not_yours", "detail": "another worker's"}
     async with serving(lambda _: web.json_response({"data": [refusal]})) as url:
         async with open_http_transport(url, "gg_key") as transport:

@@ -55,7 +55,7 @@ $(STAMP): $(UV) requirements/dev.txt pyproject.toml
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt \
 		|| { echo "uv failed: trying pip, which knows pip.conf" >&2; $(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/dev.txt; }
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c 'import gengui_stream.dev.demo_command, gengui_stream.bootstrap as bootstrap; bootstrap.import_roles()'
+	@$(BIN)/python -c 'import gengui_stream.dev.demo.command, gengui_stream.bootstrap as bootstrap; bootstrap.import_roles()'
 	@pwd > $@
 
 .PHONY: demo

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Final
 
-from gengui_stream.dev.demo_client import open_client
+from gengui_stream.dev.demo.client import open_client
 from gengui_stream.dev.dev_files import (
     DIRECTORY,
     given_environ,
@@ -24,10 +24,10 @@ from gengui_stream.dev.dev_files import (
 from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.ports import default_metrics_ports, free_port, is_free
 from gengui_stream.dev.preparation import Preparation
+from gengui_stream.dev.processes.supervisor import Supervisor
 from gengui_stream.dev.reload.reloader import Reloader, reloading
 from gengui_stream.dev.servers import Server
 from gengui_stream.dev.stack import EmbeddedStack
-from gengui_stream.dev.supervisor import Supervisor
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.settings import Settings, load_settings

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.child import Child, listens
 from gengui_stream.dev.ports import GRPC_DISTANCE, free_port
 from gengui_stream.dev.private_files import write_private
+from gengui_stream.dev.processes.child import Child, listens
 from gengui_stream.dev.servers import ReservedPort
 from gengui_stream.errors import ConfigurationError
 

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port, is_free_with_companion
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.errors import ConfigurationError
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from gengui_stream.dev.demo_prompts import wishes
+from gengui_stream.dev.demo.prompts import wishes
 
 AT_ONCE: Final = 4
 """Generations under way."""

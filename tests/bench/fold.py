@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
-from gengui_stream.dev.child import Child
+from gengui_stream.dev.processes.child import Child
 from tests.bench import handwritten_loop, stock_faust
 from tests.bench.filling import ACTIVE
 from tests.bench.system import System, cpu_s, opened_system, rss_mib, started

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.postgres.pool import opened_pool
 from tests.bench.generations import OWNERS, fill
 from tests.bench.http_load import Answers, Load, put_under

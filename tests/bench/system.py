@@ -12,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from gengui_stream.dev.child import Child
-from gengui_stream.dev.demo_report import claimed_partitions
+from gengui_stream.dev.demo.report import claimed_partitions
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.preparation import Preparation
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import Child
 from tests.deploy.compose_file import Document
 from tests.deploy.image import Image
 

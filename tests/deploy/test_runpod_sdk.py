@@ -13,7 +13,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from gengui_stream.dev.child import Child
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.fakes.runpod.script import READY

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.installation import install
 from gengui_stream.dev.kafka.java import environ as java_environ
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.postgres.data_directory import temporary_directory
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic

@@ -14,8 +14,8 @@ from typing import Final
 import aiohttp
 import psutil
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.settings import Settings, load_settings
 from tests.integration.running import eventually
 

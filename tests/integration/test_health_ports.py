@@ -14,8 +14,8 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.roles import ROLES
 from tests.integration.running import eventually

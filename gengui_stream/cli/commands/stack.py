@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.dev.demo_provider import DemoProvider
+from gengui_stream.dev.demo.provider import DemoProvider
 
 if TYPE_CHECKING:
-    from gengui_stream.dev.demo_command import Outcome
+    from gengui_stream.dev.demo.command import Outcome
 
 
 def demo(
@@ -26,18 +26,18 @@ def demo(
 
     gengui-stream demo --provider gemini
     """
-    from gengui_stream.dev.demo_start import DemoStart, start_demo
+    from gengui_stream.dev.demo.start import DemoStart, start_demo
 
     def run(start: DemoStart) -> "Outcome":
         from gengui_stream.cli.fork_server import split_off_fork_server
 
         forks = split_off_fork_server()
-        from gengui_stream.dev.demo_command import run_demo
+        from gengui_stream.dev.demo.command import run_demo
 
         return run_demo(start, count, provider, forks)
 
     def finish(outcome: "Outcome") -> int:
-        from gengui_stream.dev.demo_command import finish_demo
+        from gengui_stream.dev.demo.command import finish_demo
 
         return finish_demo(outcome, output, as_json=json)
 

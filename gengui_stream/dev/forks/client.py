@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.forks.messages import MESSAGE_BYTES, ForkRequest, ProcessState
 from gengui_stream.dev.forks.split import split_off
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.errors import TransientError
 
 SUPPORTED: Final = sys.platform == "linux"

@@ -6,7 +6,7 @@ import socket
 import tempfile
 
 from gengui_stream.dev.forks.messages import MESSAGE_BYTES, ForkRequest, ProcessState
-from gengui_stream.dev.prctl import die_with_parent, name_process
+from gengui_stream.dev.processes.prctl import die_with_parent, name_process
 
 
 def forked(control: socket.socket) -> ForkRequest | None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from gengui_stream.dev.prctl import die_with_parent
+from gengui_stream.dev.processes.prctl import die_with_parent
 from gengui_stream.exit_codes import ExitCode
 
 

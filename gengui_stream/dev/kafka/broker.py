@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.child import Child, listens
 from gengui_stream.dev.kafka.data_directory import DataDirectory, newer
 from gengui_stream.dev.kafka.java import Java, environ
 from gengui_stream.dev.kafka.properties import CLUSTER_ID, controller_port, server_properties
 from gengui_stream.dev.ports import is_free
+from gengui_stream.dev.processes.child import Child, listens
 from gengui_stream.errors import ConfigurationError, TransientError
 
 READY_WITHIN_S: Final = 90.0

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.broker import Broker
 from gengui_stream.dev.kafka.data_directory import DataDirectory
 from gengui_stream.dev.kafka.installation import install
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.servers import ReservedPort
 
 GRACE_S: Final = 15.0

@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.broker import Broker
 from gengui_stream.dev.kafka.data_directory import DataDirectory
 from gengui_stream.dev.kafka.jars import LOCK
 from gengui_stream.dev.kafka.java import OPTIONS, Java, environ, release
 from gengui_stream.dev.kafka.properties import PROPERTIES
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import Child
 
 SUMS: Final = "SHA256SUMS"
 AOT_CACHE: Final = "broker.aot"

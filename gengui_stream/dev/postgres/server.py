@@ -8,12 +8,12 @@ import signal
 from importlib.metadata import version
 from pathlib import Path
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.disk import check_room
 from gengui_stream.dev.postgres.binaries import executable_binaries
 from gengui_stream.dev.postgres.data_directory import DataDirectory
 from gengui_stream.dev.postgres.root_directory import server_user
 from gengui_stream.dev.postgres.template import OPTIONS, DataTemplate
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.servers import ReservedPort
 from gengui_stream.errors import ConfigurationError, TransientError
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gengui_stream.dev.processes.supervisor import Backoff, Supervisor
 from gengui_stream.dev.reload.messages import Change
-from gengui_stream.dev.supervisor import Backoff, Supervisor
 
 COMMAND: Final = (sys.executable, "-m", "gengui_stream.dev.reload")
 NAMED_FILES: Final = 3

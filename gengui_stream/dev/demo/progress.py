@@ -8,7 +8,7 @@ from uuid import UUID
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from gengui_stream.dev.demo_run import Tracked
+from gengui_stream.dev.demo.run import Tracked
 
 BARS_MAX: Final = 16
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from gengui_stream.dev.contact_sheet import write_contact_sheet
-from gengui_stream.dev.demo_client import DemoClient, open_client
-from gengui_stream.dev.demo_progress import DemoProgress
-from gengui_stream.dev.demo_provider import DemoProvider
-from gengui_stream.dev.demo_report import DemoReport, Made, count_events, print_json, print_report
-from gengui_stream.dev.demo_run import DemoRun, make_generations
-from gengui_stream.dev.demo_start import DemoStart, say
-from gengui_stream.dev.demo_system import running_system
+from gengui_stream.dev.demo.client import DemoClient, open_client
+from gengui_stream.dev.demo.contact_sheet import write_contact_sheet
+from gengui_stream.dev.demo.progress import DemoProgress
+from gengui_stream.dev.demo.provider import DemoProvider
+from gengui_stream.dev.demo.report import DemoReport, Made, count_events, print_json, print_report
+from gengui_stream.dev.demo.run import DemoRun, make_generations
+from gengui_stream.dev.demo.start import DemoStart, say
+from gengui_stream.dev.demo.system import running_system
 from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.errors import TransientError
 from gengui_stream.exit_codes import ExitCode

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.errors import TransientError
 from tests.integration.running import eventually
 
@@ -103,7 +103,7 @@ SPLITTING = """
 import asyncio, os, tempfile
 from pathlib import Path
 from gengui_stream.cli.fork_server import split_off_fork_server
-from gengui_stream.dev.child import Child
+from gengui_stream.dev.processes.child import Child
 
 async def main(server, directory):
     child = Child("config", directory / "config.log")

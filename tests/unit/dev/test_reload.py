@@ -12,7 +12,7 @@ from gengui_stream.dev.reload.import_graph import COMPOSITION, ENTRIES, Imports,
 from gengui_stream.dev.reload.messages import Change
 from gengui_stream.roles import ROLES
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 IMPORTS: Final = read_imports()
 
 

@@ -16,7 +16,7 @@ from tests.integration.running import eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 REDIS_DATABASE: Final = 4_094
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 
-from gengui_stream.dev.prctl import die_with_parent
+from gengui_stream.dev.processes.prctl import die_with_parent
 
 
 class Guardian:
@@ -17,7 +17,7 @@ class Guardian:
     def __init__(self) -> None:
         reading, self._pipe = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gengui_stream.dev.guardian"],
+            [sys.executable, "-m", "gengui_stream.dev.processes.guardian"],
             stdin=reading,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from gengui_stream.dev.demo_client import Arrival, DemoClient
-from gengui_stream.dev.demo_prompts import wishes
+from gengui_stream.dev.demo.client import Arrival, DemoClient
+from gengui_stream.dev.demo.prompts import wishes
 
 AT_ONCE: Final = 8
 """Requests on their way at the same time."""

@@ -15,7 +15,7 @@ from gengui_stream.dev.kafka.jars import Jar
 from gengui_stream.dev.kafka.maven_central import MavenCentral
 from gengui_stream.dev.ports import free_port
 from gengui_stream.errors import ConfigurationError, TransientError
-from tests.unit.jar_server import Fault, JarServer, a_jar, jar_server, path_of
+from tests.unit.dev.jar_server import Fault, JarServer, a_jar, jar_server, path_of
 
 CONTENT = bytes(range(256)) * 1_000
 

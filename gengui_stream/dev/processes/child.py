@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from gengui_stream.dev.parent_death import end_with_parent
+from gengui_stream.dev.processes.parent_death import end_with_parent
 from gengui_stream.errors import TransientError
 from gengui_stream.ready_file import READY_FILE
 

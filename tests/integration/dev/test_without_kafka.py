@@ -12,10 +12,10 @@ from gengui_stream.dev.ports import free_port
 
 pytestmark = pytest.mark.timeout(240)
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 TWO_TESTS: Final = (
-    "tests/integration/test_kafka_server.py::test_two_servers_never_share_a_port",
-    "tests/integration/test_kafka_server.py::test_a_topic_is_made_by_request_alone",
+    "tests/integration/dev/test_kafka_server.py::test_two_servers_never_share_a_port",
+    "tests/integration/dev/test_kafka_server.py::test_a_topic_is_made_by_request_alone",
 )
 
 

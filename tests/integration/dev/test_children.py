@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gengui_stream.dev.child import Child
+from gengui_stream.dev.processes.child import Child
 from tests.integration.running import eventually
 
 SLEEPING = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -19,13 +19,13 @@ ANNOUNCING = [
     *(sys.executable, "-c"),
     "import time; from gengui_stream.ready_file import announce_ready; announce_ready(); time.sleep(600)",
 ]
-GUARDIAN = [sys.executable, "-m", "gengui_stream.dev.guardian"]
+GUARDIAN = [sys.executable, "-m", "gengui_stream.dev.processes.guardian"]
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from gengui_stream.dev.child import Child
-from gengui_stream.dev.parent_death import Guardian
+from gengui_stream.dev.processes.child import Child
+from gengui_stream.dev.processes.parent_death import Guardian
 
 before_exec = Guardian().enroll if sys.argv[1] == "guardian" else None
 for number in range(3):

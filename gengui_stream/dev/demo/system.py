@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gengui_stream.dev.demo_client import DemoClient, open_client
-from gengui_stream.dev.demo_provider import DemoProvider, Staging, staging
-from gengui_stream.dev.demo_report import claimed_partitions
-from gengui_stream.dev.demo_start import DemoStart
+from gengui_stream.dev.demo.client import DemoClient, open_client
+from gengui_stream.dev.demo.provider import DemoProvider, Staging, staging
+from gengui_stream.dev.demo.report import claimed_partitions
+from gengui_stream.dev.demo.start import DemoStart
 from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.ports import free_metrics_ports, free_port
 from gengui_stream.dev.preparation import Preparation
+from gengui_stream.dev.processes.supervisor import LOOK_EVERY_S, Supervisor
 from gengui_stream.dev.stack import EmbeddedStack
-from gengui_stream.dev.supervisor import LOOK_EVERY_S, Supervisor
 from gengui_stream.errors import TransientError
 from gengui_stream.settings import Settings, load_settings
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.kafka.broker import Broker
 from gengui_stream.dev.kafka.data_directory import DataDirectory
 from gengui_stream.dev.kafka.installation import Installation, cache_directory, install
@@ -21,8 +20,9 @@ from gengui_stream.dev.kafka.java import Java
 from gengui_stream.dev.kafka.maven_central import MavenCentral
 from gengui_stream.dev.kafka.startup_cache import StartupCache
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.exit_codes import ExitCode
-from tests.unit.jar_server import JarServer, jar_server, path_of
+from tests.unit.dev.jar_server import JarServer, jar_server, path_of
 
 INSTALL = (sys.executable, "-m", "gengui_stream.dev.kafka.installation")
 JVM_FILES_MAX = 30_000_000

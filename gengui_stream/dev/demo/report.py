@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from gengui_stream.dev.demo_run import DemoRun
+from gengui_stream.dev.demo.run import DemoRun
 from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.settings import Settings
 from schemas.http import EventResource, GenerationResource, OutputResource

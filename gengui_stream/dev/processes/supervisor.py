@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.child import Child
 from gengui_stream.dev.forks.client import ForkServer
+from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.servers import Server
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.roles import ROLES

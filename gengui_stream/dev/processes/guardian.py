@@ -1,5 +1,5 @@
-"""`python -m gengui_stream.dev.guardian`: reads process ids, one a line, and kills those processes at the end of its
-input, which comes when the process that started it is gone."""
+"""`python -m gengui_stream.dev.processes.guardian`: reads process ids, one a line, and kills those processes at the end
+of its input, which comes when the process that started it is gone."""
 
 import sys
 from contextlib import suppress

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from gengui_stream.dev.child import listens
 from gengui_stream.dev.ports import free_port
+from gengui_stream.dev.processes.child import listens
 
 
 class DemoProvider(StrEnum):

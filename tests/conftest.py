@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
+import boto3
 import hypothesis
 import pytest
 import pytest_asyncio
@@ -19,7 +20,6 @@ from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
-from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.settings import Settings, load_settings
@@ -111,14 +111,30 @@ async def _started(server: EmbeddedStack) -> None:
         raise
 
 
+@pytest.fixture(scope="session")
+def make_bucket(stack: Mapping[str, str]) -> Iterator[Callable[[str], object]]:
+    """By one client: a new one takes longer than the bucket."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=stack["S3_ENDPOINT"],
+        region_name=stack["AWS_REGION"],
+        aws_access_key_id=stack["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=stack["AWS_SECRET_ACCESS_KEY"],
+    )
+    yield lambda name: client.create_bucket(Bucket=name)
+    client.close()
+
+
 @pytest_asyncio.fixture
-async def settings(stack: Mapping[str, str]) -> AsyncIterator[Settings]:
+async def settings(stack: Mapping[str, str], make_bucket: Callable[[str], object]) -> AsyncIterator[Settings]:
     """Settings of things nobody else uses: a migrated database, a topic, a bucket, a Redis database, a group."""
     async with new_database(stack) as url:
-        yield await _own(stack, url)
+        made = _own(stack, url)
+        await asyncio.gather(ensure_topic(made), asyncio.to_thread(make_bucket, made.s3_bucket))
+        yield made
 
 
-async def _own(stack: Mapping[str, str], database_url: str) -> Settings:
+def _own(stack: Mapping[str, str], database_url: str) -> Settings:
     name = database_url.rsplit("/", 1)[1]
     redis_base = stack["REDIS_URL"].rsplit("/", 1)[0]
     own = {
@@ -130,11 +146,7 @@ async def _own(stack: Mapping[str, str], database_url: str) -> Settings:
         "S3_BUCKET": name,
         "PORT": "0",
     }
-    made = load_settings(own, env_files=())
-    await ensure_topic(made)
-    async with open_object_store(made) as store:
-        await store.ensure_bucket()
-    return made
+    return load_settings(own, env_files=())
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.bench.conditions import ROOT, conditions
 from tests.bench.page import HEADING, replaced
+from tests.bench.progress import say
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 HEADINGS: Final = {
@@ -37,7 +38,7 @@ def main() -> int:
     page: Path | None = arguments.page or (None if arguments.quick else PAGE)
     failed = [name for name in names if not _measured(name, page, quick=arguments.quick)]
     if failed:
-        _say(f"failed: {', '.join(failed)}")
+        say(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
@@ -59,9 +60,9 @@ def _names(text: str) -> list[str]:
 def _measured(name: str, page: Path | None, *, quick: bool) -> bool:
     """Runs one section and prints it, or writes it to the page at once: a later one that fails takes nothing away."""
     began, circumstances = time.monotonic(), conditions(_command(name, quick=quick))
-    _say(f"{name} ...")
+    say(f"{name} ...")
     text = _run(name, quick=quick)
-    _say(f"{name}: {'measured' if text else 'FAILED'} in {time.monotonic() - began:.0f} s")
+    say(f"{name}: {'measured' if text else 'FAILED'} in {time.monotonic() - began:.0f} s")
     if not text:
         return False
     section = f"{circumstances}\n\n{text.strip()}"
@@ -82,10 +83,6 @@ def _run(name: str, *, quick: bool) -> str:
 
 def _command(name: str, *, quick: bool) -> str:
     return f'make bench ARGS="--only {name}{" --quick" if quick else ""}"'
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

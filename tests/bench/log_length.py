@@ -14,8 +14,10 @@ import uvloop
 
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.queries import timelines as histories
-from tests.bench.freshness import FreshnessSubject, opened_freshness
+from tests.bench.freshness import Freshness, FreshnessSubject, opened_freshness
+from tests.bench.progress import say
 from tests.bench.quantiles import quantile
+from tests.bench.steady_load import OverloadError
 from tests.bench.system import System, opened_system, started
 from tests.events import EVENTS_A_GENERATION
 
@@ -23,6 +25,7 @@ EVENTS: Final = 1_000_000
 EVENTS_PER_S: Final = 1_000
 GOAL: Final = 1.2
 PROJECTED_WITHIN_S: Final = 600.0
+TRIES: Final = 3
 SHARES: Final = (0.5, 0.9, 0.99)
 
 Figures = Sequence[float]
@@ -37,10 +40,13 @@ def run(quick: bool) -> str:
 async def measure(events: int, *, rounds: int, seconds: float) -> tuple[list[Figures], list[Figures]]:
     """The rounds of the empty log, and those of the long one."""
     async with AsyncExitStack() as stack:
+        say("  an empty log ...")
         empty = await _opened(stack, 0)
+        say(f"  a log of {events:,} events, appended and projected ...")
         long = await _opened(stack, events)
         measured: tuple[list[Figures], list[Figures]] = ([], [])
         for number in range(rounds):
+            say(f"  round {number + 1} of {rounds} ...")
             pairs = list(zip((empty, long), measured, strict=True))
             for subject, figures in pairs if number % 2 == 0 else reversed(pairs):
                 figures.append(await _round(subject, seconds))
@@ -67,7 +73,17 @@ async def _until_projected(system: System, events: int) -> None:
 
 
 async def _round(subject: FreshnessSubject, seconds: float) -> Figures:
-    loaded = await subject.under_load(EVENTS_PER_S, seconds)
+    """Once more where the log did not take the load: something else kept the machine busy. Raises OverloadError when it
+    never does."""
+    for _ in range(TRIES - 1):
+        try:
+            return _figures(await subject.under_load(EVENTS_PER_S, seconds))
+        except OverloadError as error:
+            say(f"  {error}: once more ...")
+    return _figures(await subject.under_load(EVENTS_PER_S, seconds))
+
+
+def _figures(loaded: Freshness) -> Figures:
     return [quantile(loaded.delays.polled, share) * 1000 for share in SHARES]
 
 

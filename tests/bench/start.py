@@ -21,6 +21,7 @@ import uvloop
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.roles import ROLES
+from tests.bench.progress import say
 from tests.bench.system import descendants, opened_system, roles_started, rss_mib
 
 WHOLE: Final = "all four, at the same time, new"
@@ -47,9 +48,12 @@ def run(quick: bool) -> str:
 async def measure(rounds: int) -> tuple[Starts, Mapping[str, float]]:
     """In turn a new stack, each of its servers once more, and a demo. Then the memory of a system at rest, in MiB."""
     starts = Starts()
-    for _ in range(rounds):
+    for number in range(rounds):
+        say(f"  round {number + 1} of {rounds}: the servers ...")
         await _servers(starts)
+        say(f"  round {number + 1} of {rounds}: the demo ...")
         await _demo(starts)
+    say("  memory at rest ...")
     return starts, await _memory()
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import uvloop
 
+from gengui_stream.errors import TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.settings import load_settings
 from schemas.events import Event
@@ -24,7 +25,14 @@ from tests.bench.system import System
 from tests.events import EVENTS_A_GENERATION, wide_histories
 
 STARTED: Final = b"started\n"
+REFUSED: Final = 75
+"""The exit code of a load that the log does not take (EX_TEMPFAIL)."""
+
 TICK_S: Final = 0.01
+
+
+class OverloadError(Exception):
+    """The log did not take the load in time: the machine is too slow for it, or too busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +90,25 @@ async def steady_load(system: System, per_s: float, seconds: float) -> AsyncIter
     try:
         if await process.stdout.readline() != STARTED:
             raise RuntimeError("the load did not start")
-        yield asyncio.ensure_future(_result(process, process.stdout))
+        yield asyncio.ensure_future(_result(process, process.stdout, per_s))
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
 
 
-async def _result(process: asyncio.subprocess.Process, output: asyncio.StreamReader) -> Published:
+async def _result(process: asyncio.subprocess.Process, output: asyncio.StreamReader, per_s: float) -> Published:
     answer = await output.read()
-    if await process.wait():
+    if await process.wait() == REFUSED:
+        raise OverloadError(f"the log does not take {per_s:,.0f} events/s here, or not now")
+    if process.returncode:
         raise RuntimeError(f"the load ended with {process.returncode}")
     return Published(**json.loads(answer))
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(_run(float(sys.argv[1]), float(sys.argv[2]))))))
+    try:
+        published = uvloop.run(_run(float(sys.argv[1]), float(sys.argv[2])))
+    except* TransientError:
+        sys.exit(REFUSED)
+    print(json.dumps(asdict(published)))

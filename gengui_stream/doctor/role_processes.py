@@ -18,7 +18,7 @@ from gengui_stream.redis_io.inspection import StreamFacts, count_subscribers, in
 from gengui_stream.redis_io.notifications import jobs_channel
 from gengui_stream.roles import ROLES, RoleName
 
-TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
+TIMEOUT: Final = aiohttp.ClientTimeout(total=2, sock_connect=1)
 READING_S: Final = 15.0
 
 
@@ -33,7 +33,7 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class LivezAnswer:
-    """The response of `/livez`."""
+    """The response of `/livez`. Status 0: a process accepts connections there, and does not respond."""
 
     status: int
     word: str
@@ -84,8 +84,9 @@ async def _livez(context: Context, where: str) -> LivezAnswer | None:
         async with context.http.get(f"{where}/livez", timeout=TIMEOUT) as answer:
             document: object = orjson.loads(await answer.read())
             status = answer.status
-    except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError):
-        return None
+    except (aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
+        silent = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
+        return LivezAnswer(0, "silent", 0.0) if silent else None
     if not (isinstance(document, dict) and isinstance(document.get("status"), str)):
         return None
     age = document.get("tick_age_s")
@@ -99,6 +100,9 @@ def evaluate(name: RoleName, where: str, answer: LivezAnswer | None, traces: Tra
     if answer is not None and answer.status == 503:
         detail = f"its event loop has been blocked for {answer.tick_age_s:.0f} s ({where})"
         return fail(line, detail, "restart the process; its log shows its last action")
+    if answer is not None and answer.status == 0:
+        detail = f"it accepts connections and does not respond ({where})"
+        return fail(line, detail, "restart the process; or correct the port, if another program listens there")
     if answer is not None and answer.word == "starting":
         return warn(line, f"it is waiting for a server ({where})", "see the findings of the servers, and its log")
     if answer is not None:

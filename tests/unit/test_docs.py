@@ -113,6 +113,32 @@ def test_every_finding_of_the_doctor_that_is_named_exists() -> None:
     assert {name for name in named if not any(f'"{name}"' in source for source in sources)} == set()
 
 
+OF_SERVERS = (
+    "Connection refused",
+    "EndpointConnectionError",
+    "database … does not exist",
+    "invalid username-password pair",
+    "password authentication failed",
+    "role … does not exist",
+    "too many clients",
+)
+"""What servers and their clients say, and the doctor repeats."""
+
+
+def test_what_the_doctor_is_said_to_say_is_what_it_says() -> None:
+    """In the first column of the page: after the name of a finding, words of its detail."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    folders = (ROOT / "gengui_stream" / "doctor", ROOT / "gengui_stream" / "providers" / "runpod")
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
+    columns = re.findall(r"^\| (`[a-z_]+\.[a-z_]+`[^|]*) \|", page, re.MULTILINE)
+    spans = {
+        span for column in columns for span in re.findall(r"`([^`]+)`", column) if not re.match(r"\w+\.\w+$", span)
+    }
+    assert len(spans - set(OF_SERVERS)) > 10
+    said = [part.strip() for span in spans - set(OF_SERVERS) for part in span.split("…")]
+    assert [words for words in said if not any(words in source for source in sources)] == []
+
+
 def test_every_setting_that_the_original_had_is_one_or_counts_as_one() -> None:
     """In the table of variables: a name on the right is a setting, and one on the left too where it is "the same"; each
     other one is an older name."""

@@ -333,6 +333,7 @@ def test_what_livez_says_counts_first(name: RoleName) -> None:
     assert role(name, LivezAnswer(200, "starting", 0.1), traces()) == "warn"
     stalled = role_processes.evaluate(name, "http://127.0.0.1:1", LivezAnswer(503, "stalled", 42.0), traces())
     assert (stalled.status, "42 s" in stalled.detail, "restart" in (stalled.remedy or "")) == ("fail", True, True)
+    assert role(name, LivezAnswer(0, "silent", 0.0), traces(**{name: 2})) == "fail"
     assert role(name, None, traces(**{name: 2})) == "ok"
 
 

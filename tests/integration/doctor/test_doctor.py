@@ -223,11 +223,23 @@ async def test_roles_are_found_by_their_port_or_by_what_they_leave_behind(settin
         async def all_there() -> bool:
             found = await examined(settings, tmp_path, "redis", "kafka", "roles")
             there = [
-                name for name, finding in found.items() if name.startswith("role.") and "at work" in finding.detail
+                name
+                for name, finding in found.items()
+                if name.startswith("role.") and "running elsewhere" in finding.detail
             ]
             return len(there) == len(roles)
 
         await eventually(all_there)
+
+
+async def test_a_process_that_hangs_as_a_whole_is_named(tmp_path: Path) -> None:
+    """Paused, its kernel still accepts connections for it, and the servers still count it among their clients."""
+    async with silent_server() as port:
+        addresses = {"health": {"thumbnails": f"http://127.0.0.1:{port}"}}
+        (tmp_path / "stack.json").write_bytes(orjson.dumps(addresses))
+        found = await examined(load_settings(PLAIN, env_files=()), tmp_path, "roles")
+    assert "role.thumbnails" in failed(found)
+    assert "does not respond" in found["role.thumbnails"].detail
 
 
 @pytest.mark.stack

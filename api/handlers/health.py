@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from api.context import STATE, ApiContext
 from api.http.responses import json_response
 from gengui_stream.errors import GenGuiError
-from gengui_stream.log.topics import ensure_topic
+from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import transient_errors
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.clients import transient_errors as redis_errors
@@ -80,7 +80,7 @@ async def _objects(context: ApiContext) -> None:
 
 
 async def _log(context: ApiContext) -> None:
-    await ensure_topic(context.settings)
+    await check_topic(context.settings)
 
 
 async def metrics(request: web.Request) -> web.Response:

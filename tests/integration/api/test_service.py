@@ -9,13 +9,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.app import routes
 from api.server import served_api
 from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.log.topics import administering
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.operations import OPERATIONS
 from tests.integration.api.client import DOCUMENT, Client
 from tests.integration.api.conftest import serving
 from tests.integration.projecting import projecting
-from tests.integration.running import PATIENCE_S, role_context
+from tests.integration.running import PATIENCE_S, eventually, role_context
 
 
 async def test_the_document_is_openapi_and_names_every_route_and_no_other(user: Client) -> None:
@@ -44,6 +45,21 @@ async def test_health_and_metrics_need_no_key(user: Client) -> None:
     assert 'route="/v1/generations/{id}"' in text
     ready = await user.get("/readyz")
     assert ready == {"status": "ready", "checks": dict.fromkeys(("postgres", "redis", "objects", "log"), "ok")}
+
+
+async def test_a_lost_topic_makes_it_unready_and_is_not_created_again(user: Client, settings: Settings) -> None:
+    """An empty log in its place would hide the loss."""
+    async with administering(settings) as admin:
+        await admin.delete_topics([settings.events_topic])
+
+    async def unready() -> bool:
+        return (await user.call("GET", "/readyz"))[0] == 503
+
+    await eventually(unready)
+    _, _, found = await user.call("GET", "/readyz")
+    assert found["checks"]["log"] == "ConfigurationError"
+    async with administering(settings) as admin:
+        assert settings.events_topic not in {topic["topic"] for topic in await admin.describe_topics()}
 
 
 async def test_until_everything_is_reached_it_lives_and_is_not_ready(settings: Settings) -> None:

@@ -38,7 +38,7 @@ INTERRUPTED: Final = 130
 
 
 def run_dev(forks: ForkServer | None, *, reload: bool) -> int:
-    """Returns the exit code. `reload`: roles whose code changes are started again."""
+    """Returns the exit code. `reload`: restart roles whose code changes."""
     try:
         DIRECTORY.mkdir(exist_ok=True)
         lock = (DIRECTORY / "lock").open("w")
@@ -71,7 +71,7 @@ def _say(text: str) -> None:
 
 
 async def _until_told(forks: ForkServer | None, reload: bool) -> None:
-    """A signal ends the work in good order, whatever it is at; a second one ends it at once, the children with us."""
+    """A signal ends the work gracefully; a second one ends it at once, with the child processes."""
     working = asyncio.ensure_future(_dev(forks, reload))
 
     def told() -> None:
@@ -119,7 +119,7 @@ async def _run(
     *,
     kept: Mapping[str, str] | None,
 ) -> None:
-    """`kept`: what a changed `.env` does not change. None: nothing is reloaded."""
+    """`kept`: the settings that a changed `.env` does not change. None: nothing is reloaded."""
     ports = default_metrics_ports()
     if settings.metrics_port is not None:
         _say(f"METRICS_PORT is for one process: each role here has a port of its own, see {DIRECTORY / 'stack.json'}")
@@ -148,7 +148,7 @@ async def _run(
 
 @asynccontextmanager
 async def _watched(supervisor: Supervisor) -> AsyncIterator["asyncio.Future[None]"]:
-    """What dies meanwhile is started again."""
+    """Restarts dead processes meanwhile."""
     watching = asyncio.ensure_future(supervisor.watch())
     try:
         yield watching

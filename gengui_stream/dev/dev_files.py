@@ -1,4 +1,4 @@
-"""What `gengui-stream dev` reads of the user's settings, and what it leaves for other terminals and programs."""
+"""The settings that `gengui-stream dev` reads, and the files that it writes for other terminals and programs."""
 
 import json
 import os
@@ -22,19 +22,19 @@ SERVERS: Final[Mapping[Part, str]] = {
 
 
 def given_settings() -> Inspection:
-    """What the user set: `.env` and, over it, the environment."""
+    """The user's settings: `.env`, overridden by the environment."""
     return inspect_settings(env_files=(Path(".env"),))
 
 
 def given_environ(given: Inspection) -> dict[str, str]:
-    """The same for a process, settings by today's names."""
+    """The same for a process, with the current names of settings."""
     variables = {**given.others, **given.variables}
     kept = {name: value for name, value in os.environ.items() if value and name.upper() in given.others}
     return {**{name: variable.text for name, variable in variables.items()}, **kept}
 
 
 def not_started(given: Inspection) -> list[str]:
-    """A line for each server that the settings name, with the first of them."""
+    """A line for each server that the settings name, with the first such setting."""
     found = {
         part: next((given.variables[one] for one in names if one in given.variables), None)
         for part, names in ADDRESSES.items()
@@ -69,7 +69,7 @@ def write_env(given: Inspection, started: Mapping[str, str], port: int) -> None:
 
 
 def _quoted(value: str) -> str:
-    """As python-dotenv reads it, without expanding anything."""
+    """In the format of python-dotenv, without interpolation."""
     if value.isascii() and all(character.isalnum() or character in "-._:/@,+" for character in value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -82,7 +82,7 @@ def url_of(settings: Settings) -> str:
 def write_stack(
     settings: Settings, known: Mapping[str, str], metrics_ports: Mapping[str, int], pids: Mapping[str, list[int]]
 ) -> None:
-    """`health`: by role, where it answers `/livez` and `/metrics`."""
+    """`health`: the URL of `/livez` and `/metrics` by role."""
     document = {
         "api": url_of(settings),
         "kafka": settings.kafka_bootstrap_servers,

@@ -1,4 +1,4 @@
-"""Room on the disk of what the embedded servers keep."""
+"""Free disk space for the embedded servers."""
 
 import shutil
 from pathlib import Path
@@ -11,8 +11,8 @@ NEEDED: Final = 64_000_000
 
 
 def check_room(directory: Path, needed: int = NEEDED) -> None:
-    """Raises TransientError where fewer than `needed` bytes are free: servers would fail one after another, each in
-    its own words."""
+    """Raises TransientError if fewer than `needed` bytes are free; otherwise servers would fail one after another, each
+    with another error."""
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise TransientError(

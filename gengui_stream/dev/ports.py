@@ -9,7 +9,7 @@ from typing import Final
 from gengui_stream.roles import ROLES
 
 GRPC_DISTANCE: Final = 10_000
-"""SeaweedFS listens at each of its ports plus this for gRPC."""
+"""SeaweedFS listens on each of its ports plus this for gRPC."""
 
 CHOICE: Final = range(12_000, 22_000)
 """With their companions below the range from which the kernel takes the ports of outgoing connections: from 32,768 on
@@ -37,7 +37,7 @@ def free_port(choice: Sequence[int] = CHOICE) -> int:
     It is reserved: until a server listens there, no other call returns it, in this process or another, for as long as
     TIME_WAIT takes.
     """
-    first = random.randrange(len(choice))  # noqa: S311 - no secret
+    first = random.randrange(len(choice))  # noqa: S311 - not a secret
     for port in chain(choice[first:], choice[:first]):
         if _reserve(port) and _reserve(port + GRPC_DISTANCE):
             return port
@@ -51,7 +51,7 @@ def default_metrics_ports() -> dict[str, int]:
 
 
 def free_metrics_ports() -> dict[str, int]:
-    """A port for each role but the API, whatever runs beside on this machine."""
+    """The default port of each role but the API, whether it is free or not."""
     return {role.name: free_port() for role in ROLES.values() if role.metrics_port is not None}
 
 

@@ -1,4 +1,4 @@
-"""What has to be there before the first role starts: tables, users with keys, topic, bucket."""
+"""Prepares a system for its roles: tables, users with keys, topic, bucket."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ class Preparation:
         return {part: partial(_retried, attempt) for part, attempt in attempts.items()}
 
     async def run(self) -> None:
-        """All steps, for servers that run already."""
+        """Runs all steps, for running servers."""
         await asyncio.gather(*(step() for step in self.steps.values()))
 
     async def _database(self) -> None:

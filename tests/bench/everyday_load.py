@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from gengui_stream.dev.demo.prompts import wishes
+from gengui_stream.dev.demo.prompts import request_bodies
 
 AT_ONCE: Final = 4
 """Generations under way."""
@@ -31,7 +31,7 @@ class Served:
 @asynccontextmanager
 async def everyday_load(url: str, key: str) -> AsyncIterator[Served]:
     """Meanwhile. Any answer that is an error ends it."""
-    served, bodies = Served(), wishes()
+    served, bodies = Served(), request_bodies()
     forever = aiohttp.ClientTimeout(total=None)
     headers = {"Authorization": f"Bearer {key}"}
     async with aiohttp.ClientSession(url, headers=headers, timeout=forever) as http, asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""The API as a client meets it: requests, the live stream, and signed URLs fetched from the object store."""
+"""A client of the API: requests, the live stream, and downloads from the object store by signed URLs."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +18,7 @@ TIMEOUT_S: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event, and when the whole of it was here: by the wall clock, and by the one that never jumps."""
+    """An event and the time of its arrival, by the wall clock and by the monotonic clock."""
 
     event: EventResource
     at: datetime
@@ -26,7 +26,7 @@ class Arrival:
 
 
 class DemoClient:
-    """Raises TransientError for whatever the API does not answer well."""
+    """Methods raise TransientError for every error of the API."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, key: str) -> None:
         self._http, self._url = http, url
@@ -51,7 +51,7 @@ class DemoClient:
         return EventPage.model_validate_json(body).data
 
     async def fetch(self, url: str) -> bytes:
-        """What is behind a signed URL: the API is not asked."""
+        """Downloads from a signed URL, without the API."""
         async with self._http.get(url) as response:
             if response.status != 200:
                 raise TransientError(f"the object store answered {response.status}")
@@ -66,7 +66,7 @@ class DemoClient:
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[AsyncIterator[Arrival]]:
-        """Everything of the owner's that becomes visible from now on: nothing is missed once this is entered."""
+        """Streams all events of the owner from now on: none is missed once the context is entered."""
         forever = aiohttp.ClientTimeout(total=None)
         async with self._http.get(f"{self._url}/v1/stream", headers=self._headers, timeout=forever) as response:
             if response.status != 200:

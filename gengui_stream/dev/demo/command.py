@@ -1,4 +1,4 @@
-"""`gengui-stream demo`: the whole system once, end to end, in a directory of its own that is gone afterwards."""
+"""`gengui-stream demo`: the whole system once, end to end, in a temporary directory."""
 
 import asyncio
 import signal
@@ -25,7 +25,7 @@ FETCHES_AT_ONCE: Final = 8
 FAULTS_SHOWN: Final = 20
 
 Outcome: TypeAlias = tuple[DemoReport, Sequence[EventResource]]
-"""The report, and the history of one generation."""
+"""The report, and the timeline of one generation."""
 
 
 def run_demo(start: DemoStart, count: int, provider: DemoProvider, forks: ForkServer | None) -> Outcome:
@@ -33,7 +33,7 @@ def run_demo(start: DemoStart, count: int, provider: DemoProvider, forks: ForkSe
 
 
 async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
-    """SIGTERM and a closed terminal cancel the work, as Ctrl-C does by itself."""
+    """SIGTERM and SIGHUP cancel the work, as Ctrl-C does by default."""
     task = asyncio.ensure_future(work)
     for sign in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
@@ -65,7 +65,7 @@ async def _generations(client: DemoClient, count: int) -> DemoRun:
 
 
 async def _collect(client: DemoClient, run: DemoRun) -> list[Made]:
-    """Each generation from the API, its image and its thumbnail from the object store."""
+    """Fetches each generation from the API, and its image and thumbnail from the object store."""
     turns = asyncio.Semaphore(FETCHES_AT_ONCE)
 
     async def one(generation_id: UUID) -> Made:

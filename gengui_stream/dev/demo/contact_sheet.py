@@ -1,4 +1,4 @@
-"""One PNG of many thumbnails, each with its prompt below."""
+"""A PNG of thumbnails with their prompts."""
 
 import io
 import math
@@ -11,14 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 CELL, CAPTION, GAP = 128, 30, 12
 BACKGROUND, INK = (22, 24, 29), (200, 204, 212)
 MOST: Final = 400
-"""Thumbnails on a sheet; the rest is left out."""
+"""The maximum of thumbnails on a sheet."""
 
 Entry = tuple[bytes, str]
 """An image file and its caption."""
 
 
 def write_contact_sheet(entries: Sequence[Entry], path: Path) -> None:
-    """In a grid about half as high as wide. Raises OSError when the file cannot be written."""
+    """Writes a grid that is about half as high as wide. Raises OSError when the file cannot be written."""
     shown = entries[:MOST]
     columns = max(1, min(len(shown), math.ceil(math.sqrt(len(shown) * 2))))
     rows = math.ceil(len(shown) / columns)
@@ -41,7 +41,7 @@ def _paste(sheet: Image.Image, entry: Entry, left: int, top: int) -> None:
 
 
 def _lines(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """At most two lines that fit below a thumbnail."""
+    """The prompt as at most two lines that fit below a thumbnail."""
     lines = [""]
     for word in caption.split():
         longer = f"{lines[-1]} {word}".strip()

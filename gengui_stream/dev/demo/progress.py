@@ -1,4 +1,4 @@
-"""Live bars on stderr: one a generation by its prompt while they are few, and how many are done."""
+"""Progress bars on stderr: one per generation while there are few, and one of all."""
 
 import sys
 from types import TracebackType
@@ -14,7 +14,7 @@ BARS_MAX: Final = 16
 
 
 class DemoProgress:
-    """Silent where stderr is no terminal."""
+    """Shows nothing if stderr is not a terminal."""
 
     def __init__(self, count: int) -> None:
         console = Console(file=sys.stderr)

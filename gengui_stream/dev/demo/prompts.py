@@ -1,4 +1,4 @@
-"""What the demo asks for: prompts that all differ, and sizes that take turns."""
+"""The requests of the demo: distinct prompts, and alternating sizes."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -35,8 +35,8 @@ MOODS: Final = (
 SIZES: Final = ((768, 512), (512, 512), (512, 768), (832, 448), (640, 512), (448, 704), (576, 576))
 
 
-def wishes() -> Iterator[dict[str, object]]:
-    """Bodies of `POST /v1/generations`, without end."""
+def request_bodies() -> Iterator[dict[str, object]]:
+    """An endless series of bodies of `POST /v1/generations`."""
     for number in count():
         prompt = f"{SUBJECTS[number % len(SUBJECTS)]} {MOODS[number % len(MOODS)]}"
         again = number // (len(SUBJECTS) * len(MOODS))

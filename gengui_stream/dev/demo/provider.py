@@ -1,4 +1,4 @@
-"""Who makes the images of a demo: the reference worker, or a fake of a provider that is paid for."""
+"""The provider of a demo: the reference worker, or a fake of a paid provider."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from gengui_stream.dev.processes.child import listens
 
 
 class DemoProvider(StrEnum):
-    """By the names that requests use."""
+    """The names of providers in requests."""
 
     LOCAL = "local"
     RUNPOD = "runpod"
@@ -20,7 +20,7 @@ class DemoProvider(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """What runs besides the roles, the settings that lead to it, and the port where it is to be found."""
+    """What runs besides the roles, its settings, and its port."""
 
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Staging:
 
 
 def staging(provider: DemoProvider, api_url: str) -> Staging:
-    """A fake takes one key, which is made here. RunPod's says by webhook when a job is done."""
+    """A fake accepts one generated key. The fake RunPod sends a webhook when a job has ended."""
     port, key = free_port(), secrets.token_urlsafe(16)
     url, chosen = f"http://127.0.0.1:{port}", {"DEFAULT_PROVIDER": provider.value}
     commands = {f"fake-{provider}": ("fake", provider.value, "--port", str(port), "--key", key)}

@@ -1,4 +1,4 @@
-"""What came of a demo: the table, one history, the numbers, and everything that is missing."""
+"""The report of a demo: the table, one timeline, the measurements, and everything that is missing."""
 
 import math
 import sys
@@ -18,14 +18,14 @@ from gengui_stream.settings import Settings
 from schemas.http import EventResource, GenerationResource, OutputResource
 
 WITHOUT_URL, WITH_URL = 112, 190
-"""Columns of a terminal that the table needs."""
+"""The minimum width of the table in columns."""
 
 _WHOSE_TURN: Final = {"queued": "dispatch", "completed": "thumbnails"}
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One generation as the API has it in the end, with what its URLs led to."""
+    """The final resource of a generation, and the downloads of its URLs."""
 
     resource: GenerationResource
     image_bytes: int
@@ -38,7 +38,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of the projector, over all partitions."""
+    """The state of the projector over all partitions."""
 
     events: int
     applied: int
@@ -55,7 +55,7 @@ async def _positions(settings: Settings) -> list[asyncpg.Record]:
 
 
 async def claimed_partitions(settings: Settings) -> int:
-    """How many partitions the agents have taken up."""
+    """The number of partitions that agents own."""
     return len(await _positions(settings))
 
 
@@ -67,7 +67,7 @@ async def count_events(settings: Settings) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """Whether all is there, and the numbers."""
+    """The completeness and the measurements of the demo."""
 
     run: DemoRun
     made: Sequence[Made]
@@ -75,13 +75,13 @@ class DemoReport:
     seconds: float
 
     def faults(self) -> list[str]:
-        """A sentence for everything that is missing."""
+        """One sentence for each missing thing."""
         silent = [f"{key} was not settled: {one.status}" for key, one in self.run.unsettled()]
         missing = [f"{made.resource.id} {fault}" for made in self.made if (fault := _fault(made))]
         return [*silent, *missing, *self._faults_of_counts()]
 
     def suspects(self) -> set[str]:
-        """The roles whose turn it was where something is missing."""
+        """The roles that should have made what is missing."""
         return {_WHOSE_TURN.get(made.resource.status, "worker") for made in self.made if _fault(made)} or {"agents"}
 
     def _faults_of_counts(self) -> list[str]:
@@ -115,7 +115,7 @@ class DemoReport:
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:
-    """By the nearest rank: numbers that were really measured. Null of nothing."""
+    """Percentiles by nearest rank, so each is a measured value. Null without values."""
     ordered = sorted(values)
 
     def rank(share: float) -> float | None:
@@ -141,7 +141,7 @@ def print_json(report: DemoReport) -> None:
 
 
 def print_report(report: DemoReport, history: Sequence[EventResource]) -> None:
-    """As wide as its cells where nobody sees it, and never so narrow that an id or a number is cut."""
+    """As wide as its cells outside a terminal, and never so narrow that an id or a number is cut."""
     seen = sys.stdout.isatty()
     console = Console(width=max(WITHOUT_URL, Console().width) if seen else 1_000, highlight=False, markup=False)
     has_room = console.width >= WITH_URL

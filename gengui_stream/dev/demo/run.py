@@ -1,4 +1,4 @@
-"""Generations submitted, and followed over the live stream until each is settled."""
+"""Submits generations, and follows them over the live stream until each has ended and has its thumbnail."""
 
 import asyncio
 import time
@@ -9,13 +9,13 @@ from typing import Final
 from uuid import UUID
 
 from gengui_stream.dev.demo.client import Arrival, DemoClient
-from gengui_stream.dev.demo.prompts import wishes
+from gengui_stream.dev.demo.prompts import request_bodies
 
 AT_ONCE: Final = 8
-"""Requests on their way at the same time."""
+"""The maximum of concurrent requests."""
 
 SILENCE_MAX_S: Final = 60.0
-"""Without any event for so long, the wait is over."""
+"""Without any event for this long, the run ends."""
 
 GIVEN_UP: Final = frozenset({"failed", "canceled", "timed_out", "moderated"})
 THUMBNAIL_OUTCOMES: Final = frozenset({"thumbnail.created", "thumbnail.failed"})
@@ -23,7 +23,7 @@ THUMBNAIL_OUTCOMES: Final = frozenset({"thumbnail.created", "thumbnail.failed"})
 
 @dataclass
 class Tracked:
-    """What is known here of one generation; moments are of the clock that never jumps."""
+    """The state of one generation here; times are of the monotonic clock."""
 
     prompt: str = ""
     status: str = "queued"
@@ -40,7 +40,7 @@ class Tracked:
 
 @dataclass
 class DemoRun:
-    """All of them. `delays_ms`: for each event, from its time on the log to its arrival on the live stream."""
+    """All generations. `delays_ms`: for each event, from its time on the log to its arrival on the live stream."""
 
     count: int
     changed: Callable[[UUID, Tracked], None]
@@ -72,7 +72,7 @@ class DemoRun:
         self._noticed(event.generation_id)
 
     def _of(self, generation_id: UUID) -> Tracked:
-        """The stream may be faster than the answer to the request: whoever comes first begins the entry."""
+        """An event may arrive before the response of its request; the first of them creates the entry."""
         return self.generations.setdefault(generation_id, Tracked())
 
     def _noticed(self, generation_id: UUID) -> None:
@@ -94,7 +94,7 @@ class DemoRun:
 
 
 async def make_generations(client: DemoClient, run: DemoRun) -> None:
-    """Returns when all are settled, or when nothing was heard for too long: the run says which."""
+    """Returns when all are settled, or after SILENCE_S without an event."""
     try:
         async with client.stream() as arrivals, asyncio.TaskGroup() as group:
             listening = group.create_task(_listen(arrivals, run))
@@ -106,12 +106,12 @@ async def make_generations(client: DemoClient, run: DemoRun) -> None:
 
 
 def _first(errors: BaseException) -> BaseException:
-    """One failure ends the others: the first is the reason."""
+    """One failure cancels the others; the first is raised."""
     return _first(errors.exceptions[0]) if isinstance(errors, BaseExceptionGroup) else errors
 
 
 async def _submit(client: DemoClient, run: DemoRun) -> None:
-    wanted = wishes()
+    wanted = request_bodies()
     numbers = iter(range(run.count))
 
     async def one_after_another() -> None:

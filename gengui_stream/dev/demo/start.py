@@ -1,5 +1,5 @@
-"""The first second of a demo: the servers load while this process imports what it needs besides, which takes as long.
-Hence this module imports little."""
+"""The first second of a demo: the servers load while this process imports the rest, which takes as long. So this
+module imports little."""
 
 import asyncio
 import signal
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DemoStart:
-    """`began`: by the clock that never jumps. `directory` is removed in the end."""
+    """`began`: of the monotonic clock. `directory` is removed at the end."""
 
     began: float
     directory: Path
@@ -30,8 +30,8 @@ class DemoStart:
 
 
 def start_demo(output: Path, run: Callable[[DemoStart], T], finish: Callable[[T], int]) -> int:
-    """The exit code: that of `finish`, which gets what came of `run` once nothing is left of the demo; or that of the
-    error that ended it."""
+    """The exit code: that of `finish`, which gets the result of `run` once the demo is cleaned up; or that of the error
+    that ended it."""
     began = time.monotonic()
     try:
         _check_writable(output)
@@ -54,7 +54,7 @@ def start_demo(output: Path, run: Callable[[DemoStart], T], finish: Callable[[T]
 
 
 def _check_writable(output: Path) -> None:
-    """Raises OSError now and not when everything else is done. Leaves a file that exists as it is."""
+    """Raises OSError now rather than at the end. Does not change an existing file."""
     output.parent.mkdir(parents=True, exist_ok=True)
     existed = output.exists()
     output.open("ab").close()
@@ -63,7 +63,7 @@ def _check_writable(output: Path) -> None:
 
 
 def _with_servers(directory: Path, began: float, run: Callable[[DemoStart], T]) -> T:
-    """SIGTERM and a closed terminal interrupt it, as Ctrl-C does by itself."""
+    """SIGTERM and SIGHUP interrupt it, as Ctrl-C does by default."""
     for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, signal.default_int_handler)
     stack = EmbeddedStack(directory, say=say)

@@ -1,4 +1,4 @@
-"""The embedded stack and every role for the length of a demo: nothing of it is left afterwards."""
+"""The embedded stack and every role for the duration of a demo; nothing is left afterwards."""
 
 import asyncio
 import os
@@ -42,22 +42,22 @@ PLACES: Final = (
     "GROWTHBOOK_",
     "WEBHOOK_",
 )
-"""Settings that say where things are: the demo has its own and touches nobody else's, least of all an account that is
-paid for. The others count."""
+"""Settings of addresses and accounts: the demo uses its own servers, and never yours or a paid account. Your other
+settings apply."""
 
 GENEROUS: Final = {
     "GENERATION_DEADLINE_S": "86400",
     "RATE_LIMIT_USER_DAILY": "1000000",
     "RATE_LIMIT_ADMIN_DAILY": "1000000",
 }
-"""However many are asked for, none is refused and none waits too long for its turn."""
+"""Limits that let any number of generations complete."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSystem:
-    """What runs, and how to reach it."""
+    """The running system and its addresses."""
 
     settings: Settings
     key: str
@@ -69,7 +69,7 @@ class DemoSystem:
         return f"http://{self.settings.host}:{self.settings.port}"
 
     async def while_alive(self, work: Coroutine[None, None, T]) -> T:
-        """The work's result. Raises TransientError when a process ends meanwhile: a demo restarts nothing."""
+        """The result of the work. Raises TransientError when a process ends: a demo restarts nothing."""
         working = asyncio.ensure_future(work)
         try:
             while not working.done():
@@ -77,7 +77,7 @@ class DemoSystem:
                 await asyncio.wait({working}, timeout=LOOK_EVERY_S)
             return working.result()
         except TransientError:
-            self._check_processes()  # what ended is the better reason
+            self._check_processes()  # an ended process is the better reason
             raise
         finally:
             working.cancel()
@@ -103,11 +103,11 @@ class DemoSystem:
         return standing and await client.ready() and await self._agents_are_ready()
 
     async def _agents_are_ready(self) -> bool:
-        """Events that wait for the agents to start would say nothing about how long events take."""
+        """Waits for the agents, since the latency of events before their start would be misleading."""
         return await claimed_partitions(self.settings) == self.settings.events_partitions
 
     def ends_of_logs(self, suspects: Collection[str] = ("api",)) -> str:
-        """Of the processes that ended, and of the roles that are suspected."""
+        """The ends of the logs of ended processes and of suspected roles."""
         roles = self.supervisor.roles
         shown = [child for child in self.supervisor.children if not child.alive or child in map(roles.get, suspects)]
         return "\n".join(f"--- the end of {child.name}'s log:\n{child.log_tail()}" for child in shown)
@@ -117,7 +117,7 @@ class DemoSystem:
 async def running_system(
     start: DemoStart, provider: DemoProvider, *, say: Callable[[str], None], forks: ForkServer | None
 ) -> AsyncIterator[DemoSystem]:
-    """Ready to be used. Raises TransientError with the end of the log of what cannot start."""
+    """Yields once everything is ready. Raises TransientError with the end of the log of a process that cannot start."""
     directory, stack, port = start.directory, start.stack, free_port()
     staged = staging(provider, f"http://127.0.0.1:{port}")
     environ = {**_environ(stack, directory, port), **staged.environ}
@@ -152,7 +152,7 @@ async def _running_roles(supervisor: Supervisor) -> AsyncIterator[None]:
         await supervisor.start()
         yield
     finally:
-        await supervisor.kill()  # what they would still save is removed with the servers
+        await supervisor.kill()  # their data is removed with the servers
 
 
 async def _started(system: DemoSystem) -> None:

@@ -18,7 +18,7 @@ LOOK_EVERY_S: Final = 0.03
 
 
 class Process(Protocol):
-    """The part of subprocess.Popen that is used."""
+    """The used part of subprocess.Popen."""
 
     pid: int
 
@@ -30,8 +30,8 @@ class Process(Protocol):
 
 
 class Child:
-    """One process with its log file. Start children from the main thread: they end with the thread. `before_exec` is
-    for another way to end with the parent than the system's best."""
+    """One process with its log file. Start children from the main thread, as they end with that thread. `before_exec`:
+    another way to end with the parent than the system's default."""
 
     def __init__(self, name: str, log: Path, *, before_exec: Callable[[], None] | None = None) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs (or was never started); negative: the signal that ended it."""
+        """None while it runs, or before its start; negative: the signal that ended it."""
         return self._process.poll() if self._process else None
 
     @property
@@ -59,7 +59,7 @@ class Child:
             raise TransientError(f"{self.name} ended with code {self.exit_code}:\n{self.log_tail()}")
 
     def readiness_environ(self) -> dict[str, str]:
-        """For the environment of a process that is started next and will announce that it is ready."""
+        """The environment for a process that announces that it is ready."""
         self._ready_file.unlink(missing_ok=True)
         return {READY_FILE: str(self._ready_file)}
 
@@ -95,7 +95,7 @@ class Child:
             )
 
     def follow(self, process: Process) -> None:
-        """Takes a process that was started elsewhere, and writes to this log, for its own."""
+        """Adopts a process that was started elsewhere with this log."""
         self._process = process
 
     async def until_ready(self, ready: Callable[[], Awaitable[bool]], seconds: float) -> None:
@@ -108,7 +108,7 @@ class Child:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def stop(self, *, grace_s: float = 10, how: signal.Signals = signal.SIGTERM) -> None:
-        """Asks, waits, then kills."""
+        """Sends SIGTERM, waits, then kills the process."""
         if self._process is None:
             return
         self._process.send_signal(how)
@@ -121,7 +121,7 @@ class Child:
 
     async def ended(self) -> None:
         """Waits for its end."""
-        while self.alive:  # noqa: ASYNC110 - a process; a thread that waits would be in the way of the next fork
+        while self.alive:  # noqa: ASYNC110 - a waiting thread would hinder the next fork
             await asyncio.sleep(LOOK_EVERY_S)
 
     def log_tail(self) -> str:

@@ -1,5 +1,5 @@
-"""`python -m gengui_stream.dev.processes.guardian`: reads process ids, one a line, and kills those processes at the end
-of its input, which comes when the process that started it is gone."""
+"""`python -m gengui_stream.dev.processes.guardian`: reads process ids, one per line, and kills those processes at the
+end of its input, which comes when its parent has ended."""
 
 import sys
 from contextlib import suppress
@@ -8,7 +8,7 @@ import psutil
 
 
 def main() -> None:
-    """psutil also knows when a process began: another one that got its number is not killed."""
+    """psutil also compares start times, so a later process with the same id is not killed."""
     children: list[psutil.Process] = []
     for line in sys.stdin:
         with suppress(psutil.NoSuchProcess):

@@ -1,5 +1,5 @@
-"""Child processes that end with their parent, even when the parent is killed: the kernel kills them on Linux, a process
-beside the parent on other systems."""
+"""Child processes that end with their parent, even when the parent is killed: the kernel kills them on Linux, a
+guardian process on other systems."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ from gengui_stream.dev.processes.prctl import die_with_parent
 
 
 class Guardian:
-    """A process that reads from a pipe which only the parent writes to. When the parent is gone the pipe ends, and the
-    guardian kills the children that are left."""
+    """A process that reads from a pipe that only the parent writes to. When the parent has ended, so does the pipe, and
+    the guardian kills the remaining children."""
 
     def __init__(self) -> None:
         reading, self._pipe = os.pipe()
@@ -26,11 +26,11 @@ class Guardian:
         os.close(reading)
 
     def enroll(self) -> None:
-        """Runs in the child before exec, so that no child is missed. Exec closes the child's end of the pipe."""
+        """Runs in the child before exec, so that every child is registered. Exec closes the child's end of the pipe."""
         os.write(self._pipe, b"%d\n" % os.getpid())
 
 
 @cache
 def end_with_parent() -> Callable[[], None]:
-    """What a child has to run before exec. With the kernel's help it ends with the thread that started it."""
+    """The function that a child runs before exec. On Linux, the kernel ends it with the thread that started it."""
     return die_with_parent if sys.platform == "linux" else Guardian().enroll

@@ -1,4 +1,4 @@
-"""prctl(2), which only Linux has: what a process asks of the kernel about itself."""
+"""prctl(2), which only Linux has: options of the calling process."""
 
 import ctypes
 import signal
@@ -10,10 +10,10 @@ _libc: Final = ctypes.CDLL(None)
 
 
 def die_with_parent() -> None:
-    """The kernel kills this process when the thread that started it is gone."""
+    """The kernel kills this process when the thread that started it ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def name_process(name: str) -> None:
-    """As `ps -o comm` shows it, which has room for 15 bytes."""
+    """The name in `ps -o comm`, at most 15 bytes."""
     _libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Every role as a process of its own; a role or a server that dies is started again, with back-off, and said so."""
+"""Runs every role as a process; restarts dead roles and servers with back-off, and reports it."""
 
 import asyncio
 import signal
@@ -18,17 +18,17 @@ from gengui_stream.roles import ROLES
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 10.0, 30.0
 LOOK_EVERY_S: Final = 0.2
 OWN_END_S: Final = 5.0
-"""What a role takes at most, beyond its grace, to end itself when it hangs (bootstrap.LAST_SECONDS, twice)."""
+"""How long beyond its grace a hanging role takes to end itself at most (bootstrap.LAST_SECONDS, twice)."""
 
 
 class Backoff:
-    """How long to wait before a process is started again: doubling, and forgotten once it ran steadily."""
+    """The pause before a restart: it doubles, and is reset after a steady run."""
 
     def __init__(self) -> None:
         self._pause, self._started_at = FIRST_PAUSE_S, time.monotonic()
 
     def died(self) -> float:
-        """Seconds until it may be started again."""
+        """Seconds until the restart."""
         steady = time.monotonic() - self._started_at > STEADY_S
         pause = FIRST_PAUSE_S if steady else self._pause
         self._pause = min(pause * 2, LONGEST_PAUSE_S)
@@ -39,7 +39,7 @@ class Backoff:
 
 
 class Supervisor:
-    """Starts the roles with `environ`; `changed` is called whenever process ids are other ones. In `cwd` the roles
+    """Starts the roles with `environ`; calls `changed` whenever process ids change. In `cwd` the roles
     look for the env files; without it, in this process's directory. `besides`: what else runs, name to command line.
     `metrics_ports`: where each role answers `/livez` and `/metrics`. `forks`: by which the roles come to life sooner;
     what is started again is started anew, from the code as it is then."""
@@ -80,15 +80,15 @@ class Supervisor:
         self._changed()
 
     def pids(self) -> dict[str, list[int]]:
-        """Of everything that runs, by role or server."""
+        """The process ids of all roles and servers, by name."""
         return {child.name: [child.pid] if child.alive and child.pid else [] for child in self.children}
 
     def stands(self) -> bool:
-        """Whether every role has come to life: a stop ends it in good order, where before it is killed as it loads."""
+        """Whether every role has started, so that a stop ends it gracefully; before, a stop kills it as it loads."""
         return all(child.announced_ready for child in self.roles.values())
 
     async def watch(self) -> None:
-        """Until cancelled: starts again what died. Each on its own: a server that takes long keeps no role waiting."""
+        """Restarts dead processes until it is cancelled. Each has its own task, so a slow server delays no role."""
         async with asyncio.TaskGroup() as group:
             for server in self._servers:
                 group.create_task(self._keep(server.child, server.start))
@@ -96,7 +96,7 @@ class Supervisor:
                 group.create_task(self._keep(child, partial(self._relaunch, role)))
 
     async def restart(self, roles: Sequence[str], grace_s: float, *, environ: Mapping[str, str] | None = None) -> None:
-        """From the code as it is now, and with `environ` from now on. Each role has its grace to end."""
+        """Restarts the roles from the current code, with `environ` from now on. Each has its grace to end."""
         self._environ = environ if environ is not None else self._environ
         self._restarting |= set(roles)
         try:
@@ -134,7 +134,7 @@ class Supervisor:
         return {**self._environ, **port, **self.roles[role].readiness_environ()}
 
     async def _relaunch(self, role: str) -> None:
-        if not self.roles[role].alive:  # started meanwhile, because its code had changed
+        if not self.roles[role].alive:  # restarted in the meantime, because its code changed
             self._launch(role)
 
     async def _keep(self, child: Child, start: Callable[[], Awaitable[None]]) -> None:

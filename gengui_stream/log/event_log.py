@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import structlog
 from aiokafka.errors import DuplicateSequenceNumber, KafkaError, MessageSizeTooLargeError
@@ -14,6 +14,8 @@ from gengui_stream.log.positions import Position
 from gengui_stream.log.self_healing_producer import REQUEST_TIMEOUT_MS, RenewedProducer
 from gengui_stream.settings import Settings
 from schemas.events import Event
+
+APPEND_TIMEOUT_S: Final = REQUEST_TIMEOUT_MS / 1000 + 5
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +64,8 @@ class EventLog:
         PermanentError, and appends none, when one of them exceeds VALUE_MAX_BYTES."""
         values = [_fitting(event) for event in events]
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000 + 5), self._producer.sending() as producer:
+            # The time-out is the inner one, so that the producer sees it, and is replaced.
+            async with self._producer.sending() as producer, asyncio.timeout(APPEND_TIMEOUT_S):
                 sent = [
                     await producer.send(self._topic, value, key=encode_key(event), headers=encode_headers(event))
                     for event, value in zip(events, values, strict=True)

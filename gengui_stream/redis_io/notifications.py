@@ -160,8 +160,12 @@ class NotificationSubscriber:
 
     async def _begin_session(self, redis: Redis) -> PubSub:
         session = redis.pubsub()
-        with transient_errors():
-            await session.subscribe(*self._channels)
+        try:
+            with transient_errors():
+                await session.subscribe(*self._channels)
+        except BaseException:  # it would hold the client's only connection
+            await _closed(session)
+            raise
         self._session = session
         await self._subscribe_latecomers(session)
         return session
@@ -176,9 +180,13 @@ class NotificationSubscriber:
     async def _end_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            close: Callable[[], Awaitable[None]] = session.aclose
-            with suppress(RedisError, OSError):
-                await close()
+            await _closed(session)
+
+
+async def _closed(session: PubSub) -> None:
+    close: Callable[[], Awaitable[None]] = session.aclose
+    with suppress(RedisError, OSError):
+        await close()
 
 
 async def _next(session: PubSub) -> Notice | None:

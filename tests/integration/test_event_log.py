@@ -65,6 +65,23 @@ async def test_those_who_append_at_the_same_time_share_the_next_producer(
     assert len({position.offset for position in positions}) == 20
 
 
+async def test_an_append_that_takes_too_long_gets_a_new_producer(
+    settings: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs would take every later append with it."""
+    async with event_log._producer.sending() as first:
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr("gengui_stream.log.event_log.APPEND_TIMEOUT_S", 0)
+        with pytest.raises(TransientError):
+            await event_log.append(a_request())
+    request = a_request()
+    await event_log.append(request)
+    async with event_log._producer.sending() as second:
+        assert second is not first
+    assert request.id in [event.id for event in await logged(settings)]
+
+
 async def test_a_log_that_was_stopped_stays_so(event_log: EventLog) -> None:
     await event_log.stop()
     with pytest.raises(TransientError):

@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 from asyncpg.pgproto import pgproto
+from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own
 
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
@@ -166,3 +168,26 @@ async def test_a_restart_of_redis_wakes_everybody(settings: Settings, tmp_path: 
                     return (channel, notification) in heard
 
                 await eventually(said)
+
+
+async def test_one_subscription_that_fails_is_not_the_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first SUBSCRIBE of a connection fails on its way; the client has no other connection."""
+    subscribe, failures = PubSub.subscribe, iter([ConnectionError("reset by peer")])
+
+    async def failing_once(session: PubSub, *channels: str) -> None:
+        await subscribe(session, *channels)
+        if (error := next(failures, None)) is not None:
+            raise error
+
+    monkeypatch.setattr(PubSub, "subscribe", failing_once)
+    mine = ChangeNotification(uuid4(), uuid4(), 1, 7)
+    channel = owner_channel(mine.owner_id)
+    async with (
+        opened_redis(settings) as redis,
+        NotificationSubscriber(settings) as subscriber,
+        hearing(subscriber) as heard,
+    ):
+        await subscriber.subscribe(channel)
+        await eventually(lambda: contains(heard, (channel, None)))
+        await NotificationPublisher(redis).publish([mine], [])
+        await eventually(lambda: contains(heard, (channel, mine)))

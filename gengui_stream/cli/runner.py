@@ -76,7 +76,7 @@ def _exit_code_and_lines(error: Exception) -> tuple[ExitCode, list[str]]:
         case ConfigurationError():
             return ExitCode.CONFIGURATION, error.faults
         case TransientError():
-            return ExitCode.UNAVAILABLE, [str(error)]
+            return ExitCode.UNAVAILABLE, [f"{error}; `gengui-stream doctor` shows the remedy"]
         case PermanentError():
             return ExitCode.FINDING, [str(error)]
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():

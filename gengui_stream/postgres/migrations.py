@@ -54,7 +54,7 @@ async def migrate(database_url: str) -> list[str]:
     Raises TransientError when the server is unavailable, ConfigurationError when a file was changed after it was
     applied.
     """
-    with transient_errors():
+    with transient_errors(database_url):
         connection = await asyncpg.connect(database_url)
         try:
             async with connection.transaction():

@@ -47,7 +47,7 @@ async def _no_reset(_: object) -> None:
 
 async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:
     """A pool of at most DB_POOL_MAX (or `size`) connections. Raises TransientError when the server is unavailable."""
-    with transient_errors():
+    with transient_errors(settings.database_dsn):
         pool = asyncpg.create_pool(
             settings.database_dsn,
             min_size=1,
@@ -80,9 +80,9 @@ async def _close(pool: Pool) -> None:
 
 
 @contextmanager
-def transient_errors() -> Iterator[None]:
+def transient_errors(dsn: str | None = None) -> Iterator[None]:
     """Raises TransientError for PostgreSQL's transient errors, and ConfigurationError for a URL that asyncpg rejects;
-    other errors pass unchanged."""
+    other errors pass unchanged. `dsn`: for the address in the message, which the operating system leaves out."""
     try:
         yield
     except TRANSIENT as error:
@@ -90,4 +90,10 @@ def transient_errors() -> Iterator[None]:
             raise ConfigurationError([f"DATABASE_URL: {error}"]) from error
         if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
             raise  # asyncpg's own DataError: an argument that every server would reject
-        raise TransientError(f"PostgreSQL: {type(error).__name__}: {error}") from error
+        where = f" at {_address(dsn)}" if dsn else ""
+        raise TransientError(f"PostgreSQL{where}: {type(error).__name__}: {error}") from error
+
+
+def _address(dsn: str) -> str:
+    """Host, port and database, and nothing secret."""
+    return dsn.partition("?")[0].rpartition("@")[2].rpartition("//")[2]

@@ -24,7 +24,7 @@ ORDER BY log_offset, generation_id
 async def opened_snapshot(settings: Settings) -> AsyncIterator[Connection]:
     """A dedicated connection without a time limit, in a transaction that sees the database as of now until it is
     closed."""
-    with transient_errors():
+    with transient_errors(settings.database_dsn):
         connection = await asyncpg.connect(
             settings.database_dsn,
             timeout=settings.db_connect_timeout,

@@ -98,7 +98,8 @@ async def test_a_server_that_is_away_is_69_and_one_line() -> None:
     for line, ran in zip(commands, await each(NOWHERE, *commands), strict=True):
         assert (ran.code, ran.out) == (AWAY, ""), (line, ran)
         assert len(ran.err.splitlines()) == 1, (line, ran.err)
-        assert "127.0.0.1" in ran.err or "refused" in ran.err, line
+        assert "127.0.0.1:1" in ran.err, line
+        assert ran.err.endswith("; `gengui-stream doctor` shows the remedy\n"), line
         assert "hunter2" not in ran.err
 
 

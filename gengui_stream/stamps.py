@@ -1,4 +1,4 @@
-"""The one factory of what an event's envelope holds: its id, its time, its producer, its trace."""
+"""Creates the stamps of events: id, time, producer and trace."""
 
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
@@ -8,7 +8,7 @@ from gengui_stream.identifiers import new_id
 
 
 def new_stamp(producer: str, *, correlation_id: str | None = None, traceparent: str | None = None) -> EventStamp:
-    """Of a fact that is told for the first time, now."""
+    """For a fact that is recorded for the first time, now."""
     return EventStamp(new_id(), datetime.now(UTC), producer, correlation_id, traceparent)
 
 

@@ -127,7 +127,7 @@ def make_bucket(stack: Mapping[str, str]) -> Iterator[Callable[[str], object]]:
 
 @pytest_asyncio.fixture
 async def settings(stack: Mapping[str, str], make_bucket: Callable[[str], object]) -> AsyncIterator[Settings]:
-    """Settings of things nobody else uses: a migrated database, a topic, a bucket, a Redis database, a group."""
+    """Settings of things that no other test uses: a migrated database, a topic, a bucket, a Redis database, a group."""
     async with new_database(stack) as url:
         made = _own(stack, url)
         await asyncio.gather(ensure_topic(made), asyncio.to_thread(make_bucket, made.s3_bucket))

@@ -91,7 +91,7 @@ def ending_events(generation_id: UUID = GENERATION) -> list[Event]:
         GenerationFailed(**common, error=Failure(code="broken", message="für immer: \u2028 \U0001f4a5")),
         GenerationCanceled(**common),
         GenerationTimedOut(**common),
-        GenerationTimedOut(**common, reason="not heard of"),
+        GenerationTimedOut(**common, reason="no sign of life"),
         GenerationModerated(**common, reason="not this"),
         *(
             ThumbnailCreated(**common, output_id=o, object_key="t.webp", mime_type="image/webp", **pixels)

@@ -213,14 +213,14 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _judged(error) from error
+        raise _classified(error) from error
     except (ParamValidationError, NoCredentialsError) as error:
         raise PermanentError(f"object store: {error}") from error
     except (BotoCoreError, OSError) as error:
         raise TransientError(f"object store: {type(error).__name__}: {error}") from error
 
 
-def _judged(error: ClientError) -> TransientError | PermanentError:
+def _classified(error: ClientError) -> TransientError | PermanentError:
     code = error.response["Error"].get("Code", "")
     if code in PASSING or _status(error) >= 500:
         return TransientError(f"object store: {error}")

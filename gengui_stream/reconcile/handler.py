@@ -125,7 +125,7 @@ class Reconciler:
 
     def _why(self, attempt: Attempt, found: Lost) -> str:
         heartbeat_timeout = self._context.timeouts(attempt.state.provider).heartbeat_timeout.total_seconds()
-        return f"nothing was heard of attempt {attempt.state.attempt} for {heartbeat_timeout:g} s: {found.reason}"
+        return f"attempt {attempt.state.attempt} was silent for {heartbeat_timeout:g} s: {found.reason}"
 
     async def _found(self, attempt: Attempt) -> StatusOutcome:
         """The provider's answer; Running when the provider is unavailable."""

@@ -77,10 +77,10 @@ class Unread:
 def unread(given: Mapping[str, Variable], settings: Collection[str]) -> list[Unread]:
     """Pure. `settings`: the names that are read, in capitals."""
     unknown = (variable for name, variable in sorted(given.items()) if name not in settings)
-    return [found for variable in unknown if (found := _judge(variable, settings))]
+    return [found for variable in unknown if (found := _classify(variable, settings))]
 
 
-def _judge(variable: Variable, settings: Collection[str]) -> Unread | None:
+def _classify(variable: Variable, settings: Collection[str]) -> Unread | None:
     name, source = variable.name, variable.source
     if NOT_USED_YET.fullmatch(name):
         return Unread(name, source, not_used_yet=True)

@@ -144,7 +144,7 @@ async def _moments(place: Place, ids: Sequence[str], type_: str) -> dict[str, da
 
 
 async def _silent_failures(place: Place, count: int) -> Sequence[float]:
-    """Seconds from the moment when a job was gone at RunPod, of which nobody is told, to the next attempt's event."""
+    """Seconds from the moment when a job was gone at RunPod, which sends no webhook, to the next attempt's event."""
     place.runpod.play(RunpodScript(rules=(LOST,), image_side_max=64))
     before = len(place.runpod.calls)
     ids = []

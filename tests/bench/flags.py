@@ -23,7 +23,7 @@ EXPERIMENT: Final = {"key": "gemini-or-runpod", "variations": ["gemini", "runpod
 
 CASES: Final[Mapping[str, Mapping[str, object] | None]] = {
     "no flags: the default": None,
-    "one value for everybody": {FLAG: {"defaultValue": "gemini"}},
+    "one value for all users": {FLAG: {"defaultValue": "gemini"}},
     "a rule by attribute": {FLAG: {"rules": [{"condition": {"plan": "studio"}, "force": "gemini"}]}},
     "ten rules that miss, then a value": {FLAG: {"rules": MISSES, "defaultValue": "gemini"}},
     "an experiment": {FLAG: {"rules": [EXPERIMENT]}},

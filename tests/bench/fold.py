@@ -184,7 +184,7 @@ async def _running(system: System, subject: Subject) -> AsyncIterator[Sequence[C
 
 @asynccontextmanager
 async def _fresh(system: System, subject: Subject) -> AsyncIterator[tuple[System, Connection]]:
-    """An empty database, and a consumer group that nobody has used."""
+    """An empty database, and a new consumer group."""
     name, base = f"{DATABASE}_{time.time_ns()}", system.settings.database_dsn.rpartition("/")[0]
     await _execute(f"{base}/postgres", f"CREATE DATABASE {name} TEMPLATE gengui", "CHECKPOINT")
     own = {**system.environ, "DATABASE_URL": f"{base}/{name}", "CONSUMER_GROUP": name}

@@ -45,7 +45,7 @@ WATCHED: Final = ("agents", "api", "postgres", "kafka")
 
 @dataclass(slots=True)
 class Subject:
-    """A generation that is sampled. Nobody else writes to it, so its version after the next event is known."""
+    """A generation that is sampled. No other process writes to it, so its version after the next event is known."""
 
     id: UUID
     version: int = 2

@@ -1,9 +1,8 @@
-"""The fold as one would write it by hand to be fast: getmany, orjson, unnest, the position in the same transaction.
+"""A fold written by hand for speed: getmany, orjson, unnest, the checkpoint in the same transaction.
 
-What is asked for goes to `generation_requests`, where things stand to `handwritten_states`, merged in SQL so that no
-state is ever read; with `--timeline` the history goes to `timeline` as well. It leaves out: validating, fencing, dead
-letters, attempts, reasons for what is ignored, daily and provider counts, jobs, hints. What is not of this log's kinds
-of event ends it.
+Requests go to `generation_requests`, states to `handwritten_states`, merged in SQL so that no state is ever read; with
+`--timeline` the timeline goes to `timeline` as well. It leaves out validation, fencing, dead letters, attempts, reasons
+of ignored events, daily and provider counts, jobs and notifications. Any other type of event ends it.
 
 python -m tests.bench.handwritten_loop [--timeline]
 """

@@ -19,8 +19,8 @@ GROWS_MIB_A_MIN: Final = 0.5
 """A steeper slope than this over the second half counts as growth: 30 MiB an hour."""
 
 LOAD_S: Final = 1_200
-"""Ten minutes to warm up, in which threads begin as they are first needed and heaps find their size, and ten that are
-judged."""
+"""Ten minutes to warm up, in which threads start when first needed and heaps reach their size, and ten that are
+measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _goal(found: Mapping[str, Sizes], load_s: float) -> str:
     growing = [role for role, of in found.items() if of.slope > GROWS_MIB_A_MIN]
     result = f"**missed** by {', '.join(growing)}" if growing else "met"
     if load_s < LOAD_S:
-        result = "not judged, this run is too short"
+        result = "no result, this run is too short"
     return (
         f"Goal: nothing grows over 10 minutes, that is, by more than {GROWS_MIB_A_MIN} MiB/min in the ten minutes "
         f"after warming up: {result}. `agents` remembers the states of generations under way, 1 to 2 KiB each and "

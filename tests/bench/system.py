@@ -27,7 +27,7 @@ from gengui_stream.settings import Settings, load_settings
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running stack, migrated and seeded; roles are started on it by whoever measures."""
+    """A running stack, migrated and seeded; each measurement starts its roles on it."""
 
     directory: Path
     environ: dict[str, str]

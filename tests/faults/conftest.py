@@ -53,7 +53,7 @@ class Systems(Generic[S]):
         return self._running
 
     def fresh(self) -> S:
-        """Not started yet, nor anything in its directory. Whoever starts it stops it."""
+        """Not started yet, with an empty directory. The test that starts it also stops it."""
         own = self._directory / str(next(self._numbers))
         own.mkdir()
         return self._make(own)

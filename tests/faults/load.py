@@ -65,7 +65,7 @@ class Load:
                     self.accepted[key] = UUID((await response.json())["id"])
                     return True
         except (aiohttp.ClientError, TimeoutError):
-            self.unsure += 1  # nobody knows whether it was accepted: asked again under the same key
+            self.unsure += 1  # whether it was accepted is unknown: repeated under the same key
             return False
         if response.status != 503:
             self.faults.append(f"{response.status} {answer.decode(errors='replace')[:300]}")
@@ -75,7 +75,7 @@ class Load:
 
 @asynccontextmanager
 async def load(system: DevSystem) -> AsyncIterator[Load]:
-    """Requests go in meanwhile. A failure marks the system as broken, so that nobody uses it again."""
+    """Requests go in meanwhile. A failure marks the system as broken, so that no other test uses it."""
     asking = Load(system)
     running = asyncio.ensure_future(asking.run())
     try:
@@ -97,7 +97,7 @@ class Listener:
         self.completed: set[UUID] = set()
 
     async def run(self, content: aiohttp.StreamReader) -> None:
-        """Until the server ends it: that is for the caller to judge."""
+        """Until the server ends it; the caller decides whether that is a failure."""
         while line := await content.readline():
             if line.startswith(b"data: "):
                 event = json.loads(line[len(b"data: ") :])

@@ -119,7 +119,7 @@ class DevSystem:
         await eventually(another, within_s=within_s)
 
     async def readiness(self) -> tuple[int, dict[str, str]]:
-        """What /readyz answers: the status, and the parts by name. Status 0: nobody answers."""
+        """The response of /readyz: the status, and the parts by name. Status 0: no response."""
         timeout = aiohttp.ClientTimeout(total=10)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{self.url}/readyz") as response:

@@ -45,7 +45,7 @@ async def test_a_server_is_stopped_for_a_while(given_system: GivenSystem, name: 
 
 @pytest.mark.parametrize("name", PARTS)
 async def test_a_server_is_silent_for_a_while(given_system: GivenSystem, name: str) -> None:
-    """Connections stay open, and nobody answers."""
+    """Connections stay open without an answer."""
     pid = given_system.server(name).child.pid
     assert pid is not None
     async with load(given_system) as asked:

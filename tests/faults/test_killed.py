@@ -68,7 +68,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-async def test_every_role_is_told_to_end(system: DevSystem) -> None:
+async def test_every_role_gets_sigterm(system: DevSystem) -> None:
     """SIGTERM under load: each ends by itself within its grace, and is started again."""
     async with load(system) as asked:
         await asked.more(5)

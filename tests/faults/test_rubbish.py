@@ -24,7 +24,7 @@ IN_REDIS = 40
 OVER_HTTP = 60
 
 VALUES: tuple[bytes | None, ...] = (
-    b"{nonsense",
+    b"{invalid",
     b"\xff\xfe\x00",
     b"",
     None,

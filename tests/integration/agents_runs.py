@@ -33,13 +33,13 @@ from gengui_stream.settings import Settings
 from tests.integration.running import PATIENCE_S, eventually
 
 
-def _nobody_told(batch: ProjectedBatch, seconds: float) -> None:
-    """Hints are not what these tests are about."""
+def _ignore_batch(batch: ProjectedBatch, seconds: float) -> None:
+    """These tests need no notifications."""
 
 
 def projector_app(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> faust.App:
     """`run_agents`'s, with a projector of the test's."""
-    queues = PartitionQueues(projector, _nobody_told, settings.projector_batch_max, stop)
+    queues = PartitionQueues(projector, _ignore_batch, settings.projector_batch_max, stop)
     app = new_app(
         settings, settings.consumer_group, datadir, partial(sliced, size=settings.projector_batch_max), queues
     )
@@ -134,7 +134,7 @@ def at(settings: Settings, partition: int) -> TopicPartition:
 
 
 async def send_raw(settings: Settings, records: Sequence[tuple[bytes | None, bytes | None, int | None]]) -> None:
-    """Key, value and timestamp as they are: nobody checks them on the way in."""
+    """Key, value and timestamp unchanged: no code checks them before the append."""
     producer = AIOKafkaProducer(**connection(settings), max_request_size=4 * 1024 * 1024)
     await producer.start()
     try:

@@ -31,7 +31,7 @@ async def state_of(pool: Pool, generation_id: UUID) -> Generation | None:
 
 @asynccontextmanager
 async def running(role: Callable[[RoleContext], Awaitable[None]], settings: Settings) -> AsyncIterator[None]:
-    """The role runs meanwhile in this process, is told to stop at the end, and must then end well."""
+    """Runs the role in this process during the block; stops it at the end, when it must end without an error."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(role(role_context(settings, stop)))
     try:

@@ -19,7 +19,7 @@ Projected = TypeVar("Projected")
 
 @asynccontextmanager
 async def stopped_at(pool: Pool, table: str) -> AsyncIterator[None]:
-    """Whoever writes to `table` waits meanwhile."""
+    """Writers to `table` wait during the block."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
         yield
@@ -48,7 +48,7 @@ async def killed(pool: Pool, table: str, attempt: Coroutine[None, None, Projecte
 
 class CuttingProxy:
     """Between a client and PostgreSQL. Armed, it ends both connections at the next message that holds `commit`: before
-    the server has heard of it, or when the server has done it and is about to say so."""
+    the server has received it, or when the server has done it and is about to respond."""
 
     def __init__(self, server_port: int, commit: bytes, *, made: bool) -> None:
         self.armed = False

@@ -32,7 +32,7 @@ async def _send(settings: Settings, partition: int | None, key: bytes, value: by
 
 
 async def remove_before(settings: Settings, offsets: Mapping[int, int]) -> None:
-    """The records before these offsets, as a retention does that somebody has set."""
+    """Deletes the records before these offsets, like a configured retention."""
     admin = AIOKafkaAdminClient(**connection(settings))
     await admin.start()
     try:

@@ -124,7 +124,7 @@ async def test_another_owners_key_is_another_key(emptied: Pool) -> None:
 
 
 async def test_away_is_not_refused(emptied: Pool) -> None:
-    """Nobody may be told that a key is wrong because the database could not be asked."""
+    """An unavailable database must not be reported as an invalid key."""
     key = await seed_user(emptied, "one@example.com", "user")
     await emptied.close()
     with pytest.raises(TransientError):

@@ -1,4 +1,4 @@
-"""What nobody should have put on the log: it is accounted for, and the next event is applied."""
+"""Invalid records on the log: each is accounted for, and the next event is applied."""
 
 import json
 import time
@@ -31,7 +31,7 @@ GIVEN = new_id()
 KEY = str(GIVEN).encode()
 
 BAD = {
-    "not JSON": (KEY, b"{nonsense", LETTER),
+    "not JSON": (KEY, b"{invalid", LETTER),
     "not UTF-8": (KEY, b"\xff\xfe\x00", LETTER),
     "nothing": (KEY, b"", LETTER),
     "tombstone": (KEY, None, LETTER),

@@ -58,7 +58,7 @@ class Failing(Projector):
 
 
 class Stuttering(Projector):
-    """PostgreSQL is away five times, before and after the commit in turn."""
+    """PostgreSQL is unavailable five times, before and after the commit in turn."""
 
     failures = 0
 
@@ -314,7 +314,7 @@ async def _nothing(*_: object) -> None: ...
 async def test_what_postgresql_counts_is_not_remembered_as_well(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    """Offsets that nobody takes out again would grow for as long as the process keeps its partitions."""
+    """Offsets that are never removed would accumulate for as long as the process keeps its partitions."""
     stop = asyncio.Event()
     app = projector_app(settings, Projector(pool, settings.events_topic), stop, tmp_path)
     projecting = asyncio.create_task(run_app(app, stop, settings.shutdown_grace_s))

@@ -93,7 +93,7 @@ async def test_they_are_kept_although_their_topics_show_late(
 
 async def test_a_table_that_there_is_not(live: Settings) -> None:
     with pytest.raises(PermanentError, match="in_flight"):
-        await read_changelog(live, "nonsense")
+        await read_changelog(live, "unknown")
 
 
 def test_a_failed_attempt_is_queued_again_while_there_are_attempts() -> None:
@@ -110,7 +110,7 @@ def test_a_failed_attempt_is_queued_again_while_there_are_attempts() -> None:
 
 
 @pytest.mark.parametrize("kind", [GenerationStarted, GenerationHeartbeatReceived])
-def test_what_is_being_canceled_stays_so_while_its_worker_is_heard_of(kind: type[Event]) -> None:
+def test_a_canceling_generation_stays_so_while_its_worker_reports(kind: type[Event]) -> None:
     request = a_request()
     canceling = InFlight("canceling", 1, 3, "then")
     assert step(canceling, kind.model_validate(common(request))) == canceling

@@ -67,7 +67,7 @@ async def counts(pool: Pool) -> tuple[int, int, int, int]:
     return tuple(row)
 
 
-async def test_they_are_listed_in_order_with_or_without_what_waits(picky: Pool) -> None:
+async def test_they_are_listed_in_order_with_or_without_parked_events(picky: Pool) -> None:
     history = await stuck(picky)
     assert [letter.position for letter in await letters(picky, parked=False)] == [REFUSED]
     found = await letters(picky)
@@ -133,7 +133,7 @@ async def test_a_second_one_behind_the_first_stays_with_what_is_behind_it(picky:
 
 
 @pytest.mark.parametrize("end", [retry, discard])
-async def test_what_waits_is_neither_retried_nor_discarded(picky: Pool, end: type) -> None:
+async def test_a_parked_event_is_neither_retried_nor_discarded(picky: Pool, end: type) -> None:
     await stuck(picky)
     before = await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")
     with pytest.raises(PermanentError, match="waits behind 0:3"):
@@ -168,10 +168,10 @@ async def test_a_projector_at_work_is_fenced_and_its_successor_parks_no_more(pic
     assert isinstance(outcome, Applied)
 
 
-async def test_one_of_nobody_can_only_be_discarded(emptied: Pool) -> None:
+async def test_one_without_a_generation_can_only_be_discarded(emptied: Pool) -> None:
     first = record_of(a_request(), 0)
-    nobody = type(first)(1, first.timestamp, b"no id", b"{}")
-    batch = await (await a_projector(emptied)).project(0, [first, nobody])
+    without_id = type(first)(1, first.timestamp, b"no id", b"{}")
+    batch = await (await a_projector(emptied)).project(0, [first, without_id])
     assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered]
     with pytest.raises(PermanentError, match="still cannot be folded"):
         await retry(emptied, TOPIC, Position(0, 1))

@@ -1,4 +1,4 @@
-"""From a request to a provider and to its end, whoever dies in between."""
+"""From a request to a provider and to its end, whichever process dies in between."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,7 +50,7 @@ class Scene:
         return request
 
     async def say(self, kind: type[Event], request: GenerationRequested, **fields: object) -> None:
-        """Somebody else's event about the generation."""
+        """Another producer's event about the generation."""
         common = {"id": new_id(), "generation_id": request.generation_id, "occurred_at": datetime.now(UTC)}
         await self.log.append(kind.model_validate({**common, "producer": "test", **fields}))
 
@@ -66,7 +66,7 @@ class Scene:
         return state
 
     async def queue(self) -> list[StreamEntry]:
-        """What waits for workers; a new group sees all of it."""
+        """The queued jobs for workers; a new group sees all of them."""
         reader = ConsumerStreams(self.redis, QUEUE_STREAM, f"look-{new_id()}", "test")
         await reader.create_group()
         return await reader.read_new(1_000)
@@ -113,7 +113,7 @@ def hasty(settings: Settings) -> Settings:
 
 @pytest.fixture
 def waiting(settings: Settings) -> Settings:
-    """Settings of a system that loses its patience within a test, but not before the test has said what it has to."""
+    """Short time-outs for a test, yet longer than its own steps take."""
     return settings.model_copy(update={"attempt_silence_s": 4.0, "cancel_grace_s": 4.0})
 
 
@@ -193,12 +193,12 @@ async def test_redis_away_means_later(settings: Settings, pool: Pool, event_log:
             await stage.queued(1)
             await server.kill()
             await server.start()
-            other = await stage.request()  # found by polling, or by the hints that are heard again
+            other = await stage.request()  # found by polling, or by notifications after the reconnect
             await stage.reaches(other, Status.DISPATCHED)
             await stage.queued(2)
 
 
-async def test_cancel_before_anybody_took_it(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+async def test_cancel_before_a_worker_took_it(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     async with scene(settings, pool, event_log) as stage:
         request = await stage.request()
         await stage.reaches(request, Status.DISPATCHED)
@@ -220,10 +220,10 @@ async def test_cancel_while_it_is_drawn_ends_it_though_the_worker_is_deaf(
         await stage.reaches(request, Status.PROCESSING)
         await stage.say(GenerationCancelRequested, request)
 
-        async def is_told() -> bool:
+        async def is_canceled() -> bool:
             return await stage.redis.hget(job_key(request.generation_id), "status") == "canceled"
 
-        await eventually(is_told)
+        await eventually(is_canceled)
         await stage.reaches(request, Status.CANCELED)
         await stage.say(GenerationCompleted, request, attempt=1, outputs=(Output(object_key="late.png"),))
         await stage.no_open_jobs()
@@ -259,14 +259,14 @@ async def test_a_lost_worker_costs_an_attempt_and_the_last_one_ends_it(
         await stage.say(GenerationStarted, request, attempt=2)
         state = await stage.reaches(request, Status.TIMED_OUT, attempt=2)
         assert state.error is not None
-        assert state.error.message == "nothing was heard of attempt 2 for 1 s: its worker shows no sign of life"
+        assert state.error.message == "attempt 2 was silent for 1 s: its worker shows no sign of life"
         await stage.no_open_jobs()
 
 
-async def test_who_is_heard_of_is_not_given_up_though_the_projections_are_behind(
+async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_behind(
     hasty: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    """The agents are away for longer than an attempt may be silent: what the watch sees is old, the log is not."""
+    """The agents are down for longer than the heartbeat timeout: the reconciler's state is old, the log is not."""
     async with opened_redis(hasty) as redis, running(run_dispatch, hasty):
         stage = Scene(hasty, pool, event_log, redis)
         async with projecting(hasty):
@@ -291,7 +291,7 @@ async def test_who_is_heard_of_is_not_given_up_though_the_projections_are_behind
             assert found <= {"heard_since", "terminal"}, "said once more after the end"
 
 
-async def test_what_was_given_up_is_told_to_whoever_runs_it(hasty: Settings, pool: Pool, event_log: EventLog) -> None:
+async def test_an_abandoned_attempt_is_canceled_at_its_worker(hasty: Settings, pool: Pool, event_log: EventLog) -> None:
     async with scene(hasty, pool, event_log) as stage:
         request = await stage.request(max_attempts=1)
         await stage.queued(1)
@@ -299,13 +299,13 @@ async def test_what_was_given_up_is_told_to_whoever_runs_it(hasty: Settings, poo
         await stage.say(GenerationStarted, request, attempt=1)
         await stage.reaches(request, Status.TIMED_OUT)
 
-        async def is_told() -> bool:
+        async def is_canceled() -> bool:
             return await stage.redis.hget(job_key(request.generation_id), "status") == "canceled"
 
-        await eventually(is_told)
+        await eventually(is_canceled)
 
 
-async def test_past_its_deadline_it_ends_though_nobody_took_it(
+async def test_past_its_deadline_it_ends_though_no_worker_took_it(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     async with scene(settings, pool, event_log) as stage:
@@ -332,7 +332,7 @@ async def test_a_queue_that_lost_its_entries_gets_them_back(hasty: Settings, poo
 async def test_who_is_watched_for_long_is_watched_as_closely_afterwards(
     hasty: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    """Waits and looks are no failures: only an end that is said in vain is said ever more seldom."""
+    """Rechecks and polls are not failures: only the event of an end is appended again with growing delays."""
     async with scene(hasty, pool, event_log) as stage:
         request = await stage.request()
         await stage.reaches(request, Status.DISPATCHED)

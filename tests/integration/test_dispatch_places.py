@@ -1,4 +1,4 @@
-"""A provider that is slow keeps its own work waiting, where everybody can take it, and nobody else's."""
+"""Jobs of a slow provider stay in the table, where every dispatcher can claim them, and delay no other provider."""
 
 from contextlib import AsyncExitStack
 

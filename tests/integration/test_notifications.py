@@ -1,4 +1,4 @@
-"""Hints: heard, never in the way, and never missed in silence."""
+"""Notifications: delivered, never blocking, and no loss goes unnoticed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -125,7 +125,7 @@ async def test_who_fills_an_outbox_never_waits_for_redis(settings: Settings, tmp
                 await eventually(said)
 
 
-async def test_an_unreadable_hint_is_a_reason_to_look(settings: Settings) -> None:
+async def test_an_invalid_notification_is_a_reason_to_read(settings: Settings) -> None:
     channel = owner_channel(uuid4())
     async with (
         opened_redis(settings) as redis,
@@ -140,7 +140,7 @@ async def test_an_unreadable_hint_is_a_reason_to_look(settings: Settings) -> Non
             await eventually(lambda: contains(heard, (channel, None)))
 
 
-async def test_a_restart_of_redis_wakes_everybody(settings: Settings, tmp_path: Path) -> None:
+async def test_a_restart_of_redis_wakes_every_subscriber(settings: Settings, tmp_path: Path) -> None:
     notification = ChangeNotification(uuid4(), uuid4(), 0, 1)
     channel = owner_channel(notification.owner_id)
     async with private_redis(tmp_path) as server:

@@ -50,7 +50,7 @@ async def test_sessions_that_end_in_the_middle_are_passing_errors(settings: Sett
     assert failures >= ROUNDS / 2
 
 
-async def test_a_process_that_is_paused_in_a_transaction_locks_nobody_out(settings: Settings, pool: Pool) -> None:
+async def test_a_process_that_is_paused_in_a_transaction_holds_no_locks(settings: Settings, pool: Pool) -> None:
     await positions.claim(pool, settings.events_topic, [0])
     async with opened_pool(settings) as paused, paused.acquire() as connection:
         await connection.execute("BEGIN")

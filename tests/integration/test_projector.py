@@ -178,7 +178,7 @@ async def test_events_behind_a_dead_letter_wait_and_others_do_not(emptied: Pool)
     stuck, free = wide_history(0), wide_history(1)
     events = [*stuck[:2], *free[:4], *stuck[2:4]]
     records = a_log(events)
-    records.insert(2, raw(stuck[0].generation_id, 2, b"{nonsense"))
+    records.insert(2, raw(stuck[0].generation_id, 2, b"{invalid"))
     records = [FakeRecord(place, r.timestamp, r.key, r.value) for place, r in enumerate(records)]
     first = await a_projector(emptied)
     await first.project(0, records[:5])
@@ -263,7 +263,7 @@ async def test_the_same_offset_on_another_partition_is_another_record(emptied: P
     assert isinstance(outcome, Applied)
 
 
-async def test_the_log_keeps_what_is_about_nobody(emptied: Pool) -> None:
+async def test_records_without_a_generation_are_kept(emptied: Pool) -> None:
     """Of the future and without a key of ours: counted, and in no timeline."""
     future = FakeRecord(0, 1_780_000_000_000, b"key", b'{"type": "future.thing"}')
     batch = await (await a_projector(emptied)).project(0, [future])

@@ -59,11 +59,11 @@ async def test_a_cancelled_batch_leaves_nothing_and_may_be_made_again(database: 
     assert await contents(emptied) == expected
 
 
-async def test_a_batch_that_fails_parks_nobody(database: Settings, emptied: Pool) -> None:
+async def test_a_batch_that_fails_parks_no_generation(database: Settings, emptied: Pool) -> None:
     """Else the records would be dead when they come again."""
     history = wide_history(0)
     records = a_log(history[:2])
-    records.append(FakeRecord(2, records[0].timestamp, records[0].key, b"{nonsense"))
+    records.append(FakeRecord(2, records[0].timestamp, records[0].key, b"{invalid"))
     async with opened_pool(database) as its_own:
         shaken = await a_projector(its_own)
         await killed(emptied, "projections.timeline", shaken.project(0, records))

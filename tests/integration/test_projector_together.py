@@ -27,13 +27,13 @@ PARTITIONS: Final = (0, 1, 2)
 
 
 def three_logs() -> dict[int, list[FakeRecord]]:
-    """Of different length, about different generations; nonsense in one of them."""
+    """Of different length, about different generations, with an invalid record in one of them."""
     logs = {
         partition: a_log(*(wide_history(10 * partition + number) for number in range(partition + 1)))
         for partition in PARTITIONS
     }
     broken = logs[1][4]
-    logs[1][4] = FakeRecord(broken.offset, broken.timestamp, broken.key, b"{nonsense")
+    logs[1][4] = FakeRecord(broken.offset, broken.timestamp, broken.key, b"{invalid")
     return logs
 
 

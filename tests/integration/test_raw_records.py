@@ -1,4 +1,4 @@
-"""Raw records: what the agents get of the log, and nobody else in the process."""
+"""Raw records: only the consumers of the agents get them."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

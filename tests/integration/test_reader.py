@@ -13,7 +13,8 @@ from tests.integration.running import a_request
 
 
 async def test_a_reader_may_be_closed_as_soon_as_it_is_open(settings: Settings) -> None:
-    """Nothing to read: `verify` opens one and leaves at once. aiokafka would cancel whoever does so."""
+    """Nothing to read: `verify` opens a reader and closes it at once, which aiokafka alone answers with a
+    cancellation."""
     for _ in range(3):
         async with open_reader(settings) as reader:
             assert reader.offsets == dict.fromkeys(range(settings.events_partitions), 0)
@@ -29,7 +30,9 @@ async def test_it_reads_each_partition_in_order_up_to_the_end(settings: Settings
         assert offsets == list(range(len(offsets)))
 
 
-async def test_it_begins_where_it_is_told_and_reads_no_other_partition(settings: Settings, event_log: EventLog) -> None:
+async def test_it_begins_at_the_given_offset_and_reads_no_other_partition(
+    settings: Settings, event_log: EventLog
+) -> None:
     request = a_request()
     positions = [await event_log.append(request) for _ in range(5)]
     await event_log.append_many([a_request() for _ in range(20)])

@@ -74,7 +74,7 @@ async def test_bytes_that_are_no_text_come_and_go_unharmed(settings: Settings) -
 
 
 @pytest.mark.stack
-async def test_one_who_waits_holds_nobody_else_up(settings: Settings) -> None:
+async def test_a_blocking_read_delays_no_other_client(settings: Settings) -> None:
     """On a client of its own: the shared one answers meanwhile."""
     dedicated = open_dedicated(settings, answer_timeout=None)
     try:

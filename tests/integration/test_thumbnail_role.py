@@ -110,7 +110,7 @@ async def test_a_lease_that_ran_out_is_taken_over_and_the_late_one_does_no_harm(
         lost = JobQueue(pool, "thumbnail", owner="lost", lease_seconds=30)
         other = JobQueue(pool, "thumbnail", owner="other", lease_seconds=30)
         [held] = await until(lambda: lost.claim(1))
-        assert await other.claim(1) == [], "somebody holds it"
+        assert await other.claim(1) == [], "another owner holds the lease"
         await pool.execute("UPDATE jobs.jobs SET available_at = now()")  # the lease ran out
         [taken] = await until(lambda: other.claim(1))
         assert (taken.key, taken.tries) == (held.key, 2)
@@ -152,10 +152,10 @@ async def test_an_object_that_comes_late_is_waited_for(settings: Settings, pool:
     async with open_object_store(settings) as store, projecting(settings), running(run_thumbnails, settings):
         generation_id = await completed(event_log, media_key(OWNER, UUID(int=0), "image/png"))
 
-        async def put_off() -> object:
+        async def rescheduled() -> object:
             return await pool.fetchval("SELECT last_error FROM jobs.jobs WHERE last_error LIKE 'object_missing%'")
 
-        await until(put_off)
+        await until(rescheduled)
         await store.put(media_key(OWNER, UUID(int=0), "image/png"), encode_png(render(Sketch("ice", 1, 64, 64))), "x/y")
         state = await until(lambda: settled(pool, generation_id))
         assert state is not None

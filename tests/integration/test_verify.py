@@ -1,4 +1,4 @@
-"""`verify`: in agreement with what the projector wrote, and at odds with whatever anybody changed afterwards."""
+"""`verify`: agrees with what the projector wrote, and finds every later change."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from tests.integration.projections import TABLES
 pytestmark = pytest.mark.stack
 
 NOW: Final = datetime.now(UTC)
-NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def recent(number: int) -> Sequence[Event]:
@@ -29,7 +29,8 @@ def recent(number: int) -> Sequence[Event]:
 
 
 async def a_good_database(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    """Ten generations, each with one event twice; a letter with two behind it, one of nobody; one of the future."""
+    """Ten generations, each with one event twice; a dead letter with two parked behind it, one without a generation, and
+    one of a future version."""
     for number in range(10):
         history = recent(number)
         await event_log.append_many([*history, history[-1]])
@@ -66,7 +67,7 @@ TAMPERING: Final = {
     "a lost request": ("DELETE FROM projections.generation_requests", "generation_requests", "missing"),
     "an invented request": (
         f"""INSERT INTO projections.generation_requests
-        SELECT '{NOBODY}', owner_id, prompt, seed, width, height, model, provider, max_attempts,
+        SELECT '{UNKNOWN_ID}', owner_id, prompt, seed, width, height, model, provider, max_attempts,
         deadline, retried_from, correlation_id, traceparent, requested_at
         FROM projections.generation_requests LIMIT 1""",
         "generation_requests",
@@ -76,7 +77,7 @@ TAMPERING: Final = {
     "a lost event": ("DELETE FROM projections.timeline WHERE ignored IS NOT NULL", "timeline", "missing"),
     "a hidden reason": ("UPDATE projections.timeline SET ignored = NULL", "timeline", "ignored is None"),
     "an invented event": (
-        f"INSERT INTO projections.timeline SELECT '{NOBODY}', partition, log_offset, NULL, NULL, type, NULL, "
+        f"INSERT INTO projections.timeline SELECT '{UNKNOWN_ID}', partition, log_offset, NULL, NULL, type, NULL, "
         f"NULL, appended_at, "
         "NULL, NULL, NULL, payload FROM projections.timeline LIMIT 1",
         "timeline",
@@ -114,7 +115,7 @@ TAMPERING: Final = {
     ),
     "a lost job": ("DELETE FROM jobs.jobs WHERE kind = 'thumbnail'", "jobs", "missing"),
     "an invented job": (
-        f"INSERT INTO jobs.jobs VALUES ('dispatch:x:1', 'dispatch', '{NOBODY}', 1, NULL, now())",
+        f"INSERT INTO jobs.jobs VALUES ('dispatch:x:1', 'dispatch', '{UNKNOWN_ID}', 1, NULL, now())",
         "jobs",
         "should not be there",
     ),
@@ -199,7 +200,7 @@ def _copy(table: str) -> str:
 
 
 async def after(settings: Settings, pool: Pool, statement: str) -> Report:
-    """What `verify` finds after the statement, which is undone again: it is kept from everybody else by a copy."""
+    """The findings of `verify` after the statement, in a copy of the database that is dropped again."""
     tables = (*TABLES, "jobs.jobs", "projections.checkpoints")
     for table in tables:
         await pool.execute(f"CREATE UNLOGGED TABLE {_copy(table)} AS TABLE {table}")

@@ -67,7 +67,7 @@ RUNNING = running()
         (running(status=Status.COMPLETED), 61, Done()),
     ],
 )
-def test_who_is_hinted_at_is_looked_at_however_lately_it_was_heard_of(
+def test_an_expedited_attempt_is_polled_however_recent_its_last_sign_of_life(
     state: Generation, now: float, check: Check
 ) -> None:
     assert next_check(state, 1, at(now), TIMEOUTS, expedited=True) == check

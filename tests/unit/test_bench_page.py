@@ -29,7 +29,7 @@ def test_the_introduction_is_always_the_present_one() -> None:
     assert replaced("# Old\n\nold words\n\n## One\n\n1\n", {}, ORDER).startswith(INTRODUCTION)
 
 
-def test_a_section_nobody_measures_is_kept_at_the_end() -> None:
+def test_a_section_without_a_measurement_is_kept_at_the_end() -> None:
     page = "## By hand\n\nkept\n\n## One\n\n1\n"
     assert list(sections(replaced(page, {"Two": "2"}, ORDER)).items()) == [
         ("One", "1"),
@@ -59,7 +59,7 @@ def test_at_least_the_share_is_not_above_its_quantile(values: list[float], share
     assert sum(value <= found for value in values) >= share * len(values) - 1e-9
 
 
-def test_growth_is_told_from_warming_up() -> None:
+def test_growth_is_distinguished_from_warming_up() -> None:
     seconds = [float(second) for second in range(600)]
     warmed = sizes([80.0], seconds, [min(100.0, 80.0 + second) for second in seconds])
     growing = sizes([80.0], seconds, [80.0 + second / 60 for second in seconds])

@@ -112,7 +112,7 @@ def test_what_was_asked_for_never_changes(history: list[Event]) -> None:
 
 @thorough
 @given(HISTORIES)
-def test_a_canceled_wish_is_never_queued_again(history: list[Event]) -> None:
+def test_a_canceled_generation_is_never_queued_again(history: list[Event]) -> None:
     state = fold(history)
     assert not (state and state.cancel_requested and state.status is Status.QUEUED)
 

@@ -67,7 +67,7 @@ def test_a_failure_told_twice_without_an_attempt_takes_one_attempt() -> None:
         said(GenerationHeartbeatReceived, seconds=9),
     ],
 )
-def test_a_lost_worker_that_comes_back_does_not_take_the_attempt_that_nobody_was_given(late: Event) -> None:
+def test_a_lost_worker_that_comes_back_does_not_take_the_attempt_that_was_not_dispatched(late: Event) -> None:
     """Else that attempt would be waited for, and never handed over."""
     given_up = [REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationRetried, reason="silent")]
     state = fold(given_up)
@@ -85,7 +85,7 @@ def test_its_result_is_taken_all_the_same() -> None:
     assert state.status is Status.COMPLETED
 
 
-def test_a_first_attempt_may_fail_before_anybody_said_it_was_dispatched() -> None:
+def test_a_first_attempt_may_fail_before_its_dispatched_event() -> None:
     state = fold([REQUESTED, LOST])
     assert state is not None
     assert (state.status, state.attempt) == (Status.QUEUED, 2)
@@ -115,10 +115,10 @@ def test_no_retry_after_the_deadline() -> None:
 
 @pytest.mark.parametrize("kind", [GenerationRetried, GenerationTimedOut])
 @pytest.mark.parametrize(("seen", "given_up"), [(0, False), (19, False), (20, True), (30, True), (None, True)], ids=str)
-def test_an_attempt_that_was_heard_of_since_is_not_given_up_for_its_silence(
+def test_an_attempt_with_a_later_sign_of_life_is_not_given_up(
     kind: type[Event], seen: int | None, given_up: bool
 ) -> None:
-    """Whoever gave it up had not seen all that the log has."""
+    """The producer of the event had not seen everything on the log."""
     beat = said(GenerationHeartbeatReceived, seconds=20)
     state = fold([REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationStarted, seconds=10), beat])
     assert state is not None

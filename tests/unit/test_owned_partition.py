@@ -44,7 +44,7 @@ def test_a_settled_one_is_forgotten() -> None:
     assert held.states == {}
 
 
-def test_of_too_many_those_are_forgotten_that_were_not_heard_of_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_states_changed_longest_ago_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owned_partition, "CACHED_STATES", 2)
     first, second, third = (state_after(3, number) for number in range(3))
     by_id = {state.generation_id: state for state in (first, second)}

@@ -1,4 +1,4 @@
-"""Places in the queue against a plain count of everybody who came before."""
+"""Queue positions against a plain count of the earlier requests."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

@@ -33,13 +33,13 @@ class Oracle:
         if isinstance(event, GenerationRequested):
             if self.status is None:
                 self.status, self.most, self.deadline = "queued", event.max_attempts, event.deadline
-        elif self.status in {"queued", "dispatched", "processing"} and self._speaks_of_this_attempt(event):
+        elif self.status in {"queued", "dispatched", "processing"} and self._is_of_this_attempt(event):
             self._take(event)
 
-    def _speaks_of_this_attempt(self, event: Event) -> bool:
-        nobody_has_it_yet = self.status == "queued" and self.attempt > 1
+    def _is_of_this_attempt(self, event: Event) -> bool:
+        not_dispatched_yet = self.status == "queued" and self.attempt > 1
         of_the_last = event.type in {"generation.failed", "generation.retried", *self.RUNS}
-        return event.attempt == self.attempt or (event.attempt is None and not (nobody_has_it_yet and of_the_last))
+        return event.attempt == self.attempt or (event.attempt is None and not (not_dispatched_yet and of_the_last))
 
     def _take(self, event: Event) -> None:
         name = event.type

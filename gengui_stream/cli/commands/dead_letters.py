@@ -124,4 +124,4 @@ def _echo_resolution(done: Resolution, json: bool) -> None:
         return
     echo(f"folded {len(done.folded)}: {done.tally.applied} applied, {done.tally.ignored} ignored")
     if done.stays is not None:
-        echo(f"{done.stays} stays, with what waits behind it: {done.because}")
+        echo(f"{done.stays} stays, with the events parked behind it: {done.because}")

@@ -43,7 +43,7 @@ def _become(request: ForkRequest, server: int) -> ForkRequest:
     """As a process that was started for it would be."""
     die_with_parent()
     if os.getppid() != server:
-        os._exit(1)  # it ended before the kernel was told to take us with it
+        os._exit(1)  # the parent ended before the kernel was asked to end this process with it
     os.setsid()
     name_process(request.name)
     log = os.open(request.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

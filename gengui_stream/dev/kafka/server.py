@@ -15,7 +15,7 @@ GRACE_S: Final = 15.0
 
 
 class KafkaServer:
-    """One broker with its own controller. Records and groups are kept in `directory`. `say` is told what takes long."""
+    """One broker with its own controller, which keeps its data in `directory`. `say` is called before slow steps."""
 
     def __init__(
         self, directory: Path, log: Path, port: int | None = None, *, say: Callable[[str], None] = lambda _: None

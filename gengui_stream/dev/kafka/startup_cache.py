@@ -61,8 +61,8 @@ class StartupCache:
             return False
 
     async def make(self, class_path: str, say: Callable[[str], None]) -> None:
-        """One process at a time. Raises what a start of the broker raises; without room for the AOT cache, or when the
-        JVM refuses it, there is none, and `say` is told."""
+        """One process at a time. Raises the errors of a broker's start. Without disk space for the AOT cache, or when
+        the JVM refuses it, there is none, and `say` receives the reason."""
         for old in (self.directory, *self.directory.parent.glob("new-*")):
             shutil.rmtree(old, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self.directory.parent))

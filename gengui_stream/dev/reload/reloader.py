@@ -1,4 +1,4 @@
-"""In `dev`: hears of changes from the watching process, and has the roles that they concern started again."""
+"""In `dev`: receives changes from the watching process, and restarts the roles that they concern."""
 
 import asyncio
 import subprocess

@@ -39,7 +39,7 @@ def unreachable(message: str) -> Finding:
 
 
 def evaluate(facts: RedisFacts) -> list[Finding]:
-    """Pure. The connection first. Fields that INFO does not have are not judged."""
+    """Pure. The connection first. Fields that INFO does not have are not checked."""
     about = facts.about
     version = about.get("redis_version", "of unknown version")
     found = [

@@ -47,7 +47,7 @@ def _dispatch(before: Generation | None, after: Generation) -> tuple[Job, ...]:
 
 
 def _pause_before(after: Generation) -> float:
-    """Between two attempts: with back-off, and no sooner than the provider wants to hear of us again."""
+    """Between two attempts: back-off, and at least the pause that the provider asks for."""
     requested_s = after.error.retry_after_s if after.error else None
     return max(requested_s or 0.0, backoff_seconds(after.attempt - 1, salt=after.generation_id.int))
 

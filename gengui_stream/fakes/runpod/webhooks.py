@@ -67,7 +67,7 @@ def _forged(kind: Forgery, body: dict[str, object]) -> bytes:
     if kind == "finished_job":
         return orjson.dumps({"id": body["id"], "status": "FAILED", "error": "forged"})
     job = "00000000-0000-4000-8000-000000000000-u1" if kind == "unknown_job" else body["id"]
-    return orjson.dumps({"id": job, "status": "COMPLETED", "output": {"object_key": "forged/by/somebody.png"}})
+    return orjson.dumps({"id": job, "status": "COMPLETED", "output": {"object_key": "forged/output.png"}})
 
 
 def _other_token(url: str) -> str:

@@ -136,7 +136,7 @@ class GeminiProvider:
     async def _store(self, request: DispatchRequest, bodies: Sequence[bytes]) -> DispatchOutcome:
         try:
             stored = await self._outputs.put(request.owner_id, request.generation_id, bodies)
-        except PermanentError as error:  # a fault of this installation; another call would be billed in vain
+        except PermanentError as error:  # a fault of this installation; another call would be billed and fail too
             _log.error("image_not_stored", generation_id=str(request.generation_id), error=str(error))
             return Refused(
                 "not_stored", "the image could not be stored", retryable=False, fault_domain=FaultDomain.REQUEST

@@ -105,7 +105,7 @@ async def test_bad_queries_are_refused_by_the_name_of_the_parameter(user: Client
 
 async def test_keys_ids_positions_and_places_that_are_none(user: Client) -> None:
     generation_id = await user.created()
-    for key in ("Bearer nonsense", "Bearer", "", "Basic eDp5", "Bearer gg_" + "x" * 5_000, "Bearer clé"):
+    for key in ("Bearer invalid", "Bearer", "", "Basic eDp5", "Bearer gg_" + "x" * 5_000, "Bearer clé"):
         status, headers, found = await user.call("GET", CREATE, headers={"Authorization": key})
         assert (status, found["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", "Bearer")
     for path in (f"{CREATE}/not-an-id", f"{CREATE}/{uuid.uuid4()}", f"{CREATE}/%00", "/nowhere", "/v1", f"{CREATE}/"):

@@ -1,4 +1,4 @@
-"""POST /v1/provider-webhooks/{provider}/{token}: a hint, taken from whoever knows the token, believed by nobody."""
+"""POST /v1/provider-webhooks/{provider}/{token}: accepted with a valid token, and only a reason to ask the provider."""
 
 import gzip
 import io
@@ -23,8 +23,8 @@ SECRET = "a secret of webhooks"
 
 
 @pytest_asyncio.fixture
-async def anybody(settings: Settings, session: aiohttp.ClientSession) -> AsyncIterator[Client]:
-    """Somebody without a key."""
+async def anonymous(settings: Settings, session: aiohttp.ClientSession) -> AsyncIterator[Client]:
+    """A client without a key."""
     with_secret = settings.model_copy(update={"webhook_secret": SecretStr(SECRET)})
     async with serving(with_secret, session) as base:
         yield Client(session, base, "")
@@ -55,7 +55,7 @@ async def call(client: Client, path: str, body: bytes | io.BytesIO = b"{}") -> t
 
 
 async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
-    anybody: Client, pool: Pool, settings: Settings
+    anonymous: Client, pool: Pool, settings: Settings
 ) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
@@ -65,7 +65,7 @@ async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
         messages = subscriber.messages()
         assert await anext(messages) == (jobs_channel("reconcile"), None), "subscribed"
         for body in (b'{"id": "x", "status": "COMPLETED"}', b"<html>", b"", b"\xff" * 1_000):
-            assert await call(anybody, path_of(generation_id), body) == (200, "noted")
+            assert await call(anonymous, path_of(generation_id), body) == (200, "noted")
         assert await anext(messages) == (jobs_channel("reconcile"), None), "expedited"
     queue = JobQueue(pool, "reconcile", owner="test", lease_seconds=30)
     [job] = await queue.claim(10)
@@ -73,7 +73,7 @@ async def test_the_watch_of_the_attempt_is_due_at_once_and_its_process_is_woken(
     assert await queue.claim(10) == []
 
 
-async def test_who_is_at_work_comes_back_for_the_hint(anybody: Client, pool: Pool) -> None:
+async def test_a_claimed_job_is_due_again_after_a_webhook(anonymous: Client, pool: Pool) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
     await a_job(pool, "reconcile", generation_id)
@@ -81,7 +81,7 @@ async def test_who_is_at_work_comes_back_for_the_hint(anybody: Client, pool: Poo
     queue, other = (JobQueue(pool, "reconcile", owner=owner, lease_seconds=30) for owner in ("one", "other"))
     [job] = await queue.claim(10)
     assert not job.expedited
-    assert await call(anybody, path_of(generation_id)) == (200, "noted")
+    assert await call(anonymous, path_of(generation_id)) == (200, "noted")
     assert await other.claim(10) == [], "it is not taken from who has it"
     await queue.reschedule({job.key: 3_600.0})
     [again] = await other.claim(10)
@@ -90,26 +90,28 @@ async def test_who_is_at_work_comes_back_for_the_hint(anybody: Client, pool: Poo
     assert await queue.claim(10) == [], "said once, looked at once"
 
 
-async def test_a_provider_that_is_quicker_than_the_dispatch_begins_the_watch(anybody: Client, pool: Pool) -> None:
+async def test_a_provider_that_is_quicker_than_the_dispatch_creates_the_reconcile_job(
+    anonymous: Client, pool: Pool
+) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id)
-    assert await call(anybody, path_of(generation_id)) == (200, "noted")
+    assert await call(anonymous, path_of(generation_id)) == (200, "noted")
     queue = JobQueue(pool, "reconcile", owner="test", lease_seconds=30)
     [job] = await eventually(lambda: queue.claim(10))
     assert (job.key, job.expedited) == (f"reconcile:{generation_id}:1", True)
 
 
-async def test_what_nobody_waits_for_is_ignored(anybody: Client, pool: Pool) -> None:
+async def test_a_webhook_without_a_reconcile_job_is_ignored(anonymous: Client, pool: Pool) -> None:
     over = uuid.uuid4()
     await a_job(pool, "dispatch", over, outcome="done")
     await a_job(pool, "reconcile", over, outcome="done")
     for path in (path_of(over), path_of(over, 2), path_of(uuid.uuid4())):
-        assert await call(anybody, path) == (200, "ignored")
+        assert await call(anonymous, path) == (200, "ignored")
     assert not await expedited(pool, over)
     assert await pool.fetchval("SELECT count(*) FROM jobs.jobs") == 2
 
 
-async def test_a_forged_one_finds_nothing(anybody: Client, pool: Pool) -> None:
+async def test_a_forged_one_finds_nothing(anonymous: Client, pool: Pool) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
     await a_job(pool, "reconcile", generation_id)
@@ -125,23 +127,23 @@ async def test_a_forged_one_finds_nothing(anybody: Client, pool: Pool) -> None:
         "/v1/provider-webhooks/runpod/" + "x" * 4_000,
     ]
     for path in forged:
-        assert await call(anybody, path) == (404, "not_found"), path
+        assert await call(anonymous, path) == (404, "not_found"), path
     assert not await expedited(pool, generation_id)
 
 
-async def test_what_is_no_webhook_at_all_is_refused(anybody: Client, pool: Pool) -> None:
+async def test_what_is_no_webhook_at_all_is_refused(anonymous: Client, pool: Pool) -> None:
     generation_id = uuid.uuid4()
     await a_job(pool, "dispatch", generation_id, outcome="done")
     await a_job(pool, "reconcile", generation_id)
     path = path_of(generation_id)
     for method in ("GET", "PUT", "DELETE"):
-        status, headers, found = await anybody.call(method, path)
+        status, headers, found = await anonymous.call(method, path)
         assert (status, found["code"], headers["Allow"]) == (405, "method_not_allowed", "POST")
-    assert await call(anybody, path, io.BytesIO(b" " * 1_100_000)) == (413, "body_too_large")
+    assert await call(anonymous, path, io.BytesIO(b" " * 1_100_000)) == (413, "body_too_large")
     packed = {"Content-Encoding": "gzip"}
-    status, _, found = await anybody.call("POST", path, data=gzip.compress(b" " * 9_000_000), headers=packed)
+    status, _, found = await anonymous.call("POST", path, data=gzip.compress(b" " * 9_000_000), headers=packed)
     assert (status, found["code"]) == (413, "body_too_large")
-    status, _, found = await anybody.call("POST", path, data=b"not gzip", headers=packed)
+    status, _, found = await anonymous.call("POST", path, data=b"not gzip", headers=packed)
     assert (status, found["code"]) == (400, "malformed_body")
     assert not await expedited(pool, generation_id)
 

@@ -58,7 +58,7 @@ async def test_filters_narrow_a_list_and_go_together(user: Client, event_log: Ev
     assert await found("q=%5C") == [made[2]]
     assert await found("q=red&status=failed,completed") == [made[0]]
     assert await found("provider=local&limit=1") == [made[2]]
-    assert await found("provider=nobody") == []
+    assert await found("provider=unknown") == []
     moment = (await user.get(f"{LIST}/{made[1]}"))["created_at"]
     assert await found(f"created_after={moment}") == [made[2], made[1]]
     assert await found(f"created_before={moment}") == [made[0]]
@@ -97,7 +97,7 @@ async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(
     assert second["next_cursor"] is None
 
 
-async def test_who_waits_is_told_the_place_in_the_queue_until_somebody_works_on_it(
+async def test_the_queue_position_is_shown_until_a_worker_has_started(
     user: Client, other: Client, event_log: EventLog
 ) -> None:
     first, second, third = [await who.created() for who in (user, other, user)]

@@ -100,7 +100,7 @@ async def test_head_answers_as_get_without_a_body(user: Client) -> None:
 async def test_urls_are_those_by_which_clients_reach_it(
     settings: Settings, pool: Pool, session: aiohttp.ClientSession
 ) -> None:
-    """As PUBLIC_URL says, else as the request does; a header that anybody can send does not count."""
+    """As PUBLIC_URL says, else as the request does; a header that every client can send does not count."""
     key = await seed_user(pool, "user@example.com", "user")
     lies = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example"}
     public = settings.model_copy(update={"public_url": "https://images.example/core/"})
@@ -113,7 +113,7 @@ async def test_urls_are_those_by_which_clients_reach_it(
             assert headers["Location"] == found["urls"]["self"] == f"{expected}/v1/generations/{found['id']}"
 
 
-async def test_a_request_is_finished_before_the_end_and_streams_are_told(settings: Settings, pool: Pool) -> None:
+async def test_a_request_is_finished_before_the_end_and_streams_are_closed(settings: Settings, pool: Pool) -> None:
     key = await seed_user(pool, "user@example.com", "user")
     async with (
         asyncio.timeout(PATIENCE_S),

@@ -124,14 +124,14 @@ async def test_a_stream_outlives_the_database(
 
 async def test_a_place_that_is_none_is_refused_by_name(user: Client) -> None:
     generation_id = await user.created()
-    bad_ids = ["0:1,0:2", "nonsense", "0", "0:x", "-1:1", "0:1,", "999:1", "0:999999999999999999999"]
+    bad_ids = ["0:1,0:2", "invalid", "0", "0:x", "-1:1", "0:1,", "999:1", "0:999999999999999999999"]
     for path, bad in product((ALL, f"/v1/generations/{generation_id}/stream"), bad_ids):
         status, _, found = await user.call("GET", path, headers={"Last-Event-ID": bad})
         assert (status, found["code"]) == (422, "invalid_request")
         assert found["errors"][0]["field"] == "Last-Event-ID"
 
 
-async def test_a_reader_that_stops_for_a_while_misses_nothing_and_holds_nobody_up(
+async def test_a_reader_that_stops_for_a_while_misses_nothing_and_delays_no_other(
     user: Client, event_log: EventLog
 ) -> None:
     """More than the buffers on the way can hold: the server has to wait for it."""

@@ -16,7 +16,7 @@ async def test_workers_report_in_batches_each_event_answered_by_name(user: Clien
     bad = [
         {**good, "outputs": []},
         {**good, "type": "generation.requested"},
-        {**good, "type": "nonsense"},
+        {**good, "type": "invalid"},
         {**good, "id": "x" * 36},
         {**good, "generation_id": None},
         {},

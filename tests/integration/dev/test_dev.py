@@ -122,7 +122,7 @@ async def test_another_terminal_finds_it_by_itself(system: DevSystem) -> None:
     assert (code, orjson.loads(output)["agrees"]) == (0, True)
 
 
-async def test_the_doctor_finds_nothing_to_complain_of(system: DevSystem) -> None:
+async def test_the_doctor_finds_no_faults(system: DevSystem) -> None:
     await system.ready()
 
     async def well() -> bool:

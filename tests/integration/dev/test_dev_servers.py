@@ -46,7 +46,7 @@ def test_connections_that_linger_do_not_occupy_a_port() -> None:
 DRAW = "import sys; from gengui_stream.dev.ports import free_port; print(free_port([int(sys.argv[1])]))"
 
 
-def test_a_free_port_is_given_once_whoever_asks() -> None:
+def test_a_free_port_is_given_once() -> None:
     """A stack draws seven before its servers listen at any, and others may start beside it."""
     port = free_port()
     with pytest.raises(OSError, match="no free port"):
@@ -156,7 +156,7 @@ OTHERS = {"REDIS_URL": "redis://r", "KAFKA_BOOTSTRAP_SERVERS": "k:1"}
 """Given, so that they are not started."""
 
 
-async def test_a_store_that_dies_before_it_can_be_used_is_told_at_once(directory: Path) -> None:
+async def test_a_store_that_dies_before_it_can_be_used_is_reported_at_once(directory: Path) -> None:
     stack = EmbeddedStack(directory, given={**OTHERS, "DATABASE_URL": "postgresql://db/x"})
     starting = asyncio.ensure_future(stack.start())
     try:
@@ -202,7 +202,7 @@ async def test_a_database_that_is_given_in_any_way_is_not_started(
     assert (stack.servers, stack.environ) == ([], {})
 
 
-def test_servers_that_are_named_are_told_with_where_they_are_named(tmp_path: Path) -> None:
+def test_named_servers_are_reported_with_the_source_of_their_name(tmp_path: Path) -> None:
     """Else a start with an old `.env` waits for them, and the reader does not know why."""
     (tmp_path / ".env").write_text("MINIO_ENDPOINT=minio\nDB_NAME=x\nDB_PASSWORD=hidden\nDB_POOL_MAX=3\n")
     given = inspect_settings({"REDIS_URL": "redis://:hidden@r"}, env_files=(tmp_path / ".env",))

@@ -61,7 +61,7 @@ async def test_data_of_another_version_are_refused_with_what_to_do(directory: Pa
     assert len(raised.value.faults) == 1
 
 
-def test_a_user_without_a_name_is_told_what_to_do() -> None:
+def test_a_user_without_a_name_gets_the_remedy() -> None:
     check_known(os.geteuid())
     known = {entry.pw_uid for entry in pwd.getpwall()}
     unknown = next(number for number in count(12_345) if number not in known)

@@ -113,7 +113,7 @@ def giving(*findings: Finding) -> "Check":
 
 async def test_what_a_check_raises_is_a_finding_and_shows_no_secret() -> None:
     async def unavailable(_: Context) -> Sequence[Finding]:
-        raise TransientError("postgresql://u:hunter2@h is away")
+        raise TransientError("postgresql://u:hunter2@h is unavailable")
 
     async def buggy(_: Context) -> Sequence[Finding]:
         raise KeyError("redis://:hunter2@h")

@@ -157,7 +157,7 @@ with write_errors(Path(directory), sum(jar.size for jar in jars)):
 """
 
 
-def test_a_full_disk_is_told_with_the_bytes_that_are_needed(server: JarServer, directory: Path) -> None:
+def test_a_full_disk_is_reported_with_the_bytes_that_are_needed(server: JarServer, directory: Path) -> None:
     """Files may not become larger than half of it: writing fails as it does on a disk without room."""
     jar = server.publish("large", CONTENT)
     limit = len(CONTENT) // 2

@@ -82,7 +82,7 @@ docker:
 		"compose plugin, 2.24 or newer. Without containers, make dev runs the same system." >&2; exit 1; }
 
 .PHONY: check
-check: $(STAMP) ## format, lint, types, import contracts, stale generated files, Dockerfiles, docker-compose.yml
+check: $(STAMP) ## format, lint, types, import contracts, stale generated files, Dockerfiles, docker-compose.yml, words
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -91,6 +91,7 @@ check: $(STAMP) ## format, lint, types, import contracts, stale generated files,
 	$(BIN)/python -m gengui_stream.settings_example --check
 	$(BIN)/hadolint deploy/Dockerfile deploy/runpod/Dockerfile
 	$(BIN)/python -m tests.deploy.compose_file
+	$(BIN)/python -m tests.house_words
 
 .PHONY: format
 format: $(STAMP) ## format, fix what can be fixed, write the generated files

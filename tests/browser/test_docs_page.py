@@ -11,7 +11,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from schemas.operations import OPERATIONS
 from tests.integration.api.client import Client
-from tests.integration.running import PATIENCE_S, eventually
+from tests.integration.running import DEADLINE_S, eventually
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -28,7 +28,7 @@ class Watched:
         self.page = page
         self.hosts: set[str | None] = set()
         self.complaints: list[str] = []
-        page.set_default_timeout(PATIENCE_S * 1000)
+        page.set_default_timeout(DEADLINE_S * 1000)
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
         page.on(
             "console", lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None
@@ -48,7 +48,7 @@ async def watched() -> AsyncIterator[Watched]:
 async def test_an_image_is_asked_for_from_the_page(user: Client, watched: Watched) -> None:
     page = watched.page
     await page.goto(f"{user.base}/docs")
-    await expect(page.locator(".opblock")).to_have_count(len(OPERATIONS), timeout=PATIENCE_S * 1000)
+    await expect(page.locator(".opblock")).to_have_count(len(OPERATIONS), timeout=DEADLINE_S * 1000)
     assert await page.title() == "GenGui Stream API"
 
     await page.locator("button.authorize").first.click()
@@ -61,7 +61,7 @@ async def test_an_image_is_asked_for_from_the_page(user: Client, watched: Watche
     await create.get_by_role("button", name="Try it out").click()
     await create.get_by_role("button", name="Execute").click()
     status = create.locator(".live-responses-table .response-col_status").nth(1)
-    await expect(status).to_contain_text("202", timeout=PATIENCE_S * 1000)
+    await expect(status).to_contain_text("202", timeout=DEADLINE_S * 1000)
 
     async def listed() -> bool:
         return bool((await user.get("/v1/generations"))["data"])

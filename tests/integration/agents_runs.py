@@ -30,7 +30,7 @@ from gengui_stream.projecting.batches import sliced
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.settings import Settings
-from tests.integration.running import PATIENCE_S, eventually
+from tests.integration.running import DEADLINE_S, eventually
 
 
 def _ignore_batch(batch: ProjectedBatch, seconds: float) -> None:
@@ -175,7 +175,7 @@ class AgentsProcess:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    async def ended(self, within_s: float = PATIENCE_S) -> int:
+    async def ended(self, within_s: float = DEADLINE_S) -> int:
         """Its exit code."""
         return await asyncio.wait_for(self.process.wait(), within_s)
 

@@ -11,12 +11,12 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import generation_states
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
-from tests.integration.running import PATIENCE_S, role_context
+from tests.integration.running import DEADLINE_S, role_context
 
 T = TypeVar("T")
 
 
-async def until(probe: Callable[[], Awaitable[T]], *, deadline_s: float = PATIENCE_S) -> T:
+async def until(probe: Callable[[], Awaitable[T]], *, deadline_s: float = DEADLINE_S) -> T:
     """The first answer that is true, asked for again and again."""
     async with asyncio.timeout(deadline_s):
         while True:
@@ -39,5 +39,5 @@ async def running(role: Callable[[RoleContext], Awaitable[None]], settings: Sett
         assert not task.done() or task.exception() is None, f"the role ended early: {task}"
     finally:
         stop.set()
-        async with asyncio.timeout(settings.shutdown_grace_s + PATIENCE_S):
+        async with asyncio.timeout(settings.shutdown_grace_s + DEADLINE_S):
             await task

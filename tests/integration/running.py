@@ -29,11 +29,11 @@ SERVER: Final = valkey_binary()
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 60.0
+DEADLINE_S: Final = 60.0
 """Longer than anything takes on a busy machine: only a test that fails waits for so long."""
 
 
-async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = PATIENCE_S) -> T:
+async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = DEADLINE_S) -> T:
     """What `look` returns as soon as that is true. Fails with its last answer when the time is over."""
     deadline = time.monotonic() + within_s
     while True:
@@ -60,7 +60,7 @@ async def running(
         assert not task.done(), task
     finally:
         stop.set()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             await task
 
 

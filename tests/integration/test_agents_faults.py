@@ -41,7 +41,7 @@ from tests.integration.agents_runs import (
     projector_app,
     run_projector,
 )
-from tests.integration.running import PATIENCE_S, a_request, eventually, role_context, running
+from tests.integration.running import DEADLINE_S, a_request, eventually, role_context, running
 
 pytestmark = pytest.mark.stack
 
@@ -138,7 +138,7 @@ async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
 async def test_a_membership_that_is_refused_ends_the_process(settings: Settings) -> None:
     refused = settings.model_copy(update={"kafka_session_timeout_s": 1})
     with pytest.raises(ConfigurationError, match="KAFKA_SESSION_TIMEOUT_S: the broker does not take 1;"):
-        await asyncio.wait_for(run_agents(role_context(refused)), PATIENCE_S)
+        await asyncio.wait_for(run_agents(role_context(refused)), DEADLINE_S)
 
 
 async def test_what_may_pass_is_tried_again_in_place(
@@ -158,7 +158,7 @@ async def test_a_commit_never_passes_what_is_in_flight(
     await append(event_log)
     stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic)
     run = asyncio.ensure_future(run_projector(settings, stuck, stop, tmp_path))
-    await asyncio.wait_for(stuck.entered.wait(), PATIENCE_S)
+    await asyncio.wait_for(stuck.entered.wait(), DEADLINE_S)
     await asyncio.sleep(2.5)  # two of faust's commits
     assert set((await committed(settings)).values()) == {0}
     stuck.go_on.set()
@@ -180,7 +180,7 @@ async def test_it_stops_in_time_while_a_batch_hangs(
     run = asyncio.ensure_future(
         run_projector(settings.model_copy(update={"shutdown_grace_s": 3}), stuck, stop, tmp_path)
     )
-    await asyncio.wait_for(stuck.entered.wait(), PATIENCE_S)
+    await asyncio.wait_for(stuck.entered.wait(), DEADLINE_S)
     stop.set()
     await asyncio.wait_for(run, 30)  # the batch would hang for ever
     async with running(run_agents, settings):
@@ -276,7 +276,7 @@ async def test_a_log_that_was_replaced_is_not_read_in_silence(
     )
     await append(event_log)
     with pytest.raises(BugError, match="expected offset 1000"):
-        await asyncio.wait_for(run_agents(role_context(settings)), PATIENCE_S)
+        await asyncio.wait_for(run_agents(role_context(settings)), DEADLINE_S)
 
 
 AT = TP("log", 0)

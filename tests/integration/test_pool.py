@@ -12,7 +12,7 @@ from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool, open_pool, opened_pool, transient_errors
 from gengui_stream.projecting import checkpoints as positions
 from gengui_stream.settings import Settings
-from tests.integration.running import PATIENCE_S, eventually
+from tests.integration.running import DEADLINE_S, eventually
 
 TERMINATE_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -55,7 +55,7 @@ async def test_a_process_that_is_paused_in_a_transaction_holds_no_locks(settings
     async with opened_pool(settings) as paused, paused.acquire() as connection:
         await connection.execute("BEGIN")
         await connection.execute("UPDATE projections.checkpoints SET updated_at = now()")
-        claims = await asyncio.wait_for(positions.claim(pool, settings.events_topic, [0]), PATIENCE_S)
+        claims = await asyncio.wait_for(positions.claim(pool, settings.events_topic, [0]), DEADLINE_S)
         assert claims[0].epoch == 2
         with pytest.raises(TransientError), transient_errors():
             await connection.execute("COMMIT")

@@ -10,7 +10,7 @@ from redis import exceptions as redis_errors
 from gengui_stream.errors import TransientError
 from gengui_stream.redis_io.clients import SHARED_CONNECTIONS, open_dedicated, opened_redis, transient_errors
 from gengui_stream.settings import Settings, load_settings
-from tests.integration.running import PATIENCE_S, eventually, private_redis
+from tests.integration.running import DEADLINE_S, eventually, private_redis
 
 AWAY = load_settings({"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}, env_files=())
 
@@ -122,5 +122,5 @@ async def test_a_cancellation_is_never_lost(settings: Settings) -> None:
             for _ in range(steps % 40):
                 await asyncio.sleep(0)
             busy.cancel()
-            done, _ = await asyncio.wait({busy}, timeout=PATIENCE_S)
+            done, _ = await asyncio.wait({busy}, timeout=DEADLINE_S)
             assert done, f"it went on after {steps % 40} steps"

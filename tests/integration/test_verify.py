@@ -29,7 +29,7 @@ def recent(number: int) -> Sequence[Event]:
 
 
 async def a_good_database(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    """Ten generations, each with one event twice; a dead letter with two parked behind it, one without a generation, and
+    """Ten generations, each with one event twice; a dead letter with two parked events, one without a generation, and
     one of a future version."""
     for number in range(10):
         history = recent(number)

@@ -18,7 +18,7 @@ from gengui_stream.identifiers import new_id
 from schemas.events import GenerationCompleted, GenerationFailed, GenerationStarted, Output, ThumbnailCreated
 from schemas.http import EventResource, Problem
 from schemas.openapi import openapi_document
-from tests.integration.running import PATIENCE_S
+from tests.integration.running import DEADLINE_S
 
 Json = dict[str, Any]
 
@@ -128,7 +128,7 @@ class Stream:
     answer: aiohttp.ClientResponse
     seen: list[Message] = field(default_factory=list)
 
-    async def next(self, within_s: float = PATIENCE_S) -> Message | None:
+    async def next(self, within_s: float = DEADLINE_S) -> Message | None:
         """The next message, comments too; None at the end."""
         message = Message()
         async with asyncio.timeout(within_s):

@@ -16,7 +16,7 @@ from schemas.operations import OPERATIONS
 from tests.integration.api.client import DOCUMENT, Client
 from tests.integration.api.conftest import serving
 from tests.integration.projecting import projecting
-from tests.integration.running import PATIENCE_S, eventually, role_context
+from tests.integration.running import DEADLINE_S, eventually, role_context
 
 
 async def test_the_document_is_openapi_and_names_every_route_and_no_other(user: Client) -> None:
@@ -116,7 +116,7 @@ async def test_urls_are_those_by_which_clients_reach_it(
 async def test_a_request_is_finished_before_the_end_and_streams_are_closed(settings: Settings, pool: Pool) -> None:
     key = await seed_user(pool, "user@example.com", "user")
     async with (
-        asyncio.timeout(PATIENCE_S),
+        asyncio.timeout(DEADLINE_S),
         aiohttp.ClientSession() as session,
         projecting(settings),
         AsyncExitStack() as streams_open,

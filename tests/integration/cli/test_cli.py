@@ -52,7 +52,7 @@ class Known:
 async def known(settings: Settings, pool: Pool, event_log: EventLog) -> AsyncIterator[Known]:
     history, stuck = wide_history(0, start=datetime.now(UTC)), a_request()
     positions = await event_log.append_many(history)
-    # An unknown field with a number that JSON does not have, and one that is nobody's.
+    # An unknown field with a number that JSON does not have, and one of no owner.
     odd = f'{{"type": "of.the.future", "generation_id": "{history[0].generation_id}", "odd": NaN}}'
     await send_by_key(settings, str(history[0].generation_id).encode(), odd.encode())
     letter = await send_by_key(settings, str(stuck.generation_id).encode(), b"\xff{")

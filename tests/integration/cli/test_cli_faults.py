@@ -47,7 +47,7 @@ async def each(environ: Settings | dict[str, str], *commands: str) -> list[Ran]:
         ("events tail --from 3", "--from"),
         ("events tail --type generation.imagined", "generation.completed"),
         ("events tail --generation 7", "--generation"),
-        ("tables tail nonsense", "in_flight"),
+        ("tables tail unknown", "in_flight"),
         ("dead-letters show 3", "such as 2:1041"),
         ("dead-letters retry 0:-1", "such as 2:1041"),
         ("dead-letters list --limit 0", "--limit"),
@@ -93,7 +93,7 @@ async def test_wrong_settings_are_all_named_at_once() -> None:
         assert "hunter2" not in ran.err
 
 
-async def test_a_server_that_is_away_is_69_and_one_line() -> None:
+async def test_an_unavailable_server_is_69_and_one_line() -> None:
     commands = (*("migrate", "seed", "lag", "events tail", "tables list"),)
     for line, ran in zip(commands, await each(NOWHERE, *commands), strict=True):
         assert (ran.code, ran.out) == (AWAY, ""), (line, ran)

@@ -25,7 +25,7 @@ from gengui_stream.identifiers import new_id
 Played = TypeVar("Played", GeminiScript, RunpodScript)
 
 REQUESTS = 150
-PATIENCE = ClientTimeout(100)
+TIMEOUT = ClientTimeout(100)
 
 
 @asynccontextmanager
@@ -78,14 +78,14 @@ async def test_it_refuses_what_makes_no_sense(tmp_path: Path) -> None:
 async def _posted(session: ClientSession, url: str, body: object) -> None:
     headers = {"x-goog-api-key": "k", "Authorization": "Bearer k"}
     try:
-        async with session.post(url, json=body, headers=headers, timeout=PATIENCE) as response:
+        async with session.post(url, json=body, headers=headers, timeout=TIMEOUT) as response:
             await response.read()
     except ClientError:
         pass
 
 
 def without_hangs(script: Played) -> Played:
-    """No client needs to lose patience, which would make the outcome a matter of speed."""
+    """No client reaches its time-out, which would make the outcome depend on speed."""
     rules = tuple(rule for rule in script.rules if rule.then.do != "hang")
     return script.model_copy(update={"rules": rules, "image_side_max": 16})
 
@@ -94,7 +94,7 @@ def done(calls: list[Call]) -> dict[str, str | None]:
     return {call.prompt: call.did for call in calls}
 
 
-async def test_hell_is_the_same_for_the_same_seed_and_the_server_bears_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_chaos_is_the_same_for_the_same_seed_and_the_server_survives_it(caplog: pytest.LogCaptureFixture) -> None:
     script = without_hangs(gemini_script.READY["chaos"])
     met = []
     for seed in (1, 1, 2):
@@ -108,7 +108,7 @@ async def test_hell_is_the_same_for_the_same_seed_and_the_server_bears_it(caplog
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_hell_of_runpod_is_borne_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_server_survives_the_chaos_of_runpod_too(caplog: pytest.LogCaptureFixture) -> None:
     script = without_hangs(runpod_script.READY["chaos"])
     met = []
     for _ in range(2):

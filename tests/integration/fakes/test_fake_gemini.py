@@ -296,7 +296,7 @@ async def test_the_server_stops_while_a_client_waits(client: Client) -> None:
         await asking
 
 
-async def test_a_slow_answer_comes_late_and_within_the_clients_patience(client: Client) -> None:
+async def test_a_slow_answer_comes_late_and_within_the_clients_timeout(client: Client) -> None:
     script = parse_script(
         GeminiScript, b'{"rules": [{"then": {"do": "images", "seconds": 0.4}}], "image_side_max": 64}'
     )
@@ -321,7 +321,7 @@ async def test_work_continues_after_its_client_disconnected(client: Client) -> N
     assert [(call.generation, call.attempt) for call in server.calls] == [(str(generation), n) for n in (1, 2)]
 
 
-async def test_work_that_may_be_dropped_ends_with_the_clients_patience(client: Client) -> None:
+async def test_work_that_may_be_dropped_ends_at_the_clients_timeout(client: Client) -> None:
     async with playing("hang") as server:
         with pytest.raises(TimeoutError):
             await client.ask(server, headers={"X-Server-Timeout": "0.2"}, within_s=0.1)

@@ -383,7 +383,7 @@ async def test_cancel_in_every_state(client: Client) -> None:
         for job, status in expected:
             assert await client.post(server, f"cancel/{job}") == (200, {"id": job, "status": status})
             assert (await client.ended(server, job))["status"] == status
-        assert (await client.post(server, "cancel/nobody"))[0] == 404
+        assert (await client.post(server, "cancel/unknown"))[0] == 404
         assert server.runs.now == {}
 
 
@@ -461,13 +461,13 @@ async def test_calls_name_the_generation_the_attempt_and_the_job(client: Client)
     async with living() as server:
         job = await client.run(server, given, s3Config={"accessSecret": "hunter2"})
         await client.status(server, job)
-        await client.status(server, "nobody")
+        await client.status(server, "unknown-job")
         async with client.session.get(f"{server.url}/_fake/calls") as response:
             record = await response.json()
     run, known, unknown = server.calls
     assert UUID(run.generation) == UUID(str(given["generation_id"]))
     assert (known.operation, known.generation, known.attempt, known.job) == ("status", run.generation, 2, job)
-    assert (unknown.generation, unknown.job, unknown.status) == ("", "nobody", 404)
+    assert (unknown.generation, unknown.job, unknown.status) == ("", "unknown-job", 404)
     assert [call["operation"] for call in record["calls"]] == ["run", "status", "status"]
     assert record["deliveries"] == []
     assert "hunter2" not in str(record)

@@ -131,13 +131,15 @@ REFUSALS: Sequence[tuple[str, FaultDomain, bool, float | None]] = [
 async def test_each_refusal_has_its_fault_domain(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"))
-        for name, fault_domain, retryable, wish in REFUSALS:
+        for name, fault_domain, retryable, retry_after_s in REFUSALS:
             stage.server.play(small(name))
             answer = await stage.provider.dispatch(a_dispatch())
             assert isinstance(answer, Refused), name
-            assert (answer.fault_domain, answer.retryable, answer.retry_after_s) == (fault_domain, retryable, wish), (
-                name
-            )
+            assert (answer.fault_domain, answer.retryable, answer.retry_after_s) == (
+                fault_domain,
+                retryable,
+                retry_after_s,
+            ), name
             assert KEY not in repr(answer)
         assert stage.server.runs.now == {}, "a refused attempt runs nowhere"
 

@@ -107,7 +107,7 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
         await consumer.create_group()
         producer = ProducerStreams(redis)
         bridge = Bridge(consumer, producer, FailingLog(event_log, failures=1), new_metrics(), claim_idle_s=60)
-        await producer.add_many(STATUS_STREAM, [{"mediaId": str(uuid4()), "status": "processing"}, {"nonsense": "1"}])
+        await producer.add_many(STATUS_STREAM, [{"mediaId": str(uuid4()), "status": "processing"}, {"other": "1"}])
         entries = await bridge.next_entries()
         with pytest.raises(TransientError):
             await bridge.deliver(entries)

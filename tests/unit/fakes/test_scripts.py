@@ -118,7 +118,7 @@ def test_requests_are_counted_by_operation_and_by_generation() -> None:
     assert [(one.nth, one.nth_of_generation) for one in counted] == [(1, 1), (1, 1), (2, 1), (3, 2)]
 
 
-def test_what_hell_does_is_the_same_in_any_order() -> None:
+def test_what_chaos_does_is_the_same_in_any_order() -> None:
     prompts = [f"picture {number}" for number in range(300)]
     shuffled = random.Random(5).sample(prompts, len(prompts))
 

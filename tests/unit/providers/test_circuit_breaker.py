@@ -52,7 +52,7 @@ class Oracle:
         self.openings += 1
         self.calls, self.probe_began = [], None
 
-    def judge(self, outcome: Outcome, now: float, *, probe: bool) -> None:
+    def evaluate(self, outcome: Outcome, now: float, *, probe: bool) -> None:
         if outcome is Outcome.MISCONFIGURED:
             self.open(now, POLICY.misconfigured_s)
         elif probe:
@@ -63,9 +63,9 @@ class Oracle:
             self.probe_began = None
         elif outcome is not Outcome.NEUTRAL:
             self.calls.append((now, outcome is Outcome.FAILED))
-            judged = [failed for at, failed in self.calls if at > now - POLICY.window_s][-POLICY.calls_max :]
-            enough = len(judged) >= POLICY.calls_min
-            if outcome is Outcome.FAILED and enough and sum(judged) / len(judged) >= POLICY.failure_rate:
+            window = [failed for at, failed in self.calls if at > now - POLICY.window_s][-POLICY.calls_max :]
+            enough = len(window) >= POLICY.calls_min
+            if outcome is Outcome.FAILED and enough and sum(window) / len(window) >= POLICY.failure_rate:
                 self.open(now, POLICY.open_s)
 
 
@@ -124,7 +124,7 @@ def _end(circuits: Circuits, oracle: Oracle, under_way: list[Call], step: tuple[
     circuits.record(call.permit, step[1], now, reason="503")
     if call.counts:
         before = oracle.open_until
-        oracle.judge(step[1], now, probe=call.permit.probe)
+        oracle.evaluate(step[1], now, probe=call.permit.probe)
         if oracle.open_until != before:  # it changed: calls from before say nothing about now
             for other in under_way:
                 other.counts = False

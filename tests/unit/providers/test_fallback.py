@@ -48,13 +48,13 @@ def test_the_chosen_one_needs_no_reason() -> None:
 
 def test_each_one_passed_over_has_its_reason() -> None:
     selection = Selection(
-        ("nobody", "gemini", "runpod", "local"), Requirements(width=2048, height=2048, aspect_ratio="1:1")
+        ("unknown", "gemini", "runpod", "local"), Requirements(width=2048, height=2048, aspect_ratio="1:1")
     )
     found = selected(broken("gemini"), selection)
     assert isinstance(found, Route)
     assert found.provider == "local"
     assert found.reason == (
-        "nobody: there is no such provider; gemini: circuit open: misconfigured: HTTP 401; "
+        "unknown: there is no such provider; gemini: circuit open: misconfigured: HTTP 401; "
         "runpod: makes 256 to 1024 pixels in steps of 64"
     )
 
@@ -89,7 +89,7 @@ def test_unmet_requirements() -> None:
     assert unmet(GRID, Requirements(width=512, height=512, reference_images=True)) == "takes no reference images"
 
 
-names = st.lists(st.sampled_from([*CANDIDATES, "nobody"]), max_size=6)
+names = st.lists(st.sampled_from([*CANDIDATES, "unknown"]), max_size=6)
 sides = st.sampled_from([64, 256, 512, 1000, 2048])
 
 

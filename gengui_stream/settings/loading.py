@@ -52,7 +52,7 @@ def inspect_settings(environ: Mapping[str, str] | None = None, env_files: Sequen
     """The same, with where each value comes from. Raises ConfigurationError only for a file that cannot be read."""
     found = translate(read_variables(os.environ if environ is None else environ, env_files))
     variables = {name: variable for name, variable in found.variables.items() if name in NAMES}
-    settings, faults = _validated({name.lower(): variable.text for name, variable in variables.items()})
+    settings, faults = _validated(variables)
     faults = [*found.faults, *faults]
     return Inspection(
         settings=None if faults else settings,
@@ -63,14 +63,24 @@ def inspect_settings(environ: Mapping[str, str] | None = None, env_files: Sequen
     )
 
 
-def _validated(texts: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
+def _validated(variables: Mapping[str, Variable]) -> tuple[Settings | None, list[str]]:
+    texts = {name.lower(): variable.text for name, variable in variables.items()}
     together = faults_together(texts)
     try:
         return Settings.model_validate(texts), together
     except ValidationError as error:
-        return None, [*_faults(error), *together]
+        return None, [*_faults(error, variables), *together]
 
 
-def _faults(error: ValidationError) -> list[str]:
+def _faults(error: ValidationError, variables: Mapping[str, Variable]) -> list[str]:
     faults = error.errors(include_url=False, include_input=False)
-    return [f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults]
+    return [
+        f"{_named(str(fault['loc'][0]).upper(), variables)}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults
+    ]
+
+
+def _named(name: str, variables: Mapping[str, Variable]) -> str:
+    """With the older name that it was set under."""
+    variable = variables.get(name)
+    return name if variable is None or variable.name == name else f"{variable.name} ({name})"

@@ -97,7 +97,8 @@ def test_todays_name_wins_from_a_file_too(tmp_path: Path) -> None:
         ({"ENABLE_RUNPOD": "maybe"}, "ENABLE_RUNPOD: must be one of true, 1, yes, false, 0, no"),
         ({"IMAGE_INFERENCE_PROVIDER": "flux"}, "IMAGE_INFERENCE_PROVIDER: must be one of gemini, runpod, local"),
         ({"MINIO_ENDPOINT": "minio", "MINIO_USE_SSL": "tls"}, "MINIO_ENDPOINT: MINIO_USE_SSL must be true or false"),
-        ({"MINIO_BUCKET": "No_Such_Name"}, "S3_BUCKET"),
+        ({"MINIO_BUCKET": "No_Such_Name"}, "MINIO_BUCKET (S3_BUCKET): "),
+        ({"MINIO_ENDPOINT": "ftp://minio"}, "MINIO_ENDPOINT (S3_ENDPOINT): "),
     ],
 )
 def test_a_word_that_means_nothing_is_a_fault(environ: dict[str, str], named: str) -> None:

@@ -55,6 +55,8 @@ command_line(sys.argv[1:])
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
+IMPORT_START: Final = f"import gengui_stream.dev.demo.start\n{IMPORT_COMMAND}"
+
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_imports_its_own_libraries_and_no_others(role: RoleName) -> None:
@@ -65,6 +67,12 @@ def test_a_command_that_asks_one_server_imports_the_libraries_of_no_role() -> No
     libraries = _libraries(IMPORT_COMMAND, "dead-letters")
     assert "asyncpg" in libraries
     assert libraries & {"aiohttp", "boto3", "faust-streaming", "numpy", "pillow", "redis"} == set()
+
+
+def test_the_servers_of_a_demo_start_before_anything_long_is_imported() -> None:
+    libraries = _libraries(IMPORT_START, "demo")
+    assert "typer" in libraries
+    assert libraries & {"aiohttp", "aiokafka", "asyncpg", "boto3", "pydantic-settings", "structlog"} == set()
 
 
 def _libraries(code: str, argument: str) -> Set[str]:

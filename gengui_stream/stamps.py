@@ -21,6 +21,6 @@ def repeatable_stamp(
     correlation_id: str | None = None,
     traceparent: str | None = None,
 ) -> EventStamp:
-    """Of a fact that may be told again, after a crash say: the same `fact` gives the same event id."""
+    """For a fact that may be recorded again, for example after a crash: the same `fact` has the same event id."""
     moment = datetime.now(UTC) if occurred_at is None else occurred_at
     return EventStamp(uuid5(namespace, fact), moment, producer, correlation_id, traceparent)

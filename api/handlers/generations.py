@@ -24,7 +24,7 @@ from gengui_stream.queries import generations, timelines
 from schemas.http import StatusName
 
 POSITION_WAIT_S: Final = 5.0
-LOOK_EVERY_S: Final = 0.25
+POLL_INTERVAL_S: Final = 0.25
 PAGE_DEFAULT, PAGE_MAX = 50, 100
 HISTORY_DEFAULT, HISTORY_MAX = 500, 1_000
 STATUSES: Final = get_args(StatusName)
@@ -118,7 +118,7 @@ async def reached(context: ApiContext, owner_id: UUID, position: Position) -> bo
             left = deadline - time.monotonic()
             if left <= 0 or context.fanout.closing.is_set():
                 return False
-            await subscription.wait(min(left, LOOK_EVERY_S))
+            await subscription.wait(min(left, POLL_INTERVAL_S))
     return True
 
 

@@ -39,7 +39,7 @@ TRIES_MAX: Final = 8
 
 
 BUSY_S: Final = 0.25
-"""Seconds until a job is tried again whose provider has no free call."""
+"""Seconds until a job is retried for whose provider no call is free."""
 
 
 class Dispatcher:
@@ -58,7 +58,7 @@ class Dispatcher:
         routes = await self._routed([a for a, step in steps if step is DispatchStep.ANNOUNCE_AND_CALL])
         events = [event for attempt, step in steps if (event := _announcement(attempt, step, routes))]
         await self._context.append(events)
-        await self._handed_over(steps, routes, now)
+        await self._hand_over(steps, routes, now)
         over = [
             attempt.job.key
             for attempt, step in steps
@@ -90,7 +90,7 @@ class Dispatcher:
         router.release(decision)
         return BUSY_S
 
-    async def _handed_over(
+    async def _hand_over(
         self, steps: Sequence[tuple[Attempt, DispatchStep]], routes: dict[str, Route], announced_at: datetime
     ) -> None:
         """Settles each call as soon as it completes: a slow provider delays only its own attempts."""
@@ -129,13 +129,13 @@ class Dispatcher:
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Answer, str]]) -> None:
         events: list[Event] = []
-        watched: dict[str, float] = {}
+        reconcile_delays: dict[str, float] = {}
         for attempt, answer, provider in answered:
             match answer:
                 case Dispatched(None) | Superseded():
-                    watched[attempt.job.key] = self._blind_look_s(attempt, provider)
+                    reconcile_delays[attempt.job.key] = self._in_doubt_delay_s(attempt, provider)
                 case Dispatched():
-                    watched[attempt.job.key] = self._first_look_s(attempt, provider)
+                    reconcile_delays[attempt.job.key] = self._first_poll_s(attempt, provider)
                     if event := accepted(attempt, provider, answer):
                         events.append(event)
                 case Finished():
@@ -145,35 +145,40 @@ class Dispatcher:
                 case Refused():
                     events.append(failed(attempt, answer))
                 case TransientError():
-                    await self._not_known(attempt, answer, provider, events, watched)
+                    await self._settle_in_doubt(attempt, answer, provider, events, reconcile_delays)
                 case _:
                     assert_never(answer)
         await self._context.append(events)
-        await self._context.finish_and_reconcile(self._queue, watched)
+        await self._context.finish_and_reconcile(self._queue, reconcile_delays)
         await self._context.finish(
             self._queue, [attempt.job.key for attempt, _, _ in answered]
-        )  # those given back are not ours any more
+        )  # released jobs are skipped: their lease has another owner, or none
 
-    async def _not_known(
-        self, attempt: Attempt, error: TransientError, provider: str, events: list[Event], watched: dict[str, float]
+    async def _settle_in_doubt(
+        self,
+        attempt: Attempt,
+        error: TransientError,
+        provider: str,
+        events: list[Event],
+        reconcile_delays: dict[str, float],
     ) -> None:
         """Repeats the call where a repetition is harmless; otherwise the attempt may be running, and reconciliation
         finds out."""
         known = self._context.providers.get(provider)
         if known is not None and not known.capabilities.repeatable:
-            watched[attempt.job.key] = self._blind_look_s(attempt, provider)
+            reconcile_delays[attempt.job.key] = self._in_doubt_delay_s(attempt, provider)
         elif attempt.job.tries >= TRIES_MAX:
             events.append(failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True)))
         else:
             await self._reschedule(attempt.job, error)
 
-    def _blind_look_s(self, attempt: Attempt, provider: str) -> float:
+    def _in_doubt_delay_s(self, attempt: Attempt, provider: str) -> float:
         """For a call in doubt: it may have begun just now, long after its announcement."""
         known = self._context.providers.get(provider)
-        may_last_s = known.call_policy.in_doubt_s if known and known.call_policy.synchronous else 0.0
-        return max(self._first_look_s(attempt, provider), min(self._left_s(attempt, provider), may_last_s))
+        in_doubt_s = known.call_policy.in_doubt_s if known and known.call_policy.synchronous else 0.0
+        return max(self._first_poll_s(attempt, provider), min(self._left_s(attempt, provider), in_doubt_s))
 
-    def _first_look_s(self, attempt: Attempt, provider: str) -> float:
+    def _first_poll_s(self, attempt: Attempt, provider: str) -> float:
         return min(self._left_s(attempt, provider), self._context.timeouts(provider).heartbeat_timeout.total_seconds())
 
     def _left_s(self, attempt: Attempt, provider: str) -> float:

@@ -23,7 +23,7 @@ TOPIC_CONFIGURATION: Final = {
 """Kept for ever and never compacted: compaction removes history and leaves gaps (law 1)."""
 
 LISTED_WITHIN_S: Final = 30.0
-LOOK_EVERY_S: Final = 0.05
+POLL_INTERVAL_S: Final = 0.05
 
 
 async def ensure_topic(settings: Settings) -> int:
@@ -88,7 +88,7 @@ async def _until_listed(admin: AIOKafkaAdminClient, topic: str) -> None:
     """A broker confirms a new topic some moments before it lists it to clients."""
     async with asyncio.timeout(LISTED_WITHIN_S):
         while not await _partitions(admin, topic):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:

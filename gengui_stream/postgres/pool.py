@@ -28,8 +28,8 @@ TRANSIENT = (
     asyncpg.CannotConnectNowError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""Errors that end when the server is back or another transaction is over. InterfaceError: the connection was closed;
-InternalClientError: it was closed during a command."""
+"""Errors that end when the server is available again, or when another transaction ends. InterfaceError: the connection
+was closed; InternalClientError: it was closed during a command."""
 
 SERVER_SETTINGS: Final = {
     "application_name": "gengui-stream",

@@ -1,4 +1,4 @@
-"""What follows a commit: notifications and metrics."""
+"""Notifications and metrics after each commit."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -26,7 +26,7 @@ def notifying(buffer: NotificationBuffer, metrics: Metrics) -> Committed:
 
 
 def notifications_of(partition: int, outcomes: Sequence[Outcome]) -> list[ChangeNotification]:
-    """One for each generation whose timeline has grown and whose owner is known: where its last record is."""
+    """One for each generation with new records and a known owner, with the position of the last record."""
     latest: dict[UUID, tuple[Generation, int]] = {}
     for outcome in outcomes:
         if isinstance(outcome, DeadLettered):

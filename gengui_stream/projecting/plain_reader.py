@@ -12,14 +12,14 @@ FOLLOW_POLL_MS: Final = 50
 
 
 async def follow_log(queues: PartitionQueues, settings: Settings, partitions: Collection[int] | None = None) -> None:
-    """Projects the log as it grows, until cancelled. Takes the partitions (None: all) over from any other owner."""
+    """Projects the log continuously, until cancelled. Claims `partitions` (None: all) from any other owner."""
     await _project(queues, settings, partitions, follow=True)
 
 
 async def project_to_end(
     queues: PartitionQueues, settings: Settings, partitions: Collection[int] | None = None
 ) -> None:
-    """Projects the log up to its end as it is now, and returns once everything is committed."""
+    """Projects the log up to its current end, and returns once everything is committed."""
     await _project(queues, settings, partitions, follow=False)
 
 

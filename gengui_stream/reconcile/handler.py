@@ -48,7 +48,7 @@ from gengui_stream.providers.interface import (
 )
 from schemas.events import Event, GenerationHeartbeatReceived
 
-LOOKS_AT_ONCE: Final = 32
+MAX_CONCURRENCY: Final = 32
 CONFIRM_S: Final = 2.0
 CONFIRM_MAX_S: Final = 600.0
 """After an event that ends the attempt, the job checks whether the projection has it and appends it again if not, with
@@ -67,7 +67,7 @@ class Reconciler:
         self._queue = queue
         self._context = context
         self._metrics = metrics
-        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENCY)
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""

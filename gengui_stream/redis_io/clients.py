@@ -32,7 +32,7 @@ TRANSIENT: Final = (
     redis_errors.ReadOnlyError,
     redis_errors.TryAgainError,
 )
-"""Errors that end when the server is back, has memory again, or a fail-over is over."""
+"""Errors that end when the server is available again, has memory again, or has failed over."""
 
 TRANSIENT_REPLIES: Final = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ")
 """Error replies without a class in redis-py that are transient (a full disk, a slow script)."""

@@ -1,4 +1,4 @@
-"""From variables to `Settings`, with every fault at once and the source of each value."""
+"""Loads `Settings` from variables, with all faults at once and the source of each value."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ from gengui_stream.settings.sources import DEV_ENV, Variable, read_variables
 from gengui_stream.settings.unread import Unread, unread
 
 ENV_FILES: Final = (DEV_ENV, Path(".env"))
-"""Read from the working directory; a later file wins, and the environment wins over both."""
+"""Relative to the working directory; a later file overrides an earlier one, and the environment overrides both."""
 
 NAMES: Final = frozenset(name.upper() for name in Settings.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`settings`: None where there are faults. `variables`: those that are settings, by today's names. `others`: every
-    other one that is set."""
+    """`settings`: None when there are faults. `variables`: those of settings, by current name. `others`: all other
+    variables that are set."""
 
     settings: Settings | None
     faults: tuple[str, ...]
@@ -33,23 +33,23 @@ class Inspection:
     others: Mapping[str, Variable]
 
     def unread(self) -> list[Unread]:
-        """Variables that look like settings and are none."""
+        """Variables that resemble settings but are not read."""
         return unread(self.others, NAMES)
 
     def valid(self) -> Settings:
-        """Raises ConfigurationError naming every fault, and no secret's value."""
+        """Raises ConfigurationError with every fault, without the values of secrets."""
         if self.settings is None:
             raise ConfigurationError(list(self.faults))
         return self.settings
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Settings:
-    """The settings of this process. Raises ConfigurationError naming every fault, and no secret's value."""
+    """The settings of this process. Raises ConfigurationError with every fault, without the values of secrets."""
     return inspect_settings(environ, env_files).valid()
 
 
 def inspect_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Inspection:
-    """The same, with where each value comes from. Raises ConfigurationError only for a file that cannot be read."""
+    """The settings with their sources and faults. Raises ConfigurationError only for an unreadable file."""
     found = translate(read_variables(os.environ if environ is None else environ, env_files))
     variables = {name: variable for name, variable in found.variables.items() if name in NAMES}
     settings, faults = _validated(variables)

@@ -1,7 +1,7 @@
-"""Older names of settings, and older words for their values, each with what it is called today.
+"""Older names of settings and older words for their values, each with its current one.
 
-A migrating `.env` keeps working: an older name counts where today's is not set, and is named at start. Two older names
-that say different things about one setting are a fault.
+An older `.env` stays valid: an older name applies when the current one is unset, and is logged at start. Two older
+names with different values for one setting are a fault.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,8 @@ MINIO_PORT: Final = "9000"
 
 @dataclass(frozen=True, slots=True)
 class OlderName:
-    """`read`: its value, and every variable, to the value of `new`. Raises ValueError for what means nothing."""
+    """`read`: converts the value, given all variables, to the value of `new`. Raises ValueError for an invalid
+    value."""
 
     new: str
     read: Callable[[str, Texts], str]
@@ -32,7 +33,7 @@ class OlderName:
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
-    """`used`: false where today's name is set as well, and wins."""
+    """`used`: false when the current name is set too, which takes precedence."""
 
     old: str
     new: str
@@ -41,7 +42,7 @@ class Renaming:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`variables`: by today's names."""
+    """`variables`: by current name."""
 
     variables: Mapping[str, Variable]
     renamings: tuple[Renaming, ...]
@@ -61,7 +62,7 @@ def _provider(text: str, _: Texts) -> str:
 
 
 def _runpod(text: str, texts: Texts) -> str:
-    """`false` leaves the choice among the others to IMAGE_INFERENCE_PROVIDER."""
+    """`false` leaves the choice of another provider to IMAGE_INFERENCE_PROVIDER."""
     if _word(BOOLEANS, text):
         return "runpod"
     other = texts.get("IMAGE_INFERENCE_PROVIDER", "").lower()
@@ -102,11 +103,11 @@ OLDER_NAMES: Final[Mapping[str, OlderName]] = {
 }
 
 OF_MINIO_ENDPOINT: Final = frozenset({"MINIO_PORT", "MINIO_USE_SSL", "MINIO_SECURE"})
-"""Say more of MINIO_ENDPOINT, and nothing without it."""
+"""Parts of MINIO_ENDPOINT, which have no effect without it."""
 
 
 def translate(given: Mapping[str, Variable]) -> Translation:
-    """Pure. What is set under older names comes back under today's, and knows the name that it was set under."""
+    """Pure. Returns the variables under current names; each keeps the name under which it was set."""
     texts = {name: variable.text for name, variable in given.items()}
     older = OLDER_NAMES.keys() | (OF_MINIO_ENDPOINT if "MINIO_ENDPOINT" in given else set())
     variables = {name: variable for name, variable in given.items() if name not in older}
@@ -128,7 +129,7 @@ def translate(given: Mapping[str, Variable]) -> Translation:
 
 
 def _set(variables: dict[str, Variable], new: str, variable: Variable) -> list[str]:
-    """The fault of two older names that disagree."""
+    """The fault of two older names with different values."""
     known = variables.setdefault(new, variable)
     if known.text == variable.text:
         return []

@@ -29,13 +29,12 @@ OF_A_SERVER: Final[Mapping[str, frozenset[str]]] = {
         {"S3_PUBLIC_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     ),
 }
-"""By the address of a server: settings that are of use at that server alone."""
+"""Settings that apply only to one server, by the setting with that server's address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """`name`: as it was set, in capitals, which is an older name where that was used. `source`: `environment`, or the
-    path of an env file."""
+    """`name`: as set, in capitals, which may be an older name. `source`: `environment`, or the path of an env file."""
 
     name: str
     text: str
@@ -43,14 +42,14 @@ class Variable:
 
 
 def read_variables(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, Variable]:
-    """Every variable by its name in capitals, ours or not; an empty one counts as unset. A later file wins, but where
-    the address of a server is DEV_ENV's, so are the settings of that server. Raises ConfigurationError for a file that
-    cannot be read."""
+    """Every variable by its name in capitals, whether or not it is a setting; an empty one counts as unset. A later
+    file overrides an earlier one, but when the address of a server comes from DEV_ENV, so do the settings of that
+    server. Raises ConfigurationError for an unreadable file."""
     return merged([*(_variables(_file(path), str(path)) for path in env_files), _variables(environ, ENVIRONMENT)])
 
 
 def merged(layers: Sequence[Mapping[str, Variable]]) -> dict[str, Variable]:
-    """Pure. The last layer that has a variable wins."""
+    """Pure. The last layer that has a variable applies."""
     found = dict(ChainMap(*map(dict, reversed(layers))))
     for address, names in OF_A_SERVER.items():
         if address in found and Path(found[address].source).match(str(DEV_ENV)):
@@ -62,7 +61,7 @@ def merged(layers: Sequence[Mapping[str, Variable]]) -> dict[str, Variable]:
 
 
 def _without_foreign_token(found: dict[str, Variable], layers: Sequence[Mapping[str, Variable]]) -> dict[str, Variable]:
-    """A session token is good for its access key alone: the one of a key that another layer replaces is left out."""
+    """A session token is valid only with its access key: the token of a key that another layer replaces is left out."""
     ranks = {variable.source: rank for rank, layer in enumerate(layers) for variable in layer.values()}
     key, token = found.get("AWS_ACCESS_KEY_ID"), found.get("AWS_SESSION_TOKEN")
     if key is not None and token is not None and ranks[token.source] < ranks[key.source]:

@@ -1,8 +1,8 @@
-"""Variables that look like settings and are read by nothing: misspelled, from another version, or not used yet.
+"""Variables that resemble settings but are not read: misspelled, of another version, or not used yet.
 
-Chosen so that an ordinary environment is silent. In the process's environment a name counts as meant for this system
-when it begins like a family of settings that is its own, or is nearly the name of a setting. What stands in an env file
-was written for this system: there, families that other programs share count as well.
+The rules keep an ordinary environment free of warnings. In the process's environment a name counts when it begins like
+a family of settings of this system alone, or nearly equals the name of a setting. An env file was written for this
+system: there, families shared with other programs count as well.
 """
 
 import difflib
@@ -31,11 +31,11 @@ OWN_FAMILIES: Final = (
 SHARED_FAMILIES: Final = (*OWN_FAMILIES, "AWS_", "DB_", "REDIS_", "SMTP_", "WEBHOOK_")
 
 NEARLY: Final = 0.85
-"""difflib's ratio: `KAFKA_BOOTSTRAP_SERVER`, `REDIS_URI` and `AWS_ACCESS_KEY` are beyond it; `DB_USERNAME` and
-`REDIS_HOST`, which other programs use, are not."""
+"""difflib's ratio: `KAFKA_BOOTSTRAP_SERVER`, `REDIS_URI` and `AWS_ACCESS_KEY` exceed it; `DB_USERNAME` and
+`REDIS_HOST`, which other programs use, do not."""
 
 SIMILAR: Final = 0.6
-"""From here on the nearest name is shown."""
+"""The ratio from which the nearest name is shown."""
 
 LONG_WORD: Final = 8
 
@@ -43,7 +43,7 @@ NOT_USED_YET: Final = re.compile(
     r"SMTP_(HOST|PORT|FROM|USER|PASSWORD)|RATE_LIMIT_(USER|ADMIN)_DAILY|AUGMENTATION_LIMIT_(USER|ADMIN)(_DAILY)?"
     r"|TEXT_INFERENCE_PROVIDER"
 )
-"""Settings of the service that this system succeeds, for what it does not do."""
+"""Settings of the predecessor for features that this system does not have."""
 
 OTHERS: Final = re.compile(
     # Kubernetes, for each service by its name: KAFKA_SERVICE_HOST, KAFKA_PORT_9092_TCP_ADDR
@@ -66,7 +66,8 @@ OTHERS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """`nearest`: the setting that was probably meant; None: nothing is like it, or it is known and not used yet."""
+    """`nearest`: the setting that was probably meant; None when none is similar, or when the variable is known and not
+    used yet."""
 
     name: str
     source: str
@@ -75,7 +76,7 @@ class Unread:
 
 
 def unread(given: Mapping[str, Variable], settings: Collection[str]) -> list[Unread]:
-    """Pure. `settings`: the names that are read, in capitals."""
+    """Pure. `settings`: the names of all settings, in capitals."""
     unknown = (variable for name, variable in sorted(given.items()) if name not in settings)
     return [found for variable in unknown if (found := _classify(variable, settings))]
 
@@ -92,7 +93,7 @@ def _classify(variable: Variable, settings: Collection[str]) -> Unread | None:
 
 
 def _nearest(name: str, settings: Iterable[str], ratio: float) -> str | None:
-    """Only names with a word in common, or of one long word each: others are no misspellings."""
+    """Compares only names that share a word, or single long words: other similarities are not misspellings."""
     words = set(name.split("_"))
     if len(words) > 1:
         related = [setting for setting in settings if words & set(setting.split("_"))]

@@ -57,7 +57,7 @@ def _job(kind: JobKind, after: Generation) -> Job:
 
 
 def _thumbnails(before: Generation | None, after: Generation) -> tuple[Job, ...]:
-    """One for each output whose thumbnail was requested since, by its completion or by a request."""
+    """One job for each output whose thumbnail was requested by this transition: by its completion or by a request."""
     requested = {output.id: output.thumbnail_revision for output in before.outputs} if before else {}
     gid, attempt = after.generation_id, after.attempt
     return tuple(

@@ -50,7 +50,7 @@ _ALLOWED: Final = re.compile("|".join(ALLOWED))
 
 def tracked_files() -> Sequence[Path]:
     listed = subprocess.run(["git", "ls-files", "-z", *FILES], cwd=ROOT, capture_output=True, check=True, text=True)
-    return [ROOT / name for name in listed.stdout.split("\0") if name and ROOT / name != Path(__file__)]
+    return [ROOT / name for name in listed.stdout.split("\0") if name and not name.endswith("house_words.py")]
 
 
 def findings(text: str) -> Iterator[tuple[int, str, str]]:

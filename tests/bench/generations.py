@@ -1,4 +1,4 @@
-"""Many completed generations, written as the projections have them, for those who measure reading."""
+"""Many completed generations, written directly as rows of the projections, for measurements of reads."""
 
 from typing import Final
 from uuid import UUID

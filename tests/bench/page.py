@@ -1,4 +1,4 @@
-"""The page of results: an introduction, then a section each. What is not measured anew stays as it is."""
+"""The page of results: an introduction and a section for each measurement. Others stay unchanged."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -30,7 +30,7 @@ class Load:
         self._over = asyncio.Event()
 
     async def run(self) -> None:
-        """Until told to end; then what was begun is still brought to its end."""
+        """Runs until stopped, then finishes the generations in progress."""
         timeout = aiohttp.ClientTimeout(total=20)
         async with aiohttp.ClientSession(timeout=timeout) as http, asyncio.TaskGroup() as group:
             for _ in range(CLIENTS):
@@ -91,7 +91,7 @@ async def load(system: DevSystem) -> AsyncIterator[Load]:
 
 
 class Listener:
-    """One connection to the owner's live stream, and whose end was heard on it."""
+    """One connection to the owner's live stream, with the generations whose end it has received."""
 
     def __init__(self) -> None:
         self.completed: set[UUID] = set()

@@ -109,6 +109,6 @@ async def _on_the_log(settings: Settings, ids: Collection[UUID]) -> None:
 
 
 async def agreed(system: DevSystem) -> None:
-    """`gengui-stream verify` says so."""
+    """`gengui-stream verify` finds no difference."""
     code, output = await system.command("verify", "--json")
     assert code == 0, output

@@ -1,4 +1,4 @@
-"""A server stopped, or silent, for a while under load: the system waits, says so, and goes on by itself."""
+"""A server stopped, or silent, for a while under load: the system waits, logs it, and resumes without help."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Rubbish on every way in, while those who have to deal with it are killed."""
+"""Invalid input on every interface, while the processes that handle it are killed."""
 
 import asyncio
 import random

@@ -52,7 +52,7 @@ def role_context(settings: Settings, stop: asyncio.Event | None = None, metrics:
 async def running(
     role: Callable[[RoleContext], Awaitable[None]], settings: Settings, metrics: Metrics | None = None
 ) -> AsyncIterator[asyncio.Event]:
-    """The role, told to stop at the end."""
+    """Runs the role during the block, and stops it at the end."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(role(role_context(settings, stop, metrics)))
     try:

@@ -49,7 +49,7 @@ EVENTS = 40
 
 
 class Failing(Projector):
-    """Meets a batch that it cannot project, and says so in the worst way."""
+    """Raises an unexpected error on a batch that it cannot project."""
 
     async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
         if any(records[-1].offset >= 5 for records in batches.values()):

@@ -135,7 +135,7 @@ async def test_a_refused_value_costs_its_own_record_alone(picky: Pool) -> None:
 
 
 async def test_partitions_that_speak_of_one_generation_stop_nothing(emptied: Pool) -> None:
-    """A producer with another partitioner than ours: who is first has it."""
+    """A producer with another partitioner: the partition that commits first owns the generation."""
     history = wide_history(0)
     both = await claimed(emptied, [0, 1])
     batches = await both.project_all({0: a_log(history[:3]), 1: a_log(history[:2])})

@@ -33,7 +33,7 @@ def fold(log: list[Event], states: MutableMapping[UUID, Generation] | None = Non
 
 
 def statuses(log: list[Event]) -> list[tuple[Event, Generation | None, Generation | None]]:
-    """Each event with its generation before and after, found by folding everything up to it anew."""
+    """Each event with its generation before and after, found by folding all events up to it."""
     told: list[tuple[Event, Generation | None, Generation | None]] = []
     for place, event in enumerate(log):
         before: dict[UUID, Generation] = {}

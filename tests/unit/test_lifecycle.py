@@ -80,7 +80,7 @@ async def test_anything_else_ends_it(error: Exception) -> None:
 
 
 async def test_a_fault_of_the_settings_is_distinguished_wherever_it_occurs() -> None:
-    """Starting again will not help, and the exit code says so."""
+    """The exit code says that a restart does not help."""
     with pytest.raises(ConfigurationError):
         await run_until_stopped(failing(ConfigurationError(["X: y"])), "api", SETTINGS)
 

@@ -1,4 +1,4 @@
-"""`make setup`: which Python it takes, and when it makes the environment anew."""
+"""`make setup`: which Python it selects, and when it recreates the environment."""
 
 import shutil
 import subprocess

@@ -66,10 +66,10 @@ async def _generations(client: DemoClient, count: int) -> DemoRun:
 
 async def _collect(client: DemoClient, run: DemoRun) -> list[Made]:
     """Fetches each generation from the API, and its image and thumbnail from the object store."""
-    turns = asyncio.Semaphore(FETCHES_AT_ONCE)
+    downloads = asyncio.Semaphore(FETCHES_AT_ONCE)
 
     async def one(generation_id: UUID) -> Made:
-        async with turns:
+        async with downloads:
             resource = await client.get(generation_id)
             output = next(iter(resource.outputs), None)
             image = await client.fetch(output.url) if output else b""

@@ -94,16 +94,16 @@ sides = st.sampled_from([64, 256, 512, 1000, 2048])
 
 
 some = st.sets(st.sampled_from(list(CANDIDATES)))
-needs = st.builds(Requirements, width=sides, height=sides, reference_images=st.booleans())
+requirements = st.builds(Requirements, width=sides, height=sides, reference_images=st.booleans())
 
 
-@given(order=names, shut=some, tried=some, need=needs)
+@given(order=names, rejecting=some, tried=some, required=requirements)
 def test_it_is_the_first_available_that_meets_the_requirements_and_only_its_permit_was_acquired(
-    order: list[str], shut: set[str], tried: set[str], need: Requirements
+    order: list[str], rejecting: set[str], tried: set[str], required: Requirements
 ) -> None:
-    circuits, permits = broken(*shut), list[str]()
+    circuits, permits = broken(*rejecting), list[str]()
 
-    def ask(provider: str, model: str) -> Permit | Rejected:
+    def acquire(provider: str, model: str) -> Permit | Rejected:
         answer = circuits.acquire(provider, model, 1)
         permits.extend([provider] if isinstance(answer, Permit) else [])
         return answer
@@ -111,9 +111,11 @@ def test_it_is_the_first_available_that_meets_the_requirements_and_only_its_perm
     able = [
         name
         for name in order
-        if name in CANDIDATES and name not in shut | tried and unmet(CANDIDATES[name].capabilities, need) is None
+        if name in CANDIDATES
+        and name not in rejecting | tried
+        and unmet(CANDIDATES[name].capabilities, required) is None
     ]
-    found = select(Selection(tuple(order), need, dict.fromkeys(tried, "failed")), CANDIDATES, ask)
+    found = select(Selection(tuple(order), required, dict.fromkeys(tried, "failed")), CANDIDATES, acquire)
     assert permits == able[:1]
     if isinstance(found, Route):
         assert found.provider == able[0]

@@ -14,7 +14,8 @@ def fetch_progress(version: str, files: int, total: int) -> Iterator[Callable[[i
     console = Console(file=sys.stderr)
     what = f"Apache Kafka {version}"
     if not console.is_terminal:
-        sys.stderr.write(f"fetching {what} from Maven Central, once: {files} files, {total / 1e6:.1f} MB ...\n")
+        noun = "file" if files == 1 else "files"
+        sys.stderr.write(f"fetching {what} from Maven Central, once: {files} {noun}, {total / 1e6:.1f} MB ...\n")
         yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -10,6 +10,7 @@ from threading import Event, Timer
 
 import pytest
 
+from gengui_stream.dev.kafka.fetch_progress import fetch_progress
 from gengui_stream.dev.kafka.jar_cache import JarCache, RepositoryUnavailableError, write_errors
 from gengui_stream.dev.kafka.jars import Jar
 from gengui_stream.dev.kafka.maven_central import MavenCentral
@@ -120,6 +121,15 @@ def test_where_no_certificate_of_the_network_is_known_the_remedy_is_another(cach
     repository = MavenCentral(f"https://127.0.0.1:{server.server_port}")
     with pytest.raises(RepositoryUnavailableError, match=r"SSLError .*\(REQUESTS_CA_BUNDLE names a file"):
         cache.fetch([a_jar("a", CONTENT)], repository, Event(), lambda _: None)
+
+
+@pytest.mark.parametrize(("files", "words"), [(1, "1 file, 6.3 MB"), (2, "2 files, 6.3 MB")])
+def test_without_a_terminal_a_line_says_what_is_fetched(
+    files: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fetch_progress("4.4.0", files, 6_300_000) as received:
+        received(1)
+    assert capsys.readouterr().err == f"fetching Apache Kafka 4.4.0 from Maven Central, once: {words} ...\n"
 
 
 def test_what_a_killed_process_left_is_removed(cache: JarCache, server: JarServer, directory: Path) -> None:

@@ -5,10 +5,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
 
 from gengui_stream.dev.processes.prctl import die_with_parent
 from gengui_stream.exit_codes import ExitCode
+
+STANDARD_MAX: Final = 2
+"""Of the descriptors of standard input, output and error."""
 
 
 def split_off(run: Callable[[], None], *, output: int, kept: int) -> int:
@@ -49,5 +54,13 @@ def _become(parent: int, output: int, kept: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, standard in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, standard)
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    _close_others(kept)
+
+
+def _close_others(kept: int) -> None:
+    """One by one those that are open: where a process may have a billion of them, closing the whole range takes
+    minutes."""
+    for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+        if number > STANDARD_MAX and number != kept:
+            with suppress(OSError):  # the one by which the directory was read
+                os.close(number)

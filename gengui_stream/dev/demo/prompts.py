@@ -32,7 +32,7 @@ MOODS: Final = (
     "in a green forest",
     "in a dream",
 )
-SIZES: Final = ((576, 384), (384, 384), (384, 576), (640, 352), (480, 384), (352, 544), (448, 448))
+SIZES: Final = ((576, 384), (384, 384), (384, 576), (640, 384), (512, 384), (384, 512), (448, 448))
 
 
 def request_bodies() -> Iterator[dict[str, object]]:

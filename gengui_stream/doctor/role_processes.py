@@ -109,7 +109,7 @@ def evaluate(name: RoleName, where: str, answer: LivezAnswer | None, traces: Tra
         return ok(line, f"alive at {where}")
     number = traces.processes[name]
     if number:
-        return ok(line, f"{number} at work elsewhere: not at {where}")
+        return ok(line, f"{number} running elsewhere: not at {where}")
     return _missing(name, line, f"no process found, nor at {where}", f"start `{command}`", traces)
 
 

@@ -130,7 +130,7 @@ async def test_an_unexpected_error_ends_the_process_and_the_next_one_goes_on(
     async with AgentsProcess(settings) as agents:
         assert await agents.ended() not in {0, None}
     assert (await progress(pool, settings)).next_offset == 0
-    await pool.execute("ALTER TABLE elsewhere RENAME TO timeline")
+    await pool.execute("ALTER TABLE projections.elsewhere RENAME TO timeline")
     async with AgentsProcess(settings):
         await eventually(lambda: all_applied(settings, pool))
 

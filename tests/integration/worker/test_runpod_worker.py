@@ -101,7 +101,7 @@ async def test_what_a_painter_makes_is_looked_at(settings: Settings, monkeypatch
     async with open_object_store(settings) as store:
         output = StoredImage.model_validate(await RunpodWorker(store, jpeg).handle(an_input(), silent))
         assert (output.mime_type, output.width, output.height) == ("image/jpeg", 30, 20)
-        with pytest.raises(ValueError, match="the painter made no image: neither PNG, JPEG nor WebP"):
+        with pytest.raises(ValueError, match="the painter returned no image: neither PNG, JPEG nor WebP"):
             await RunpodWorker(store, lambda job, report: b"noise").handle(an_input(), silent)
         monkeypatch.setattr(runpod, "INLINE_MAX_BYTES", 10)
         with pytest.raises(ValueError, match="RunPod returns 10 at most: give an object_key"):

@@ -120,12 +120,12 @@ class FreshnessSubject:
 
 
 @asynccontextmanager
-async def opened_freshness(system: System) -> AsyncIterator[FreshnessSubject]:
-    """With `agents` and `api` started on the system."""
+async def opened_freshness(system: System, *, projected_within_s: float = 60.0) -> AsyncIterator[FreshnessSubject]:
+    """With `agents` and `api` started on the system. `projected_within_s`: for what is on the log already."""
     async with (
         opened_pool(system.settings, size=2) as pool,
         roles_started(system, ROLES) as roles,
-        _opened_sampler(system, pool) as sampler,
+        _opened_sampler(system, pool, projected_within_s) as sampler,
     ):
         pids = {name: pid for name, pid in {**system.servers, **roles}.items() if name in WATCHED}
         yield FreshnessSubject(system, pids, sampler)
@@ -181,7 +181,7 @@ class Sampler:
 
 
 @asynccontextmanager
-async def _opened_sampler(system: System, pool: Pool) -> AsyncIterator[Sampler]:
+async def _opened_sampler(system: System, pool: Pool, projected_within_s: float) -> AsyncIterator[Sampler]:
     """With generations of the demo user that run."""
     owner_id: UUID = await pool.fetchval("SELECT user_id FROM accounts.users WHERE email = 'demo@example.com'")
     headers = {"Authorization": f"Bearer {system.key}"}
@@ -190,7 +190,7 @@ async def _opened_sampler(system: System, pool: Pool) -> AsyncIterator[Sampler]:
         events: list[Event] = []
         for subject in subjects:
             events += (_requested(subject.id, owner_id), GenerationStarted(**_common(subject.id)))
-        await projected(pool, system.settings, await log.append_many(events))
+        await projected(pool, system.settings, await log.append_many(events), within_s=projected_within_s)
         yield Sampler(http, log, subjects)
 
 

@@ -61,7 +61,7 @@ async def _opened(stack: AsyncExitStack, events: int) -> FreshnessSubject:
             await filling.ended()
             if filling.exit_code:
                 raise RuntimeError(f"the log was not filled:\n{filling.log_tail()}")
-    subject = await stack.enter_async_context(opened_freshness(system))
+    subject = await stack.enter_async_context(opened_freshness(system, projected_within_s=PROJECTED_WITHIN_S))
     await _until_projected(system, events)
     return subject
 

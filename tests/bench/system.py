@@ -108,12 +108,12 @@ async def _all_claimed(settings: Settings) -> bool:
     return await claimed_partitions(settings) == settings.events_partitions
 
 
-async def projected(pool: Pool, settings: Settings, positions: Sequence[Position]) -> None:
+async def projected(pool: Pool, settings: Settings, positions: Sequence[Position], *, within_s: float = 60.0) -> None:
     """Until the projections have all of these."""
     ends: dict[int, int] = {}
     for position in positions:
         ends[position.partition] = max(position.offset, ends.get(position.partition, -1))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(within_s):
         while True:
             found = await histories.projected(pool, settings.events_topic)
             if all(found.get(partition, 0) > offset for partition, offset in ends.items()):

@@ -17,7 +17,7 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projecting.batches import sliced
-from gengui_stream.projecting.notifying import notifying
+from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.redis_io.clients import opened_redis
@@ -44,7 +44,7 @@ async def run_agents(role: RoleContext) -> None:
         await ensure_topic(settings)
         projector = Projector(pool, settings.events_topic)
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
-        queues = PartitionQueues(projector, notifying(buffer, metrics), settings.projector_batch_max, stop)
+        queues = PartitionQueues(projector, notify_after_commit(buffer, metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)

@@ -11,7 +11,7 @@ from aiokafka.errors import DuplicateSequenceNumber, KafkaError, MessageSizeTooL
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.codec import VALUE_MAX_BYTES, encode_headers, encode_key, encode_value
 from gengui_stream.log.positions import Position
-from gengui_stream.log.self_healing_producer import REQUEST_TIMEOUT_MS, RenewedProducer
+from gengui_stream.log.self_healing_producer import REQUEST_TIMEOUT_MS, SelfHealingProducer
 from gengui_stream.settings import Settings
 from schemas.events import Event
 
@@ -37,7 +37,7 @@ class EventLog:
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.events_topic
-        self._producer = RenewedProducer(settings)
+        self._producer = SelfHealingProducer(settings)
 
     async def __aenter__(self) -> Self:
         await self.start()

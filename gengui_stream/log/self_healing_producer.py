@@ -27,7 +27,7 @@ CLOSE_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class RenewedProducer:
+class SelfHealingProducer:
     """Raises TransientError when no broker is reachable, and when it is not started."""
 
     def __init__(self, settings: Settings) -> None:

@@ -18,7 +18,7 @@ from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.codec import decode
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting import checkpoints
 from gengui_stream.projecting.folding import decode_records, fold_records, generation_ids
 from gengui_stream.projecting.owned_partition import OwnedPartition
 from gengui_stream.projecting.writes import together, writes_of
@@ -59,8 +59,8 @@ class _Folded:
     states: dict[UUID, Generation]
     parked: set[UUID]
 
-    def move(self) -> positions.Move:
-        return positions.Move(self.held.claim, self.batch.next_offset, self.batch.tally)
+    def move(self) -> checkpoints.Move:
+        return checkpoints.Move(self.held.claim, self.batch.next_offset, self.batch.tally)
 
 
 _Work: TypeAlias = Sequence[tuple[OwnedPartition, Sequence[Record]]]
@@ -81,7 +81,7 @@ class Projector:
 
         Raises TransientError when PostgreSQL is unavailable.
         """
-        claims = await positions.claim(self._pool, self._topic, partitions)
+        claims = await checkpoints.claim(self._pool, self._topic, partitions)
         with transient_errors():
             held = {
                 partition: OwnedPartition(
@@ -126,7 +126,7 @@ class Projector:
         if held is None:
             raise FencedError(f"partition {partition} of {self._topic} is not claimed")
         if held.in_doubt:
-            held.restart(await positions.refresh(self._pool, self._topic, held.claim))
+            held.restart(await checkpoints.refresh(self._pool, self._topic, held.claim))
         return held
 
     async def _project_or_isolate(self, work: _Work) -> Sequence[ProjectedBatch]:
@@ -179,7 +179,7 @@ class Projector:
             each.held.mark_in_doubt()
         with transient_errors():
             async with self._pool.acquire() as connection:
-                await positions.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
+                await checkpoints.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
         for each in folded:
             each.held.advance(each.batch.next_offset, each.states, each.parked)
         return batches

@@ -11,7 +11,7 @@ from gengui_stream.errors import TransientError
 from gengui_stream.log.reader import LogReader, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting import checkpoints
 from gengui_stream.settings import Settings
 
 ANSWERED_WITHIN_S: Final = 20.0
@@ -34,7 +34,7 @@ async def measure_lag(settings: Settings, pool: Pool) -> list[PartitionLag]:
     does not match the settings."""
     await check_topic(settings)
     with transient_errors():
-        rows = await pool.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
+        rows = await pool.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, settings.events_topic)
     held = dict.fromkeys(range(settings.events_partitions), 0)
     held |= {row["partition"]: row["next_offset"] for row in rows}
     async with open_reader(settings, held, held) as reader, _answered_in_time(settings):

@@ -16,11 +16,10 @@ from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.reader import LogReader, Record, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
-from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import generation_requests, timeline
 from gengui_stream.projections.outcomes import Outcome
-from gengui_stream.recovery import expected_dead_letters as letters
-from gengui_stream.recovery import read_models
+from gengui_stream.recovery import expected_dead_letters, read_models
 from gengui_stream.recovery.reference_fold import PartitionFold
 from gengui_stream.recovery.report import PartitionCount, Report
 from gengui_stream.recovery.snapshot import TIMELINE, OrderedRows, opened_snapshot
@@ -44,7 +43,7 @@ async def verify(settings: Settings, progress: Progress = lambda done, total: No
     does not match the settings; the rows may be correct in both cases."""
     report = Report()
     async with opened_snapshot(settings) as connection:
-        held = await connection.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
+        held = await connection.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, settings.events_topic)
         if held:
             await check_topic(settings)
         total = sum(row["next_offset"] - row["start_offset"] for row in held)
@@ -53,7 +52,7 @@ async def verify(settings: Settings, progress: Progress = lambda done, total: No
             await check.run(lambda: progress(report.events, total))
         partitions = [row["partition"] for row in held]
         await read_models.compare_strays(connection, report, partitions)
-        for row in await connection.fetch(letters.STRAYS, settings.events_topic, partitions):
+        for row in await connection.fetch(expected_dead_letters.STRAYS, settings.events_topic, partitions):
             report.unexpected("dead_letters", f"{row['partition']}:{row['log_offset']}")
     return report
 
@@ -72,7 +71,7 @@ class _PartitionCheck:
 
     async def run(self, progress: Callable[[], None]) -> None:
         topic = self._settings.events_topic
-        dead = await OrderedRows.open(self._connection, letters.SELECT, topic, self._partition)
+        dead = await OrderedRows.open(self._connection, expected_dead_letters.SELECT, topic, self._partition)
         history = await OrderedRows.open(self._connection, TIMELINE, self._partition)
 
         async def compare(records: Sequence[Record]) -> None:
@@ -103,7 +102,7 @@ class _PartitionCheck:
             return
         bound = records[-1].offset + 1
         letter_rows, history_rows = await dead.before(bound), await history.before(bound)
-        outcomes = self._fold.feed(records, letters.facts(letter_rows))
+        outcomes = self._fold.feed(records, expected_dead_letters.facts(letter_rows))
         self._report.events += len(records)
         self._compare_timeline(outcomes, history_rows)
         self._compare_letters(outcomes, letter_rows)
@@ -118,11 +117,17 @@ class _PartitionCheck:
         expected = [
             row
             for outcome in outcomes
-            if (row := letters.expected_row(outcome, topic, self._partition, there.get(outcome.record.offset)))
+            if (
+                row := expected_dead_letters.expected_row(
+                    outcome, topic, self._partition, there.get(outcome.record.offset)
+                )
+            )
             is not None
         ]
-        rows = [tuple(row)[: len(letters.COLUMNS)] for row in found]
-        read_models.compare_rows(self._report, "dead_letters", letters.COLUMNS, key=(2,), expected=expected, found=rows)
+        rows = [tuple(row)[: len(expected_dead_letters.COLUMNS)] for row in found]
+        read_models.compare_rows(
+            self._report, "dead_letters", expected_dead_letters.COLUMNS, key=(2,), expected=expected, found=rows
+        )
 
     async def _compare_requests(self, outcomes: Sequence[Outcome]) -> None:
         rows = generation_requests.rows_of(outcomes)

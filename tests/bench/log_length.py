@@ -13,7 +13,7 @@ from typing import Final
 import uvloop
 
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.queries import timelines as histories
+from gengui_stream.queries import timelines
 from tests.bench.freshness import Freshness, FreshnessSubject, opened_freshness
 from tests.bench.progress import say
 from tests.bench.quantiles import quantile
@@ -68,7 +68,7 @@ async def _opened(stack: AsyncExitStack, events: int) -> FreshnessSubject:
 
 async def _until_projected(system: System, events: int) -> None:
     async with asyncio.timeout(PROJECTED_WITHIN_S), opened_pool(system.settings, size=1) as pool:
-        while sum((await histories.projected(pool, system.settings.events_topic)).values()) < events:  # noqa: ASYNC110 - a server, not a task
+        while sum((await timelines.projected(pool, system.settings.events_topic)).values()) < events:  # noqa: ASYNC110 - a server, not a task
             await asyncio.sleep(0.2)
 
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from gengui_stream.lifecycle import ShutdownRequested
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool, opened_pool
-from gengui_stream.projecting.notifying import notifying
+from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.plain_reader import follow_log, project_to_end
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
@@ -25,7 +25,9 @@ async def projecting(settings: Settings) -> AsyncIterator[None]:
         redis = await stack.enter_async_context(opened_redis(settings))
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
         stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
-        queues = PartitionQueues(projector, notifying(buffer, new_metrics()), settings.projector_batch_max, stop)
+        queues = PartitionQueues(
+            projector, notify_after_commit(buffer, new_metrics()), settings.projector_batch_max, stop
+        )
         following = asyncio.ensure_future(follow_log(queues, settings))
         try:
             yield

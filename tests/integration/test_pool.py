@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool, open_pool, opened_pool, transient_errors
-from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting import checkpoints
 from gengui_stream.settings import Settings
 from tests.integration.running import DEADLINE_S, eventually
 
@@ -51,11 +51,11 @@ async def test_sessions_that_end_in_the_middle_are_passing_errors(settings: Sett
 
 
 async def test_a_process_that_is_paused_in_a_transaction_holds_no_locks(settings: Settings, pool: Pool) -> None:
-    await positions.claim(pool, settings.events_topic, [0])
+    await checkpoints.claim(pool, settings.events_topic, [0])
     async with opened_pool(settings) as paused, paused.acquire() as connection:
         await connection.execute("BEGIN")
         await connection.execute("UPDATE projections.checkpoints SET updated_at = now()")
-        claims = await asyncio.wait_for(positions.claim(pool, settings.events_topic, [0]), DEADLINE_S)
+        claims = await asyncio.wait_for(checkpoints.claim(pool, settings.events_topic, [0]), DEADLINE_S)
         assert claims[0].epoch == 2
         with pytest.raises(TransientError), transient_errors():
             await connection.execute("COMMIT")

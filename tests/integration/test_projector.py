@@ -15,8 +15,7 @@ from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting import checkpoints as positions
-from gengui_stream.projecting import owned_partition
+from gengui_stream.projecting import checkpoints, owned_partition
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import daily_counts
 from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Tally
@@ -120,11 +119,11 @@ async def test_a_new_owner_fences_the_old_one(emptied: Pool) -> None:
 
 
 async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None:
-    held = (await positions.claim(emptied, TOPIC, [0]))[0]
+    held = (await checkpoints.claim(emptied, TOPIC, [0]))[0]
 
     async def advance() -> None:
         async with emptied.acquire() as connection:
-            await positions.commit(connection, TOPIC, [positions.Move(held, 5, Tally(applied=5))], writes=())
+            await checkpoints.commit(connection, TOPIC, [checkpoints.Move(held, 5, Tally(applied=5))], writes=())
 
     outcomes = await asyncio.gather(*(advance() for _ in range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
@@ -132,13 +131,13 @@ async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None
 
 
 async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) -> None:
-    held = (await positions.claim(emptied, TOPIC, [0]))[0]
+    held = (await checkpoints.claim(emptied, TOPIC, [0]))[0]
 
     async def commit(owner: int) -> None:
         counts = Counter({(UUID(int=owner), date(2026, 6, 1), "requested"): 1})
         writes = [daily_counts.write(daily_counts.rows_of(counts, 0))]
         async with emptied.acquire() as connection:
-            await positions.commit(connection, TOPIC, [positions.Move(held, 1, Tally(applied=1))], writes=writes)
+            await checkpoints.commit(connection, TOPIC, [checkpoints.Move(held, 1, Tally(applied=1))], writes=writes)
 
     outcomes = await asyncio.gather(*map(commit, range(5)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]

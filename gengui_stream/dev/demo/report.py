@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gengui_stream.dev.demo.run import DemoRun
-from gengui_stream.projecting import checkpoints as positions
+from gengui_stream.projecting import checkpoints
 from gengui_stream.settings import Settings
 from schemas.http import EventResource, GenerationResource, OutputResource
 
@@ -49,7 +49,7 @@ class Counts:
 async def _positions(settings: Settings) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(settings.database_dsn)
     try:
-        return await connection.fetch(positions.SELECT_ALL, positions.PROJECTION, settings.events_topic)
+        return await connection.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, settings.events_topic)
     finally:
         await connection.close()
 

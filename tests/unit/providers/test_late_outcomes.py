@@ -104,7 +104,7 @@ def test_an_accepted_probe_proves_nothing_before_its_end(router: Router, circuit
 def test_a_fault_of_the_request_is_not_recorded(router: Router, circuits: Circuits, clock: Clock) -> None:
     for _ in range(20):
         router.record_late(*KEY, Refused("no", "bad prompt", retryable=False, fault_domain=FaultDomain.REQUEST))
-        router.record_late("nobody", "m", FAILED)
+        router.record_late("unknown", "m", FAILED)
     assert list(circuits.reports(clock())) == []
 
 

@@ -12,7 +12,7 @@ from gengui_stream.redis_io.notification_buffer import NotificationBuffer
 from gengui_stream.redis_io.notifications import ChangeNotification
 
 
-def notifying(buffer: NotificationBuffer, metrics: Metrics) -> Committed:
+def notify_after_commit(buffer: NotificationBuffer, metrics: Metrics) -> Committed:
     """Called after each commit: notifies the readers of the generations that changed (law 7), and counts."""
 
     def committed(batch: ProjectedBatch, seconds: float) -> None:

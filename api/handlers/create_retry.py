@@ -12,7 +12,7 @@ from aiohttp import web
 
 from api.auth import principal_of
 from api.context import ApiContext, base_url, context_of
-from api.handlers.generations import own_row, own_state, reach, shown
+from api.handlers.generations import own_row, reach, shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
 from api.http.parsing import Query, generation_id_of, parse, read_json, wait_seconds
@@ -20,7 +20,7 @@ from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
 from gengui_stream.accounts import idempotency
 from gengui_stream.domain.generation import decide
-from gengui_stream.domain.generation.state import TERMINAL
+from gengui_stream.domain.generation.state import TERMINAL, Status
 from gengui_stream.queries import generations
 from schemas.events import GenerationRequested
 from schemas.http import CreateGeneration
@@ -52,10 +52,9 @@ async def retry(request: web.Request) -> web.Response:
     caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
-    generation_id = generation_id_of(request)
-    if rejection := decide.retry(await own_state(context, generation_id, caller.user_id)):
+    row = await own_row(context, generation_id_of(request), caller.user_id)
+    if rejection := decide.retry(Status(row["status"])):
         raise Refusal(409, rejection.code, rejection.detail)
-    row = await own_row(context, generation_id, caller.user_id)
     event = await requested_again(request, context, row)
     return await _answer(
         request, context, await _submit(request, context, event, f"retry {event.retried_from}".encode())

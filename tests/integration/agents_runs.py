@@ -5,7 +5,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,12 +29,27 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.batches import sliced
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.integration.running import DEADLINE_S, eventually
 
 
 def _ignore_batch(batch: ProjectedBatch, seconds: float) -> None:
     """These tests need no notifications."""
+
+
+class Stuck(Projector):
+    """Its batches wait until `go_on` is set."""
+
+    def __init__(self, pool: Pool, topic: str) -> None:
+        super().__init__(pool, topic)
+        self.entered = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
+        self.entered.set()
+        await self.go_on.wait()
+        return await super().project_all(batches)
 
 
 def projector_app(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> faust.App:

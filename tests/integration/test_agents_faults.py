@@ -33,6 +33,7 @@ from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.integration.agents_runs import (
     AgentsProcess,
+    Stuck,
     commit,
     committed,
     joined,
@@ -68,20 +69,6 @@ class Stuttering(Projector):
             if self.failures % 2:
                 await super().project_all(batches)
             raise TransientError("away")
-        return await super().project_all(batches)
-
-
-class Stuck(Projector):
-    """Does not come back from its first batch until it is let go."""
-
-    def __init__(self, pool: Pool, topic: str) -> None:
-        super().__init__(pool, topic)
-        self.entered = asyncio.Event()
-        self.go_on = asyncio.Event()
-
-    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
-        self.entered.set()
-        await self.go_on.wait()
         return await super().project_all(batches)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -14,29 +14,13 @@ from agents.run import run_agents
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
-from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
-from tests.integration.agents_runs import AgentsProcess, group, joined, left_empty, progress, run_projector
+from tests.integration.agents_runs import AgentsProcess, Stuck, group, joined, left_empty, progress, run_projector
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack
 
 EVENTS = 40
-
-
-class Hanging(Projector):
-    """Its first batch hangs until it is let go."""
-
-    def __init__(self, pool: Pool, topic: str) -> None:
-        super().__init__(pool, topic)
-        self.entered = asyncio.Event()
-        self.go_on = asyncio.Event()
-
-    async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
-        self.entered.set()
-        await self.go_on.wait()
-        return await super().project_all(batches)
 
 
 @pytest.fixture(name="impatient")
@@ -58,7 +42,7 @@ async def test_a_process_that_hangs_is_replaced_and_comes_back(
     settings: Settings, impatient: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
     await append(event_log)
-    stop, hanging = asyncio.Event(), Hanging(pool, settings.events_topic)
+    stop, hanging = asyncio.Event(), Stuck(pool, settings.events_topic)
     run = asyncio.ensure_future(run_projector(impatient, hanging, stop, tmp_path))
     await asyncio.wait_for(hanging.entered.wait(), 60)
     async with AgentsProcess(settings):

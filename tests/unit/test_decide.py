@@ -66,7 +66,7 @@ def test_a_command_that_comes_twice_appends_once(history: list[Event]) -> None:
 def test_only_an_ended_generation_can_be_retried(history: list[Event]) -> None:
     state = folded(history)
     if state is not None:
-        rejection = decide.retry(state)
+        rejection = decide.retry(state.status)
         assert (rejection is None) == state.terminal
         assert rejection is None or str(state.status) in rejection.detail
 

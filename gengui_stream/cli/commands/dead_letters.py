@@ -1,5 +1,6 @@
 """`dead-letters`: events that could not be folded, and the events parked behind them."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, TypeAlias
 
@@ -9,7 +10,7 @@ from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
 from gengui_stream.log.positions import Position
-from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.recovery import dead_letters
 from gengui_stream.recovery.dead_letters import DeadLetter, Resolution
 from gengui_stream.settings import Settings
@@ -94,12 +95,7 @@ def retry(at: At, json: AsJson = False) -> None:
 
     gengui-stream dead-letters retry 2:1041
     """
-
-    async def work(settings: Settings) -> None:
-        async with opened_pool(settings, size=1) as pool:
-            _echo_resolution(await dead_letters.retry(pool, settings.events_topic, at), json)
-
-    run_command(work)
+    _resolve(dead_letters.retry, at, json)
 
 
 @app.command()
@@ -108,10 +104,13 @@ def discard(at: At, json: AsJson = False) -> None:
 
     gengui-stream dead-letters discard 2:1041
     """
+    _resolve(dead_letters.discard, at, json)
 
+
+def _resolve(resolve: Callable[[Pool, str, Position], Awaitable[Resolution]], at: Position, json: bool) -> None:
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            _echo_resolution(await dead_letters.discard(pool, settings.events_topic, at), json)
+            _echo_resolution(await resolve(pool, settings.events_topic, at), json)
 
     run_command(work)
 

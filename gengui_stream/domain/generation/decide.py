@@ -11,7 +11,7 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
 from gengui_stream.domain.generation.stamp import EventStamp
-from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
+from gengui_stream.domain.generation.state import TERMINAL, Generation, Status, StoredOutput
 from schemas.events import (
     Event,
     GenerationCancelRequested,
@@ -83,11 +83,11 @@ def delete(state: Generation, stamp: EventStamp) -> Decision:
     return (GenerationDeleted(**stamp.envelope(state.generation_id)),)
 
 
-def retry(state: Generation) -> Rejection | None:
+def retry(status: Status) -> Rejection | None:
     """Whether a new generation may be requested in place of this one."""
-    if state.terminal:
+    if status in TERMINAL:
         return None
-    return Rejection("not_ended", f"it is {state.status}; only an ended generation can be retried")
+    return Rejection("not_ended", f"it is {status}; only an ended generation can be retried")
 
 
 def request_thumbnail(state: Generation, output: StoredOutput, stamp: EventStamp) -> ThumbnailRequested:

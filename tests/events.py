@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any, Final, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -119,12 +119,11 @@ def requests(generation_id: UUID = GENERATION) -> list[Event]:
 
 def variants(bare: Sequence[Event]) -> list[Event]:
     """Each of them for several attempts and moments, and with an id of its own."""
-    return [
-        event.model_copy(
-            update={"id": UUID(int=number), "attempt": attempt, "occurred_at": NOON + timedelta(seconds=s)}
-        )
-        for number, (event, attempt, s) in enumerate(product(bare, (None, 1, 2, 3), (0, 5, 15)))
+    varied = [
+        event.model_copy(update={"attempt": attempt, "occurred_at": NOON + timedelta(seconds=s)})
+        for event, attempt, s in product(bare, (None, 1, 2, 3), (0, 5, 15))
     ]
+    return [event.model_copy(update={"id": uuid5(GENERATION, event.model_dump_json())}) for event in varied]
 
 
 def histories(generation_id: UUID = GENERATION, *, max_size: int = 20) -> SearchStrategy[list[Event]]:

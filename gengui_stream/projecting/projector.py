@@ -19,10 +19,10 @@ from gengui_stream.log.codec import decode
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projecting import checkpoints
-from gengui_stream.projecting.folding import decode_records, fold_records, generation_ids
+from gengui_stream.projecting.folding import FoldState, decode_records, fold_records, generation_ids, requested_ids
 from gengui_stream.projecting.owned_partition import OwnedPartition
 from gengui_stream.projecting.writes import together, writes_of
-from gengui_stream.projections import dead_letters, generation_states, job_rows
+from gengui_stream.projections import dead_letters, generation_states, job_rows, timeline
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Record, Tally
 
 REFUSALS: Final = (
@@ -144,10 +144,21 @@ class Projector:
         decoded = [decode_records(records) for _, records in work]
         wanted = [(held, generation_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
         folded: list[_Folded] = []
-        for (held, _), each, states in zip(work, decoded, await self._states(wanted), strict=True):
-            parked = set(held.parked)
-            folded.append(self._folded(held, fold_records(each, states, parked), states, parked))
+        states = await self._states(wanted)
+        unrequested = await self._unrequested(
+            {
+                held.claim.partition: requested_ids(each).difference(known)
+                for (held, _), each, known in zip(work, decoded, states, strict=True)
+            }
+        )
+        for (held, _), each, own in zip(work, decoded, states, strict=True):
+            known = FoldState(own, set(held.parked), unrequested[held.claim.partition])
+            folded.append(self._folded(held, fold_records(each, known), own, known.parked))
         return await self._commit(folded)
+
+    async def _unrequested(self, wanted: Mapping[int, set[UUID]]) -> timeline.UnrequestedEvents:
+        with transient_errors():
+            return await timeline.unrequested_events(self._pool, wanted)
 
     async def _states(self, wanted: Sequence[tuple[OwnedPartition, set[UUID]]]) -> Sequence[dict[UUID, Generation]]:
         """The states of these generations, from the cache or from the database."""

@@ -1,6 +1,6 @@
 """The state of each generation: one narrow, often updated row, and its conversion back to the fold's state."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from operator import attrgetter
 from typing import Final, TypeAlias
@@ -10,10 +10,10 @@ import asyncpg
 import orjson
 from pydantic import TypeAdapter
 
-from gengui_stream.domain.generation.state import Failure, Generation, Status, StoredOutput, Thumbnail
+from gengui_stream.domain.generation.state import DuplicateFilter, Failure, Generation, Status, StoredOutput, Thumbnail
 from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Connection, Pool
-from gengui_stream.projections.outcomes import Applied, Outcome
+from gengui_stream.projections.outcomes import Applied, Ignored, Outcome
 
 OUTPUT_FIELDS: Final = tuple(field.name for field in fields(StoredOutput))
 THUMBNAIL_FIELDS: Final = tuple(field.name for field in fields(Thumbnail))
@@ -22,29 +22,30 @@ _thumbnail_values: Final = attrgetter(*THUMBNAIL_FIELDS)
 
 _outputs: Final = TypeAdapter(tuple[StoredOutput, ...])
 _failure: Final = TypeAdapter(Failure)
+_duplicates: Final = TypeAdapter(DuplicateFilter)
 
 Row: TypeAlias = tuple[object, ...]
 
 COLUMNS: Final = (
     "generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested, "
     "dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error, provider_model, provider_job_id, "
-    "endpoint_id"
+    "endpoint_id, duplicates"
 )
 
 UPSERT: Final = """
 INSERT INTO projections.generation_states AS s (generation_id, partition, log_offset, status, version, attempt,
     provider, percent,
     stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error,
-    provider_model, provider_job_id, endpoint_id)
+    provider_model, provider_job_id, endpoint_id, duplicates)
 SELECT generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
     to_timestamp(dispatched_at), to_timestamp(started_at), to_timestamp(ended_at), to_timestamp(heartbeat_at),
-    to_timestamp(deleted_at), outputs, error, provider_model, provider_job_id, endpoint_id
+    to_timestamp(deleted_at), outputs, error, provider_model, provider_job_id, endpoint_id, duplicates
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::text[],
     $8::float8[], $9::text[], $10::bool[], $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[],
-    $16::text[], $17::text[], $18::text[], $19::text[], $20::text[])
+    $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[])
     AS new (generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
         dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error, provider_model, provider_job_id,
-        endpoint_id)
+        endpoint_id, duplicates)
 ON CONFLICT (generation_id) DO UPDATE SET
     log_offset = EXCLUDED.log_offset, status = EXCLUDED.status, version = EXCLUDED.version,
     attempt = EXCLUDED.attempt, provider = EXCLUDED.provider, percent = EXCLUDED.percent, stage = EXCLUDED.stage,
@@ -52,7 +53,7 @@ ON CONFLICT (generation_id) DO UPDATE SET
     started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, heartbeat_at = EXCLUDED.heartbeat_at,
     deleted_at = EXCLUDED.deleted_at, outputs = EXCLUDED.outputs, error = EXCLUDED.error,
     provider_model = EXCLUDED.provider_model, provider_job_id = EXCLUDED.provider_job_id,
-    endpoint_id = EXCLUDED.endpoint_id
+    endpoint_id = EXCLUDED.endpoint_id, duplicates = EXCLUDED.duplicates
 """
 
 INSTANTS: Final = range(10, 15)
@@ -73,9 +74,18 @@ JOIN projections.generation_states s USING (partition, generation_id) JOIN proje
 
 
 def rows_of(outcomes: Iterable[Outcome], partition: int) -> list[Row]:
-    """One row for each changed generation, with its state after the last applied event."""
-    latest = {outcome.after.generation_id: outcome for outcome in outcomes if isinstance(outcome, Applied)}
-    return [row_of(outcome.after, partition, outcome.record.offset) for outcome in latest.values()]
+    """One row for each changed generation, with its last state."""
+    latest = {state.generation_id: (state, offset) for state, offset in changes(outcomes)}
+    return [row_of(state, partition, offset) for state, offset in latest.values()]
+
+
+def changes(outcomes: Iterable[Outcome]) -> Iterator[tuple[Generation, int]]:
+    """Every changed state, with the offset of the event that changed it."""
+    for outcome in outcomes:
+        if isinstance(outcome, Applied):
+            yield outcome.after, outcome.record.offset
+        elif isinstance(outcome, Ignored) and outcome.remembered and outcome.state is not None:
+            yield outcome.state, outcome.record.offset
 
 
 def row_of(state: Generation, partition: int, log_offset: int) -> Row:
@@ -100,6 +110,7 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
         state.model,
         state.provider_job_id,
         state.endpoint_id,
+        orjson.dumps(state.duplicates, default=str).decode() if state.duplicates else None,
     )
 
 
@@ -150,6 +161,7 @@ def _state(row: asyncpg.Record) -> Generation:
         deleted_at=row["deleted_at"],
         outputs=outputs_from(row["outputs"]),
         error=failure_from(row["error"]),
+        duplicates=_duplicates.validate_json(row["duplicates"]) if row["duplicates"] else None,
     )
 
 

@@ -36,12 +36,14 @@ class Applied(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """The event is recorded and changes nothing. `state`: the current one, None when there is no such generation."""
+    """The event is recorded and changes nothing. `state`: the current one, None when there is no such generation.
+    `remembered`: the state now recognises the event, and must be stored."""
 
     record: Record
     event: Event | UnknownType
     state: Generation | None
     reason: IgnoredReason
+    remembered: bool = False
 
 
 class DeadLettered(NamedTuple):

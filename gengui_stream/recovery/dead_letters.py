@@ -17,9 +17,9 @@ from gengui_stream.errors import PermanentError
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.projecting.checkpoints import PROJECTION
-from gengui_stream.projecting.folding import decode_records, fold_records
+from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
 from gengui_stream.projecting.writes import write_read_models
-from gengui_stream.projections import generation_states, job_rows
+from gengui_stream.projections import generation_states, job_rows, timeline
 from gengui_stream.projections.outcomes import PARKED, DeadLettered, Outcome, Tally
 
 COLUMNS: Final = (
@@ -159,9 +159,10 @@ async def _fold(connection: Connection, letters: Sequence[DeadLetter]) -> Resolu
     """Folds one at a time, up to the first that cannot be folded or written."""
     resolution = Resolution()
     named = {letter.generation_id for letter in letters if letter.generation_id is not None}
-    states = await generation_states.load(connection, named, partition=letters[0].partition) if letters else {}
+    known = await _known(connection, letters[0].partition, named) if letters else FoldState()
     for letter in letters:
-        [outcome] = fold_records(decode_records([letter]), states, set())
+        [outcome] = fold_records(decode_records([letter]), known)
+        known.parked.clear()
         refusal = await _refusal(connection, letter, outcome)
         if refusal is not None:
             resolution.stays, resolution.because = letter.position, refusal
@@ -169,6 +170,12 @@ async def _fold(connection: Connection, letters: Sequence[DeadLetter]) -> Resolu
         resolution.folded.append(letter.position)
         resolution.tally.count([outcome])
     return resolution
+
+
+async def _known(connection: Connection, partition: int, named: set[UUID]) -> FoldState:
+    states = await generation_states.load(connection, named, partition=partition)
+    earlier = await timeline.unrequested_events(connection, {partition: named.difference(states)})
+    return FoldState(states, unrequested=earlier[partition])
 
 
 async def _refusal(connection: Connection, letter: DeadLetter, outcome: Outcome) -> str | None:

@@ -63,16 +63,16 @@ async def compare(connection: Connection, report: Report, partition: int, fold: 
 
 
 async def _compare_states(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
-    table, unseen = "generation_states", set(fold.states)
+    table, unseen = "generation_states", set(fold.known.states)
     query = f"SELECT {generation_states.COLUMNS} FROM projections.generation_states WHERE partition = $1"  # noqa: S608
     async for row in _scan(connection, query, partition):
         generation_id: UUID = row["generation_id"]
-        state = fold.states.get(generation_id)
+        state = fold.known.states.get(generation_id)
         if state is None:
             report.unexpected(table, str(generation_id))
             continue
         unseen.discard(generation_id)
-        expected = generation_states.row_of(state, partition, fold.applied_at[generation_id])
+        expected = generation_states.row_of(state, partition, fold.changed_at[generation_id])
         report.compare(table, str(generation_id), STATE_COLUMNS, expected, tuple(row))
     for generation_id in unseen:
         report.missing(table, str(generation_id))

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from gengui_stream.domain.generation.jobs import Job
-from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import Decoded, Undecodable
-from gengui_stream.projecting.folding import decode_records, fold_records
-from gengui_stream.projections import daily_counts, job_rows, provider_statistics
-from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Outcome, Record, Tally
+from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
+from gengui_stream.projections import daily_counts, generation_states, job_rows, provider_statistics
+from gengui_stream.projections.outcomes import PARKED, DeadLettered, Outcome, Record, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,8 @@ class PartitionFold:
     """The result of folding one partition from its start, up to the records fed so far."""
 
     tally: Tally = field(default_factory=Tally)
-    states: dict[UUID, Generation] = field(default_factory=dict)
-    applied_at: dict[UUID, int] = field(default_factory=dict)
-    parked: set[UUID] = field(default_factory=set)
+    known: FoldState = field(default_factory=FoldState)
+    changed_at: dict[UUID, int] = field(default_factory=dict)
     days: Counter[daily_counts.Key] = field(default_factory=Counter)
     minutes: Counter[provider_statistics.Key] = field(default_factory=Counter)
     latencies: Counter[provider_statistics.LatencyKey] = field(default_factory=Counter)
@@ -50,7 +48,7 @@ class PartitionFold:
         """Folds the next records, which must follow the earlier ones without a gap; one outcome each."""
         outcomes = self._fold(records, letters)
         self.tally.count(outcomes)
-        self.applied_at.update((e.after.generation_id, e.record.offset) for e in outcomes if isinstance(e, Applied))
+        self.changed_at.update((state.generation_id, offset) for state, offset in generation_states.changes(outcomes))
         self.days.update(daily_counts.count(outcomes))
         self.minutes.update(provider_statistics.count(outcomes))
         self.latencies.update(provider_statistics.count_latencies(outcomes))
@@ -60,7 +58,7 @@ class PartitionFold:
     def _fold(self, records: Sequence[Record], letters: Mapping[int, LetterFacts]) -> list[Outcome]:
         decoded = decode_records(records)
         if not letters:
-            return fold_records(decoded, self.states, self.parked)
+            return fold_records(decoded, self.known)
         return [self._fold_one(record, item, letters.get(record.offset)) for record, item in decoded]
 
     def _fold_one(self, record: Record, decoded: Decoded, letter: LetterFacts | None) -> Outcome:
@@ -69,9 +67,9 @@ class PartitionFold:
             return DeadLettered(record, generation_id, letter.reason, letter.detail)
         if letter is not None and _held_back(letter, decoded):
             if generation_id is not None:
-                self.parked.add(generation_id)
+                self.known.parked.add(generation_id)
             return DeadLettered(record, generation_id, letter.reason, letter.detail)
-        return fold_records([(record, decoded)], self.states, self.parked)[0]
+        return fold_records([(record, decoded)], self.known)[0]
 
 
 def _held_back(letter: LetterFacts, decoded: Decoded) -> bool:

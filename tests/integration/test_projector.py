@@ -48,6 +48,19 @@ async def test_batches_of_any_size_give_the_same_rows(emptied: Pool, size: int) 
     assert expected["at"] == [(len(records), len(records), 0, 0)]
 
 
+async def test_an_event_that_came_too_early_is_recognised_by_a_later_owner(emptied: Pool) -> None:
+    """Before its request, and before its attempt: the timeline and the state keep the ids."""
+    history = [event.model_copy(update={"id": new_id()}) for event in wide_history(0)]
+    request, dispatched, started = history[:3]
+    next_attempt = started.model_copy(update={"id": new_id(), "attempt": 2})
+    log = a_log([dispatched, request, next_attempt, dispatched, *history[2:], next_attempt])
+    reasons: list[str] = []
+    for record in log:
+        outcomes = (await (await a_projector(emptied)).project(0, [record])).outcomes
+        reasons += [outcome.reason for outcome in outcomes if isinstance(outcome, Ignored)]
+    assert reasons == ["not_requested", "unknown_attempt", "duplicate", "duplicate"]
+
+
 async def test_records_that_come_again_are_left_out(emptied: Pool) -> None:
     records = three_generations()
     expected = await plainly(emptied, records)
@@ -76,12 +89,15 @@ async def test_a_rebuild_does_no_side_effect_again(emptied: Pool) -> None:
 
 
 def anything(source: random.Random) -> list[FakeRecord]:
-    """Three generations' events in any order, some of them unreadable."""
+    """Three generations' events in any order, some before their request, some repeated, some of them unreadable."""
     ids = [uuid7(1_780_000_000_000, source.randbytes(10)) for _ in range(3)]
     chosen: list[Event] = [requests(each)[0] for each in ids]
     choice = [*requests(), *running_events(), *ending_events()]
     chosen += [event.model_copy(update={"generation_id": source.choice(ids)}) for event in source.choices(choice, k=60)]
-    records = a_log([event.model_copy(update={"attempt": source.choice([None, None, 1, 2])}) for event in chosen])
+    source.shuffle(chosen)
+    attempts = (None, None, 1, 2)
+    named = [event.model_copy(update={"id": new_id(), "attempt": source.choice(attempts)}) for event in chosen]
+    records = a_log([*named, *source.choices(named, k=20)])
     broken = {source.randrange(3, len(records)) for _ in range(2)}
     return [replace(record, value=b"{") if record.offset in broken else record for record in records]
 

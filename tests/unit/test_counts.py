@@ -2,9 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta, timezone
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from gengui_stream.domain.generation.jobs import jobs_for
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.domain.identifiers import uuid7
-from gengui_stream.projecting.folding import decode_records, fold_records
+from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
 from gengui_stream.projections import daily_counts, generation_requests, job_rows, provider_statistics
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Tally, transitions
 from schemas.events import Event, GenerationRequested
@@ -27,20 +25,20 @@ LOGS = st.tuples(histories(GENERATION), histories(OTHER)).map(
 )
 
 
-def fold(log: list[Event], states: MutableMapping[UUID, Generation] | None = None, first: int = 0) -> list[Outcome]:
+def fold(log: list[Event], known: FoldState | None = None, first: int = 0) -> list[Outcome]:
     records = [record_of(event, first + place) for place, event in enumerate(log)]
-    return fold_records(decode_records(records), {} if states is None else states, set())
+    return fold_records(decode_records(records), known or FoldState())
 
 
 def statuses(log: list[Event]) -> list[tuple[Event, Generation | None, Generation | None]]:
     """Each event with its generation before and after, found by folding all events up to it."""
     told: list[tuple[Event, Generation | None, Generation | None]] = []
     for place, event in enumerate(log):
-        before: dict[UUID, Generation] = {}
-        fold(log[:place], before)
-        after = dict(before)
-        fold([event], after)
-        told.append((event, before.get(event.generation_id), after.get(event.generation_id)))
+        known = FoldState()
+        fold(log[:place], known)
+        before = known.states.get(event.generation_id)
+        fold([event], known)
+        told.append((event, before, known.states.get(event.generation_id)))
     return told
 
 
@@ -75,17 +73,17 @@ def test_no_generation_is_counted_twice(log: list[Event]) -> None:
     counts = daily_counts.count(fold(log))
     requested = sum(counts[key] for key in counts if key[2] == "requested")
     ended = sum(counts[key] for key in counts if key[2] in ENDINGS)
-    known: dict[UUID, Generation] = {}
+    known = FoldState()
     fold(log, known)
-    assert requested == len(known)
-    assert ended == sum(state.terminal for state in known.values())
+    assert requested == len(known.states)
+    assert ended == sum(state.terminal for state in known.states.values())
 
 
 @given(LOGS)
 def test_minutes(log: list[Event]) -> None:
     expected: Counter[provider_statistics.Key] = Counter()
     for event, before, after in statuses(log):
-        if before is None or after is None or after == before or before.terminal:
+        if before is None or after is None or after.version == before.version or before.terminal:
             continue
         if event.type in {"generation.dispatched", "generation.failed"}:
             measure = event.type.removeprefix("generation.")
@@ -113,8 +111,8 @@ def test_latencies(log: list[Event]) -> None:
 
 @given(LOGS, st.integers(0, 40))
 def test_counts_of_pieces_add_up_to_the_whole(log: list[Event], cut: int) -> None:
-    states: dict[UUID, Generation] = {}
-    first, second = fold(log[:cut], states), fold(log[cut:], states, first=cut)
+    known = FoldState()
+    first, second = fold(log[:cut], known), fold(log[cut:], known, first=cut)
     whole = fold(log)
     assert [*first, *second] == whole
     assert daily_counts.count(first) + daily_counts.count(second) == daily_counts.count(whole)

@@ -1,14 +1,17 @@
 """The fold over any history: random, duplicated, reordered."""
 
 from random import Random
+from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gengui_stream.domain.generation.duplicates import EARLY_MAX
 from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
 from gengui_stream.domain.generation.state import Generation, Status
-from schemas.events import Event
-from tests.events import histories
+from gengui_stream.projecting.folding import FoldState, fold_records
+from schemas.events import Event, GenerationStarted
+from tests.events import ending_events, histories, record_of, requests
 
 HISTORIES = histories()
 THUMBNAIL_EVENTS = ("thumbnail.requested", "thumbnail.created", "thumbnail.failed")
@@ -65,11 +68,40 @@ def test_folding_in_pieces_is_folding_in_one_go(history: list[Event], cut: int) 
     assert fold(history[cut:], fold(history[:cut])) == fold(history)
 
 
+@settings(max_examples=1_000)
+@given(st.data())
+def test_an_event_appended_again_at_any_later_point_changes_nothing(data: st.DataObject) -> None:
+    """Any earlier event, applied or ignored, any number of times, also one that came before the request."""
+    history = data.draw(HISTORIES)
+    repeats = data.draw(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=12))
+    longer: list[Event] = []
+    for place, event in enumerate(history):
+        longer.append(event)
+        longer += [longer[which % len(longer)] for which, after in repeats if after % len(history) == place]
+    assert folded(longer) == folded(history)
+
+
+def folded(history: list[Event]) -> dict[UUID, Generation]:
+    """The states as the projector would store them."""
+    known = FoldState()
+    fold_records([(record_of(event, offset), event) for offset, event in enumerate(history)], known)
+    return dict(known.states)
+
+
 @thorough
-@given(HISTORIES)
-def test_an_event_delivered_twice_in_a_row_counts_once(history: list[Event]) -> None:
-    doubled = [event for event in history for _ in range(2)]
-    assert fold(doubled) == fold(history)
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_a_flood_of_events_that_come_too_early_fails_the_generation(before: int, extra: int) -> None:
+    """The state remembers a bounded number of them, and recognises every one."""
+    request, [completed, *_] = requests()[0], ending_events()
+    bogus = [
+        GenerationStarted.model_validate({**completed.model_dump(), "type": "generation.started", "id": UUID(int=n)})
+        for n in range(EARLY_MAX + extra + before)
+    ]
+    numbered = [event.model_copy(update={"attempt": 3}) for event in bogus]
+    history = [*numbered[:before], request, *numbered[before:]]
+    [state] = folded(history).values()
+    assert (state.status is Status.FAILED) == (len(numbered) > EARLY_MAX)
+    assert folded([*history, *numbered]) == folded(history)
 
 
 @thorough

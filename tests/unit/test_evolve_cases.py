@@ -48,6 +48,7 @@ def said(cls: type[Event], seconds: int = 0, **fields: object) -> Event:
 REQUESTED = said(
     GenerationRequested, owner_id=OWNER, prompt="p", seed=1, width=512, height=512, model="m", provider="local"
 )
+AFTER = NOON + timedelta(seconds=10)
 LOST = said(GenerationFailed, error=Failure(code="lost", message="gone", retryable=True))
 
 
@@ -57,6 +58,31 @@ def test_a_failure_told_twice_without_an_attempt_takes_one_attempt() -> None:
     assert apply(state, LOST) is IgnoredReason.STALE_ATTEMPT
     assert apply(state, said(GenerationRetried, reason="lost")) is IgnoredReason.STALE_ATTEMPT
     assert state.attempt == 2
+
+
+def test_a_failure_without_an_attempt_repeated_after_the_next_dispatch_takes_no_attempt() -> None:
+    again = said(GenerationDispatched, seconds=8, attempt=2, provider="local")
+    state = fold([REQUESTED, said(GenerationDispatched, provider="local"), LOST, again])
+    assert state is not None
+    assert apply(state, LOST) is IgnoredReason.STALE_ATTEMPT
+    assert evolve(state, LOST) is state
+
+
+def test_reports_of_a_worker_that_sends_no_attempt_count_for_the_next_attempt_too() -> None:
+    again = said(GenerationDispatched, seconds=8, attempt=2, provider="local")
+    started, failed = said(GenerationStarted, seconds=9), LOST.model_copy(update={"occurred_at": AFTER})
+    state = fold([REQUESTED, said(GenerationDispatched, provider="local"), LOST, again, started])
+    assert state is not None
+    assert (state.status, state.attempt) == (Status.PROCESSING, 2)
+    later = evolve(state, failed)
+    assert later is not None
+    assert (later.status, later.attempt) == (Status.QUEUED, 3)
+
+
+def test_an_event_that_came_before_its_attempt_is_not_applied_when_it_is_repeated() -> None:
+    early = said(GenerationStarted, seconds=9, attempt=2).model_copy(update={"id": OWNER})
+    state = fold([REQUESTED, early, LOST, said(GenerationDispatched, seconds=8, attempt=2, provider="local")])
+    assert apply(state, early) is IgnoredReason.DUPLICATE
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
 """The fold's statuses against an independent oracle: a table written by hand from the language's description."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
 
 from hypothesis import given, settings
 
-from gengui_stream.domain.generation.evolve import evolve
+from gengui_stream.projecting.folding import FoldState, fold_records
 from schemas.events import Event, GenerationFailed, GenerationRequested
-from tests.events import histories
+from tests.events import GENERATION, histories, record_of
 
 
 @dataclass(slots=True)
@@ -20,6 +21,9 @@ class Oracle:
     most: int = 1
     canceling: bool = False
     deadline: datetime | None = None
+    seen: set[UUID] = field(default_factory=set)
+    unnumbered: list[datetime] = field(default_factory=list)
+    fence: datetime | None = None
 
     ENDS: ClassVar = {
         "generation.completed": "completed",
@@ -29,14 +33,33 @@ class Oracle:
     }
     RUNS: ClassVar = ("generation.started", "generation.progressed", "generation.heartbeat_received")
 
+    LIVE: ClassVar = {"queued", "dispatched", "processing"}
+    FENCED: ClassVar = (
+        *("generation.dispatched", "generation.accepted", "generation.failed"),
+        *("generation.retried", "generation.timed_out", *RUNS),
+    )
+
     def see(self, event: Event) -> None:
+        """An event with an id that was seen before changes nothing."""
+        if event.id not in self.seen:
+            self.seen.add(event.id)
+            was_live = self.status in self.LIVE
+            self._see(event)
+            if was_live and event.attempt is None and event.type in self.FENCED:
+                self.unnumbered.append(event.occurred_at)
+            if self.status == "queued" and self.attempt > 1:
+                self.fence = max(self.unnumbered, default=None)
+
+    def _see(self, event: Event) -> None:
         if isinstance(event, GenerationRequested):
             if self.status is None:
                 self.status, self.most, self.deadline = "queued", event.max_attempts, event.deadline
-        elif self.status in {"queued", "dispatched", "processing"} and self._is_of_this_attempt(event):
+        elif self.status in self.LIVE and self._is_of_this_attempt(event):
             self._take(event)
 
     def _is_of_this_attempt(self, event: Event) -> bool:
+        if event.attempt is None and event.type in self.FENCED and self.fence and event.occurred_at <= self.fence:
+            return False
         not_dispatched_yet = self.status == "queued" and self.attempt > 1
         of_the_last = event.type in {"generation.failed", "generation.retried", *self.RUNS}
         return event.attempt == self.attempt or (event.attempt is None and not (not_dispatched_yet and of_the_last))
@@ -75,10 +98,11 @@ class Oracle:
 @settings(max_examples=250, deadline=None)
 @given(histories())
 def test_statuses_agree_with_the_table_by_hand(history: list[Event]) -> None:
-    oracle, state = Oracle(), None
-    for event in history:
+    oracle, known = Oracle(), FoldState()
+    for offset, event in enumerate(history):
         oracle.see(event)
-        state = evolve(state, event)
+        fold_records([(record_of(event, offset), event)], known)
+        state = known.states.get(GENERATION)
         assert (state.status.value if state else None) == oracle.status
         if state is not None and not state.terminal:
             assert (state.attempt, state.cancel_requested) == (oracle.attempt, oracle.canceling)

@@ -1,15 +1,26 @@
 """The fold: pure and total. `apply` never raises, whatever the order or number of events.
 
 An ignored event has an `IgnoredReason`; it stays in the log and in the timeline. The rules: a terminal status never
-changes; an event of any attempt but the current one is ignored; progress only grows; a duplicate is ignored because its
-change has been made.
+changes; an event of any attempt but the current one is ignored; progress only grows; an event that is appended again,
+at any later point, is ignored, because its change has been made or because the state recognises it
+(`domain/generation/duplicates.py`).
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
-from typing import assert_never
+from typing import Final, assert_never
+from uuid import UUID
 
+from gengui_stream.domain.generation.duplicates import (
+    EARLY_MAX,
+    came_early_before,
+    has_too_many_early,
+    is_of_earlier_attempt,
+    with_early,
+    with_unnumbered,
+)
 from gengui_stream.domain.generation.outputs import awaits, stored, with_thumbnail
 from gengui_stream.domain.generation.state import Failure, Generation, Status, StoredOutput
 from schemas.events import (
@@ -57,6 +68,11 @@ class IgnoredReason(StrEnum):
     OTHER_THUMBNAIL_REVISION = "other_thumbnail_revision"
     UNKNOWN_TYPE = "unknown_type"
     IMPLAUSIBLE_TIME = "implausible_time"
+    DUPLICATE = "duplicate"
+
+
+TOO_EARLY: Final = frozenset({IgnoredReason.UNKNOWN_ATTEMPT, IgnoredReason.NOT_COMPLETED})
+"""The reasons to ignore an event that would apply later, while the generation has not ended."""
 
 
 LiveEvent = (
@@ -82,20 +98,55 @@ AttemptEvent = (
 """Events that continue an attempt or end it without a result."""
 
 
+TOO_MANY_EARLY: Final = Failure(
+    "inconsistent_events", "too many events about attempts or outputs that do not exist", retryable=False
+)
+
+
 def evolve(state: Generation | None, event: Event) -> Generation | None:
-    """The state after the event: the same object when the event is ignored."""
+    """The state after the event: the same object when the event leaves no trace."""
     result = apply(state, event)
-    return state if isinstance(result, IgnoredReason) else result
+    if isinstance(result, IgnoredReason):
+        return None if state is None else remember(state, event, result)
+    return result
+
+
+def remember(state: Generation, event: Event, reason: IgnoredReason) -> Generation:
+    """The state after an ignored event: the same object, unless the event must be recognised when it is appended again.
+    Its version only grows when it has too many such events: then it fails."""
+    if came_early_before(state, event):
+        return state
+    if reason is IgnoredReason.IMPLAUSIBLE_TIME:
+        return state if has_too_many_early(state) else with_early(state, (event.id,))
+    if reason not in TOO_EARLY or state.terminal:
+        return with_unnumbered(event, state) if event.attempt is None else state
+    if has_too_many_early(state):
+        return _ended(state, event, Status.FAILED, TOO_MANY_EARLY)
+    return with_early(state, (event.id,))
+
+
+def with_unrequested(state: Generation, event: Event, ids: Collection[UUID]) -> Generation:
+    """The state after the request, when events with these ids came before it."""
+    if len(ids) > EARLY_MAX:
+        return state._replace(status=Status.FAILED, ended_at=event.occurred_at, error=TOO_MANY_EARLY)
+    return with_early(state, ids)
 
 
 def apply(state: Generation | None, event: Event) -> Generation | IgnoredReason:
-    """The changed state, or the reason why the event is ignored.
-
-    Matches on `type`, not on the class: pydantic searches its fields at each `isinstance` that fails, and a dozen such
-    checks an event cost a third of the fold.
-    """
+    """The changed state, or the reason why the event is ignored."""
     if state is None:
         return _requested(event) if event.type == "generation.requested" else IgnoredReason.NOT_REQUESTED
+    if came_early_before(state, event):
+        return IgnoredReason.DUPLICATE
+    result = _apply(state, event)
+    if isinstance(result, IgnoredReason) or (event.attempt is not None and result.attempt == state.attempt):
+        return result
+    return with_unnumbered(event, result)
+
+
+def _apply(state: Generation, event: Event) -> Generation | IgnoredReason:
+    """Matches on `type`, not on the class: pydantic searches its fields at each `isinstance` that fails, and a dozen
+    such checks an event cost a third of the fold."""
     match event.type:
         case "generation.requested":
             return IgnoredReason.ALREADY_REQUESTED
@@ -137,7 +188,9 @@ def _reason_to_ignore(state: Generation, event: LiveEvent) -> IgnoredReason | No
         return IgnoredReason.TERMINAL
     if event.attempt is not None and event.attempt != state.attempt:
         return IgnoredReason.STALE_ATTEMPT if event.attempt < state.attempt else IgnoredReason.UNKNOWN_ATTEMPT
-    return IgnoredReason.STALE_ATTEMPT if _is_of_previous_attempt(state, event) else None
+    if is_of_earlier_attempt(state, event) or _is_of_previous_attempt(state, event):
+        return IgnoredReason.STALE_ATTEMPT
+    return None
 
 
 def _is_of_previous_attempt(state: Generation, event: LiveEvent) -> bool:
@@ -314,9 +367,9 @@ def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> 
     output = _output_of(state, event.output_id)
     if isinstance(output, IgnoredReason):
         return output
-    if event.revision != output.thumbnail_revision:
+    if event.revision < output.thumbnail_revision:
         return IgnoredReason.OTHER_THUMBNAIL_REVISION
-    if not awaits(output, event):
+    if event.revision == output.thumbnail_revision and not awaits(output, event):
         return IgnoredReason.THUMBNAIL_EXISTS
     return _with_output(state, output, with_thumbnail(output, event))
 

@@ -63,7 +63,7 @@ def _thumbnails(before: Generation | None, after: Generation) -> tuple[Job, ...]
     return tuple(
         Job(thumbnail_key(gid, output), "thumbnail", gid, attempt, output.id)
         for output in after.outputs
-        if output.thumbnail_revision > requested.get(output.id, 0)
+        if output.open and output.thumbnail_revision > requested.get(output.id, 0)
     )
 
 

@@ -25,11 +25,12 @@ def awaits(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> b
 
 
 def with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFailed) -> StoredOutput:
+    """A result of a later revision than the last one requested implies its request."""
     match event:
         case ThumbnailCreated():
             made = Thumbnail(event.object_key, event.mime_type, event.width, event.height, event.bytes, event.revision)
-            return replace(output, thumbnail=made, thumbnail_error=None)
+            return replace(output, thumbnail=made, thumbnail_error=None, thumbnail_revision=event.revision)
         case ThumbnailFailed():
-            return replace(output, thumbnail_error=event.reason)
+            return replace(output, thumbnail_error=event.reason, thumbnail_revision=event.revision)
         case _:
             assert_never(event)

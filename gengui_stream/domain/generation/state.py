@@ -71,6 +71,21 @@ class Failure:
     retry_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DuplicateFilter:
+    """Recognises events that are appended again where the other fields of the state do not.
+
+    `early`: the ids of events that were ignored because they came too early, and would apply later.
+    `latest_unnumbered`: the latest time of an event without an attempt number. `unnumbered_until`: the same for the
+    events before the current attempt was dispatched: an event without a number that is no later belongs to an earlier
+    attempt.
+    """
+
+    early: tuple[UUID, ...] = ()
+    latest_unnumbered: datetime | None = None
+    unnumbered_until: datetime | None = None
+
+
 class Generation(NamedTuple):
     """The folded state. `version` grows by one with every applied event. `attempt` is the current attempt; `provider`,
     `model`, `provider_job_id` and `endpoint_id` say where it runs, or where the last one ran.
@@ -101,6 +116,7 @@ class Generation(NamedTuple):
     deleted_at: datetime | None = None
     outputs: tuple[StoredOutput, ...] = ()
     error: Failure | None = None
+    duplicates: DuplicateFilter | None = None
 
     @property
     def last_heard_at(self) -> datetime:

@@ -68,7 +68,7 @@ CREATE INDEX generation_requests_by_owner
 CREATE TABLE projections.generation_states (
     generation_id    uuid PRIMARY KEY,
     partition        smallint NOT NULL,
-    log_offset       bigint NOT NULL,               -- of the last event applied
+    log_offset       bigint NOT NULL,               -- of the last event that changed this row
     status           text NOT NULL,
     version          int NOT NULL,
     attempt          int NOT NULL,
@@ -85,7 +85,8 @@ CREATE TABLE projections.generation_states (
     error            text,                          -- JSON; null for none
     provider_model   text NOT NULL,                 -- of the current attempt: may differ from the one asked for
     provider_job_id  text,
-    endpoint_id      text
+    endpoint_id      text,
+    duplicates       text                           -- JSON; null for none: what recognises events appended again
 ) WITH (fillfactor = 70);
 
 -- The history as recorded: one row for every record of a generation, ignored ones with their reason.

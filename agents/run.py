@@ -17,6 +17,7 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projecting.batches import sliced
+from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
 from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import Projector
@@ -42,7 +43,8 @@ async def run_agents(role: RoleContext) -> None:
         pool = await stack.enter_async_context(opened_pool(settings))
         redis = await stack.enter_async_context(opened_redis(settings))
         await ensure_topic(settings)
-        projector = Projector(pool, settings.events_topic)
+        limits = DeadLetterLimits(settings.dead_letters_max_consecutive, settings.dead_letters_max_share)
+        projector = Projector(pool, settings.events_topic, limits=limits)
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
         queues = PartitionQueues(projector, notify_after_commit(buffer, metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 import structlog
 import uvloop
 
-from gengui_stream.errors import ConfigurationError, FencedError, TransientError
+from gengui_stream.errors import ConfigurationError, DeadLetterFloodError, FencedError, TransientError
 from gengui_stream.exit_codes import ExitCode
 from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.logging import configure_logging
@@ -48,6 +48,9 @@ def run_role(role: RoleName, settings: Settings, inspection: Inspection | None =
         return ExitCode.CONFIGURATION
     except FencedError as error:
         _log.warning("fenced", role=role, error=str(error))
+        return ExitCode.BUG
+    except DeadLetterFloodError as error:
+        _log.error("dead_letter_flood", role=role, error=str(error))
         return ExitCode.BUG
     except Exception:  # noqa: BLE001 - logged with its traceback; ends the process
         _log.exception("crashed", role=role)

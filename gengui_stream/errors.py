@@ -4,7 +4,8 @@
     ├── TransientError        the same call may succeed later: retry with back-off
     ├── PermanentError        the same call can never succeed: dead-letter it, or refuse it
     ├── BugError              an assumption of the code is broken: let the process end
-    │   └── FencedError       another owner holds the partition: abort, exit, restart
+    │   ├── FencedError       another owner holds the partition: abort, exit, restart
+    │   └── DeadLetterFloodError  so many dead letters that the records cannot be at fault
     └── ConfigurationError    the process cannot start with these settings
 
 Expected refusals (a bad request, a deleted job) are values, not exceptions.
@@ -29,6 +30,10 @@ class BugError(GenGuiError):
 
 class FencedError(BugError):
     """Another process owns the partition: nothing of this batch was committed."""
+
+
+class DeadLetterFloodError(BugError):
+    """The dead letters of a partition have reached a limit: nothing of this batch was committed."""
 
 
 class ConfigurationError(GenGuiError):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.projecting.checkpoints import Claim
+from gengui_stream.projecting.dead_letter_limits import DeadLetterCount
 
 CACHED_STATES: Final = 50_000
 """States kept in memory for each partition, 1 to 2 KiB each, of generations that are not settled. Events of settled
@@ -21,6 +22,7 @@ class OwnedPartition:
 
     claim: Claim
     parked: set[UUID]
+    dead: DeadLetterCount = field(default_factory=DeadLetterCount)
     states: dict[UUID, Generation] = field(default_factory=dict)
     in_doubt: bool = False
 
@@ -37,11 +39,13 @@ class OwnedPartition:
         self.claim, self.in_doubt = claim, False
         self.states.clear()
 
-    def advance(self, next_offset: int, states: Mapping[UUID, Generation], parked: set[UUID]) -> None:
+    def advance(
+        self, next_offset: int, states: Mapping[UUID, Generation], parked: set[UUID], dead: DeadLetterCount
+    ) -> None:
         """After a successful commit. `states`: the latest to be cached."""
         self.claim = Claim(self.claim.partition, next_offset, self.claim.epoch)
         self.in_doubt = False
-        self.parked = parked
+        self.parked, self.dead = parked, dead
         for generation_id, state in states.items():
             self.states.pop(generation_id, None)
             if not state.settled:

@@ -6,7 +6,7 @@ checkpoint of each partition is compared and set separately.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -18,24 +18,25 @@ from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.codec import decode
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.postgres.rejections import rejects_value
 from gengui_stream.projecting import checkpoints
+from gengui_stream.projecting.dead_letter_limits import (
+    DEFAULT_LIMITS,
+    DeadLetterCount,
+    DeadLetterLimits,
+    count_dead_letters,
+)
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records, generation_ids, requested_ids
 from gengui_stream.projecting.owned_partition import OwnedPartition
 from gengui_stream.projecting.writes import together, writes_of
 from gengui_stream.projections import dead_letters, generation_states, job_rows, timeline
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Record, Tally
 
-REFUSALS: Final = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.CardinalityViolationError,
-    ValueError,
-    UnicodeError,
-)
-"""PostgreSQL or asyncpg rejects a value of the batch, now and at every retry. CardinalityViolationError: two partitions
-have events of one generation, which only a foreign producer can cause."""
-
 _log = structlog.get_logger(__name__)
+
+
+class _RejectedWritesError(Exception):
+    """PostgreSQL or asyncpg rejects a value of the batch. The cause is their error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class _Folded:
     batch: ProjectedBatch
     states: dict[UUID, Generation]
     parked: set[UUID]
+    dead: DeadLetterCount
 
     def move(self) -> checkpoints.Move:
         return checkpoints.Move(self.held.claim, self.batch.next_offset, self.batch.tally)
@@ -69,11 +71,14 @@ _Work: TypeAlias = Sequence[tuple[OwnedPartition, Sequence[Record]]]
 class Projector:
     """Projects the partitions that it has claimed. Batches of one partition must not overlap; partitions may."""
 
-    def __init__(self, pool: Pool, topic: str, *, react: bool = True) -> None:
+    def __init__(
+        self, pool: Pool, topic: str, *, react: bool = True, limits: DeadLetterLimits = DEFAULT_LIMITS
+    ) -> None:
         """`react=False` folds without creating jobs: a rebuild must not repeat side effects (law 5)."""
         self._pool = pool
         self._topic = topic
         self._react = react
+        self._limits = limits
         self._partitions: dict[int, OwnedPartition] = {}
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
@@ -83,14 +88,14 @@ class Projector:
         """
         claims = await checkpoints.claim(self._pool, self._topic, partitions)
         with transient_errors():
-            held = {
-                partition: OwnedPartition(
-                    claim, await dead_letters.parked_generations(self._pool, self._topic, partition)
-                )
-                for partition, claim in claims.items()
-            }
-        self._partitions = held
+            self._partitions = {partition: await self._owned(claim) for partition, claim in claims.items()}
         return {partition: claim.next_offset for partition, claim in claims.items()}
+
+    async def _owned(self, claim: checkpoints.Claim) -> OwnedPartition:
+        at = (self._pool, self._topic, claim.partition)
+        parked = await dead_letters.parked_generations(*at)
+        consecutive = await dead_letters.latest_consecutive(*at, claim.next_offset, self._limits.max_consecutive)
+        return OwnedPartition(claim, parked, DeadLetterCount(consecutive))
 
     async def reach(self) -> None:
         """Raises TransientError while PostgreSQL is unavailable."""
@@ -106,8 +111,9 @@ class Projector:
         partition, in the order of `batches`.
 
         Records before the checkpoint are skipped: they were projected before. Raises FencedError when another owner has
-        claimed one of the partitions, BugError when records before these are missing, and TransientError when
-        PostgreSQL is unavailable; then the call may be repeated, whether or not it had committed.
+        claimed one of the partitions, BugError when records before these are missing, DeadLetterFloodError when too
+        many of them are dead letters, and TransientError when PostgreSQL is unavailable; then the call may be repeated,
+        whether or not it had committed.
         """
         work = [await self._fresh(partition, records) for partition, records in batches.items()]
         done = {batch.partition: batch for batch in await self._project_or_isolate([each for each in work if each[1]])}
@@ -134,10 +140,11 @@ class Projector:
             return ()
         try:
             return await self._project(work)
-        except REFUSALS as error:
+        except _RejectedWritesError as error:
             if len(work) == 1:
-                return [await self._isolate(*work[0], error)]
-            _log.warning("batches_refused", partitions=[held.claim.partition for held, _ in work], error=repr(error))
+                return [await self._bisect(*work[0], error)]
+            partitions = [held.claim.partition for held, _ in work]
+            _log.warning("batches_refused", partitions=partitions, error=repr(error.__cause__))
             return [await self.project(held.claim.partition, records) for held, records in work]
 
     async def _project(self, work: _Work) -> Sequence[ProjectedBatch]:
@@ -181,43 +188,56 @@ class Projector:
         jobs = job_rows.jobs_of(outcomes) if self._react else []
         next_offset = outcomes[-1].record.offset + 1
         batch = ProjectedBatch(held.claim.partition, next_offset, outcomes, jobs, Tally().count(outcomes))
-        return _Folded(held, batch, states, parked)
+        dead = count_dead_letters(self._limits, held.claim.partition, held.dead, outcomes)
+        return _Folded(held, batch, states, parked, dead)
 
     async def _commit(self, folded: Sequence[_Folded]) -> Sequence[ProjectedBatch]:
         batches = [each.batch for each in folded]
         writes = together([writes_of(self._topic, batch.partition, batch.outcomes, batch.jobs) for batch in batches])
         for each in folded:
             each.held.mark_in_doubt()
-        with transient_errors():
-            async with self._pool.acquire() as connection:
-                await checkpoints.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
+        try:
+            with transient_errors():
+                async with self._pool.acquire() as connection:
+                    await checkpoints.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
+        except Exception as error:
+            if rejects_value(error) or _meet_in_a_row(error, folded):
+                raise _RejectedWritesError from error
+            raise
         for each in folded:
-            each.held.advance(each.batch.next_offset, each.states, each.parked)
+            each.held.advance(each.batch.next_offset, each.states, each.parked, each.dead)
         return batches
 
-    async def _isolate(self, held: OwnedPartition, records: Sequence[Record], error: Exception) -> ProjectedBatch:
-        """Commits record by record after PostgreSQL rejected the batch: only the record with the rejected value becomes
-        a dead letter."""
+    async def _bisect(
+        self, held: OwnedPartition, records: Sequence[Record], error: _RejectedWritesError
+    ) -> ProjectedBatch:
+        """Commits the halves of a rejected batch separately, down to the record with the rejected value, which alone
+        becomes a dead letter."""
         partition = held.claim.partition
-        _log.warning("batch_refused", partition=partition, records=len(records), error=repr(error))
-        held.states.clear()
+        if len(records) == 1:
+            return await self._reject(partition, records[0], error)
+        _log.warning("batch_refused", partition=partition, records=len(records), error=repr(error.__cause__))
         done: list[ProjectedBatch] = []
-        for record in records:
+        for half in (records[: len(records) // 2], records[len(records) // 2 :]):
             held = await self._held(partition)
-            if record.offset >= held.claim.next_offset:
-                done.append(await self._project_alone(held, record))
+            try:
+                done += await self._project([(held, half)])
+            except _RejectedWritesError as again:
+                done.append(await self._bisect(held, half, again))
         return _joined(partition, done)
 
-    async def _project_alone(self, held: OwnedPartition, record: Record) -> ProjectedBatch:
-        try:
-            return (await self._project([(held, [record])]))[0]
-        except REFUSALS as error:
-            held = await self._held(held.claim.partition)
-            generation_id = decode(record.key, record.value).generation_id
-            _log.error("record_refused", partition=held.claim.partition, offset=record.offset, error=repr(error))
-            dead = DeadLettered(record, generation_id, "refused_by_database", f"{type(error).__name__}: {error}"[:500])
-            parked = held.parked if generation_id is None else held.parked | {generation_id}
-            return (await self._commit([self._folded(held, [dead], {}, parked)]))[0]
+    async def _reject(self, partition: int, record: Record, error: _RejectedWritesError) -> ProjectedBatch:
+        held, cause = await self._held(partition), error.__cause__
+        generation_id = decode(record.key, record.value).generation_id
+        _log.error("record_refused", partition=partition, offset=record.offset, error=repr(cause))
+        dead = DeadLettered(record, generation_id, "refused_by_database", f"{type(cause).__name__}: {cause}"[:500])
+        parked = held.parked if generation_id is None else held.parked | {generation_id}
+        return (await self._commit([self._folded(held, [dead], {}, parked)]))[0]
+
+
+def _meet_in_a_row(error: Exception, folded: Sequence[_Folded]) -> bool:
+    """Two partitions have events of one generation, which only a foreign producer can cause: each commits alone."""
+    return isinstance(error, asyncpg.CardinalityViolationError) and len(folded) > 1
 
 
 def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> None:

@@ -22,6 +22,13 @@ WHERE topic = $1 AND partition = $2 AND resolution IS NULL AND generation_id IS 
 """
 
 
+LATEST: Final = """
+SELECT log_offset FROM projections.dead_letters
+WHERE topic = $1 AND partition = $2 AND log_offset < $3 AND resolution IS NULL AND reason <> 'parked'
+ORDER BY log_offset DESC LIMIT $4
+"""
+
+
 def rows_of(outcomes: Iterable[Outcome], topic: str, partition: int) -> list[tuple[object, ...]]:
     return [_row(outcome, topic, partition) for outcome in outcomes if isinstance(outcome, DeadLettered)]
 
@@ -35,6 +42,12 @@ def _row(dead: DeadLettered, topic: str, partition: int) -> tuple[object, ...]:
 
 def write(rows: list[tuple[object, ...]]) -> Write:
     return Write(INSERT, rows)
+
+
+async def latest_consecutive(pool: Pool, topic: str, partition: int, before: int, most: int) -> int:
+    """The number of open dead letters, at most `most`, that end at the offset `before`, parked events left out."""
+    rows = await pool.fetch(LATEST, topic, partition, before, most)
+    return next((number for number, row in enumerate(rows) if row["log_offset"] != before - 1 - number), len(rows))
 
 
 async def parked_generations(pool: Pool, topic: str, partition: int) -> set[UUID]:

@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
+from gengui_stream.postgres.rejections import rejects_value
 from gengui_stream.projecting.checkpoints import PROJECTION
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
 from gengui_stream.projecting.writes import write_read_models
@@ -59,8 +58,6 @@ WHERE topic = $1 AND partition = $2 AND log_offset = ANY($3)
 SET_REASON: Final = """
 UPDATE projections.dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
 """
-
-REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +182,9 @@ async def _refusal(connection: Connection, letter: DeadLetter, outcome: Outcome)
     try:
         async with connection.transaction():
             await write_read_models(connection, letter.topic, letter.partition, [outcome], job_rows.jobs_of([outcome]))
-    except REFUSED as error:
+    except Exception as error:
+        if not rejects_value(error):
+            raise
         detail = f"{type(error).__name__}: {error}"[:500]
         if letter.reason == PARKED:  # the earlier dead letters are resolved: this one now blocks the generation
             position = (letter.topic, letter.partition, letter.offset)

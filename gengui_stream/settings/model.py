@@ -74,6 +74,13 @@ class Settings(BaseSettings):
     projector_batch_max: Annotated[int, Field(ge=1, le=20_000)] = Field(
         5_000, description="maximum of events in one transaction"
     )
+    dead_letters_max_consecutive: Annotated[int, Field(ge=1)] = Field(
+        1_000, description="consecutive dead letters of a partition that end the agents"
+    )
+    dead_letters_max_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.05,
+        description="share of dead letters, of a partition's latest 1,000 to 10,000 records, that ends the agents",
+    )
     in_flight_window_s: Seconds = Field(60, description="window of the live tables' event counts")
 
     database_url: DatabaseUrl | None = Field(None, description="postgresql://user:password@host:port/name; else DB_*")

@@ -8,14 +8,16 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from gengui_stream.domain.identifiers import uuid7
-from gengui_stream.errors import BugError, FencedError
+from gengui_stream.errors import BugError, DeadLetterFloodError, FencedError
 from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting import checkpoints, owned_partition
+from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import daily_counts
 from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Tally
@@ -247,6 +249,54 @@ async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(pick
     assert await state_of(picky, refused.generation_id) is None
     await isolating.project(0, [record_of(a_request(), 4)])
     assert await picky.fetchval("SELECT next_offset FROM projections.checkpoints") == 5
+
+
+async def test_a_row_that_this_version_cannot_read_ends_the_process(emptied: Pool) -> None:
+    """A later version wrote it: no record is at fault, and none becomes a dead letter."""
+    history = wide_history(0)
+    await (await a_projector(emptied)).project(0, a_log(history[:1]))
+    await emptied.execute("UPDATE projections.generation_states SET status = 'archived'")
+    with pytest.raises(ValueError, match="archived"):
+        await (await a_projector(emptied)).project(0, a_log(history[1:], first=1))
+    assert await emptied.fetchval("SELECT count(*) FROM projections.dead_letters") == 0
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 1
+
+
+async def test_a_schema_that_lacks_a_column_ends_the_process(emptied: Pool) -> None:
+    records = three_generations()
+    await emptied.execute("ALTER TABLE projections.timeline RENAME COLUMN payload TO later_payload")
+    try:
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await (await a_projector(emptied)).project(0, records)
+    finally:
+        await emptied.execute("ALTER TABLE projections.timeline RENAME COLUMN later_payload TO payload")
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 0
+
+
+async def test_one_rejected_record_of_many_is_found_in_few_transactions(picky: Pool) -> None:
+    requested = [a_request(prompt="refused" if number == 77 else "fine") for number in range(200)]
+    before = await picky.fetchval("SELECT txid_current()")
+    batch = await (await a_projector(picky)).project(0, a_log(requested))
+    assert [outcome.record.offset for outcome in batch.outcomes] == list(range(200))
+    assert [o.record.offset for o in batch.outcomes if isinstance(o, DeadLettered)] == [77]
+    assert await picky.fetchval("SELECT txid_current()") - before < 40
+
+
+async def test_a_flood_of_dead_letters_ends_the_process_also_after_a_restart(emptied: Pool) -> None:
+    rubbish = [FakeRecord(offset, 1_780_000_000_000, b"key", b"{") for offset in range(5)]
+    limited = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=3))
+    await limited.claim([0])
+    await limited.project(0, rubbish[:2])
+    with pytest.raises(DeadLetterFloodError, match="3 consecutive records"):
+        await limited.project(0, rubbish[2:3])
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 2
+    again = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=3))
+    await again.claim([0])
+    with pytest.raises(DeadLetterFloodError, match="3 consecutive records"):
+        await again.project(0, rubbish[2:3])
+    raised = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=10))
+    await raised.claim([0])
+    assert (await raised.project(0, rubbish[2:])).tally.dead_lettered == 3
 
 
 @pytest.mark.parametrize("deadline", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])

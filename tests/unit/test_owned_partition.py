@@ -10,6 +10,7 @@ from gengui_stream.domain.generation.evolve import evolve
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.projecting import owned_partition
 from gengui_stream.projecting.checkpoints import Claim
+from gengui_stream.projecting.dead_letter_limits import DeadLetterCount
 from gengui_stream.projecting.owned_partition import OwnedPartition
 from tests.events import EVENTS_A_GENERATION, wide_history
 
@@ -27,7 +28,7 @@ def state_after(events: int, number: int = 0) -> Generation:
 def advanced(*batches: Mapping[UUID, Generation]) -> OwnedPartition:
     held = OwnedPartition(Claim(0, 0, 1), set())
     for place, states in enumerate(batches, 1):
-        held.advance(place, states, set())
+        held.advance(place, states, set(), DeadLetterCount())
     return held
 
 

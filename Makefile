@@ -88,7 +88,7 @@ check: $(STAMP) ## format, lint, types, import contracts, stale generated files,
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.publish --check
-	$(BIN)/python -m gengui_stream.settings_example --check
+	$(BIN)/python -m gengui_stream.settings.example --check
 	$(BIN)/hadolint deploy/Dockerfile deploy/runpod/Dockerfile
 	$(BIN)/python -m tests.deploy.compose_file
 	$(BIN)/python -m tests.house_words
@@ -98,7 +98,7 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m schemas.publish
-	$(BIN)/python -m gengui_stream.settings_example
+	$(BIN)/python -m gengui_stream.settings.example
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## the tests that need no server; ARGS="-k name"

@@ -25,7 +25,7 @@ from yarl import URL
 
 from agents.batches import BatchMessage
 from agents.consumer_thread import BatchThread, DaemonThread
-from gengui_stream.lifecycle import ShutdownRequested
+from gengui_stream.process.lifecycle import ShutdownRequested
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings

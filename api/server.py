@@ -15,11 +15,11 @@ from api.http.connection import HttpConnection, NoAccessLog
 from api.notification_fanout import NotificationFanout
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.errors import BugError, TransientError
-from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.flags.provider_flags import open_flags
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.queue_position import QueueSnapshotCache

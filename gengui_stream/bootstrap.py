@@ -14,10 +14,10 @@ import structlog
 import uvloop
 
 from gengui_stream.errors import ConfigurationError, DeadLetterFloodError, FencedError, TransientError
-from gengui_stream.exit_codes import ExitCode
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.logging import configure_logging
-from gengui_stream.ready_file import announce_ready
+from gengui_stream.process.exit_codes import ExitCode
+from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
+from gengui_stream.process.ready_file import announce_ready
 from gengui_stream.roles import ROLES, RoleName
 from gengui_stream.settings import Inspection, Settings
 

@@ -11,8 +11,8 @@ from functools import partial
 from runpod import serverless
 
 from gengui_stream.errors import ConfigurationError
-from gengui_stream.exit_codes import ExitCode
 from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.worker.runpod import RunpodWorker, store_settings
 
 

@@ -22,9 +22,9 @@ from gengui_stream.bridge.messages import (
 )
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.metrics import Metrics
+from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BEGINNING, BlockingConsumer, ProducerStreams, StreamEntry
 from gengui_stream.role_context import RoleContext

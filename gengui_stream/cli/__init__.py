@@ -1,4 +1,4 @@
-"""The command line, `gengui-stream`. Exit codes: `gengui_stream.exit_codes`, and 130 after Ctrl-C."""
+"""The command line, `gengui-stream`. Exit codes: `gengui_stream.process.exit_codes`, and 130 after Ctrl-C."""
 
 
 def main() -> None:

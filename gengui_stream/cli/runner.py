@@ -13,8 +13,8 @@ import uvloop
 
 from gengui_stream.cli.output import echo_error
 from gengui_stream.errors import ConfigurationError, PermanentError, TransientError
-from gengui_stream.exit_codes import ExitCode
 from gengui_stream.logging import CHATTY, configure_logging, redact_text
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import Inspection, Settings, inspect_settings
 
 _log = structlog.get_logger(__name__)

@@ -29,7 +29,7 @@ from gengui_stream.dev.reload.reloader import Reloader, reloading
 from gengui_stream.dev.servers import Server
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import ConfigurationError, TransientError
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import Settings, load_settings
 from gengui_stream.settings.advice import remarks
 

@@ -13,11 +13,11 @@ from gengui_stream.accounts.api_keys import Role, authenticate, seed_user
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.stack import Part
 from gengui_stream.errors import TransientError
-from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.settings import Settings
 
 USERS: Final[Mapping[str, Role]] = {"demo": "user", "worker": "worker"}

@@ -10,8 +10,8 @@ import structlog
 
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import TransientError
-from gengui_stream.lifecycle import pause
 from gengui_stream.metrics import Metrics
+from gengui_stream.process.lifecycle import pause
 from gengui_stream.providers.interface import DispatchOutcome, DispatchRequest, FaultDomain, Provider, Refused
 
 TRIES_MAX: Final = 4

@@ -29,7 +29,7 @@ from gengui_stream.jobs.attempts import (
 )
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import retry_transient
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
 from gengui_stream.providers.routing.decision import Route, Unavailable
 from schemas.events import Event

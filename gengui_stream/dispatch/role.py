@@ -17,11 +17,11 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.loop import Work, listen, run_job_loop
 from gengui_stream.jobs.queue import JobQueue
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing.circuit_breaker import Circuits
 from gengui_stream.providers.routing.circuit_metrics import registered_circuits

@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 from aiohttp import web
 
 from gengui_stream.fakes.behaviours import Html
-from gengui_stream.lifecycle import pause
+from gengui_stream.process.lifecycle import pause
 
 POLL_INTERVAL_S: Final = 0.1
 

@@ -24,7 +24,7 @@ from gengui_stream.fakes.calls import Call, Run, Runs, recordable, recordable_he
 from gengui_stream.fakes.faults import client_disconnected, half_of, page, reset
 from gengui_stream.fakes.rules import Choice, Chooser, Request
 from gengui_stream.fakes.scripts import Did, Script, ScriptError
-from gengui_stream.lifecycle import pause
+from gengui_stream.process.lifecycle import pause
 
 BODY_MAX: Final = 20 * 1024 * 1024
 GRACE_S: Final = 0.2

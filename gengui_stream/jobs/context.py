@@ -9,9 +9,9 @@ from functools import partial
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.jobs.attempts import Attempt, load_attempts
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.event_log import Appender
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.interface import Provider
 from gengui_stream.providers.routing.router import Router
 from schemas.events import Event

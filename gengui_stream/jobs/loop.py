@@ -11,7 +11,7 @@ import structlog
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
+from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.redis_io.notifications import ALL_CHANNELS, NotificationSubscriber, jobs_channel
 from gengui_stream.settings import Settings
 

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from gengui_stream.errors import BugError, FencedError
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
+from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projecting.projector import ProjectedBatch, Projector
 from gengui_stream.projections.outcomes import Record

@@ -19,7 +19,7 @@ from gengui_stream.settings.field_types import (
     TimeoutsByModel,
     timeouts_by_model,
 )
-from gengui_stream.url_types import Brokers, DatabaseUrl, HttpAddress, RedisUrl
+from gengui_stream.settings.url_types import Brokers, DatabaseUrl, HttpAddress, RedisUrl
 
 IN_PRODUCTION: Final[Mapping[str, object]] = {"db_pool_max": 10, "db_connect_timeout": 5}
 """Defaults where ENVIRONMENT is production: more connections for more load, and a quick failure that is retried."""

@@ -20,13 +20,13 @@ from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import owner_name
 from gengui_stream.jobs.loop import listen, run_job_loop
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.log.event_log import Appender, EventLog
-from gengui_stream.malloc import share_heaps
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.media.thumbnails import Limits
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool, open_pool, transient_errors
+from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
+from gengui_stream.process.malloc import share_heaps
 from gengui_stream.projections import generation_states
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings

@@ -10,9 +10,9 @@ from typing import Final, TypeVar, assert_never
 import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.lifecycle import retry_transient
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.worker.background import background_task
 from gengui_stream.worker.client import WorkerClient
 from gengui_stream.worker.job import DrawingJob

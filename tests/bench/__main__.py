@@ -8,33 +8,41 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from tests.bench.conditions import ROOT, conditions
-from tests.bench.page import HEADING, replaced
-from tests.bench.progress import say
+from tests.bench.report.conditions import ROOT, conditions
+from tests.bench.report.page import HEADING, replaced
+from tests.bench.report.progress import say
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-HEADINGS: Final = {
-    "fold": "Live fold",
-    "freshness": "From an append to what a reader sees",
-    "log_length": "Freshness by the length of the log",
-    "start": "Start times and memory of the stack",
-    "http": "Reading over HTTP",
-    "thumbnails": "Thumbnails",
-    "original": "Beside the original service",
-    "memory": "Memory",
-    "flags": "Choosing a provider by feature flags",
-    "dispatching": "Dispatch and reconciliation",
+
+
+class Section(NamedTuple):
+    """`module`: below this package, with `run(quick: bool) -> str`."""
+
+    module: str
+    heading: str
+
+
+SECTIONS: Final = {
+    "fold": Section("fold.measurement", "Live fold"),
+    "freshness": Section("freshness.measurement", "From an append to what a reader sees"),
+    "log_length": Section("freshness.log_length", "Freshness by the length of the log"),
+    "start": Section("start", "Start times and memory of the stack"),
+    "http": Section("http.measurement", "Reading over HTTP"),
+    "thumbnails": Section("jobs.thumbnails", "Thumbnails"),
+    "original": Section("jobs.original", "Beside the original service"),
+    "memory": Section("memory", "Memory"),
+    "flags": Section("flags", "Choosing a provider by feature flags"),
+    "dispatching": Section("jobs.dispatching", "Dispatch and reconciliation"),
 }
-"""By module of this package: each has `run(quick: bool) -> str`."""
 
 RUN: Final = "import importlib, sys; print(importlib.import_module(sys.argv[1]).run(sys.argv[2] == 'quick'))"
 
 
 def main() -> int:
     arguments = _arguments()
-    names: list[str] = arguments.only or list(HEADINGS)
+    names: list[str] = arguments.only or list(SECTIONS)
     page: Path | None = arguments.page or (None if arguments.quick else PAGE)
     failed = [name for name in names if not _measured(name, page, quick=arguments.quick)]
     if failed:
@@ -46,14 +54,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="shorter runs, printed; the page is left as it is")
     parser.add_argument("--page", type=Path, help=f"written to in place of {PAGE.relative_to(ROOT)}, also with --quick")
-    parser.add_argument("--only", type=_names, metavar="NAMES", help=f"some of {','.join(HEADINGS)}")
+    parser.add_argument("--only", type=_names, metavar="NAMES", help=f"some of {','.join(SECTIONS)}")
     return parser.parse_args()
 
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in HEADINGS]:
-        raise argparse.ArgumentTypeError(f"no section {', '.join(unknown)}; there are {', '.join(HEADINGS)}")
+    if unknown := [name for name in names if name not in SECTIONS]:
+        raise argparse.ArgumentTypeError(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     return names
 
 
@@ -67,16 +75,17 @@ def _measured(name: str, page: Path | None, *, quick: bool) -> bool:
         return False
     section = f"{circumstances}\n\n{text.strip()}"
     if page is None:
-        print(f"{HEADING}{HEADINGS[name]}\n\n{section}\n", flush=True)
+        print(f"{HEADING}{SECTIONS[name].heading}\n\n{section}\n", flush=True)
     else:
         before = page.read_text(encoding="utf-8") if page.exists() else ""
-        page.write_text(replaced(before, {HEADINGS[name]: section}, list(HEADINGS.values())), encoding="utf-8")
+        order = [one.heading for one in SECTIONS.values()]
+        page.write_text(replaced(before, {SECTIONS[name].heading: section}, order), encoding="utf-8")
     return True
 
 
 def _run(name: str, *, quick: bool) -> str:
-    """In a process of its own: nothing that one section did to its process can tell on the next."""
-    command = [sys.executable, "-c", RUN, f"tests.bench.{name}", "quick" if quick else "full"]
+    """In a process of its own, so that no section affects the next one."""
+    command = [sys.executable, "-c", RUN, f"tests.bench.{SECTIONS[name].module}", "quick" if quick else "full"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     return "" if done.returncode else done.stdout
 

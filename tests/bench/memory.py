@@ -12,7 +12,7 @@ from statistics import linear_regression, median
 from typing import Final
 
 from gengui_stream.roles import ROLES
-from tests.bench.everyday_load import Served, everyday_load
+from tests.bench.freshness.everyday_load import Served, everyday_load
 from tests.bench.system import descendants, opened_system, roles_started, rss_mib
 
 GROWS_MIB_A_MIN: Final = 0.5

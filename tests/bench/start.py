@@ -21,7 +21,7 @@ import uvloop
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.roles import ROLES
-from tests.bench.progress import say
+from tests.bench.report.progress import say
 from tests.bench.system import descendants, opened_system, roles_started, rss_mib
 
 WHOLE: Final = "all four, at the same time, new"

@@ -22,7 +22,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.providers.runpod_scenes import KEY, with_runpod
 from tests.integration.running import a_request, eventually, running, state_of
 from tests.integration.worker.test_runpod_worker import an_input

@@ -15,7 +15,7 @@ from gengui_stream.redis_io.streams import ProducerStreams
 from tests.faults.load import load
 from tests.faults.oracle import settled
 from tests.faults.system import DevSystem
-from tests.integration.agents_runs import send_raw
+from tests.integration.agents.agents_runs import send_raw
 
 STATUS_STREAM, QUEUE_STREAM = "job:status:stream", "generation:stream"
 REFUSALS = {400, 401, 404, 405, 413, 415, 422}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gengui_stream.settings import Settings
-from tests.integration.agents_runs import environment
+from tests.integration.agents.agents_runs import environment
 
 SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WORKER_API_KEY")
 

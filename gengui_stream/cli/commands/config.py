@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_error, echo_json, echo_table
 from gengui_stream.cli.runner import run_inspected_command
-from gengui_stream.exit_codes import ExitCode
 from gengui_stream.logging import REDACTED, redact_text
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks
 from gengui_stream.settings.sources import Variable

@@ -16,7 +16,7 @@ from gengui_stream.cli.output import echo_json
 from gengui_stream.cli.runner import log_for_people, run_inspected_command
 from gengui_stream.doctor.examination import Progress, Report
 from gengui_stream.doctor.findings import Finding, Status, fail, ok, warn
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import DEV_ENV, Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks
 

@@ -10,10 +10,10 @@ from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json
 from gengui_stream.cli.runner import run_command
-from gengui_stream.lifecycle import retry_transient
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import migrate as apply_migrations
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.settings import Settings
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
-from gengui_stream.exit_codes import ExitCode
 from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
 from gengui_stream.recovery.report import Report
 from gengui_stream.recovery.verify import verify as compare_everything

@@ -18,7 +18,7 @@ from gengui_stream.dev.demo.start import DemoStart, say
 from gengui_stream.dev.demo.system import running_system
 from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.errors import TransientError
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 from schemas.http import EventResource
 
 FETCHES_AT_ONCE: Final = 8

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import ConfigurationError, TransientError
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 
 INTERRUPTED: Final = 130
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from gengui_stream.dev.processes.prctl import die_with_parent
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 
 STANDARD_MAX: Final = 2
 """Of the descriptors of standard input, output and error."""

@@ -19,7 +19,7 @@ from gengui_stream.dev.kafka.jars import Jar, broker_version, locked_jars
 from gengui_stream.dev.kafka.java import Java
 from gengui_stream.dev.kafka.startup_cache import StartupCache
 from gengui_stream.errors import ConfigurationError, TransientError
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from gengui_stream.dev.processes.parent_death import end_with_parent
 from gengui_stream.errors import TransientError
-from gengui_stream.ready_file import READY_FILE
+from gengui_stream.process.ready_file import READY_FILE
 
 LOG_TAIL_LINES: Final = 15
 LOOK_EVERY_S: Final = 0.03

@@ -11,7 +11,7 @@ from gengui_stream.accounts.api_keys import seed_user
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.running import eventually, role_context
 
 

@@ -15,7 +15,7 @@ from gengui_stream.settings import Settings
 from schemas.operations import OPERATIONS
 from tests.integration.api.client import DOCUMENT, Client
 from tests.integration.api.conftest import serving
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.running import DEADLINE_S, eventually, role_context
 
 

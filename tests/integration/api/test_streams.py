@@ -18,8 +18,8 @@ from gengui_stream.settings import Settings
 from schemas.events import GenerationFailed
 from tests.integration.api.client import Client, completed, failed, started, thumbnail
 from tests.integration.api.conftest import serving
-from tests.integration.logs import send_to
-from tests.integration.projecting import projecting
+from tests.integration.log.logs import send_to
+from tests.integration.projector.projecting import projecting
 
 ALL = "/v1/stream"
 

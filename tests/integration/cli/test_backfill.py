@@ -21,10 +21,10 @@ from gengui_stream.settings import Settings
 from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationDeleted, Output, ThumbnailRequested
-from tests.integration.agents_runs import environment
+from tests.integration.agents.agents_runs import environment
 from tests.integration.commands import command
 from tests.integration.following import running, state_of, until
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.running import a_request, logged
 
 pytestmark = pytest.mark.stack

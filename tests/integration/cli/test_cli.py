@@ -20,10 +20,10 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import wide_history
-from tests.integration.agents_runs import environment
+from tests.integration.agents.agents_runs import environment
 from tests.integration.commands import Ran, command
-from tests.integration.logs import send_by_key
-from tests.integration.projecting import project_everything
+from tests.integration.log.logs import send_by_key
+from tests.integration.projector.projecting import project_everything
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack

@@ -17,7 +17,7 @@ from tests.integration.running import eventually
 SLEEPING = [sys.executable, "-c", "import time; time.sleep(600)"]
 ANNOUNCING = [
     *(sys.executable, "-c"),
-    "import time; from gengui_stream.ready_file import announce_ready; announce_ready(); time.sleep(600)",
+    "import time; from gengui_stream.process.ready_file import announce_ready; announce_ready(); time.sleep(600)",
 ]
 GUARDIAN = [sys.executable, "-m", "gengui_stream.dev.processes.guardian"]
 

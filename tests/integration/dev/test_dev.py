@@ -13,7 +13,7 @@ import orjson
 import psutil
 import pytest
 
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 from tests.faults.system import ROLES, DevSystem
 from tests.integration.given_servers import give_servers
 from tests.integration.running import eventually

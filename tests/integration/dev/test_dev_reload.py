@@ -35,7 +35,7 @@ def shared(stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -
 def system(shared: DevSystem) -> DevSystem:
     if not shared.alive:
         asyncio.run(shared.start())
-        asyncio.run(watched(shared, "gengui_stream/settings_example.py", "no role imports it"))
+        asyncio.run(watched(shared, "gengui_stream/settings/example.py", "no role imports it"))
     return shared
 
 

@@ -25,8 +25,8 @@ from gengui_stream.dev.ports import GRPC_DISTANCE, default_metrics_ports, free_p
 from gengui_stream.dev.seaweed_server import SeaweedServer
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
-from gengui_stream.exit_codes import ExitCode
 from gengui_stream.media.object_store import open_object_store
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import inspect_settings, load_settings
 from tests.integration.running import eventually
 

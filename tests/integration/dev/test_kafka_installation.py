@@ -21,7 +21,7 @@ from gengui_stream.dev.kafka.maven_central import MavenCentral
 from gengui_stream.dev.kafka.startup_cache import StartupCache
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.processes.child import Child
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 from tests.unit.dev.jar_server import JarServer, jar_server, path_of
 
 INSTALL = (sys.executable, "-m", "gengui_stream.dev.kafka.installation")

@@ -29,8 +29,8 @@ from gengui_stream.worker.run import run_worker
 from tests.integration.cli.test_cli_faults import NOWHERE, PLAIN
 from tests.integration.commands import command
 from tests.integration.doctor.doctoring import examined, failed
-from tests.integration.logs import send_by_key
-from tests.integration.projecting import projecting
+from tests.integration.log.logs import send_by_key
+from tests.integration.projector.projecting import projecting
 from tests.integration.providers.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
 from tests.integration.running import a_request, eventually, running
 

@@ -29,7 +29,7 @@ from gengui_stream.settings import Settings
 from gengui_stream.worker.run import run_worker
 from schemas.events import GenerationCompleted, Output
 from tests.integration.doctor.doctoring import examined
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.providers.runpod_scenes import with_runpod
 from tests.integration.running import a_request, eventually, private_redis, running
 

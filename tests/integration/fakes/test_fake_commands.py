@@ -12,7 +12,6 @@ import orjson
 import pytest
 from aiohttp import ClientConnectionError, ClientError, ClientSession, ClientTimeout
 
-from gengui_stream.exit_codes import ExitCode
 from gengui_stream.fakes.calls import Call
 from gengui_stream.fakes.gemini import script as gemini_script
 from gengui_stream.fakes.gemini.script import GeminiScript
@@ -21,6 +20,7 @@ from gengui_stream.fakes.runpod import script as runpod_script
 from gengui_stream.fakes.runpod.script import RunpodScript
 from gengui_stream.fakes.runpod.server import fake_runpod
 from gengui_stream.identifiers import new_id
+from gengui_stream.process.exit_codes import ExitCode
 
 Played = TypeVar("Played", GeminiScript, RunpodScript)
 

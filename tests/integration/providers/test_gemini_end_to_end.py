@@ -24,8 +24,8 @@ from gengui_stream.settings import Settings
 from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch
 from schemas.events import GenerationDispatched, GenerationRequested, ProviderChoice
-from tests.integration.agents_runs import environment
-from tests.integration.projecting import projecting
+from tests.integration.agents.agents_runs import environment
+from tests.integration.projector.projecting import projecting
 from tests.integration.running import a_request, eventually, logged, running, state_of
 
 pytestmark = pytest.mark.stack

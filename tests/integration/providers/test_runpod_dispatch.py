@@ -28,7 +28,7 @@ from schemas.events import (
     ProviderChoice,
 )
 from tests.integration.api.conftest import serving
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.providers.runpod_scenes import KEY, SECRET, living, small, with_runpod
 from tests.integration.running import a_request, eventually, logged, running, state_of
 

@@ -20,7 +20,7 @@ from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationStarted
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.running import a_request, eventually, logged, private_redis, running, state_of
 
 pytestmark = pytest.mark.stack

@@ -27,7 +27,7 @@ from gengui_stream.settings import Settings
 from gengui_stream.worker import runpod
 from gengui_stream.worker.runpod import Progress, Report, RunpodWorker, Updates, store_settings
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 from tests.integration.providers.runpod_scenes import KEY, with_runpod
 from tests.integration.running import a_request, eventually, running, state_of
 from tests.integration.worker.runpod_workers import SdkWorker, sdk_worker

@@ -28,7 +28,7 @@ from gengui_stream.worker.run import DELIVERIES_MAX, run_worker
 from gengui_stream.worker.transports import STATUS_STREAM
 from schemas.events import GenerationRequested
 from tests.integration.following import running, state_of, until
-from tests.integration.projecting import projecting
+from tests.integration.projector.projecting import projecting
 
 pytestmark = pytest.mark.stack
 

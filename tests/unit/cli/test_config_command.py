@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gengui_stream.cli.app import command_line
-from gengui_stream.exit_codes import ExitCode
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings.model import Settings
 
 SECRETS = {

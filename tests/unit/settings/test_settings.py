@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream import settings_example
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.settings import Settings, load_settings
+from gengui_stream.settings import example as settings_example
 from gengui_stream.settings.sources import OF_A_SERVER, Variable, merged
 
 

@@ -1,0 +1,1 @@
+"""The fold of this system beside two baselines."""

@@ -1,0 +1,1 @@
+"""The time from an append to the read model, under load."""

@@ -1,0 +1,1 @@
+"""Jobs: thumbnails, dispatch and reconciliation, and the original service."""

@@ -1,0 +1,1 @@
+"""The page of results: sections, conditions, quantiles and progress."""

@@ -1,0 +1,122 @@
+"""The operators' live tables, read the way `gengui-stream tables` reads them."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agents.live_tables import InFlight, step
+from agents.run import run_live_tables
+from gengui_stream.errors import PermanentError
+from gengui_stream.log.changelogs import changelog_topic, read_changelog, tail_changelog
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.settings import Settings
+from schemas.events import (
+    Event,
+    Failure,
+    GenerationCompleted,
+    GenerationFailed,
+    GenerationHeartbeatReceived,
+    GenerationRetried,
+    GenerationStarted,
+    Output,
+)
+from tests.integration.agents.agents_runs import delay_metadata
+from tests.integration.running import a_request, eventually, running
+
+pytestmark = pytest.mark.stack
+
+
+def common(request: Event) -> dict[str, object]:
+    return request.model_dump(include={"id", "generation_id", "attempt", "producer"}) | {
+        "occurred_at": datetime.now(UTC)
+    }
+
+
+@pytest.fixture(name="live")
+def with_a_group_of_its_own(settings: Settings) -> Settings:
+    return settings.model_copy(update={"live_tables_group": f"{settings.consumer_group}-live"})
+
+
+async def test_in_flight_and_counts_survive_a_restart(live: Settings, event_log: EventLog) -> None:
+    settings = live
+    waiting, started, ended = a_request(), a_request(), a_request()
+    await event_log.append_many([waiting, started, ended])
+    await event_log.append(GenerationStarted.model_validate(common(started)))
+    await event_log.append(GenerationStarted.model_validate(common(ended)))
+    expected = {str(waiting.generation_id): "queued", str(started.generation_id): "processing"}
+
+    async def shown() -> dict[str, str]:
+        rows = await read_changelog(settings, "in_flight")
+        return {key: str(row["status"]) for key, row in rows.items() if isinstance(row, dict)}
+
+    async def as_expected() -> bool:
+        return await shown() == expected
+
+    async def all_counted() -> bool:
+        try:
+            counts = await read_changelog(settings, "events_by_type")
+        except PermanentError:  # not made yet
+            return False
+        return sum(int(str(count)) for count in counts.values()) == number
+
+    number = 5
+    async with running(run_live_tables, settings):
+        await eventually(all_counted)
+        assert len(await shown()) == 3
+    done = GenerationCompleted.model_validate(common(ended) | {"outputs": [Output(object_key="a/0.png")]})
+    await event_log.append(done)
+    number = 6
+    async with running(run_live_tables, settings):
+        await eventually(as_expected)
+        await eventually(all_counted)
+    async for key, value in tail_changelog(settings, "in_flight", from_start=True):
+        if key == str(ended.generation_id) and value is None:
+            break
+
+
+async def test_they_are_kept_although_their_topics_show_late(
+    live: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = a_request()
+    await event_log.append(request)
+    delay_metadata(monkeypatch, changelog_topic(live, "events_by_type"), answers=20)
+
+    async def there() -> bool:
+        try:
+            return str(request.generation_id) in await read_changelog(live, "in_flight")
+        except PermanentError:  # not made yet
+            return False
+
+    async with running(run_live_tables, live):
+        await eventually(there)
+
+
+async def test_a_table_that_there_is_not(live: Settings) -> None:
+    with pytest.raises(PermanentError, match="in_flight"):
+        await read_changelog(live, "unknown")
+
+
+def test_a_failed_attempt_is_queued_again_while_there_are_attempts() -> None:
+    request = a_request(max_attempts=2)
+    row = step(None, request)
+    again = GenerationFailed.model_validate(
+        common(request) | {"error": Failure(code="lost", message="gone", retryable=True)}
+    )
+    row = step(row, again)
+    assert isinstance(row, InFlight)
+    assert (row.status, row.attempt) == ("queued", 2)
+    assert step(row, again) == row, "it speaks of an attempt that is over"
+    assert step(row, again.model_copy(update={"attempt": 2})) is None
+
+
+@pytest.mark.parametrize("kind", [GenerationStarted, GenerationHeartbeatReceived])
+def test_a_canceling_generation_stays_so_while_its_worker_reports(kind: type[Event]) -> None:
+    request = a_request()
+    canceling = InFlight("canceling", 1, 3, "then")
+    assert step(canceling, kind.model_validate(common(request))) == canceling
+
+
+def test_what_is_being_canceled_is_not_tried_again() -> None:
+    retried = GenerationRetried.model_validate(common(a_request()) | {"reason": "silent"})
+    assert step(InFlight("canceling", 1, 3, "then"), retried) is None
+    assert step(InFlight("processing", 3, 3, "then"), retried) == InFlight("processing", 3, 3, "then")

@@ -1,0 +1,137 @@
+"""An append that failed leaves the log usable, and one that was confirmed is on it."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from aiokafka import TopicPartition
+
+from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.log.codec import VALUE_MAX_BYTES, decode, encode_headers
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from tests.events import wide_history
+from tests.integration.log.logs import everything
+from tests.integration.projector.projecting import project_everything
+from tests.integration.running import a_request, logged
+
+BEYOND_MEMORY = 7
+"""Kafka remembers a producer's last five batches."""
+
+
+def misplace(event_log: EventLog, topic: str, partition: int, sequence: int) -> None:
+    """As a batch does that was given up: the producer and the broker count differently from now on."""
+    producer = event_log._producer._current
+    assert producer is not None
+    producer._txn_manager._sequence_numbers[TopicPartition(topic, partition)] = sequence
+
+
+async def test_a_gap_in_the_sequence_is_not_for_ever(settings: Settings, event_log: EventLog) -> None:
+    """The broker refuses everything of a producer that left one out: it takes another one to go on."""
+    request = a_request()
+    position = await event_log.append(request)
+    misplace(event_log, settings.events_topic, position.partition, 100)
+    again = request.model_copy(update={"id": a_request().id})
+    with pytest.raises(TransientError):
+        await event_log.append(again)
+    assert await event_log.append(again) > position
+    assert [event.id for event in await logged(settings)] == [request.id, again.id]
+
+
+async def test_what_the_broker_takes_for_a_repetition_is_not_confirmed(settings: Settings, event_log: EventLog) -> None:
+    """It may have counted a batch that it never wrote; aiokafka would call that a success, at an offset of -1."""
+    request = a_request()
+    positions = [await event_log.append(request) for _ in range(BEYOND_MEMORY)]
+    misplace(event_log, settings.events_topic, positions[0].partition, 0)
+    later = [request.model_copy(update={"id": a_request().id}) for _ in range(2)]
+    with suppress(TransientError):
+        positions = await event_log.append_many(later)
+        pytest.fail(f"confirmed at {positions}")
+    positions = await event_log.append_many(later)
+    assert [position.offset for position in positions] == [BEYOND_MEMORY, BEYOND_MEMORY + 1]
+    assert [event.id for event in await logged(settings)][BEYOND_MEMORY:] == [event.id for event in later]
+
+
+async def test_those_who_append_at_the_same_time_share_the_next_producer(
+    settings: Settings, event_log: EventLog
+) -> None:
+    request = a_request()
+    position = await event_log.append(request)
+    misplace(event_log, settings.events_topic, position.partition, 100)
+    await asyncio.gather(*(event_log.append(request) for _ in range(20)), return_exceptions=True)
+    positions = await asyncio.gather(*(event_log.append(request) for _ in range(20)))
+    assert len({position.offset for position in positions}) == 20
+
+
+async def test_an_append_that_takes_too_long_gets_a_new_producer(
+    settings: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs would take every later append with it."""
+    async with event_log._producer.sending() as first:
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr("gengui_stream.log.event_log.APPEND_TIMEOUT_S", 0)
+        with pytest.raises(TransientError):
+            await event_log.append(a_request())
+    request = a_request()
+    await event_log.append(request)
+    async with event_log._producer.sending() as second:
+        assert second is not first
+    assert request.id in [event.id for event in await logged(settings)]
+
+
+async def test_a_log_that_was_stopped_stays_so(event_log: EventLog) -> None:
+    await event_log.stop()
+    with pytest.raises(TransientError):
+        await event_log.append(a_request())
+
+
+async def test_an_append_tells_where_a_reader_finds_it(settings: Settings, event_log: EventLog) -> None:
+    events = [a_request() for _ in range(20)]
+    positions = await event_log.append_many(events)
+    records = {(record.partition, record.offset): record for record in await everything(settings)}
+    for event, position in zip(events, positions, strict=True):
+        record = records[position.partition, position.offset]
+        assert decode(record.key, record.value) == event
+        assert dict(record.headers) == dict(encode_headers(event))
+    assert len(records) == 20
+
+
+async def test_events_of_a_generation_keep_their_order_and_their_partition(
+    settings: Settings, event_log: EventLog
+) -> None:
+    history = wide_history(0)
+    first = await event_log.append_many(history)
+    again = await asyncio.gather(*(event_log.append(event) for event in history))
+    assert len({position.partition for position in [*first, *again]}) == 1
+    assert [position.offset for position in first] == list(range(len(history)))
+
+
+async def test_the_same_event_appended_again_is_ignored(settings: Settings, pool: Pool, event_log: EventLog) -> None:
+    """What an append whose outcome was unknown amounts to."""
+    history = wide_history(0, start=datetime.now(UTC))
+    await event_log.append_many([event for event in history for _ in range(2)])
+    await project_everything(settings, pool)
+    row = await pool.fetchrow("SELECT sum(applied) AS applied, sum(ignored) AS ignored FROM projections.checkpoints")
+    assert row is not None
+    assert (row["applied"], row["ignored"]) == (len(history), len(history))
+    assert await pool.fetchval("SELECT count(*) FROM projections.timeline WHERE ignored IS NULL") == len(history)
+
+
+async def test_what_the_log_does_not_take_is_refused_before_anything_is_sent(
+    settings: Settings, event_log: EventLog
+) -> None:
+    """A reader would have to call it dead, however little is over the limit."""
+    for length in (VALUE_MAX_BYTES, 2 * VALUE_MAX_BYTES):
+        too_large = a_request().model_copy(update={"prompt": "x" * length})
+        with pytest.raises(PermanentError, match="larger than"):
+            await event_log.append_many([a_request(), too_large])
+    assert await logged(settings) == []
+
+
+async def test_without_a_broker_it_may_work_later(settings: Settings) -> None:
+    away = settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
+    with pytest.raises(TransientError, match=r"no broker at 127\.0\.0\.1:1"):
+        await EventLog(away).start()

@@ -1,0 +1,51 @@
+"""A projector beside a test: the production partition processor, driven by a plain reader."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from gengui_stream.metrics import new_metrics
+from gengui_stream.postgres.pool import Pool, opened_pool
+from gengui_stream.process.lifecycle import ShutdownRequested
+from gengui_stream.projecting.notifications import notify_after_commit
+from gengui_stream.projecting.partition_queues import PartitionQueues
+from gengui_stream.projecting.plain_reader import follow_log, project_to_end
+from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.notification_buffer import opened_buffer
+from gengui_stream.redis_io.notifications import NotificationPublisher
+from gengui_stream.settings import Settings
+
+
+@asynccontextmanager
+async def projecting(settings: Settings) -> AsyncIterator[None]:
+    """Projects every partition meanwhile and notifies, also while PostgreSQL is unavailable for a moment."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(opened_pool(settings))
+        redis = await stack.enter_async_context(opened_redis(settings))
+        buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
+        stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
+        queues = PartitionQueues(
+            projector, notify_after_commit(buffer, new_metrics()), settings.projector_batch_max, stop
+        )
+        following = asyncio.ensure_future(follow_log(queues, settings))
+        try:
+            yield
+            assert not following.done(), following
+        finally:
+            stop.set()
+            following.cancel()
+            with suppress(asyncio.CancelledError, ShutdownRequested):
+                await following
+
+
+async def project_everything(settings: Settings, pool: Pool) -> None:
+    """As an agents process that starts, reads to the end and stops."""
+    projector = Projector(pool, settings.events_topic)
+    await project_to_end(
+        PartitionQueues(projector, _not_notified, settings.projector_batch_max, asyncio.Event()), settings
+    )
+
+
+def _not_notified(batch: ProjectedBatch, seconds: float) -> None:
+    """Nothing waits for notifications."""

@@ -1,0 +1,348 @@
+"""The projector against PostgreSQL: batches, owners, gaps, and what cannot be folded."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from gengui_stream.domain.identifiers import uuid7
+from gengui_stream.errors import BugError, DeadLetterFloodError, FencedError
+from gengui_stream.identifiers import new_id
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projecting import checkpoints, owned_partition
+from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
+from gengui_stream.projecting.projector import Projector
+from gengui_stream.projections import daily_counts
+from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Tally
+from schemas.events import Event, Failure, GenerationFailed
+from tests.events import (
+    EVENTS_A_GENERATION,
+    FakeRecord,
+    ending_events,
+    record_of,
+    requests,
+    running_events,
+    wide_history,
+)
+from tests.integration.projector.projections import TOPIC, a_log, a_projector, contents, plainly, three_generations
+from tests.integration.running import a_request, state_of
+
+pytestmark = pytest.mark.stack
+
+# batches
+
+
+@pytest.mark.parametrize("size", [7, 1_000])
+async def test_batches_of_any_size_give_the_same_rows(emptied: Pool, size: int) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    batched = await a_projector(emptied)
+    for start in range(0, len(records), size):
+        await batched.project(0, records[start : start + size])
+    assert await contents(emptied) == expected
+    assert expected["at"] == [(len(records), len(records), 0, 0)]
+
+
+async def test_an_event_that_came_too_early_is_recognised_by_a_later_owner(emptied: Pool) -> None:
+    """Before its request, and before its attempt: the timeline and the state keep the ids."""
+    history = [event.model_copy(update={"id": new_id()}) for event in wide_history(0)]
+    request, dispatched, started = history[:3]
+    next_attempt = started.model_copy(update={"id": new_id(), "attempt": 2})
+    log = a_log([dispatched, request, next_attempt, dispatched, *history[2:], next_attempt])
+    reasons: list[str] = []
+    for record in log:
+        outcomes = (await (await a_projector(emptied)).project(0, [record])).outcomes
+        reasons += [outcome.reason for outcome in outcomes if isinstance(outcome, Ignored)]
+    assert reasons == ["not_requested", "unknown_attempt", "duplicate", "duplicate"]
+
+
+async def test_records_that_come_again_are_left_out(emptied: Pool) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    again = await a_projector(emptied)
+    await again.project(0, records[:20])
+    assert (await again.project(0, records[:20])).outcomes == ()
+    overlapping = await again.project(0, records[10:])
+    assert [outcome.record.offset for outcome in overlapping.outcomes] == list(range(20, len(records)))
+    assert await contents(emptied) == expected
+
+
+async def test_nothing_is_forgotten_that_a_later_event_needs(emptied: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    monkeypatch.setattr(owned_partition, "CACHED_STATES", 1)
+    forgetful = await a_projector(emptied)
+    for start in range(0, len(records), 4):
+        await forgetful.project(0, records[start : start + 4])
+    assert await contents(emptied) == expected
+
+
+async def test_a_rebuild_does_no_side_effect_again(emptied: Pool) -> None:
+    await (await a_projector(emptied, react=False)).project(0, three_generations())
+    assert await emptied.fetchval("SELECT count(*) FROM jobs.jobs") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 3 * EVENTS_A_GENERATION
+
+
+def anything(source: random.Random) -> list[FakeRecord]:
+    """Three generations' events in any order, some before their request, some repeated, some of them unreadable."""
+    ids = [uuid7(1_780_000_000_000, source.randbytes(10)) for _ in range(3)]
+    chosen: list[Event] = [requests(each)[0] for each in ids]
+    choice = [*requests(), *running_events(), *ending_events()]
+    chosen += [event.model_copy(update={"generation_id": source.choice(ids)}) for event in source.choices(choice, k=60)]
+    source.shuffle(chosen)
+    attempts = (None, None, 1, 2)
+    named = [event.model_copy(update={"id": new_id(), "attempt": source.choice(attempts)}) for event in chosen]
+    records = a_log([*named, *source.choices(named, k=20)])
+    broken = {source.randrange(3, len(records)) for _ in range(2)}
+    return [replace(record, value=b"{") if record.offset in broken else record for record in records]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_any_log_cut_anywhere_by_any_owners_gives_the_same_rows(emptied: Pool, seed: int) -> None:
+    source = random.Random(seed)
+    records = anything(source)
+    expected = await plainly(emptied, records)
+    owner, done = await a_projector(emptied), 0
+    while done < len(records):
+        if source.random() < 0.3:
+            owner = await a_projector(emptied)
+        done = (await owner.project(0, records[max(0, done - 3) : done + source.randrange(1, 20)])).next_offset
+    assert await contents(emptied) == expected
+
+
+# owners
+
+
+async def test_a_new_owner_fences_the_old_one(emptied: Pool) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    old = await a_projector(emptied)
+    await old.project(0, records[:10])
+    new = Projector(emptied, TOPIC)
+    assert await new.claim([0]) == {0: 10}
+    with pytest.raises(FencedError):
+        await old.project(0, records[10:])
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 10
+    await new.project(0, records[10:])
+    with pytest.raises(FencedError):
+        await old.project(0, records[10:])
+    assert await contents(emptied) == expected
+
+
+async def test_two_owners_of_one_claim_cannot_both_commit(emptied: Pool) -> None:
+    held = (await checkpoints.claim(emptied, TOPIC, [0]))[0]
+
+    async def advance() -> None:
+        async with emptied.acquire() as connection:
+            await checkpoints.commit(connection, TOPIC, [checkpoints.Move(held, 5, Tally(applied=5))], writes=())
+
+    outcomes = await asyncio.gather(*(advance() for _ in range(5)), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
+    assert await emptied.fetchval("SELECT applied FROM projections.checkpoints") == 5
+
+
+async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) -> None:
+    held = (await checkpoints.claim(emptied, TOPIC, [0]))[0]
+
+    async def commit(owner: int) -> None:
+        counts = Counter({(UUID(int=owner), date(2026, 6, 1), "requested"): 1})
+        writes = [daily_counts.write(daily_counts.rows_of(counts, 0))]
+        async with emptied.acquire() as connection:
+            await checkpoints.commit(connection, TOPIC, [checkpoints.Move(held, 1, Tally(applied=1))], writes=writes)
+
+    outcomes = await asyncio.gather(*map(commit, range(5)), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError"] * 4 + ["NoneType"]
+    [winner] = [owner for owner, outcome in enumerate(outcomes) if outcome is None]
+    assert [row["owner_id"].int for row in await emptied.fetch("SELECT owner_id FROM projections.daily_counts")] == [
+        winner
+    ]
+
+
+async def test_what_is_not_claimed_is_not_projected(emptied: Pool) -> None:
+    with pytest.raises(FencedError, match="not claimed"):
+        await Projector(emptied, TOPIC).project(0, three_generations())
+
+
+# gaps
+
+
+@pytest.mark.parametrize(
+    "chosen", [slice(1, None), slice(0, None, 2)], ids=["the first is missing", "some in the middle are missing"]
+)
+async def test_missing_records_stop_it(emptied: Pool, chosen: slice) -> None:
+    stopped = await a_projector(emptied)
+    with pytest.raises(BugError, match="part of the log is gone"):
+        await stopped.project(0, three_generations()[chosen])
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 0
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0
+
+
+# what cannot be folded
+
+
+def raw(generation_id: UUID, offset: int, value: bytes) -> FakeRecord:
+    return FakeRecord(offset, 1_780_000_000_000, str(generation_id).encode(), value)
+
+
+async def test_events_behind_a_dead_letter_wait_and_others_do_not(emptied: Pool) -> None:
+    stuck, free = wide_history(0), wide_history(1)
+    events = [*stuck[:2], *free[:4], *stuck[2:4]]
+    records = a_log(events)
+    records.insert(2, raw(stuck[0].generation_id, 2, b"{invalid"))
+    records = [FakeRecord(place, r.timestamp, r.key, r.value) for place, r in enumerate(records)]
+    first = await a_projector(emptied)
+    await first.project(0, records[:5])
+    batch = await first.project(0, records[5:])
+    assert [type(outcome) for outcome in batch.outcomes] == [Applied, Applied, DeadLettered, DeadLettered]
+    assert [outcome.reason for outcome in batch.outcomes if isinstance(outcome, DeadLettered)] == [PARKED, PARKED]
+    state = await state_of(emptied, stuck[0].generation_id)
+    assert state is not None
+    assert state.version == 2
+    [position] = await emptied.fetch("SELECT * FROM projections.checkpoints")
+    assert (position["applied"], position["ignored"], position["dead_lettered"]) == (6, 0, 3)
+
+
+async def test_a_new_owner_knows_what_is_parked(emptied: Pool) -> None:
+    history = wide_history(0)
+    records = a_log(history[:1])
+    records.append(raw(history[0].generation_id, 1, b""))
+    await (await a_projector(emptied)).project(0, records)
+    batch = await (await a_projector(emptied)).project(0, [record_of(history[1], 2)])
+    [outcome] = batch.outcomes
+    assert isinstance(outcome, DeadLettered)
+    assert outcome.reason == PARKED
+
+
+@pytest_asyncio.fixture
+async def picky(emptied: Pool) -> AsyncIterator[Pool]:
+    """A constraint of the database stands for whatever it may refuse."""
+    await emptied.execute(
+        "ALTER TABLE projections.generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')"
+    )
+    yield emptied
+    await emptied.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
+
+
+async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(picky: Pool) -> None:
+    good, other, refused = a_request(), a_request(), a_request(prompt="refused")
+    behind = wide_history(0)[1].model_copy(
+        update={"generation_id": refused.generation_id, "occurred_at": refused.occurred_at}
+    )
+    records = a_log([good, refused, behind, other])
+    isolating = await a_projector(picky)
+    batch = await isolating.project(0, records)
+    assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered, DeadLettered, Applied]
+    reasons = [
+        (outcome.reason, outcome.generation_id) for outcome in batch.outcomes if isinstance(outcome, DeadLettered)
+    ]
+    assert reasons == [("refused_by_database", refused.generation_id), (PARKED, refused.generation_id)]
+    assert (batch.next_offset, batch.tally.applied, batch.tally.dead_lettered) == (4, 2, 2)
+    [row] = await picky.fetch("SELECT * FROM projections.checkpoints")
+    assert (row["next_offset"], row["applied"], row["dead_lettered"]) == (4, 2, 2)
+    assert await state_of(picky, refused.generation_id) is None
+    await isolating.project(0, [record_of(a_request(), 4)])
+    assert await picky.fetchval("SELECT next_offset FROM projections.checkpoints") == 5
+
+
+async def test_a_row_that_this_version_cannot_read_ends_the_process(emptied: Pool) -> None:
+    """A later version wrote it: no record is at fault, and none becomes a dead letter."""
+    history = wide_history(0)
+    await (await a_projector(emptied)).project(0, a_log(history[:1]))
+    await emptied.execute("UPDATE projections.generation_states SET status = 'archived'")
+    with pytest.raises(ValueError, match="archived"):
+        await (await a_projector(emptied)).project(0, a_log(history[1:], first=1))
+    assert await emptied.fetchval("SELECT count(*) FROM projections.dead_letters") == 0
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 1
+
+
+async def test_a_schema_that_lacks_a_column_ends_the_process(emptied: Pool) -> None:
+    records = three_generations()
+    await emptied.execute("ALTER TABLE projections.timeline RENAME COLUMN payload TO later_payload")
+    try:
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await (await a_projector(emptied)).project(0, records)
+    finally:
+        await emptied.execute("ALTER TABLE projections.timeline RENAME COLUMN later_payload TO payload")
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 0
+
+
+async def test_one_rejected_record_of_many_is_found_in_few_transactions(picky: Pool) -> None:
+    requested = [a_request(prompt="refused" if number == 77 else "fine") for number in range(200)]
+    before = await picky.fetchval("SELECT txid_current()")
+    batch = await (await a_projector(picky)).project(0, a_log(requested))
+    assert [outcome.record.offset for outcome in batch.outcomes] == list(range(200))
+    assert [o.record.offset for o in batch.outcomes if isinstance(o, DeadLettered)] == [77]
+    assert await picky.fetchval("SELECT txid_current()") - before < 40
+
+
+async def test_a_flood_of_dead_letters_ends_the_process_also_after_a_restart(emptied: Pool) -> None:
+    rubbish = [FakeRecord(offset, 1_780_000_000_000, b"key", b"{") for offset in range(5)]
+    limited = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=3))
+    await limited.claim([0])
+    await limited.project(0, rubbish[:2])
+    with pytest.raises(DeadLetterFloodError, match="3 consecutive records"):
+        await limited.project(0, rubbish[2:3])
+    assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 2
+    again = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=3))
+    await again.claim([0])
+    with pytest.raises(DeadLetterFloodError, match="3 consecutive records"):
+        await again.project(0, rubbish[2:3])
+    raised = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=10))
+    await raised.claim([0])
+    assert (await raised.project(0, rubbish[2:])).tally.dead_lettered == 3
+
+
+@pytest.mark.parametrize("deadline", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+async def test_a_moment_beyond_the_calendar_of_utc_stops_nothing(emptied: Pool, deadline: str) -> None:
+    """It is a moment to the reader, and to no database."""
+    odd, good = a_request(deadline=deadline), a_request()
+    batch = await (await a_projector(emptied)).project(0, a_log([odd, good]))
+    assert batch.next_offset == 2
+    assert await state_of(emptied, good.generation_id)
+
+
+async def test_an_event_on_another_partition_than_its_generation_changes_nothing(emptied: Pool) -> None:
+    """A producer with another partitioner than ours: what it says must not depend on which partition is faster."""
+    history = wide_history(0)
+    both = Projector(emptied, TOPIC)
+    await both.claim([0, 1])
+    await both.project(0, a_log(history[:1]))
+    [outcome] = (await both.project(1, a_log(history[1:2]))).outcomes
+    assert isinstance(outcome, Ignored)
+    assert outcome.reason == "not_requested"
+
+
+async def test_the_same_offset_on_another_partition_is_another_record(emptied: Pool) -> None:
+    history = wide_history(0)
+    both = Projector(emptied, TOPIC)
+    await both.claim([0, 1])
+    await both.project(1, a_log(history[1:2]))
+    [outcome] = (await both.project(0, a_log(history[:1]))).outcomes
+    assert isinstance(outcome, Applied)
+
+
+async def test_records_without_a_generation_are_kept(emptied: Pool) -> None:
+    """Of the future and without a key of ours: counted, and in no timeline."""
+    future = FakeRecord(0, 1_780_000_000_000, b"key", b'{"type": "future.thing"}')
+    batch = await (await a_projector(emptied)).project(0, [future])
+    assert (batch.tally.ignored, batch.next_offset) == (1, 1)
+    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0
+
+
+async def test_a_pause_that_a_provider_asks_for_ends_at_the_deadline(emptied: Pool) -> None:
+    """The next attempt is due then, and times out."""
+    deadline = datetime.now(UTC) + timedelta(seconds=600)
+    request = a_request(deadline=deadline)
+    common = {"id": new_id(), "generation_id": request.generation_id, "producer": "test", "attempt": 1}
+    error = Failure(code="rate_limited", message="come back tomorrow", retryable=True, retry_after_s=86_000)
+    failed = GenerationFailed.model_validate({**common, "occurred_at": datetime.now(UTC), "error": error})
+    await (await a_projector(emptied)).project(0, a_log([request, failed]))
+    due = await emptied.fetchval("SELECT available_at FROM jobs.jobs WHERE kind = 'dispatch' AND attempt = 2")
+    assert due == deadline

@@ -1,0 +1,1 @@
+"""The repository itself: documents, published files, setup and words."""

@@ -1,0 +1,211 @@
+"""What the documents say is so: commands and targets exist, links lead somewhere, every dependency has its reason."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer.main
+from prometheus_client import CollectorRegistry
+from typer.core import TyperGroup
+
+from gengui_stream.cli.app import command_line
+from gengui_stream.domain.generation.jobs import JobKind
+from gengui_stream.metrics import Metrics
+from gengui_stream.providers.routing.circuit_breaker import Circuits
+from gengui_stream.providers.routing.circuit_metrics import CircuitCollector
+from gengui_stream.roles import ROLES
+from gengui_stream.settings import Settings
+from gengui_stream.settings.older_names import OLDER_NAMES
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.md")),
+]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+NAMED_BY_KIND = {f"role.{role}" for role in ROLES} | {
+    *(f"jobs.{kind}" for kind in get_args(JobKind)),
+    "flags.image_provider",
+}
+"""Findings of which there is one for each role or kind of job."""
+
+
+def documents() -> list[object]:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in DOCUMENTS]
+
+
+def code(path: Path) -> str:
+    """What a reader would type: fenced blocks and words in backticks."""
+    text = path.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", text)])
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    for words in re.findall(r"gengui-stream((?: (?:--)?[a-z][a-z-]*)+)", text):
+        yield words.split()
+
+
+def unknown(words: list[str]) -> str | None:
+    """The first word that the command line does not know; an argument after a whole command is not looked at."""
+    command = typer.main.get_command(command_line())
+    for word in words:
+        if word.startswith("--"):
+            known = {name for option in command.params for name in option.opts} | {"--help"}
+            if word not in known:
+                return word
+        elif isinstance(command, TyperGroup):
+            if word not in command.commands:
+                return word
+            command = command.commands[word]
+    return None
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_command_named_exists(path: Path) -> None:
+    assert [words for words in commands_in(code(path)) if unknown(words)] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_make_target_named_exists(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code(path)))
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    links = re.findall(
+        r"\]\(([^)#\s]+)(?:#[^)]*)?\)|^\[[^\]]+\]: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    relative = [link for pair in links for link in pair if link and "://" not in link]
+    assert [link for link in relative if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_file_named_exists(path: Path) -> None:
+    """`gengui_stream/log/topics.py`, from the root; a name with a placeholder in it is none."""
+    named = re.findall(
+        r"(?<![\w/.])((?:gengui_stream|agents|api|schemas|tests|requirements|docs)/[\w./-]+)", code(path)
+    )
+    assert [name for name in named if not (ROOT / name.rstrip(".")).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_setting_or_constant_named_exists(path: Path) -> None:
+    named = set(re.findall(r"(?<![\w./-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", code(path)))
+    assert {name for name in named if not _in_sources(name)} == set()
+
+
+def test_every_finding_of_the_doctor_that_is_named_exists() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "gengui_stream" / "doctor").rglob("*.py")]
+    subjects = "postgresql|redis|kafka|object_store|provider|role|jobs|flags|projections|dead_letters"
+    named = set(re.findall(rf"`((?:{subjects})\.[a-z_]+)`", page)) - NAMED_BY_KIND
+    assert len(named) > 20
+    assert {name for name in named if not any(f'"{name}"' in source for source in sources)} == set()
+
+
+OF_SERVERS = (
+    "Connection refused",
+    "EndpointConnectionError",
+    "database … does not exist",
+    "invalid username-password pair",
+    "password authentication failed",
+    "role … does not exist",
+    "too many clients",
+)
+"""What servers and their clients say, and the doctor repeats."""
+
+
+def test_what_the_doctor_is_said_to_say_is_what_it_says() -> None:
+    """In the first column of the page: after the name of a finding, words of its detail."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    folders = (ROOT / "gengui_stream" / "doctor", ROOT / "gengui_stream" / "providers" / "runpod")
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
+    columns = re.findall(r"^\| (`[a-z_]+\.[a-z_]+`[^|]*) \|", page, re.MULTILINE)
+    spans = {
+        span for column in columns for span in re.findall(r"`([^`]+)`", column) if not re.match(r"\w+\.\w+$", span)
+    }
+    assert len(spans - set(OF_SERVERS)) > 10
+    said = [part.strip() for span in spans - set(OF_SERVERS) for part in span.split("…")]
+    assert [words for words in said if not any(words in source for source in sources)] == []
+
+
+def test_every_setting_that_the_original_had_is_one_or_counts_as_one() -> None:
+    """In the table of variables: a name on the right is a setting, and one on the left too where it is "the same"; each
+    other one is an older name."""
+    page = (ROOT / "docs" / "from-gengui-core.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Environment variables\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    settings = {name.upper() for name in Settings.model_fields}
+    assert len(rows) > 10
+    for old, new, _ in rows:
+        names = set(re.findall(r"`([A-Z0-9_]+)`", old))
+        assert names <= (settings if new.startswith("the same") else OLDER_NAMES.keys()), old
+        assert set(re.findall(r"`([A-Z0-9_]{5,})[`=]", new)) <= settings, new
+
+
+def test_every_line_of_the_original_says_where_it_is_tested() -> None:
+    page = (ROOT / "docs" / "from-gengui-core.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| GenGui Core \| here \| tested in \|\n\|[-|]+\n((?:\|.*\n?)+)", page, re.MULTILINE)
+    rows = [
+        [cell.strip() for cell in row.strip().strip("|").split(" | ")] for table in tables for row in table.splitlines()
+    ]
+    assert len(rows) > 50
+    assert [row for row in rows if len(row) != 3 or not all(row)] == []
+
+
+def test_the_metrics_of_the_page_are_those_that_processes_have() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("\n### Metrics\n")[2].partition("\n### ")[0]
+    written = set(
+        re.findall(r"`(gengui_\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines() if "|" in row))
+    )
+    made = CollectorRegistry()
+    Metrics(made)
+    made.register(CircuitCollector(Circuits()))
+    suffixes = {"counter": "_total"}
+    assert written == {f"{metric.name}{suffixes.get(metric.type, '')}" for metric in made.collect()}
+
+
+def test_the_default_ports_are_those_of_the_registry() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    written = {command: int(port) for command, port in re.findall(r"^\| `([^`]+)` \| (9\d{3}) \|$", page, re.MULTILINE)}
+    assert written == {" ".join(role.arguments): role.metrics_port for role in ROLES.values() if role.metrics_port}
+
+
+def _in_sources(name: str) -> bool:
+    """A setting, a constant, or what the Makefile and the tests read from the environment."""
+    return name in _words_in_sources()
+
+
+@cache
+def _words_in_sources() -> frozenset[str]:
+    folders = ("gengui_stream", "agents", "api", "schemas", "tests")
+    modules = [module for folder in folders for module in (ROOT / folder).rglob("*.py")]
+    sources = (ROOT / ".env.example", ROOT / "Makefile", *modules)
+    return frozenset(word for source in sources for word in re.findall(r"\w+", source.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_python_example_is_a_module_that_type_checks(path: Path) -> None:
+    """`make check` type-checks the modules of `tests/types`: an example has to be copied there."""
+    modules = [module.read_text(encoding="utf-8") for module in (ROOT / "tests" / "types").glob("*.py")]
+    examples = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert [example for example in examples if example not in modules] == []
+
+
+def test_every_dependency_has_its_line_and_every_line_its_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    direct = {re.split(r"[\[<>=~]", line)[0] for line in [*project["dependencies"], *extras]}
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == direct

@@ -41,7 +41,7 @@ def routes() -> list[web.RouteDef]:
         web.delete("/v1/generations/{id}", cancel_delete.delete),
         web.post("/v1/generations/{id}/cancel", cancel_delete.cancel),
         web.post("/v1/generations/{id}/retry", create_retry.retry),
-        web.get("/v1/generations/{id}/events", generations.history),
+        web.get("/v1/generations/{id}/events", generations.events),
         web.get("/v1/generations/{id}/stream", streams.stream_one, allow_head=False),
         web.get("/v1/stream", streams.stream_all, allow_head=False),
         web.post("/v1/worker/events", worker_events.report),

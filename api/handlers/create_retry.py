@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import orjson
 from aiohttp import web
 
 from api.auth import principal_of
 from api.context import ApiContext, base_url, context_of
-from api.handlers.generations import own_row, reach, shown
+from api.handlers.generations import own, reach, shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
 from api.http.parsing import Query, generation_id_of, parse, read_json, wait_seconds
@@ -20,8 +19,8 @@ from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
 from gengui_stream.accounts import idempotency
 from gengui_stream.domain.generation import decide
-from gengui_stream.domain.generation.state import TERMINAL, Status
 from gengui_stream.queries import generations
+from gengui_stream.queries.generations import OwnedGeneration
 from schemas.events import GenerationRequested
 from schemas.http import CreateGeneration
 
@@ -52,10 +51,10 @@ async def retry(request: web.Request) -> web.Response:
     caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
-    row = await own_row(context, generation_id_of(request), caller.user_id)
-    if rejection := decide.retry(Status(row["status"])):
+    ended = await own(context, generation_id_of(request), caller.user_id)
+    if rejection := decide.retry(ended.state.status):
         raise Refusal(409, rejection.code, rejection.detail)
-    event = await requested_again(request, context, row)
+    event = await requested_again(request, context, ended)
     return await _answer(
         request, context, await _submit(request, context, event, f"retry {event.retried_from}".encode())
     )
@@ -94,21 +93,21 @@ async def _answer(request: web.Request, context: ApiContext, made: Submission) -
         headers["Idempotent-Replayed"] = "true"
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds}"
-        row = await _until_ended(context, made.event.owner_id, made.event.generation_id, seconds)
-        if row is not None:
-            status = 200 if row["status"] in TERMINAL else 202
-            return json_response(await shown(request, context, row), status, headers)
-    return json_response(resources.requested(made.event, base), 202, headers)
+        found = await _until_ended(context, made.event.owner_id, made.event.generation_id, seconds)
+        if found is not None:
+            status = 200 if found.state.terminal else 202
+            return json_response(await shown(request, context, found), status, headers)
+    return json_response(resources.requested(made.event, context.store, base), 202, headers)
 
 
 async def _until_ended(
     context: ApiContext, owner_id: UUID, generation_id: UUID, seconds: float
-) -> asyncpg.Record | None:
+) -> OwnedGeneration | None:
     deadline = time.monotonic() + seconds
     with context.fanout.subscribed(owner_id, generation_id) as subscription:
         while True:
-            row = await generations.find(context.pool, generation_id, owner_id)
+            found = await generations.find(context.pool, generation_id, owner_id)
             left = deadline - time.monotonic()
-            if left <= 0 or context.fanout.closing.is_set() or (row is not None and row["status"] in TERMINAL):
-                return row
+            if left <= 0 or context.fanout.closing.is_set() or (found is not None and found.state.terminal):
+                return found
             await subscription.wait(left)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final, get_args
 from uuid import UUID
 
-import asyncpg
 from aiohttp import web
 
 from api.auth import principal_of
@@ -16,17 +15,17 @@ from api.http import resources
 from api.http.parsing import Query, generation_id_of, min_position
 from api.http.problems import Refusal, not_found
 from api.http.responses import json_response
-from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.positions import Position
-from gengui_stream.postgres.pool import transient_errors
-from gengui_stream.projections import generation_states
-from gengui_stream.queries import generations, timelines
+from gengui_stream.projecting import checkpoints
+from gengui_stream.projections import timeline
+from gengui_stream.queries import generations
+from gengui_stream.queries.generations import OwnedGeneration
 from schemas.http import StatusName
 
 POSITION_WAIT_S: Final = 5.0
 POLL_INTERVAL_S: Final = 0.25
 PAGE_DEFAULT, PAGE_MAX = 50, 100
-HISTORY_DEFAULT, HISTORY_MAX = 500, 1_000
+TIMELINE_DEFAULT, TIMELINE_MAX = 500, 1_000
 STATUSES: Final = get_args(StatusName)
 NO_CURSOR: Final = "is not a cursor of this API: use next_cursor of the previous page unchanged"
 
@@ -35,8 +34,8 @@ async def get(request: web.Request) -> web.Response:
     caller, context = await principal_of(request), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
-    row = await own_row(context, generation_id_of(request), caller.user_id)
-    return json_response(await shown(request, context, row))
+    found = await own(context, generation_id_of(request), caller.user_id)
+    return json_response(await shown(request, context, found))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -53,53 +52,45 @@ async def page(request: web.Request) -> web.Response:
     after = _cursor(query)
     query.check()
     await reach(request, context, caller.user_id)
-    rows = await generations.page(context.pool, caller.user_id, filters, after, limit + 1)
-    found = await all_shown(request, context, rows[:limit])
-    return json_response({"data": found, "next_cursor": _next(rows, limit)})
+    found = await generations.page(context.pool, caller.user_id, filters, after, limit + 1)
+    data = await all_shown(request, context, found[:limit])
+    return json_response({"data": data, "next_cursor": _next(found, limit)})
 
 
-async def history(request: web.Request) -> web.Response:
+async def events(request: web.Request) -> web.Response:
     caller, context = await principal_of(request), context_of(request)
     query = Query(request, "limit", "cursor")
-    limit = query.number("limit", HISTORY_DEFAULT, 1, HISTORY_MAX)
+    limit = query.number("limit", TIMELINE_DEFAULT, 1, TIMELINE_MAX)
     after = _position(query, context.settings.events_partitions)
     query.check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    await own_row(context, generation_id, caller.user_id)
-    rows = await timelines.of_generation(context.pool, generation_id, after, limit + 1)
+    await own(context, generation_id, caller.user_id)
+    rows = await timeline.of_generation(context.pool, generation_id, after, limit + 1)
     found = [resources.event(row) for row in rows[:limit]]
     return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
 
 
-async def shown(request: web.Request, context: ApiContext, row: asyncpg.Record) -> dict[str, object]:
-    [found] = await all_shown(request, context, [row])
-    return found
+async def shown(request: web.Request, context: ApiContext, generation: OwnedGeneration) -> dict[str, object]:
+    [document] = await all_shown(request, context, [generation])
+    return document
 
 
 async def all_shown(
-    request: web.Request, context: ApiContext, rows: Sequence[asyncpg.Record]
+    request: web.Request, context: ApiContext, found: Sequence[OwnedGeneration]
 ) -> list[dict[str, object]]:
-    """The resources of these rows. Takes a queue snapshot only when one of them is queued."""
+    """The resources of these generations. Takes a queue snapshot only when one of them is queued."""
     base = base_url(request)
-    waiting = await context.queue_snapshots.current() if any(map(resources.waits, rows)) else None
-    return [resources.generation(row, context.store, base, waiting) for row in rows]
+    waiting = await context.queue_snapshots.current() if any(resources.waits(one.state) for one in found) else None
+    return [resources.generation(one.request, one.state, context.store, base, waiting) for one in found]
 
 
-async def own_row(context: ApiContext, generation_id: UUID, owner_id: UUID) -> asyncpg.Record:
-    row = await generations.find(context.pool, generation_id, owner_id)
-    if row is None:
+async def own(context: ApiContext, generation_id: UUID, owner_id: UUID) -> OwnedGeneration:
+    """Raises a 404 refusal when there is none, it is deleted, or it belongs to another owner."""
+    found = await generations.find(context.pool, generation_id, owner_id)
+    if found is None:
         raise not_found()
-    return row
-
-
-async def own_state(context: ApiContext, generation_id: UUID, owner_id: UUID) -> Generation:
-    """The state for a command. Raises a 404 refusal like `own_row`."""
-    with transient_errors():
-        state = (await generation_states.load(context.pool, [generation_id])).get(generation_id)
-    if state is None or state.owner_id != owner_id or state.deleted_at is not None:
-        raise not_found()
-    return state
+    return found
 
 
 async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> None:
@@ -114,7 +105,7 @@ async def reached(context: ApiContext, owner_id: UUID, position: Position) -> bo
     """Whether the projections have the position, after a wait of at most POSITION_WAIT_S."""
     deadline = time.monotonic() + POSITION_WAIT_S
     with context.fanout.subscribed(owner_id) as subscription:
-        while not await timelines.has_reached(context.pool, context.settings.events_topic, position):
+        while not await checkpoints.has_reached(context.pool, context.settings.events_topic, position):
             left = deadline - time.monotonic()
             if left <= 0 or context.fanout.closing.is_set():
                 return False
@@ -122,11 +113,11 @@ async def reached(context: ApiContext, owner_id: UUID, position: Position) -> bo
     return True
 
 
-def _next(rows: list[asyncpg.Record], limit: int) -> str | None:
-    if len(rows) <= limit:
+def _next(found: Sequence[OwnedGeneration], limit: int) -> str | None:
+    if len(found) <= limit:
         return None
-    last = rows[limit - 1]
-    return base64.urlsafe_b64encode(f"{last['requested_at'].isoformat()} {last['generation_id']}".encode()).decode()
+    last = found[limit - 1].state
+    return base64.urlsafe_b64encode(f"{last.requested_at.isoformat()} {last.generation_id}".encode()).decode()
 
 
 def _cursor(query: Query) -> tuple[datetime, UUID] | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-import asyncpg
 from aiohttp import web
 
 from api.context import ApiContext
@@ -16,6 +15,7 @@ from gengui_stream.domain.generation.decide import RequestParameters
 from gengui_stream.identifiers import new_id
 from gengui_stream.providers.flags.provider_flags import FlagChoice, UserAttributes
 from gengui_stream.providers.interface import Capabilities
+from gengui_stream.queries.generations import OwnedGeneration
 from schemas.events import GenerationRequested, ProviderChoice
 from schemas.fields import NAME_MAX, SEED_MAX
 from schemas.http import CreateGeneration, FieldFault
@@ -57,15 +57,14 @@ async def requested(
     return decide.request(new_id(), parameters, stamp_of(request))
 
 
-async def requested_again(request: web.Request, context: ApiContext, row: asyncpg.Record) -> GenerationRequested:
+async def requested_again(request: web.Request, context: ApiContext, ended: OwnedGeneration) -> GenerationRequested:
     """Requests the same generation again with its original model and provider. Raises a 422 refusal when that is no
     longer valid."""
-    choice = {
-        "model": row["requested_model"],
-        "provider": row["requested_provider"] if row["provider_pinned"] else None,
-    }
-    asked = parse(CreateGeneration, {name: row[name] for name in ("prompt", "width", "height", "seed")} | choice)
-    return await requested(request, context, row["owner_id"], asked, retried_from=row["generation_id"])
+    before = ended.request
+    choice = {"model": before.model, "provider": before.provider if before.provider_pinned else None}
+    sketch = {"prompt": before.prompt, "width": before.width, "height": before.height, "seed": before.seed}
+    asked = parse(CreateGeneration, sketch | choice)
+    return await requested(request, context, before.owner_id, asked, retried_from=before.generation_id)
 
 
 async def _chosen(context: ApiContext, owner_id: UUID, asked: CreateGeneration) -> FlagChoice | Named:

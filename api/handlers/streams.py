@@ -5,19 +5,21 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import structlog
 from aiohttp import web
 
 from api.auth import principal_of
 from api.context import ApiContext, context_of
-from api.handlers.generations import own_row, reach
+from api.handlers.generations import own, reach
 from api.http import resources
 from api.http.parsing import CORRELATION_ID, Query, generation_id_of
 from api.http.problems import fault, invalid
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
-from gengui_stream.queries import generations, timelines
+from gengui_stream.projecting import checkpoints
+from gengui_stream.projections import timeline
+from gengui_stream.projections.timeline import TimelineRow
+from gengui_stream.queries import generations
 
 CHUNK: Final = 200
 """The most events of a partition read at once, and kept in memory for a slow client."""
@@ -47,11 +49,12 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
     Query(request).check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    row = await own_row(context, generation_id, caller.user_id)
+    found = await own(context, generation_id, caller.user_id)
     seen = await _start(request, context, from_beginning=True)
     # A foreign producer may have put some of its events on other partitions: those that were seen count as well.
-    own = {partition: offset for partition, offset in seen.items() if offset >= 0 or partition == row["partition"]}
-    return await _Stream(request, context, caller.user_id, own, generation_id).serve()
+    home = found.position.partition
+    read = {partition: offset for partition, offset in seen.items() if offset >= 0 or partition == home}
+    return await _Stream(request, context, caller.user_id, read, generation_id).serve()
 
 
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
@@ -63,7 +66,7 @@ async def _start(request: web.Request, context: ApiContext, *, from_beginning: b
         return {partition: seen.get(partition, -1) for partition in partitions}
     if from_beginning:
         return dict.fromkeys(partitions, -1)
-    projected = await timelines.projected(context.pool, context.settings.events_topic)
+    projected = await checkpoints.projected(context.pool, context.settings.events_topic)
     return {partition: projected.get(partition, 0) - 1 for partition in partitions}
 
 
@@ -125,23 +128,25 @@ class _Stream:
         rows = await self._read()
         lines: list[str] = []
         for row in rows:
-            self._seen[row["partition"]] = row["log_offset"]
+            self._seen[row.partition] = row.log_offset
             body = resources.dump(resources.event(row)).decode()
-            lines.append(f"id: {_event_id(self._seen)}\nevent: {row['type']}\ndata: {body}\n\n")
+            lines.append(f"id: {_event_id(self._seen)}\nevent: {row.type}\ndata: {body}\n\n")
         if lines:
             await self._write("".join(lines))
         return bool(lines)
 
-    async def _read(self) -> list[asyncpg.Record]:
+    async def _read(self) -> list[TimelineRow]:
         if self._only is None:
-            return await timelines.of_owner(self._context.pool, self._owner_id, self._seen, CHUNK)
-        return await timelines.new_of_generation(self._context.pool, self._only, self._seen, CHUNK)
+            return await timeline.of_owner(self._context.pool, self._owner_id, self._seen, CHUNK)
+        return await timeline.new_of_generation(self._context.pool, self._only, self._seen, CHUNK)
 
     async def _finished(self) -> bool:
         if self._only is None:
             return False
-        row = await generations.find(self._context.pool, self._only, self._owner_id)
-        return row is None or (resources.settled(row) and row["log_offset"] <= self._seen[row["partition"]])
+        found = await generations.find(self._context.pool, self._only, self._owner_id)
+        if found is None:
+            return True
+        return found.state.settled and found.position.offset <= self._seen[found.position.partition]
 
     async def _keep_alive(self) -> float:
         """Writes a comment after COMMENT_EVERY_S without data; returns the seconds until the next one is due."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from schemas.http import FieldFault, Problem
 
 
-class Refusal(Exception):  # noqa: N818 - an expected refusal, which the middleware answers
+class Refusal(Exception):
     """Ends a handler with a problem document."""
 
     def __init__(

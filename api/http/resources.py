@@ -1,34 +1,19 @@
-"""Converts rows to the resources of `schemas.http`, as dictionaries that orjson serializes."""
+"""Converts read models to the resources of `schemas.http`, as dictionaries that orjson serializes."""
 
 from datetime import datetime
-from typing import TypedDict
 from uuid import UUID
 
-import asyncpg
 import orjson
 
+from gengui_stream.domain.generation.evolve import evolve
+from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
+from gengui_stream.errors import BugError
 from gengui_stream.log.codec import as_document
 from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.projections.generation_requests import RequestRow, row_of
+from gengui_stream.projections.timeline import TimelineRow
 from gengui_stream.queries.queue_position import QueueSnapshot
 from schemas.events import GenerationRequested
-
-
-class StoredThumbnail(TypedDict):
-    object_key: str
-
-
-class Stored(TypedDict):
-    """An output in the column `generation_states.outputs`."""
-
-    id: str
-    object_key: str
-    mime_type: str | None
-    width: int | None
-    height: int | None
-    bytes: int | None
-    sha256: str | None
-    thumbnail: StoredThumbnail | None
-    thumbnail_error: str | None
 
 
 def dump(document: object) -> bytes:
@@ -36,59 +21,40 @@ def dump(document: object) -> bytes:
 
 
 def generation(
-    row: asyncpg.Record, store: ObjectStore, base_url: str, waiting: QueueSnapshot | None = None
+    request: RequestRow, state: Generation, store: ObjectStore, base_url: str, waiting: QueueSnapshot | None = None
 ) -> dict[str, object]:
     """`schemas.http.GenerationResource`. Without `waiting` its `queue` is null."""
     return {
-        "id": str(row["generation_id"]),
-        "status": row["status"],
-        "version": row["version"],
-        "model": row["model"],
-        "provider": row["provider"],
-        "attempt": row["attempt"],
-        "prompt": row["prompt"],
-        "seed": row["seed"],
-        "width": row["width"],
-        "height": row["height"],
-        "progress": {"percent": row["percent"], "stage": row["stage"]},
-        "queue": _queue(row, waiting) if waiting and waits(row) else None,
-        "outputs": [_output(stored, store) for stored in _stored(row)],
-        "error": orjson.loads(row["error"]) if row["error"] else None,
-        "metrics": _metrics(row["requested_at"], row["started_at"], row["ended_at"]),
-        "created_at": row["requested_at"],
-        "started_at": row["started_at"],
-        "ended_at": row["ended_at"],
-        "deadline": row["deadline"],
-        "retried_from": row["retried_from"],
-        "urls": urls(row["generation_id"], base_url),
+        "id": state.generation_id,
+        "status": state.status,
+        "version": state.version,
+        "model": state.model,
+        "provider": state.provider,
+        "attempt": state.attempt,
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "width": request.width,
+        "height": request.height,
+        "progress": {"percent": state.percent, "stage": state.stage},
+        "queue": _queue(state, waiting) if waiting and waits(state) else None,
+        "outputs": [_output(output, store) for output in state.outputs],
+        "error": state.error,
+        "metrics": _metrics(state.requested_at, state.started_at, state.ended_at),
+        "created_at": state.requested_at,
+        "started_at": state.started_at,
+        "ended_at": state.ended_at,
+        "deadline": state.deadline,
+        "retried_from": request.retried_from,
+        "urls": urls(state.generation_id, base_url),
     }
 
 
-def requested(event: GenerationRequested, base_url: str) -> dict[str, object]:
+def requested(event: GenerationRequested, store: ObjectStore, base_url: str) -> dict[str, object]:
     """The resource after this event alone: it needs no read, and a repeated request gets the same one."""
-    return {
-        "id": event.generation_id,
-        "status": "queued",
-        "version": 1,
-        "model": event.model,
-        "provider": event.provider,
-        "attempt": 1,
-        "prompt": event.prompt,
-        "seed": event.seed,
-        "width": event.width,
-        "height": event.height,
-        "progress": {"percent": None, "stage": None},
-        "queue": None,
-        "outputs": [],
-        "error": None,
-        "metrics": _metrics(event.occurred_at, None, None),
-        "created_at": event.occurred_at,
-        "started_at": None,
-        "ended_at": None,
-        "deadline": event.deadline,
-        "retried_from": event.retried_from,
-        "urls": urls(event.generation_id, base_url),
-    }
+    state = evolve(None, event)
+    if state is None:
+        raise BugError(f"the event {event.id} requests no generation")
+    return generation(row_of(event), state, store, base_url)
 
 
 def urls(generation_id: UUID, base_url: str) -> dict[str, str]:
@@ -96,20 +62,13 @@ def urls(generation_id: UUID, base_url: str) -> dict[str, str]:
     return {"self": here, "cancel": f"{here}/cancel", "events": f"{here}/events", "stream": f"{here}/stream"}
 
 
-def settled(row: asyncpg.Record) -> bool:
-    """Whether it has ended, and each output has a thumbnail or the reason why there is none."""
-    if row["ended_at"] is None:
-        return False
-    return all(stored["thumbnail"] or stored["thumbnail_error"] for stored in _stored(row))
-
-
-def waits(row: asyncpg.Record) -> bool:
+def waits(state: Generation) -> bool:
     """Whether it is queued at a provider, and has not been reported as started."""
-    return row["status"] in {"queued", "dispatched"} and row["started_at"] is None
+    return state.status in {Status.QUEUED, Status.DISPATCHED} and state.started_at is None
 
 
-def _queue(row: asyncpg.Record, waiting: QueueSnapshot) -> dict[str, object]:
-    position = waiting.position_of(row["provider"], (row["requested_at"], row["generation_id"]))
+def _queue(state: Generation, waiting: QueueSnapshot) -> dict[str, object]:
+    position = waiting.position_of(state.provider, (state.requested_at, state.generation_id))
     return {
         "position": position.position,
         "at_least": position.at_least,
@@ -118,23 +77,18 @@ def _queue(row: asyncpg.Record, waiting: QueueSnapshot) -> dict[str, object]:
     }
 
 
-def _stored(row: asyncpg.Record) -> list[Stored]:
-    stored: list[Stored] = orjson.loads(row["outputs"]) if row["outputs"] else []
-    return stored
-
-
-def _output(stored: Stored, store: ObjectStore) -> dict[str, object]:
-    thumbnail = stored["thumbnail"]
+def _output(output: StoredOutput, store: ObjectStore) -> dict[str, object]:
+    thumbnail = output.thumbnail
     return {
-        "id": stored["id"],
-        "url": store.presigned_url(stored["object_key"]),
-        "thumbnail_url": store.presigned_url(thumbnail["object_key"]) if thumbnail else None,
-        "thumbnail_error": stored["thumbnail_error"],
-        "mime_type": stored["mime_type"],
-        "width": stored["width"],
-        "height": stored["height"],
-        "bytes": stored["bytes"],
-        "sha256": stored["sha256"],
+        "id": output.id,
+        "url": store.presigned_url(output.object_key),
+        "thumbnail_url": store.presigned_url(thumbnail.object_key) if thumbnail else None,
+        "thumbnail_error": output.thumbnail_error,
+        "mime_type": output.mime_type,
+        "width": output.width,
+        "height": output.height,
+        "bytes": output.bytes,
+        "sha256": output.sha256,
     }
 
 
@@ -151,18 +105,18 @@ def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:
     return None if start is None or end is None else max(0, round((end - start).total_seconds() * 1000))
 
 
-def event(row: asyncpg.Record) -> dict[str, object]:
+def event(row: TimelineRow) -> dict[str, object]:
     """`schemas.http.EventResource`."""
     return {
-        "position": f"{row['partition']}:{row['log_offset']}",
-        "generation_id": row["generation_id"],
-        "type": row["type"],
-        "event_id": row["event_id"],
-        "attempt": row["attempt"],
-        "occurred_at": row["occurred_at"],
-        "appended_at": row["appended_at"],
-        "version": row["version"],
-        "status": row["status"],
-        "ignored": row["ignored"],
-        "event": as_document(row["payload"]),
+        "position": str(row.position),
+        "generation_id": row.generation_id,
+        "type": row.type,
+        "event_id": row.event_id,
+        "attempt": row.attempt,
+        "occurred_at": row.occurred_at,
+        "appended_at": row.appended_at,
+        "version": row.version,
+        "status": row.status,
+        "ignored": row.ignored,
+        "event": as_document(row.payload),
     }

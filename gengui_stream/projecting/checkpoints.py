@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from gengui_stream.errors import FencedError
+from gengui_stream.log.positions import Position
 from gengui_stream.postgres.bulk import Write, joined
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.projections.outcomes import Tally
@@ -41,6 +42,10 @@ SELECT next_offset, owner_epoch FROM projections.checkpoints WHERE projection = 
 SELECT_ALL: Final = """
 SELECT partition, start_offset, next_offset, owner_epoch, applied, ignored, dead_lettered, updated_at
 FROM projections.checkpoints WHERE projection = $1 AND topic = $2 ORDER BY partition
+"""
+
+SELECT_OFFSETS: Final = """
+SELECT partition, next_offset FROM projections.checkpoints WHERE projection = $1 AND topic = $2
 """
 
 
@@ -93,6 +98,17 @@ async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, w
         await connection.execute(statement, *(each for own in arguments for each in own))
     except asyncpg.DivisionByZeroError as error:
         raise _fenced(topic, moves) from error
+
+
+async def projected(pool: Pool, topic: str) -> dict[int, int]:
+    """The next offset to project of each partition."""
+    with transient_errors():
+        return {row["partition"]: row["next_offset"] for row in await pool.fetch(SELECT_OFFSETS, PROJECTION, topic)}
+
+
+async def has_reached(pool: Pool, topic: str, position: Position) -> bool:
+    """Whether the event at this position is projected."""
+    return (await projected(pool, topic)).get(position.partition, 0) > position.offset
 
 
 def _arguments(topic: str, moves: Sequence[Move]) -> tuple[object, ...]:

@@ -1,18 +1,34 @@
 """The parameters of each request: one wide row a generation, written once."""
 
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from gengui_stream.postgres.bulk import Write
 from gengui_stream.projections.outcomes import Applied, Outcome
 from schemas.events import GenerationRequested
 
-Row: TypeAlias = tuple[object, ...]
 
-COLUMNS: Final = (
-    "generation_id, owner_id, prompt, seed, width, height, model, provider, max_attempts, deadline, retried_from, "
-    "correlation_id, traceparent, requested_at, provider_pinned"
-)
+class RequestRow(NamedTuple):
+    """The columns of the table. `provider_pinned`: the client named the provider, so no other may be chosen."""
+
+    generation_id: UUID
+    owner_id: UUID
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    model: str
+    provider: str
+    max_attempts: int
+    deadline: datetime | None
+    retried_from: UUID | None
+    correlation_id: str | None
+    traceparent: str | None
+    requested_at: datetime
+    provider_pinned: bool
+
 
 # No ON CONFLICT: a generation is requested once, so a second row is a fault of the fold and must raise an error.
 INSERT: Final = """
@@ -23,16 +39,16 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[]
 """
 
 
-def rows_of(outcomes: Iterable[Outcome]) -> list[Row]:
+def rows_of(outcomes: Iterable[Outcome]) -> list[RequestRow]:
     return [
-        _row(outcome.event)
+        row_of(outcome.event)
         for outcome in outcomes
         if isinstance(outcome, Applied) and outcome.event.type == "generation.requested"
     ]
 
 
-def _row(event: GenerationRequested) -> Row:
-    return (
+def row_of(event: GenerationRequested) -> RequestRow:
+    return RequestRow(
         event.generation_id,
         event.owner_id,
         event.prompt,
@@ -51,5 +67,5 @@ def _row(event: GenerationRequested) -> Row:
     )
 
 
-def write(rows: list[Row]) -> Write:
+def write(rows: Sequence[RequestRow]) -> Write:
     return Write(INSERT, rows)

@@ -27,9 +27,27 @@ _duplicates: Final = TypeAdapter(DuplicateFilter)
 Row: TypeAlias = tuple[object, ...]
 
 COLUMNS: Final = (
-    "generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested, "
-    "dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error, provider_model, provider_job_id, "
-    "endpoint_id, duplicates"
+    "generation_id",
+    "partition",
+    "log_offset",
+    "status",
+    "version",
+    "attempt",
+    "provider",
+    "percent",
+    "stage",
+    "cancel_requested",
+    "dispatched_at",
+    "started_at",
+    "ended_at",
+    "heartbeat_at",
+    "deleted_at",
+    "outputs",
+    "error",
+    "provider_model",
+    "provider_job_id",
+    "endpoint_id",
+    "duplicates",
 )
 
 UPSERT: Final = """
@@ -125,7 +143,7 @@ async def load(
     partition: an event that a foreign producer put on another partition must not depend on which of the two is
     projected first."""
     rows = await pool.fetch(SELECT, list(generation_ids), partition)
-    return {row["generation_id"]: _state(row) for row in rows}
+    return {row["generation_id"]: state_of(row) for row in rows}
 
 
 async def load_own(pool: Pool, wanted: Mapping[int, Collection[UUID]]) -> dict[int, dict[UUID, Generation]]:
@@ -133,11 +151,12 @@ async def load_own(pool: Pool, wanted: Mapping[int, Collection[UUID]]) -> dict[i
     pairs = [(partition, generation_id) for partition, ids in wanted.items() for generation_id in ids]
     found: dict[int, dict[UUID, Generation]] = {partition: {} for partition in wanted}
     for row in await pool.fetch(SELECT_OWN, *map(list, zip(*pairs, strict=True))) if pairs else ():
-        found[row["partition"]][row["generation_id"]] = _state(row)
+        found[row["partition"]][row["generation_id"]] = state_of(row)
     return found
 
 
-def _state(row: asyncpg.Record) -> Generation:
+def state_of(row: asyncpg.Record) -> Generation:
+    """The state in a row of this table, joined with its row of `generation_requests`."""
     return Generation(
         generation_id=row["generation_id"],
         owner_id=row["owner_id"],

@@ -7,22 +7,23 @@ from uuid import UUID
 
 import asyncpg
 
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections import generation_states
+from gengui_stream.projections.generation_requests import RequestRow
 
-COLUMNS: Final = """
-r.generation_id, r.owner_id, r.prompt, r.seed, r.width, r.height, coalesce(s.provider_model, r.model) AS model,
-r.max_attempts, r.deadline, r.retried_from, r.requested_at, s.status, s.version, s.attempt, s.provider, s.percent,
-s.stage, s.cancel_requested, s.started_at, s.ended_at, r.provider AS requested_provider, r.model AS requested_model,
-r.provider_pinned, s.outputs, s.error, s.partition, s.log_offset
+FIND: Final = """
+SELECT s.*, r.owner_id, r.prompt, r.seed, r.width, r.height, r.model, r.provider AS requested_provider, r.max_attempts,
+    r.deadline, r.retried_from, r.correlation_id, r.traceparent, r.requested_at, r.provider_pinned
+FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
+WHERE r.generation_id = $1 AND r.owner_id = $2 AND s.deleted_at IS NULL
 """
 
-FIND: Final = f"""
-SELECT {COLUMNS} FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
-WHERE r.generation_id = $1 AND r.owner_id = $2 AND s.deleted_at IS NULL
-"""  # noqa: S608 - constants of this module
-
-PAGE: Final = f"""
-SELECT {COLUMNS} FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
+PAGE: Final = """
+SELECT s.*, r.owner_id, r.prompt, r.seed, r.width, r.height, r.model, r.provider AS requested_provider, r.max_attempts,
+    r.deadline, r.retried_from, r.correlation_id, r.traceparent, r.requested_at, r.provider_pinned
+FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
 WHERE r.owner_id = $1 AND s.deleted_at IS NULL
   AND ($2::timestamptz IS NULL OR (r.requested_at, r.generation_id) < ($2, $3::uuid))
   AND ($4::text[] IS NULL OR s.status = ANY($4))
@@ -31,7 +32,16 @@ WHERE r.owner_id = $1 AND s.deleted_at IS NULL
   AND ($7::timestamptz IS NULL OR r.requested_at >= $7)
   AND ($8::timestamptz IS NULL OR r.requested_at < $8)
 ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
-"""  # noqa: S608 - constants of this module
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedGeneration:
+    """The request, the state that followed from it, and the position of the last event applied."""
+
+    request: RequestRow
+    state: Generation
+    position: Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,23 +56,31 @@ class Filters:
     created_before: datetime | None = None
 
 
-async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> asyncpg.Record | None:
-    """The row; None when there is none, it is deleted, or it belongs to another owner."""
+async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> OwnedGeneration | None:
+    """None when there is none, it is deleted, or it belongs to another owner."""
     with transient_errors():
-        return await pool.fetchrow(FIND, generation_id, owner_id)
+        row = await pool.fetchrow(FIND, generation_id, owner_id)
+    return None if row is None else _owned(row)
 
 
 async def page(
     pool: Pool, owner_id: UUID, filters: Filters, after: tuple[datetime, UUID] | None, limit: int
-) -> list[asyncpg.Record]:
-    """At most `limit` rows, newest first, after the position `after`."""
+) -> list[OwnedGeneration]:
+    """At most `limit` generations, newest first, after the position `after`."""
     moment, generation_id = after or (None, None)
     pattern = f"%{_literal(filters.text)}%" if filters.text is not None else None
     statuses = list(filters.statuses) if filters.statuses is not None else None
     chosen = (statuses, filters.provider, pattern, filters.created_after, filters.created_before)
     with transient_errors():
-        return await pool.fetch(PAGE, owner_id, moment, generation_id, *chosen, limit)
+        rows = await pool.fetch(PAGE, owner_id, moment, generation_id, *chosen, limit)
+    return [_owned(row) for row in rows]
 
 
 def _literal(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _owned(row: asyncpg.Record) -> OwnedGeneration:
+    names = {"provider": "requested_provider"}
+    request = RequestRow(*(row[names.get(field, field)] for field in RequestRow._fields))
+    return OwnedGeneration(request, generation_states.state_of(row), Position(row["partition"], row["log_offset"]))

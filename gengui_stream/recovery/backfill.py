@@ -26,12 +26,19 @@ PAGES_A_SECOND: Final = 4
 
 FIRST: Final = UUID(int=0)
 
-COMPLETED: Final = """
-FROM projections.generation_states WHERE status = 'completed' AND deleted_at IS NULL AND generation_id > $1
-AND ($2 OR outputs::jsonb @? '$[*] ? (@.thumbnail == null)')
+COUNT: Final = """
+SELECT count(*) FROM projections.generation_states
+WHERE status = 'completed' AND deleted_at IS NULL AND generation_id > $1
+  AND ($2 OR outputs::jsonb @? '$[*] ? (@.thumbnail == null)')
 """
-COUNT: Final = f"SELECT count(*) {COMPLETED}"
-NEXT: Final = f"SELECT generation_id {COMPLETED} ORDER BY generation_id LIMIT $3"
+
+NEXT: Final = """
+SELECT generation_id FROM projections.generation_states
+WHERE status = 'completed' AND deleted_at IS NULL AND generation_id > $1
+  AND ($2 OR outputs::jsonb @? '$[*] ? (@.thumbnail == null)')
+ORDER BY generation_id LIMIT $3
+"""
+
 OPEN_KEYS: Final = "SELECT job_key FROM jobs.jobs WHERE job_key = ANY($1) AND outcome IS NULL"
 
 _EVENT_IDS: Final = UUID("0d3b52f8-9c1e-5a53-8a0e-6e1f6f2f7b1d")

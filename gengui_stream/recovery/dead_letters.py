@@ -21,24 +21,32 @@ from gengui_stream.projecting.writes import write_read_models
 from gengui_stream.projections import generation_states, job_rows, timeline
 from gengui_stream.projections.outcomes import PARKED, DeadLettered, Outcome, Tally
 
-COLUMNS: Final = (
-    "topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at, "
-    "resolution, resolved_at"
-)
-
-LIST: Final = f"""
-SELECT {COLUMNS} FROM projections.dead_letters
+LIST: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters
 WHERE topic = $1 AND (resolution IS NULL OR $2) AND (reason <> 'parked' OR $3) ORDER BY partition, log_offset LIMIT $4
-"""  # noqa: S608 - constants only
+"""
 
-FIND: Final = f"""
-SELECT {COLUMNS} FROM projections.dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
-"""  # noqa: S608
+FIND: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
+"""
 
-WAITING: Final = f"""
-SELECT {COLUMNS} FROM projections.dead_letters
+OPEN_OF_GENERATION: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters
 WHERE topic = $1 AND partition = $2 AND generation_id = $3 AND resolution IS NULL ORDER BY log_offset
-"""  # noqa: S608
+"""
+
+NOT_FOLDED: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters
+WHERE topic = $1 AND generation_id = $2 AND resolution IS DISTINCT FROM 'retried' ORDER BY partition, log_offset
+"""
 
 FENCE: Final = """
 UPDATE projections.checkpoints SET owner_epoch = owner_epoch + 1, updated_at = now()
@@ -102,6 +110,12 @@ async def listed(pool: Pool, topic: str, *, resolved: bool, parked: bool, limit:
         return [DeadLetter(*row) for row in await pool.fetch(LIST, topic, resolved, parked, limit)]
 
 
+async def not_folded(pool: Pool, topic: str, generation_id: UUID) -> list[DeadLetter]:
+    """The dead letters of a generation, open or discarded, in the order of the log."""
+    with transient_errors():
+        return [DeadLetter(*row) for row in await pool.fetch(NOT_FOLDED, topic, generation_id)]
+
+
 async def find(pool: "Pool | Connection", topic: str, position: Position) -> DeadLetter:
     """Raises PermanentError when there is no such dead letter."""
     with transient_errors():
@@ -144,9 +158,8 @@ async def _opened(connection: Connection, topic: str, position: Position) -> lis
         raise PermanentError(f"{position} was {letter.resolution} already")
     if letter.generation_id is None:
         return [letter]
-    letters = [
-        DeadLetter(*row) for row in await connection.fetch(WAITING, topic, position.partition, letter.generation_id)
-    ]
+    rows = await connection.fetch(OPEN_OF_GENERATION, topic, position.partition, letter.generation_id)
+    letters = [DeadLetter(*row) for row in rows]
     if letters[0].offset != position.offset:
         raise PermanentError(f"{position} waits behind {letters[0].position}: retry or discard that one")
     return letters

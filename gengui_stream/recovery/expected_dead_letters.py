@@ -21,10 +21,10 @@ COLUMNS: Final = (
 )
 """Without `detail`, whose wording depends on the versions of libraries."""
 
-SELECT: Final = f"""
-SELECT {", ".join(COLUMNS)}, detail FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY
-    log_offset
-"""  # noqa: S608 - constants only
+SELECT: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, record_key, record_value, appended_at, resolution, detail
+FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY log_offset
+"""
 
 STRAYS: Final = "SELECT partition, log_offset FROM projections.dead_letters WHERE topic = $1 AND partition <> ALL($2)"
 """Rows of partitions that the verification did not fold."""

@@ -10,7 +10,7 @@ from typing import Final
 from gengui_stream.errors import TransientError
 from gengui_stream.log.reader import LogReader, open_reader
 from gengui_stream.log.topics import check_topic
-from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting import checkpoints
 from gengui_stream.settings import Settings
 
@@ -33,10 +33,8 @@ async def measure_lag(settings: Settings, pool: Pool) -> list[PartitionLag]:
     """One for each partition. Raises TransientError when a server is unavailable, ConfigurationError when the topic
     does not match the settings."""
     await check_topic(settings)
-    with transient_errors():
-        rows = await pool.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, settings.events_topic)
     held = dict.fromkeys(range(settings.events_partitions), 0)
-    held |= {row["partition"]: row["next_offset"] for row in rows}
+    held |= await checkpoints.projected(pool, settings.events_topic)
     async with open_reader(settings, held, held) as reader, _answered_in_time(settings):
         ends = await reader.ends()
         oldest = await _oldest(reader, held, ends)

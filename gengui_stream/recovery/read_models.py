@@ -11,7 +11,6 @@ from gengui_stream.projections import daily_counts, generation_states, provider_
 from gengui_stream.recovery.reference_fold import PartitionFold
 from gengui_stream.recovery.report import Report
 
-STATE_COLUMNS: Final = generation_states.COLUMNS.split(", ")
 DAY_COLUMNS: Final = ("owner_id", "day", "partition", *daily_counts.MEASURES)
 MINUTE_COLUMNS: Final = ("provider", "model", "minute", "partition", *provider_statistics.MEASURES)
 LATENCY_COLUMNS: Final = ("provider", "model", "minute", "partition", "at_most_ms", "completions")
@@ -23,6 +22,14 @@ SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs.jobs j J
     USING (generation_id)
 WHERE s.partition = $1 AND j.kind <> 'reconcile'
 """
+
+STATES: Final = "SELECT * FROM projections.generation_states WHERE partition = $1"
+
+COUNTED: Final = {
+    "daily_counts": "SELECT * FROM projections.daily_counts WHERE partition = $1",
+    "provider_minutes": "SELECT * FROM projections.provider_minutes WHERE partition = $1",
+    "provider_latencies": "SELECT * FROM projections.provider_latencies WHERE partition = $1",
+}
 
 # Rows of partitions that were not folded, which no other comparison covers.
 STRAYS: Final = {
@@ -57,15 +64,13 @@ async def compare(connection: Connection, report: Report, partition: int, fold: 
         ("provider_latencies", LATENCY_COLUMNS, 5, provider_statistics.latency_rows_of(fold.latencies, partition)),
     )
     for table, columns, keys, rows in counted:
-        query = f"SELECT {', '.join(columns)} FROM projections.{table} WHERE partition = $1"  # noqa: S608 - constants
-        found = await connection.fetch(query, partition)
-        compare_rows(report, table, columns, key=range(keys), expected=rows, found=found)
+        found = await connection.fetch(COUNTED[table], partition)
+        compare_rows(report, table, columns, key=range(keys), expected=rows, found=in_order(columns, found))
 
 
 async def _compare_states(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
     table, unseen = "generation_states", set(fold.known.states)
-    query = f"SELECT {generation_states.COLUMNS} FROM projections.generation_states WHERE partition = $1"  # noqa: S608
-    async for row in _scan(connection, query, partition):
+    async for row in _scan(connection, STATES, partition):
         generation_id: UUID = row["generation_id"]
         state = fold.known.states.get(generation_id)
         if state is None:
@@ -73,7 +78,8 @@ async def _compare_states(connection: Connection, report: Report, partition: int
             continue
         unseen.discard(generation_id)
         expected = generation_states.row_of(state, partition, fold.changed_at[generation_id])
-        report.compare(table, str(generation_id), STATE_COLUMNS, expected, tuple(row))
+        [found] = in_order(generation_states.COLUMNS, [row])
+        report.compare(table, str(generation_id), generation_states.COLUMNS, expected, found)
     for generation_id in unseen:
         report.missing(table, str(generation_id))
 
@@ -98,6 +104,11 @@ async def compare_strays(connection: Connection, report: Report, partitions: Seq
             report.unexpected(table, row[0])
 
 
+def in_order(columns: Sequence[str], rows: Iterable[asyncpg.Record]) -> list[tuple[object, ...]]:
+    """The values of these columns, whatever the order of the columns in the table."""
+    return [tuple(row[name] for name in columns) for row in rows]
+
+
 def compare_rows(
     report: Report,
     table: str,
@@ -105,7 +116,7 @@ def compare_rows(
     *,
     key: Iterable[int],
     expected: Iterable[Sequence[object]],
-    found: Iterable[Sequence[object]] | Sequence[asyncpg.Record],
+    found: Iterable[Sequence[object]],
 ) -> None:
     """Compares two sets of rows with the same columns, matched by the columns whose indexes are in `key`."""
     places = tuple(key)

@@ -18,7 +18,9 @@ from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import generation_requests, timeline
+from gengui_stream.projections.generation_requests import RequestRow
 from gengui_stream.projections.outcomes import Outcome
+from gengui_stream.projections.timeline import TimelineRow
 from gengui_stream.recovery import expected_dead_letters, read_models
 from gengui_stream.recovery.reference_fold import PartitionFold
 from gengui_stream.recovery.report import PartitionCount, Report
@@ -30,12 +32,7 @@ SENT_WITHIN_S: Final = 30.0
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of events folded so far and the total."""
 
-TIMELINE_COLUMNS: Final = timeline.COLUMNS.split(", ")
-REQUEST_COLUMNS: Final = generation_requests.COLUMNS.split(", ")
-
-REQUESTS: Final = (
-    f"SELECT {generation_requests.COLUMNS} FROM projections.generation_requests WHERE generation_id = ANY($1)"  # noqa: S608
-)
+REQUESTS: Final = "SELECT * FROM projections.generation_requests WHERE generation_id = ANY($1)"
 
 
 async def verify(settings: Settings, progress: Progress = lambda done, total: None) -> Report:
@@ -109,8 +106,9 @@ class _PartitionCheck:
         await self._compare_requests(outcomes)
 
     def _compare_timeline(self, outcomes: Sequence[Outcome], found: Sequence[asyncpg.Record]) -> None:
-        rows = [(*row[:-1], _digest(row[-1])) for row in timeline.rows_of(outcomes, self._partition)]
-        read_models.compare_rows(self._report, "timeline", TIMELINE_COLUMNS, key=(2, 0), expected=rows, found=found)
+        rows = [(*row[:-1], _digest(row.payload)) for row in timeline.rows_of(outcomes, self._partition)]
+        columns, there = TimelineRow._fields, [tuple(row) for row in found]
+        read_models.compare_rows(self._report, "timeline", columns, key=(2, 0), expected=rows, found=there)
 
     def _compare_letters(self, outcomes: Sequence[Outcome], found: Sequence[asyncpg.Record]) -> None:
         topic, there = self._settings.events_topic, {row["log_offset"]: row for row in found}
@@ -132,10 +130,10 @@ class _PartitionCheck:
     async def _compare_requests(self, outcomes: Sequence[Outcome]) -> None:
         rows = generation_requests.rows_of(outcomes)
         if rows:
-            found = await self._connection.fetch(REQUESTS, [row[0] for row in rows])
-            read_models.compare_rows(
-                self._report, "generation_requests", REQUEST_COLUMNS, key=(0,), expected=rows, found=found
-            )
+            columns = RequestRow._fields
+            found = await self._connection.fetch(REQUESTS, [row.generation_id for row in rows])
+            there = read_models.in_order(columns, found)
+            read_models.compare_rows(self._report, "generation_requests", columns, key=(0,), expected=rows, found=there)
 
     async def _compare_rest(self, dead: OrderedRows, history: OrderedRows) -> None:
         async for row in dead.rest():
@@ -167,5 +165,5 @@ async def _next(reader: LogReader, ends: Mapping[int, int]) -> list[Record]:
     return records
 
 
-def _digest(payload: object) -> str:
-    return hashlib.md5(str(payload).encode(), usedforsecurity=False).hexdigest()
+def _digest(payload: str) -> str:
+    return hashlib.md5(payload.encode(), usedforsecurity=False).hexdigest()

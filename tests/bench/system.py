@@ -20,7 +20,7 @@ from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.queries import timelines
+from gengui_stream.projecting import checkpoints
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
 
@@ -115,7 +115,7 @@ async def projected(pool: Pool, settings: Settings, positions: Sequence[Position
         ends[position.partition] = max(position.offset, ends.get(position.partition, -1))
     async with asyncio.timeout(within_s):
         while True:
-            found = await timelines.projected(pool, settings.events_topic)
+            found = await checkpoints.projected(pool, settings.events_topic)
             if all(found.get(partition, 0) > offset for partition, offset in ends.items()):
                 return
             await asyncio.sleep(0.02)

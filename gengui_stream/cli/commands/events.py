@@ -1,7 +1,7 @@
 """`events`: the log as it grows, and the timeline of one generation."""
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -18,7 +18,8 @@ from gengui_stream.log.positions import parse_vector
 from gengui_stream.log.reader import Record, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.recovery.history import Recorded, history
+from gengui_stream.recovery.dead_letters import DeadLetter
+from gengui_stream.recovery.generation_records import Recorded, records_of
 from gengui_stream.recovery.lag import log_ends
 from gengui_stream.settings import Settings
 from schemas.events import EVENT_CLASSES
@@ -138,9 +139,9 @@ def show(
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            records = await history(pool, settings.events_topic, generation)
+            records = await records_of(pool, settings.events_topic, generation)
         if json:
-            echo_json({"generation_id": generation, "history": [_with_event(record) for record in records]})
+            echo_json({"generation_id": generation, "history": [_document(record) for record in records]})
         else:
             columns = ("position", "appended", "+ms", "type", "attempt", "version", "status", "outcome")
             echo_table(columns, [_row(record, records[0]) for record in records])
@@ -148,19 +149,29 @@ def show(
     run_command(work)
 
 
-def _with_event(record: Recorded) -> dict[str, object]:
-    event = None if record.payload is None else as_document(record.payload)
-    return {name: value for name, value in asdict(record).items() if name != "payload"} | {"event": event}
+def _document(record: Recorded) -> dict[str, object]:
+    """A dead letter has the same names; what only a folded event has is null."""
+    row: Mapping[str, object] = {} if isinstance(record, DeadLetter) else record._asdict()
+    return {
+        "partition": record.position.partition,
+        "log_offset": record.position.offset,
+        **{name: row.get(name) for name in ("type", "attempt", "occurred_at")},
+        "appended_at": record.appended_at,
+        **{name: row.get(name) for name in ("version", "status", "ignored")},
+        "dead": _reason(record) if isinstance(record, DeadLetter) else None,
+        "event": None if isinstance(record, DeadLetter) else as_document(record.payload),
+    }
 
 
 def _row(record: Recorded, first: Recorded) -> tuple[object, ...]:
-    position = f"{record.partition}:{record.log_offset}"
     elapsed = round((record.appended_at - first.appended_at).total_seconds() * 1000)
     moment = f"{record.appended_at:%Y-%m-%d %H:%M:%S}"
-    return (position, moment, elapsed, record.type, record.attempt, record.version, record.status, _outcome(record))
+    begin = (str(record.position), moment, elapsed)
+    if isinstance(record, DeadLetter):
+        return (*begin, None, None, None, None, f"dead: {_reason(record)}")
+    outcome = f"ignored: {record.ignored}" if record.ignored else "applied"
+    return (*begin, record.type, record.attempt, record.version, record.status, outcome)
 
 
-def _outcome(record: Recorded) -> str:
-    if record.dead:
-        return f"dead: {record.dead}"
-    return f"ignored: {record.ignored}" if record.ignored else "applied"
+def _reason(letter: DeadLetter) -> str:
+    return f"{letter.reason} {letter.resolution}" if letter.resolution else letter.reason

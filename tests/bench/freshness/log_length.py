@@ -13,7 +13,7 @@ from typing import Final
 import uvloop
 
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.queries import timelines
+from gengui_stream.projecting import checkpoints
 from tests.bench.freshness.measurement import Freshness, FreshnessSubject, opened_freshness
 from tests.bench.freshness.steady_load import OverloadError
 from tests.bench.report.progress import say
@@ -68,18 +68,18 @@ async def _opened(stack: AsyncExitStack, events: int) -> FreshnessSubject:
 
 async def _until_projected(system: System, events: int) -> None:
     async with asyncio.timeout(PROJECTED_WITHIN_S), opened_pool(system.settings, size=1) as pool:
-        while sum((await timelines.projected(pool, system.settings.events_topic)).values()) < events:  # noqa: ASYNC110 - a server, not a task
+        while sum((await checkpoints.projected(pool, system.settings.events_topic)).values()) < events:
             await asyncio.sleep(0.2)
 
 
 async def _round(subject: FreshnessSubject, seconds: float) -> Figures:
-    """Once more where the log did not take the load: something else kept the machine busy. Raises OverloadError when it
+    """Repeats a run in which the log could not take the load. Raises OverloadError when it
     never does."""
     for _ in range(TRIES - 1):
         try:
             return _figures(await subject.under_load(EVENTS_PER_S, seconds))
         except OverloadError as error:
-            say(f"  {error}: once more ...")
+            say(f"  {error}: again ...")
     return _figures(await subject.under_load(EVENTS_PER_S, seconds))
 
 

@@ -5,53 +5,46 @@ A record that cannot be decoded is skipped here; the projector dead-letters it.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
 import faust
 from faust.types import StreamT, TopicT
 from faust.types.tables import TableT
+from pydantic import TypeAdapter
 
-from gengui_stream.domain.generation.evolve import LiveEvent
-from gengui_stream.log.changelogs import KEPT_WINDOWS
+from gengui_stream.domain.generation.evolve import evolve
+from gengui_stream.domain.generation.state import Generation
+from gengui_stream.log.changelogs import KEPT_WINDOWS, STATE
 from gengui_stream.log.codec import Undecodable, UnknownType, decode
 from gengui_stream.projecting.batches import RecordBatch, sliced
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
-from schemas.events import (
-    Event,
-    GenerationAccepted,
-    GenerationCanceled,
-    GenerationCancelRequested,
-    GenerationCompleted,
-    GenerationDeleted,
-    GenerationDispatched,
-    GenerationFailed,
-    GenerationHeartbeatReceived,
-    GenerationModerated,
-    GenerationProgressed,
-    GenerationRequested,
-    GenerationRetried,
-    GenerationStarted,
-    GenerationTimedOut,
-    ThumbnailCreated,
-    ThumbnailFailed,
-    ThumbnailRequested,
-)
+from schemas.events import Event
 
 BATCH: Final = 500
 """Records in one message to the agent: each record may become a message to the changelog."""
 
+_state: Final = TypeAdapter(Generation)
+
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A generation that has not ended, limited to what the table shows."""
+    """A generation that has not ended. `since`: the time of the event that made its shown status or attempt."""
 
-    status: str
-    attempt: int
-    max_attempts: int
+    state: Generation
     since: str
+
+    @property
+    def status(self) -> str:
+        return "canceling" if self.state.cancel_requested else self.state.status
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """What `gengui-stream tables` prints."""
+        attempt, max_attempts = self.state.attempt, self.state.max_attempts
+        return {"status": self.status, "attempt": attempt, "max_attempts": max_attempts, "since": self.since}
 
 
 def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
@@ -82,53 +75,39 @@ def _events(records: Iterable[Record]) -> Iterator[Event]:
 def _follow(table: TableT[str, dict[str, object]], event: Event) -> None:
     key = str(event.generation_id)
     known = table.get(key)
-    before = None if known is None else _parse(known)
+    before = None if known is None else from_row(known)
     after = step(before, event)
-    if after is not None and after != before:
-        table[key] = asdict(after)
-    elif after is None and before is not None:
-        table.pop(key)
+    if after is None:
+        if known is not None:
+            table.pop(key)
+    elif after is not before:
+        table[key] = as_row(after)
 
 
-def _parse(row: dict[str, object]) -> InFlight:
-    return InFlight(str(row["status"]), int(str(row["attempt"])), int(str(row["max_attempts"])), str(row["since"]))
+def as_row(in_flight: InFlight) -> dict[str, object]:
+    """A row as the changelog has it, in JSON."""
+    values: list[object] = _state.dump_python(in_flight.state, mode="json")
+    return in_flight.shown | {STATE: dict(zip(Generation._fields, values, strict=True))}
+
+
+def from_row(row: dict[str, object]) -> InFlight | None:
+    """The reverse of `as_row`; None for a row of an earlier version, which had no state."""
+    state = row.get(STATE)
+    return None if state is None else InFlight(_state.validate_python(state), str(row["since"]))
 
 
 def step(before: InFlight | None, event: Event) -> InFlight | None:
-    """The row after the event; None for no row. An ended generation does not return: only a request creates a row."""
-    if isinstance(event, GenerationRequested):
-        return before or InFlight("queued", 1, event.max_attempts, event.occurred_at.isoformat())
-    if before is None or isinstance(event, ThumbnailRequested | ThumbnailCreated | ThumbnailFailed):
-        return before
-    if isinstance(event, GenerationDeleted):
+    """The row after the event, the same object if it changes nothing; None for no row."""
+    state = evolve(before.state if before else None, event)
+    if state is None or state.terminal or state.deleted_at is not None:
         return None
-    return _live(before, event)
-
-
-def _live(before: InFlight, event: LiveEvent) -> InFlight | None:
-    if event.attempt is not None and event.attempt != before.attempt:
+    if before is None:
+        return InFlight(state, event.occurred_at.isoformat())
+    if state is before.state:
         return before
-    since = event.occurred_at.isoformat()
-    match event:
-        case GenerationDispatched() | GenerationAccepted():
-            return replace(before, status="dispatched", since=since) if before.status == "queued" else before
-        case GenerationStarted() | GenerationProgressed() | GenerationHeartbeatReceived():
-            running = before.status in {"processing", "canceling"}
-            return before if running else replace(before, status="processing", since=since)
-        case GenerationCancelRequested():
-            return None if before.status == "queued" else replace(before, status="canceling", since=since)
-        case GenerationRetried():
-            return None if before.status == "canceling" else _again(before, since) or before
-        case GenerationFailed():
-            return _again(before, since) if event.error.retryable and before.status != "canceling" else None
-        case GenerationCompleted() | GenerationCanceled() | GenerationTimedOut() | GenerationModerated():
-            return None
-
-
-def _again(before: InFlight, since: str) -> InFlight | None:
-    if before.attempt >= before.max_attempts:
-        return None
-    return replace(before, status="queued", attempt=before.attempt + 1, since=since)
+    after = InFlight(state, before.since)
+    same = (after.status, state.attempt) == (before.status, before.state.attempt)
+    return after if same else replace(after, since=event.occurred_at.isoformat())
 
 
 def window_parts(records: Sequence[Record], window_s: float) -> Iterator[Sequence[Record]]:

@@ -4,7 +4,7 @@
 2. The committed offset never passes a record in progress, as faust's `_new_offset` and `_add_gap` allow; with
    `PartitionProcessor` it is the processor's checkpoint.
 3. One message for each fetched batch, no pause while records are available, short waits at the broker.
-4. A membership that the broker refuses for good ends the process; faust would wait for partitions for ever.
+4. A membership that the broker refuses for good ends the process; faust would wait for partitions forever.
 5. A member that left the group after KAFKA_MAX_POLL_INTERVAL_S without progress joins again; faust's never does.
 
 docs/adr/0002-faust-and-its-workarounds.md lists each override, with the test that fails without it.

@@ -26,6 +26,9 @@ WINDOWED: Final = frozenset({"events_by_type"})
 KEPT_WINDOWS: Final = 60
 """A window is kept for this many times its length."""
 
+STATE: Final = "state"
+"""The part of a row of `in_flight` that its fold needs, and that is not shown."""
+
 POLL_MS: Final = 500
 
 Change = tuple[str, object]
@@ -124,4 +127,4 @@ def _text(key: bytes | None) -> str:
 
 def _value(value: bytes | None) -> object:
     decoded: object = orjson.loads(value) if value else None
-    return decoded
+    return {name: part for name, part in decoded.items() if name != STATE} if isinstance(decoded, dict) else decoded

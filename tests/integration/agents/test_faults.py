@@ -169,7 +169,7 @@ async def test_it_stops_in_time_while_a_batch_hangs(
     )
     await asyncio.wait_for(stuck.entered.wait(), DEADLINE_S)
     stop.set()
-    await asyncio.wait_for(run, 30)  # the batch would hang for ever
+    await asyncio.wait_for(run, 30)  # the batch would hang forever
     async with running(run_agents, settings):
         await eventually(lambda: all_applied(settings, pool))
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agents.live_tables import InFlight, step
 from agents.run import run_live_tables
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import changelog_topic, read_changelog, tail_changelog
@@ -12,11 +11,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.settings import Settings
 from schemas.events import (
     Event,
-    Failure,
     GenerationCompleted,
-    GenerationFailed,
-    GenerationHeartbeatReceived,
-    GenerationRetried,
     GenerationStarted,
     Output,
 )
@@ -63,6 +58,10 @@ async def test_in_flight_and_counts_survive_a_restart(live: Settings, event_log:
     async with running(run_live_tables, settings):
         await eventually(all_counted)
         assert len(await shown()) == 3
+        rows = (await read_changelog(settings, "in_flight")).values()
+        assert all(
+            isinstance(row, dict) and list(row) == ["status", "attempt", "max_attempts", "since"] for row in rows
+        )
     done = GenerationCompleted.model_validate(common(ended) | {"outputs": [Output(object_key="a/0.png")]})
     await event_log.append(done)
     number = 6
@@ -94,29 +93,3 @@ async def test_they_are_kept_although_their_topics_show_late(
 async def test_a_table_that_there_is_not(live: Settings) -> None:
     with pytest.raises(PermanentError, match="in_flight"):
         await read_changelog(live, "unknown")
-
-
-def test_a_failed_attempt_is_queued_again_while_there_are_attempts() -> None:
-    request = a_request(max_attempts=2)
-    row = step(None, request)
-    again = GenerationFailed.model_validate(
-        common(request) | {"error": Failure(code="lost", message="gone", retryable=True)}
-    )
-    row = step(row, again)
-    assert isinstance(row, InFlight)
-    assert (row.status, row.attempt) == ("queued", 2)
-    assert step(row, again) == row, "it speaks of an attempt that is over"
-    assert step(row, again.model_copy(update={"attempt": 2})) is None
-
-
-@pytest.mark.parametrize("kind", [GenerationStarted, GenerationHeartbeatReceived])
-def test_a_canceling_generation_stays_so_while_its_worker_reports(kind: type[Event]) -> None:
-    request = a_request()
-    canceling = InFlight("canceling", 1, 3, "then")
-    assert step(canceling, kind.model_validate(common(request))) == canceling
-
-
-def test_what_is_being_canceled_is_not_tried_again() -> None:
-    retried = GenerationRetried.model_validate(common(a_request()) | {"reason": "silent"})
-    assert step(InFlight("canceling", 1, 3, "then"), retried) is None
-    assert step(InFlight("processing", 3, 3, "then"), retried) == InFlight("processing", 3, 3, "then")

@@ -8,7 +8,8 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 import uvloop
@@ -165,21 +166,6 @@ def import_roles() -> None:
 
 
 def _entry(role: RoleName) -> RoleEntry:
-    match role:
-        case "api":
-            from api.server import run_api as run
-        case "agents":
-            from agents.run import run_agents as run
-        case "live-tables":
-            from agents.run import run_live_tables as run
-        case "worker":
-            from gengui_stream.worker.run import run_worker as run
-        case "thumbnails":
-            from gengui_stream.thumbnails.role import run_thumbnails as run
-        case "dispatch":
-            from gengui_stream.dispatch.role import run_dispatch as run
-        case "bridge":
-            from gengui_stream.bridge.run import run_bridge as run
-        case _:
-            assert_never(role)
+    module, _, function = ROLES[role].entry.partition(":")
+    run: RoleEntry = getattr(import_module(module), function)
     return run

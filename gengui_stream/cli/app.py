@@ -21,9 +21,9 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "Processes": {
             "api": "roles:api",
             "agents": "roles:agents",
+            "dispatch": "roles:dispatch",
             "worker": "roles:worker",
             "thumbnails": "roles:thumbnails",
-            "dispatch": "roles:dispatch",
             "bridge": "roles:bridge",
         },
         "Operate": {

@@ -164,7 +164,7 @@ def _reloaded(supervisor: Supervisor, settings: Settings, kept: Mapping[str, str
         for line in (*inspection.faults, *remarks(inspection)):
             _say(line)
         if inspection.settings is None:
-            _say("the roles go on with the settings that they have")
+            _say("the roles keep their current settings")
             return None
         return with_servers(given_environ(inspection), kept)
 

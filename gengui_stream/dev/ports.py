@@ -37,7 +37,7 @@ def free_port(choice: Sequence[int] = CHOICE) -> int:
     It is reserved: until a server listens there, no other call returns it, in this process or another, for as long as
     TIME_WAIT takes.
     """
-    first = random.randrange(len(choice))  # noqa: S311 - not a secret
+    first = random.randrange(len(choice))
     for port in chain(choice[first:], choice[:first]):
         if _reserve(port) and _reserve(port + GRPC_DISTANCE):
             return port

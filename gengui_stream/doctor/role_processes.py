@@ -51,10 +51,10 @@ async def check_roles(context: Context) -> list[Finding]:
 async def _reached(context: Context, name: RoleName) -> tuple[str, LivezAnswer | None]:
     """The API may run on another machine: then its PUBLIC_URL is queried."""
     where, public = address(context, name), context.settings.public_url
-    answer = await _livez(context, where)
+    answer = await _livez(context, name, where)
     if answer is None and name == "api" and public is not None:
         where = public.rstrip("/")
-        answer = await _livez(context, where)
+        answer = await _livez(context, name, where)
     return where, answer
 
 
@@ -78,10 +78,10 @@ def _written(context: Context) -> Mapping[str, str]:
     return {str(name): str(url) for name, url in health.items()} if isinstance(health, dict) else {}
 
 
-async def _livez(context: Context, where: str) -> LivezAnswer | None:
+async def _livez(context: Context, name: RoleName, where: str) -> LivezAnswer | None:
     """None when no role of this system responds there."""
     try:
-        async with context.http.get(f"{where}/livez", timeout=TIMEOUT) as answer:
+        async with context.http.get(f"{where}{ROLES[name].health_path}", timeout=TIMEOUT) as answer:
             document: object = orjson.loads(await answer.read())
             status = answer.status
     except (aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
@@ -96,7 +96,7 @@ async def _livez(context: Context, where: str) -> LivezAnswer | None:
 def evaluate(name: RoleName, where: str, answer: LivezAnswer | None, traces: Traces) -> Finding:
     """Pure."""
     line = f"role.{name}"
-    command = " ".join(("gengui-stream", *ROLES[name].arguments))
+    command = ROLES[name].command
     if answer is not None and answer.status == 503:
         detail = f"its event loop has been blocked for {answer.tick_age_s:.0f} s ({where})"
         return fail(line, detail, "restart the process; its log shows its last action")

@@ -112,4 +112,4 @@ def _script(kind: type[Played], ready: Mapping[str, Played], given: str) -> Play
 
 
 def _seed(given: int | None) -> int:
-    return random.randrange(2**32) if given is None else given  # noqa: S311 - printed, not a secret
+    return random.randrange(2**32) if given is None else given

@@ -1,5 +1,6 @@
 """The roles, one command each."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from gengui_stream.bootstrap import run_role
 from gengui_stream.cli.runner import run_inspected_command
-from gengui_stream.roles import RoleName
+from gengui_stream.roles import ROLES, RoleName
 
 
 class AgentsApp(StrEnum):
@@ -15,14 +16,6 @@ class AgentsApp(StrEnum):
 
     PROJECTOR = "projector"
     LIVE_TABLES = "live-tables"
-
-
-def api() -> None:
-    """Serve the HTTP API.
-
-    gengui-stream api
-    """
-    _run("api")
 
 
 def agents(
@@ -39,37 +32,22 @@ def agents(
     _run("agents" if app is AgentsApp.PROJECTOR else "live-tables")
 
 
-def worker() -> None:
-    """Run the reference worker of the local provider, which draws images.
-
-    gengui-stream worker
-    """
-    _run("worker")
-
-
-def thumbnails() -> None:
-    """Make thumbnails of completed images.
-
-    gengui-stream thumbnails
-    """
-    _run("thumbnails")
-
-
-def dispatch() -> None:
-    """Submit queued generations to their providers, cancel and reconcile them.
-
-    gengui-stream dispatch
-    """
-    _run("dispatch")
-
-
-def bridge() -> None:
-    """Turn the Redis messages of existing workers into events.
-
-    gengui-stream bridge
-    """
-    _run("bridge")
-
-
 def _run(role: RoleName) -> None:
     run_inspected_command(lambda inspection: run_role(role, inspection.valid(), inspection))
+
+
+def _command(name: RoleName) -> Callable[[], None]:
+    """The command of a role that takes no options; its help is the role's summary."""
+
+    def command() -> None:
+        _run(name)
+
+    command.__doc__ = f"{ROLES[name].summary}\n\n{ROLES[name].command}"
+    return command
+
+
+api = _command("api")
+worker = _command("worker")
+thumbnails = _command("thumbnails")
+dispatch = _command("dispatch")
+bridge = _command("bridge")

@@ -54,5 +54,5 @@ def _become(request: ForkRequest, server: int) -> ForkRequest:
         os.chdir(request.cwd)
     os.environ.clear()
     os.environ.update(request.environ)
-    tempfile.tempdir = None  # chosen anew, by this environment
+    tempfile.tempdir = None  # chosen again, by this environment
     return request

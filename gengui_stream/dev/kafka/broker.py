@@ -89,7 +89,7 @@ class Broker:
         except OSError as error:
             raise ConfigurationError(
                 [
-                    f"{command[0]} cannot be executed ({error.strerror}): install the embedded stack anew with "
+                    f"{command[0]} cannot be executed ({error.strerror}): reinstall the embedded stack with "
                     "`make setup`, on a file system that allows programs"
                 ]
             ) from error

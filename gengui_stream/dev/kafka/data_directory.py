@@ -47,7 +47,7 @@ class DataDirectory:
             raise ConfigurationError([newer(self.logs, f"{written_by} (this is {version})")])
 
     def prepare(self, port: int) -> None:
-        """What is written anew at every start."""
+        """Written at every start."""
         shutil.rmtree(self.temporary, ignore_errors=True)
         self.temporary.mkdir(parents=True)
         self.properties.write_text(server_properties(port, self.logs.name))

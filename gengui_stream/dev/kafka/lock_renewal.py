@@ -1,4 +1,4 @@
-"""Writes jars.lock anew from requirements/kafka-pom.xml. For maintainers: it needs a checkout and Maven.
+"""Writes jars.lock from requirements/kafka-pom.xml. For maintainers: it needs a checkout and Maven.
 
 python -m gengui_stream.dev.kafka.lock_renewal
 """

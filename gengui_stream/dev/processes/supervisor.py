@@ -42,7 +42,7 @@ class Supervisor:
     """Starts the roles with `environ`; calls `changed` whenever process ids change. In `cwd` the roles
     look for the env files; without it, in this process's directory. `besides`: what else runs, name to command line.
     `metrics_ports`: where each role answers `/livez` and `/metrics`. `forks`: by which the roles come to life sooner;
-    what is started again is started anew, from the code as it is then."""
+    a restarted role runs the code as it is then."""
 
     def __init__(
         self,

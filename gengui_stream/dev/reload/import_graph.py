@@ -1,35 +1,19 @@
 """Which roles a module concerns: those whose process imports it."""
 
 from collections.abc import Collection, Iterator, Mapping, Set
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import grimp
 from grimp.exceptions import GrimpException
 
-from gengui_stream.roles import RoleName
+from gengui_stream.roles import ROLES, RoleName
 
 Imports: TypeAlias = Mapping[str, Set[str]]
 """By module: the modules that it imports, of ours alone."""
 
 PACKAGES: Final = ("gengui_stream", "agents", "api", "schemas")
 
-COMPOSITION: Final = "gengui_stream.bootstrap"
-"""Imports the entry of the role that runs, and of no other."""
-
-OF_EVERY_ROLE: Final = ("gengui_stream.cli.__main__", "gengui_stream.cli.commands.roles", COMPOSITION)
-
-ENTRIES: Final[Mapping[RoleName, str]] = MappingProxyType(
-    {
-        "api": "api.server",
-        "agents": "agents.run",
-        "live-tables": "agents.run",
-        "dispatch": "gengui_stream.dispatch.role",
-        "worker": "gengui_stream.worker.run",
-        "thumbnails": "gengui_stream.thumbnails.role",
-        "bridge": "gengui_stream.bridge.run",
-    }
-)
+OF_EVERY_ROLE: Final = ("gengui_stream.cli.__main__", "gengui_stream.cli.commands.roles", "gengui_stream.bootstrap")
 
 
 def read_imports() -> Imports:
@@ -42,21 +26,19 @@ def read_imports() -> Imports:
 
 
 def roles_of(changed: Collection[str], imports: Imports) -> list[RoleName]:
-    """In the order of ENTRIES."""
-    return [role for role, entry in ENTRIES.items() if not reached(entry, imports).isdisjoint(changed)]
+    """In the order of the registry."""
+    return [role.name for role in ROLES.values() if not reached(role.module, imports).isdisjoint(changed)]
 
 
 def reached(entry: str, imports: Imports) -> Set[str]:
     """All that a role's process imports; packages too, whose `__init__` runs when a module of theirs is imported."""
     found, waiting = set[str](), [entry, *OF_EVERY_ROLE]
-    others = set(ENTRIES.values()) - {entry}
     while waiting:
         module = waiting.pop()
         if module in found:
             continue
         found.add(module)
-        imported = imports.get(module, set())
-        waiting += imported - others if module == COMPOSITION else imported
+        waiting += imports.get(module, set())
         waiting += _packages_above(module)
     return found
 

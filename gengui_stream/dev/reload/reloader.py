@@ -30,7 +30,7 @@ class Reloader:
         files = _brief(change.files)
         if change.faults:
             for fault in change.faults:
-                self.say(f"{fault}; the roles go on with the code that they have")
+                self.say(f"{fault}; the roles keep their current code")
         elif change.environment:
             if (environ := self.environ()) is not None:
                 self.say(f"{files} changed: restarting every role")

@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
 from gengui_stream.cli.app import PANELS, command_line
+from gengui_stream.roles import ROLES
 
 APP: Final = command_line()
 NOTHING_OF_OURS: Final = """
@@ -69,6 +70,10 @@ def test_its_help_has_an_example_that_it_takes(words: tuple[str, ...]) -> None:
     shown = examples(words)
     assert shown
     assert {parse(example) for example in shown} == {words}
+
+
+def test_each_role_has_its_command() -> None:
+    assert list(PANELS["Processes"]) == list(dict.fromkeys(role.arguments[0] for role in ROLES.values()))
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:

@@ -17,7 +17,7 @@ from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.metrics import Metrics
 from gengui_stream.providers.routing.circuit_breaker import Circuits
 from gengui_stream.providers.routing.circuit_metrics import CircuitCollector
-from gengui_stream.roles import ROLES
+from gengui_stream.roles import ROLES, SERVER_SETTINGS
 from gengui_stream.settings import Settings
 from gengui_stream.settings.older_names import OLDER_NAMES
 
@@ -125,7 +125,7 @@ OF_SERVERS = (
 """What servers and their clients say, and the doctor repeats."""
 
 
-def test_what_the_doctor_is_said_to_say_is_what_it_says() -> None:
+def test_the_quoted_words_of_the_doctor_are_its_own() -> None:
     """In the first column of the page: after the name of a finding, words of its detail."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     folders = (ROOT / "gengui_stream" / "doctor", ROOT / "gengui_stream" / "providers" / "runpod")
@@ -174,6 +174,27 @@ def test_the_metrics_of_the_page_are_those_that_processes_have() -> None:
     made.register(CircuitCollector(Circuits()))
     suffixes = {"counter": "_total"}
     assert written == {f"{metric.name}{suffixes.get(metric.type, '')}" for metric in made.collect()}
+
+
+def test_the_table_of_roles_is_that_of_the_registry() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Processes\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `gengui-stream")]
+    written = {
+        command.strip(" `"): (summary.strip(), {name for name in SERVER_SETTINGS if name in servers}, names(settings))
+        for command, summary, servers, settings, _ in rows
+    }
+    assert written == {role.command: (role.summary, set(role.servers), list(role.settings)) for role in ROLES.values()}
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([A-Z0-9_]+)`", cell)
+
+
+def test_every_setting_of_a_role_or_a_server_exists() -> None:
+    named = {name for role in ROLES.values() for name in role.settings}
+    named |= {name for settings in SERVER_SETTINGS.values() for name in settings}
+    assert named <= {name.upper() for name in Settings.model_fields}
 
 
 def test_the_default_ports_are_those_of_the_registry() -> None:

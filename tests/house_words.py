@@ -21,7 +21,10 @@ INSTEAD: Final[Mapping[str, str]] = {
     r"is well|all is well": "is healthy",
     r"what waits|hears? of|heard of": "the queued records; receives, reports",
     r"in vain": "without a result",
-    r"afresh": "again",
+    r"afresh|anew|once more": "again",
+    r"for ever": "forever",
+    r"under way|at work|in good order": "in progress, running, gracefully",
+    r"is said|says so": "is logged, is reported",
     r"lanes?": "queue of a partition",
     r"bells?|hint(s|ed)?": "notification",
     r"patience": "time-out",
@@ -37,7 +40,9 @@ INSTEAD: Final[Mapping[str, str]] = {
 }
 
 ALLOWED: Final = (
-    r"\bthumbnail_put_off\b|\bhints_(not_published|interrupted)\b",  # log events: published names
+    r"\blate_progress_for_ever\b",  # a ready behaviour of the fake RunPod
+    r"`hints_\w+`",  # older log events, in the changelog
+    r"\bthumbnail_put_off\b",  # a log event: a published name
     r"[`\"]hinted\b|\(hinted\)|: hinted, stuck",  # a label of the metric gengui_reconciled_total
     r"\bparam_hint\b",  # a parameter of typer
     r"`nobody`|\"nobody\"",  # the user of the operating system

@@ -13,7 +13,7 @@ from gengui_stream.settings import Settings, load_settings
 from tests.events import wide_histories
 
 ACTIVE: Final = 2_000
-"""Generations under way at once, their events interleaved: as many as have begun and not ended at full speed."""
+"""Generations in progress at once, their events interleaved: as many as have begun and not ended at full speed."""
 
 CHUNK: Final = 2_000
 

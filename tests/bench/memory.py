@@ -93,7 +93,7 @@ def _slope(seconds: Sequence[float], mib: Sequence[float]) -> float:
 
 
 METHOD: Final = """\
-Every role of `make dev` as a process, with one worker that draws. Load: generations over HTTP, four under way at any
+Every role of `make dev` as a process, with one worker that draws. Load: generations over HTTP, four in progress at any
 time, each followed to its end; pages, single ones and histories read; one live stream open. Resident size as the kernel
 has it, in MiB, sampled throughout: medians at rest, then of the second, the middle and the last tenth of the time under
 load, and the slopes over its two halves: in the first, threads begin as they are first needed and heaps find their
@@ -128,7 +128,7 @@ def _goal(found: Mapping[str, Sizes], load_s: float) -> str:
         result = "no result, this run is too short"
     return (
         f"Goal: nothing grows over 10 minutes, that is, by more than {GROWS_MIB_A_MIN} MiB/min in the ten minutes "
-        f"after warming up: {result}. `agents` remembers the states of generations under way, 1 to 2 KiB each and "
+        f"after warming up: {result}. `agents` remembers the states of generations in progress, 1 to 2 KiB each and "
         "50,000 a partition at most."
     )
 

@@ -46,7 +46,7 @@ def run(quick: bool) -> str:
 
 
 async def measure(rounds: int) -> tuple[Starts, Mapping[str, float]]:
-    """In turn a new stack, each of its servers once more, and a demo. Then the memory of a system at rest, in MiB."""
+    """In turn a new stack, each of its servers again, and a demo. Then the memory of a system at rest, in MiB."""
     starts = Starts()
     for number in range(rounds):
         say(f"  round {number + 1} of {rounds}: the servers ...")

@@ -26,7 +26,7 @@ VARIABLE: Final = re.compile(
 )
 
 
-class MissingVariable(ValueError):  # noqa: N818 - says what is the case
+class MissingVariable(ValueError):
     """A variable that the file needs has no value; the message is Compose's own."""
 
 

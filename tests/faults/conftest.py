@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """The same for the same seed, which is said when the test fails."""
+    """The same for the same seed, which a failed test prints."""
     seed = os.environ.get(SEED_NAME) or str(random.randrange(2**32))
     print(f"to replay: {SEED_NAME}={seed}")
     return random.Random(f"{seed}/{request.node.name}")

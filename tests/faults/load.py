@@ -1,4 +1,4 @@
-"""Clients that go on asking whatever happens: each request until it is accepted, always under the same key."""
+"""Clients that repeat each request until it is accepted, always with the same key."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ class Load:
         while not self._over.is_set():
             key = str(uuid.uuid4())
             body = {"prompt": f"a lighthouse, {key}", "width": 256, "height": 256, "seed": random.randrange(2**32)}
-            while not await self._ask(http, key, body):  # noqa: ASYNC110 - a server, not a task
+            while not await self._ask(http, key, body):
                 await asyncio.sleep(0.2)
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
 

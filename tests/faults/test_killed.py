@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.faults.conftest import Systems
-from tests.faults.load import load
+from tests.faults.load import Load, load
 from tests.faults.oracle import settled
 from tests.faults.system import ROLES, SERVERS, DevSystem
 from tests.integration.running import eventually
@@ -16,27 +16,26 @@ from tests.integration.running import eventually
 STARTS = 4
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_a_role_is_killed(system: DevSystem, role: str, chance: random.Random) -> None:
+async def killed_under_load(system: DevSystem, name: str, chance: random.Random) -> Load:
     async with load(system) as asked:
         await asked.more(chance.randint(5, 20))
-        killed = system.signal(role, signal.SIGKILL)
-        await system.revived(role, killed)
+        killed = system.signal(name, signal.SIGKILL)
+        await system.revived(name, killed)
         await system.ready()
         await asked.more(5)
+    return asked
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_is_killed(system: DevSystem, role: str, chance: random.Random) -> None:
+    asked = await killed_under_load(system, role, chance)
     assert f"{role} ended (-9)" in system.said()
     await settled(system, asked)
 
 
 @pytest.mark.parametrize("server", SERVERS)
 async def test_a_server_is_killed(system: DevSystem, server: str, chance: random.Random) -> None:
-    async with load(system) as asked:
-        await asked.more(chance.randint(5, 20))
-        killed = system.signal(server, signal.SIGKILL)
-        await system.revived(server, killed)
-        await system.ready()
-        await asked.more(5)
-    await settled(system, asked)
+    await settled(system, await killed_under_load(system, server, chance))
 
 
 async def test_dev_itself_is_killed_and_started_again(system: DevSystem, chance: random.Random) -> None:

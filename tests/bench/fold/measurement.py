@@ -149,7 +149,7 @@ def _rotated(subjects: Sequence[Subject], by: int) -> Sequence[Subject]:
 
 
 async def _live(system: System, load: Load) -> Round:
-    """The agents at work while another process fills the log as fast as it can."""
+    """The agents while another process fills the log as fast as it can."""
     async with _fresh(system, OURS) as (own, connection), _running(own, OURS) as children:
         await _until_claimed(children[0], connection)
         async with started(system, "filling", ["tests.bench.filling", str(load.generations)]) as filling:
@@ -251,7 +251,7 @@ async def _check(subject: Subject, connection: Connection, load: Load) -> None:
 def section(measured: Measured) -> str:
     load, rounds = measured.load, measured.rounds
     lines = [
-        f"{load.events:,} events of {load.generations:,} generations, {ACTIVE:,} of them under way at a time, from a "
+        f"{load.events:,} events of {load.generations:,} generations, {ACTIVE:,} of them in progress at a time, from a "
         "broker on the same machine into PostgreSQL with `fsync` on. "
         f"(a) is looked at for {load.slice_s:.0f} s a round, the others to the end. "
         f"The aim is {EVENTS_A_SECOND_AIM:,} events/s.",

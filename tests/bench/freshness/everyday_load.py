@@ -13,7 +13,7 @@ import orjson
 from gengui_stream.dev.demo.prompts import request_bodies
 
 AT_ONCE: Final = 4
-"""Generations under way."""
+"""Generations in progress."""
 
 READS_PER_S: Final = 20
 WAIT_S: Final = 20

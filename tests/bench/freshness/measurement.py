@@ -165,7 +165,7 @@ class Sampler:
         position = await self.log.append(event)
         delays.confirmed.append(time.perf_counter() - due)
         if polls:
-            while await self._version(subject.id) < version:  # noqa: ASYNC110 - a server, not a task
+            while await self._version(subject.id) < version:
                 await asyncio.sleep(POLL_S)
             delays.polled.append(time.perf_counter() - due)
         else:

@@ -46,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Attempts under way at once, and MiB of the process that looks after them: at rest, and the most with them."""
+    """Attempts in progress at once, and MiB of the process that looks after them: at rest, and the most with them."""
 
     provider: str
     count: int
@@ -103,7 +103,7 @@ async def _create(place: Place, provider: str, number: int) -> str:
 async def _ended(place: Place, ids: Sequence[str], seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
-            while await _number(place, ids, "ended_at IS NOT NULL") < len(ids):  # noqa: ASYNC110 - processes
+            while await _number(place, ids, "ended_at IS NOT NULL") < len(ids):
                 await asyncio.sleep(0.2)
     except TimeoutError as error:
         raise TimeoutError(f"{seconds:.0f} s after the last: {await _not_ended(place, ids)}") from error
@@ -165,7 +165,7 @@ LIFE_S: Final = JobLife().queue_s + JobLife().run_s
 
 
 async def _held(provider: str, count: int) -> Held:
-    """All of them under way at once, at one dispatcher that does nothing else."""
+    """All of them in progress at once, at one dispatcher that does nothing else."""
     async with _opened() as place:
         place.gemini.play(GeminiScript(rules=(Rule(then=Images(seconds=90)),), image_side_max=64))
         place.runpod.play(RunpodScript(usual=JobLife(queue_s=90), image_side_max=64))
@@ -173,12 +173,12 @@ async def _held(provider: str, count: int) -> Held:
         for number in range(count):
             await _create(place, provider, number)
         most, until = at_rest, time.monotonic() + 50
-        under_way = 0
+        most_runs = 0
         while time.monotonic() < until:
             most = max(most, rss_mib(place.pids["dispatch"]))
-            under_way = max(under_way, sum((place.gemini if provider == "gemini" else place.runpod).runs.now.values()))
+            most_runs = max(most_runs, sum((place.gemini if provider == "gemini" else place.runpod).runs.now.values()))
             await asyncio.sleep(0.5)
-        return Held(provider, under_way, at_rest, max(most, rss_mib(place.pids["dispatch"])))
+        return Held(provider, most_runs, at_rest, max(most, rss_mib(place.pids["dispatch"])))
 
 
 def _overhead_lines(overheads: Mapping[str, Sequence[float]]) -> Sequence[str]:
@@ -208,7 +208,7 @@ def _retry_lines(seconds: Sequence[float]) -> Sequence[str]:
 def _held_lines(held: Sequence[Held]) -> Sequence[str]:
     rows = [f"| {each.provider} | {each.count:,} | {each.at_rest_mib:.0f} | {each.most_mib:.0f} |" for each in held]
     return [
-        "Attempts under way at once, all of one `dispatch` process:",
+        "Attempts in progress at once, all of one `dispatch` process:",
         "",
         "| provider | at once | resident MiB at rest | at most |",
         "|---|---:|---:|---:|",

@@ -116,7 +116,7 @@ class ExistingWorker:
 
     async def _until_open(self, count: int, *, at_least: bool) -> None:
         async with asyncio.timeout(120):  # by polling: what is waited for happens in other processes
-            while (found := await self._open_thumbnails()) != count and (found < count) == at_least:  # noqa: ASYNC110
+            while (found := await self._open_thumbnails()) != count and (found < count) == at_least:
                 await asyncio.sleep(0.05)
 
     async def _open_thumbnails(self) -> int:
@@ -128,7 +128,7 @@ class ExistingWorker:
 
     async def _until(self, query: str, count: int, *arguments: object) -> None:
         async with asyncio.timeout(120):
-            while await self._pool.fetchval(query, *arguments) < count:  # noqa: ASYNC110
+            while await self._pool.fetchval(query, *arguments) < count:
                 await asyncio.sleep(POLL_S)
 
 

@@ -8,7 +8,7 @@ HEADING: Final = "## "
 INTRODUCTION: Final = """# Benchmarks
 
 Written by `make bench`; nothing here is typed by hand. `make bench ARGS="--only freshness,http"` measures these
-sections anew and leaves the others, `make bench ARGS="--quick"` prints shorter runs and leaves the page. Under each
+sections again and leaves the others, `make bench ARGS="--quick"` prints shorter runs and leaves the page. Under each
 heading are the machine, the versions, the commit and the day of that section.
 
 Everything runs on one machine: load, servers and databases share its cores, so these are figures of the whole, not of

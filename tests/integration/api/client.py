@@ -54,6 +54,16 @@ class Client:
         assert status == 200, found
         return found
 
+    async def pages(self, path: str, limit: int) -> AsyncIterator[Json]:
+        """All pages, up to the one without a cursor."""
+        cursor = ""
+        while True:
+            page = await self.get(f"{path}?limit={limit}{cursor}")
+            yield page
+            if page["next_cursor"] is None:
+                return
+            cursor = f"&cursor={page['next_cursor']}"
+
     async def create(self, **body: object) -> tuple[str, str]:
         """The new generation's id, and its position in the log."""
         status, headers, found = await self.call("POST", "/v1/generations", json={"prompt": "a fox", **body})

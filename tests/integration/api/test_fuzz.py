@@ -1,4 +1,4 @@
-"""Bytes through the socket: whatever comes, no answer is a 500 and the process goes on."""
+"""Bytes through the socket: no input is answered with a 500 or ends the process."""
 
 import asyncio
 import re

@@ -31,14 +31,10 @@ async def test_what_belongs_to_another_is_not_there(user: Client, other: Client)
 async def test_pages_go_through_everything_once_newest_first_while_more_is_added(user: Client) -> None:
     made = [await user.created(prompt=f"number {number}") for number in range(7)]
     seen: list[str] = []
-    cursor = ""
-    while True:
-        page = await user.get(f"{LIST}?limit=3{cursor}")
+    async for page in user.pages(LIST, limit=3):
         seen += [item["id"] for item in page["data"]]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
-        await user.created(prompt="added meanwhile")
+        if page["next_cursor"] is not None:
+            await user.created(prompt="added meanwhile")
     assert seen == made[::-1]
     assert (await user.get(f"{LIST}?limit=9"))["next_cursor"] is None, "exactly as many as there are"
 
@@ -64,7 +60,7 @@ async def test_filters_narrow_a_list_and_go_together(user: Client, event_log: Ev
     assert await found(f"created_before={moment}") == [made[0]]
 
 
-async def test_a_position_that_is_not_reached_is_said_to_be_behind(user: Client) -> None:
+async def test_a_position_that_is_not_reached_is_a_projection_behind(user: Client) -> None:
     generation_id = await user.created()
     status, headers, found = await user.call("GET", f"{LIST}/{generation_id}", headers={"Min-Position": "0:99999"})
     assert (status, found["code"], headers["Retry-After"]) == (504, "projection_behind", "1")

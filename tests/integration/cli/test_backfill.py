@@ -133,8 +133,8 @@ async def test_two_at_once_and_one_afterwards_make_one_job_each(
             return len(await jobs()) == len(ids)
 
         await until(first_jobs)
-        under_way = await backfill(settings)
-        assert (under_way["requested"], under_way["pending"]) == (0, len(ids))
+        in_progress = await backfill(settings)
+        assert (in_progress["requested"], in_progress["pending"]) == (0, len(ids))
         await pool.execute("UPDATE jobs.jobs SET outcome = 'done'")
 
         await asyncio.gather(backfill(settings, "--all"), backfill(settings, "--all"))

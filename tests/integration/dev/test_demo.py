@@ -76,7 +76,7 @@ def demo() -> Iterator[Demo]:
         yield Demo(inner)
 
 
-async def test_it_makes_everything_and_says_so_in_one_line_of_json(demo: Demo) -> None:
+async def test_it_makes_everything_and_reports_it_in_one_line_of_json(demo: Demo) -> None:
     async with demo.started("--count", "3", "--json") as process:
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()

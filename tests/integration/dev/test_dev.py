@@ -151,13 +151,13 @@ async def test_a_role_that_dies_is_started_again_and_said_so(system: DevSystem) 
     assert "bridge ended (-9); starting it again in 0.5 s" in system.said()
     assert f"bridge runs again, process {system.pids('bridge')[0]}" in system.said()
 
-    async def at_work() -> bool:
+    async def works() -> bool:
         return log_of(system, "bridge").count(b"bridge_started") == 2
 
-    await eventually(at_work)
+    await eventually(works)
 
 
-def test_it_is_ready_once_every_role_would_end_in_good_order(system: DevSystem) -> None:
+def test_it_is_ready_once_every_role_would_end_gracefully(system: DevSystem) -> None:
     for role in ROLES:
         assert b'"starting"' in log_of(system, role), role
 

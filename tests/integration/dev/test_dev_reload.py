@@ -66,7 +66,7 @@ def append(system: DevSystem, file: str, code: str) -> None:
 
 
 async def watched(system: DevSystem, file: str, outcome: str) -> None:
-    """A change is missed while the process starts that watches for them; one that goes on is not complete."""
+    """A change is missed while the process starts that watches for them; one that continues is not complete."""
 
     async def noticed() -> bool:
         append(system, file, "\n# changed\n")
@@ -97,7 +97,7 @@ async def test_what_does_not_parse_restarts_nothing_until_it_parses(system: DevS
     before, module = pids(system), system.directory / "gengui_stream" / "worker" / "run.py"
     proper = module.read_text()
     module.write_text(f"{proper}\nx = (\n")
-    await says(system, "gengui_stream/worker/run.py:", "was never closed; the roles go on with the code that they have")
+    await says(system, "gengui_stream/worker/run.py:", "was never closed; the roles keep their current code")
     assert pids(system) == before
     module.write_text(f"{proper}\nx = ()\n")
     await says(system, "gengui_stream/worker/run.py changed: restarting worker")
@@ -117,7 +117,7 @@ async def test_settings_that_changed_restart_every_role_and_faults_none(system: 
     before, file = pids(system), system.directory / ".env"
     proper = file.read_text()
     file.write_text(f"{proper}MAX_ATTEMPTS=none\n")
-    await says(system, "MAX_ATTEMPTS", "the roles go on with the settings that they have")
+    await says(system, "MAX_ATTEMPTS", "the roles keep their current settings")
     assert pids(system) == before
     file.write_text(f"{proper}MAX_ATTEMPTS=2\n")
     await says(system, ".env changed: restarting every role")

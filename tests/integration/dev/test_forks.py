@@ -37,7 +37,7 @@ async def forked(server: ForkServer, directory: Path, *arguments: str, **environ
     return child
 
 
-async def at_work(child: Child) -> bool:
+async def works(child: Child) -> bool:
     child.check_alive()
     return child.announced_ready
 
@@ -69,7 +69,7 @@ async def test_a_command_has_its_own_environment_directory_and_output(forks: For
 
 async def test_a_role_has_a_session_and_a_name_and_takes_signals(forks: ForkServer, tmp_path: Path) -> None:
     role = await forked(forks, tmp_path, "bridge", **NOWHERE)
-    await eventually(partial(at_work, role))
+    await eventually(partial(works, role))
     assert role.pid is not None
     assert os.getsid(role.pid) == role.pid
     assert shown(role.pid, "comm") == "bridge"
@@ -77,7 +77,7 @@ async def test_a_role_has_a_session_and_a_name_and_takes_signals(forks: ForkServ
     assert role.exit_code == 0
     assert '"code": 0' in role.log_tail()
     another = await forked(forks, tmp_path, "bridge", **NOWHERE)
-    await eventually(partial(at_work, another))
+    await eventually(partial(works, another))
     await another.stop(how=signal.SIGKILL)
     assert another.exit_code == -signal.SIGKILL
 
@@ -89,7 +89,7 @@ async def test_the_server_has_one_thread(forks: ForkServer, tmp_path: Path) -> N
 
 async def test_the_servers_end_is_the_end_of_what_it_forked(forks: ForkServer, tmp_path: Path) -> None:
     role = await forked(forks, tmp_path, "bridge", **NOWHERE)
-    await eventually(partial(at_work, role))
+    await eventually(partial(works, role))
     assert forks.pid is not None
     os.kill(forks.pid, signal.SIGKILL)
     await asyncio.wait_for(role.ended(), 20)

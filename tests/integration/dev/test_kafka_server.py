@@ -137,7 +137,7 @@ async def test_a_port_that_is_taken_while_it_starts_is_named(server: KafkaServer
     assert f"cannot listen on port {server.port}" in one_line(raised.value)
 
 
-async def test_a_broker_that_is_killed_while_it_starts_says_so(server: KafkaServer) -> None:
+async def test_a_broker_that_is_killed_while_it_starts_is_reported(server: KafkaServer) -> None:
     starting = asyncio.ensure_future(server.start())
     await eventually(partial(runs, server))
     assert server.child.pid is not None
@@ -195,7 +195,7 @@ async def test_metadata_of_a_newer_version_are_recognised(server: KafkaServer) -
 
 
 def with_metadata_level(checkpoint: bytes, level: int) -> bytes:
-    """The level follows the feature's name. The checksum of its batch is made anew."""
+    """The level follows the feature's name. The checksum of its batch is recomputed."""
     at = checkpoint.index(FEATURE) + len(FEATURE)
     changed = bytearray(checkpoint)
     changed[at : at + 2] = struct.pack(">h", level)

@@ -34,7 +34,7 @@ def directory() -> Iterator[Path]:
         yield made
 
 
-async def test_a_database_whose_making_was_killed_is_made_anew(
+async def test_a_database_whose_making_was_killed_is_recreated(
     directory: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_templates_in(place, monkeypatch)
@@ -163,10 +163,10 @@ def test_data_go_with_the_directory_of_their_stack(directory: Path) -> None:
     data = _opened(directory / "stack" / "postgres")
     assert _opened(directory / "stack" / "postgres") == data
     shutil.rmtree(directory / "stack")
-    anew = _opened(directory / "stack" / "postgres")
-    assert anew != data
+    again = _opened(directory / "stack" / "postgres")
+    assert again != data
     assert not data.parent.exists()
-    assert anew.exists()
+    assert again.exists()
 
 
 @as_root
@@ -251,7 +251,7 @@ def test_two_checkouts_copy_the_binaries_at_once(place: Path, monkeypatch: pytes
 
 
 @as_root
-def test_a_copy_that_lost_a_file_is_made_anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_lost_a_file_is_recreated(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "CACHE", place)
     lost = executable_binaries() / "initdb"
     lost.unlink()

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.stack
 
 
 class Scene:
-    """A projector and a dispatcher at work, and what a test does and sees."""
+    """A running projector and dispatcher, and the actions and observations of a test."""
 
     def __init__(self, settings: Settings, pool: Pool, log: EventLog, redis: Redis) -> None:
         self.settings = settings
@@ -288,7 +288,7 @@ async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_
             reasons = "SELECT DISTINCT ignored FROM projections.timeline WHERE type = 'generation.retried'"
             found = {row["ignored"] for row in await pool.fetch(reasons)}
             assert "heard_since" in found
-            assert found <= {"heard_since", "terminal"}, "said once more after the end"
+            assert found <= {"heard_since", "terminal"}, "said again after the end"
 
 
 async def test_an_abandoned_attempt_is_canceled_at_its_worker(hasty: Settings, pool: Pool, event_log: EventLog) -> None:

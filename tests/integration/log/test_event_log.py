@@ -28,8 +28,8 @@ def misplace(event_log: EventLog, topic: str, partition: int, sequence: int) -> 
     producer._txn_manager._sequence_numbers[TopicPartition(topic, partition)] = sequence
 
 
-async def test_a_gap_in_the_sequence_is_not_for_ever(settings: Settings, event_log: EventLog) -> None:
-    """The broker refuses everything of a producer that left one out: it takes another one to go on."""
+async def test_a_gap_in_the_sequence_is_not_permanent(settings: Settings, event_log: EventLog) -> None:
+    """The broker refuses everything of a producer that left one out: another producer must replace it."""
     request = a_request()
     position = await event_log.append(request)
     misplace(event_log, settings.events_topic, position.partition, 100)

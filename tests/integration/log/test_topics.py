@@ -28,7 +28,7 @@ async def configuration(settings: Settings) -> dict[str, str | None]:
         await admin.close()
 
 
-async def test_it_is_kept_for_ever_and_never_compacted(settings: Settings) -> None:
+async def test_it_is_kept_forever_and_never_compacted(settings: Settings) -> None:
     found = await configuration(settings)
     assert {name: found[name] for name in LAWS} == LAWS
     assert int(found["max.message.bytes"] or 0) >= 1_048_576

@@ -154,14 +154,14 @@ async def test_each_ends_once(picky: Pool, end: type) -> None:
         await discard(picky, TOPIC, REFUSED)
 
 
-async def test_a_projector_at_work_is_fenced_and_its_successor_parks_no_more(picky: Pool) -> None:
+async def test_a_running_projector_is_fenced_and_its_successor_parks_no_more(picky: Pool) -> None:
     history = wide_history(0)
-    at_work = await a_projector(picky)
-    await at_work.project(0, a_log(history[:5]))
+    running = await a_projector(picky)
+    await running.project(0, a_log(history[:5]))
     await relent(picky)
     await retry(picky, TOPIC, REFUSED)
     with pytest.raises(FencedError):
-        await at_work.project(0, [record_of(history[5], 5)])
+        await running.project(0, [record_of(history[5], 5)])
     next_one = Projector(picky, TOPIC)
     assert await next_one.claim([0]) == {0: 5}
     [outcome] = (await next_one.project(0, [record_of(history[5], 5)])).outcomes

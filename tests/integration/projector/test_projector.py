@@ -3,14 +3,12 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, DeadLetterFloodError, FencedError
@@ -220,23 +218,13 @@ async def test_a_new_owner_knows_what_is_parked(emptied: Pool) -> None:
     assert outcome.reason == PARKED
 
 
-@pytest_asyncio.fixture
-async def picky(emptied: Pool) -> AsyncIterator[Pool]:
-    """A constraint of the database stands for whatever it may refuse."""
-    await emptied.execute(
-        "ALTER TABLE projections.generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')"
-    )
-    yield emptied
-    await emptied.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
-
-
-async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(picky: Pool) -> None:
+async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(refusing: Pool) -> None:
     good, other, refused = a_request(), a_request(), a_request(prompt="refused")
     behind = wide_history(0)[1].model_copy(
         update={"generation_id": refused.generation_id, "occurred_at": refused.occurred_at}
     )
     records = a_log([good, refused, behind, other])
-    isolating = await a_projector(picky)
+    isolating = await a_projector(refusing)
     batch = await isolating.project(0, records)
     assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered, DeadLettered, Applied]
     reasons = [
@@ -244,11 +232,11 @@ async def test_a_value_that_the_database_refuses_costs_its_own_record_alone(pick
     ]
     assert reasons == [("refused_by_database", refused.generation_id), (PARKED, refused.generation_id)]
     assert (batch.next_offset, batch.tally.applied, batch.tally.dead_lettered) == (4, 2, 2)
-    [row] = await picky.fetch("SELECT * FROM projections.checkpoints")
+    [row] = await refusing.fetch("SELECT * FROM projections.checkpoints")
     assert (row["next_offset"], row["applied"], row["dead_lettered"]) == (4, 2, 2)
-    assert await state_of(picky, refused.generation_id) is None
+    assert await state_of(refusing, refused.generation_id) is None
     await isolating.project(0, [record_of(a_request(), 4)])
-    assert await picky.fetchval("SELECT next_offset FROM projections.checkpoints") == 5
+    assert await refusing.fetchval("SELECT next_offset FROM projections.checkpoints") == 5
 
 
 async def test_a_row_that_this_version_cannot_read_ends_the_process(emptied: Pool) -> None:

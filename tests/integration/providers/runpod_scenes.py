@@ -10,11 +10,10 @@ from pydantic import SecretStr
 
 from gengui_stream.fakes.runpod.script import READY, JobLife, RunpodScript
 from gengui_stream.fakes.runpod.server import RunpodServer
-from gengui_stream.identifiers import new_id
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import new_metrics
 from gengui_stream.providers.context import ProviderContext
-from gengui_stream.providers.interface import DispatchRequest, ProviderJob
+from gengui_stream.providers.interface import ProviderJob
 from gengui_stream.providers.runpod.provider import RunpodProvider, open_runpod
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
@@ -42,23 +41,6 @@ async def opened(settings: Settings, server: RunpodServer, **changes: object) ->
         async with open_runpod(context) as provider:
             assert provider is not None
             yield provider
-
-
-def a_dispatch(**changes: Any) -> DispatchRequest:
-    plain: dict[str, Any] = {
-        "generation_id": new_id(),
-        "owner_id": new_id(),
-        "attempt": 1,
-        "prompt": "a red fox",
-        "seed": 7,
-        "width": 256,
-        "height": 320,
-        "model": "zit-basic",
-        "deadline": None,
-        "correlation_id": None,
-        "traceparent": None,
-    }
-    return DispatchRequest(**{**plain, **changes})
 
 
 def a_job(job_id: str | None, **changes: Any) -> ProviderJob:

@@ -20,7 +20,6 @@ from gengui_stream.fakes.gemini.script import READY, GeminiBehaviour, GeminiScri
 from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.pictures import ImageType
 from gengui_stream.fakes.scripts import Rule
-from gengui_stream.identifiers import new_id
 from gengui_stream.media.inspection import ImageFacts, inspect_image
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import ObjectMissing, ObjectStore, open_object_store
@@ -42,6 +41,7 @@ from gengui_stream.providers.interface import (
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings, load_settings
+from tests.dispatches import a_dispatch
 from tests.integration.running import eventually
 
 pytestmark = pytest.mark.stack
@@ -52,19 +52,7 @@ NONE_SENT = "http://127.0.0.1:1"
 
 
 def a_request(attempt: int = 1, seed: int = 7, traceparent: str | None = None) -> DispatchRequest:
-    return DispatchRequest(
-        generation_id=new_id(),
-        owner_id=new_id(),
-        attempt=attempt,
-        prompt="a red fox",
-        seed=seed,
-        width=1344,
-        height=768,
-        model=MODEL,
-        deadline=None,
-        correlation_id=None,
-        traceparent=traceparent,
-    )
+    return a_dispatch(attempt=attempt, seed=seed, width=1344, height=768, model=MODEL, traceparent=traceparent)
 
 
 def small(*behaviours: GeminiBehaviour) -> GeminiScript:

@@ -74,7 +74,7 @@ class Scene:
 async def a_scene(
     settings: Settings, pool: Pool, log: EventLog, played: GeminiScript, **changes: object
 ) -> AsyncIterator[Scene]:
-    """A projector at work, and no dispatcher yet."""
+    """A running projector, and no dispatcher yet."""
     async with fake_gemini(played) as server, projecting(settings):
         gemini = {"gemini_api_key": SecretStr("hunter2"), "gemini_base_url": server.url, "job_lease_s": 1.0}
         yield Scene(settings.model_copy(update=gemini | changes), pool, log, server)

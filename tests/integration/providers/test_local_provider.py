@@ -12,6 +12,7 @@ from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
+from tests.dispatches import a_dispatch
 
 pytestmark = pytest.mark.stack
 
@@ -19,19 +20,7 @@ JOB = ProviderJob(dispatched_at=datetime(2026, 6, 1, tzinfo=UTC))
 
 
 def request(generation_id: UUID, attempt: int = 1) -> DispatchRequest:
-    return DispatchRequest(
-        generation_id=generation_id,
-        owner_id=new_id(),
-        attempt=attempt,
-        prompt="a lake",
-        seed=1,
-        width=512,
-        height=512,
-        model="m",
-        deadline=None,
-        correlation_id=None,
-        traceparent=None,
-    )
+    return a_dispatch(generation_id=generation_id, attempt=attempt)
 
 
 async def status(redis: Redis, generation_id: UUID, value: str) -> None:

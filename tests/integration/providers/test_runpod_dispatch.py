@@ -36,7 +36,7 @@ pytestmark = pytest.mark.stack
 
 
 class Scene:
-    """The system at work on a fake RunPod."""
+    """The system with a fake RunPod."""
 
     def __init__(self, settings: Settings, pool: Pool, log: EventLog, server: RunpodServer) -> None:
         self.settings, self.pool, self.log, self.server = settings, pool, log, server
@@ -151,7 +151,7 @@ async def test_without_webhooks_it_is_found_by_looking(settings: Settings, pool:
 async def test_a_job_that_is_lost_at_its_ttl_is_retried_and_done(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    """It would run for ever; RunPod forgets it. The image of the second attempt is made."""
+    """It would run forever; RunPod forgets it. The image of the second attempt is made."""
     rules = '{"rules": [{"when": {"attempt": 1}, "then": "lost"}], "image_side_max": 64}'
     metrics, script = new_metrics(), read_script(RunpodScript, READY, rules)
     async with scene(settings, pool, event_log, script, metrics=metrics) as stage:
@@ -219,7 +219,7 @@ async def test_cancels_at_each_stage(settings: Settings, pool: Pool, event_log: 
 async def test_a_result_after_a_cancel_is_evidence_and_ignored(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    """RunPod says that it is canceled, and goes on: the worker reports in the end."""
+    """RunPod reports a cancellation, but the worker continues and reports a result."""
     script = living(queue_s=2).model_copy(update={"rules": read_script(RunpodScript, READY, "cancel_ignored").rules})
     async with scene(settings, pool, event_log, script, webhooks=True) as stage:
         request = await stage.request()

@@ -35,7 +35,8 @@ from gengui_stream.providers.runpod.provider import RunpodProvider
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
-from tests.integration.providers.runpod_scenes import KEY, SECRET, a_dispatch, a_job, living, opened, small, with_runpod
+from tests.dispatches import a_dispatch
+from tests.integration.providers.runpod_scenes import KEY, SECRET, a_job, living, opened, small, with_runpod
 from tests.integration.running import eventually
 
 pytestmark = pytest.mark.stack

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 from asyncpg.pgproto import pgproto
+from redis import exceptions
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own
 
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
@@ -34,7 +35,7 @@ async def hearing(subscriber: NotificationSubscriber) -> AsyncIterator[list[Noti
 
     async def listen() -> None:
         async for notice in subscriber.messages():
-            heard.append(notice)  # noqa: PERF401 - read by the test meanwhile
+            heard.extend([notice])
 
     task = asyncio.ensure_future(listen())
     try:
@@ -42,6 +43,19 @@ async def hearing(subscriber: NotificationSubscriber) -> AsyncIterator[list[Noti
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+@asynccontextmanager
+async def heard_on(settings: Settings, channel: str) -> AsyncIterator[tuple[Redis, list[Notice]]]:
+    """Redis, and what a subscriber to this channel receives once its subscription is in force."""
+    async with (
+        opened_redis(settings) as redis,
+        NotificationSubscriber(settings) as subscriber,
+        hearing(subscriber) as heard,
+    ):
+        await subscriber.subscribe(channel)
+        await eventually(lambda: contains(heard, (channel, None)))
+        yield redis, heard
 
 
 async def contains(heard: list[Notice], notice: Notice) -> bool:
@@ -75,13 +89,7 @@ async def test_ids_may_be_such_as_the_database_gives(settings: Settings) -> None
     owner_id, generation_id = uuid4(), uuid4()
     from_database = ChangeNotification(pgproto.UUID(owner_id.bytes), pgproto.UUID(generation_id.bytes), 1, 7)
     channel = owner_channel(owner_id)
-    async with (
-        opened_redis(settings) as redis,
-        NotificationSubscriber(settings) as subscriber,
-        hearing(subscriber) as heard,
-    ):
-        await subscriber.subscribe(channel)
-        await eventually(lambda: contains(heard, (channel, None)))  # in force
+    async with heard_on(settings, channel) as (redis, heard):
         await NotificationPublisher(redis).publish([from_database], [])
         await eventually(lambda: contains(heard, (channel, ChangeNotification(owner_id, generation_id, 1, 7))))
 
@@ -90,13 +98,7 @@ async def test_an_outbox_says_the_last_of_each_generation_and_what_is_left_at_th
     owner_id, generation_id = uuid4(), uuid4()
     channel = owner_channel(owner_id)
     notifications = [ChangeNotification(owner_id, generation_id, 1, offset) for offset in range(5)]
-    async with (
-        opened_redis(settings) as redis,
-        NotificationSubscriber(settings) as subscriber,
-        hearing(subscriber) as heard,
-    ):
-        await subscriber.subscribe(channel)
-        await eventually(lambda: contains(heard, (channel, None)))  # in force
+    async with heard_on(settings, channel) as (redis, heard):
         heard.clear()
         async with opened_buffer(NotificationPublisher(redis)) as buffer:
             for notification in notifications[:4]:
@@ -127,13 +129,7 @@ async def test_who_fills_an_outbox_never_waits_for_redis(settings: Settings, tmp
 
 async def test_an_invalid_notification_is_a_reason_to_read(settings: Settings) -> None:
     channel = owner_channel(uuid4())
-    async with (
-        opened_redis(settings) as redis,
-        NotificationSubscriber(settings) as subscriber,
-        hearing(subscriber) as heard,
-    ):
-        await subscriber.subscribe(channel)
-        await eventually(lambda: contains(heard, (channel, None)))
+    async with heard_on(settings, channel) as (redis, heard):
         for payload in ("", "{}", "[]", "null", '{"generation_id": 1, "partition": 0, "offset": 0}', b"\xff"):
             heard.clear()
             await redis.publish(channel, payload)
@@ -172,7 +168,7 @@ async def test_a_restart_of_redis_wakes_every_subscriber(settings: Settings, tmp
 
 async def test_one_subscription_that_fails_is_not_the_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first SUBSCRIBE of a connection fails on its way; the client has no other connection."""
-    subscribe, failures = PubSub.subscribe, iter([ConnectionError("reset by peer")])
+    subscribe, failures = PubSub.subscribe, iter([exceptions.ConnectionError("reset by peer")])
 
     async def failing_once(session: PubSub, *channels: str) -> None:
         await subscribe(session, *channels)

@@ -111,14 +111,14 @@ async def test_a_server_that_was_started_again_is_found_again(tmp_path: Path) ->
 async def test_a_cancellation_is_never_lost(settings: Settings) -> None:
     """At whatever step of a command it comes: on Python 3.11 redis-py alone forgets one that comes as it is sent."""
 
-    async def for_ever() -> None:
+    async def endlessly() -> None:
         while True:
             with transient_errors():
                 await redis.get("any")
 
     async with opened_redis(settings) as redis:
         for steps in range(200):
-            busy = asyncio.create_task(for_ever())
+            busy = asyncio.create_task(endlessly())
             for _ in range(steps % 40):
                 await asyncio.sleep(0)
             busy.cancel()

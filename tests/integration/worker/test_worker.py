@@ -27,6 +27,7 @@ from gengui_stream.worker.queue import DEAD_STREAM, GROUP
 from gengui_stream.worker.run import DELIVERIES_MAX, run_worker
 from gengui_stream.worker.transports import STATUS_STREAM
 from schemas.events import GenerationRequested
+from tests.dispatches import a_dispatch
 from tests.integration.following import running, state_of, until
 from tests.integration.projector.projecting import projecting
 
@@ -56,10 +57,8 @@ async def requested(log: EventLog, redis: Redis, *, side: int = 256) -> UUID:
 
 
 def _dispatch(generation_id: UUID, side: int) -> DispatchRequest:
-    return DispatchRequest(
-        generation_id=generation_id, owner_id=OWNER, attempt=1, prompt="a night sky", seed=3, width=side, height=side,
-        model="m", deadline=None, correlation_id=None, traceparent=None,
-    )  # fmt: skip
+    prompt = "a night sky"
+    return a_dispatch(generation_id=generation_id, owner_id=OWNER, prompt=prompt, seed=3, width=side, height=side)
 
 
 async def ended(pool: Pool, generation_id: UUID) -> Generation | None:

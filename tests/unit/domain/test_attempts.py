@@ -9,26 +9,15 @@ from hypothesis import strategies as st
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.jobs.attempts import Attempt, failed, moderated, retried, timed_out
 from gengui_stream.jobs.queue import ClaimedJob
-from gengui_stream.providers.interface import DispatchRequest, Refused
+from gengui_stream.providers.interface import Refused
 from gengui_stream.providers.routing.decision import ProviderPreference
+from tests.dispatches import a_dispatch
 from tests.events import GENERATION, NOON, OWNER
 
 ATTEMPT: Final = Attempt(
     job=ClaimedJob("dispatch:1", "dispatch", GENERATION, 1, None, 1),
     state=Generation(GENERATION, OWNER, "m", "gemini", max_attempts=3, deadline=None, requested_at=NOON),
-    request=DispatchRequest(
-        generation_id=GENERATION,
-        owner_id=OWNER,
-        attempt=1,
-        prompt="a lake",
-        seed=1,
-        width=512,
-        height=512,
-        model="m",
-        deadline=None,
-        correlation_id=None,
-        traceparent=None,
-    ),
+    request=a_dispatch(generation_id=GENERATION, owner_id=OWNER, model="m"),
     preference=ProviderPreference("gemini", pinned=False),
 )
 

@@ -34,8 +34,8 @@ KEY = encode_key(PROGRESSED)
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=100)
 moments = st.datetimes(
-    min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - hypothesis adds the zone
-    max_value=datetime(3000, 1, 1),  # noqa: DTZ001
+    min_value=datetime(1970, 1, 2),
+    max_value=datetime(3000, 1, 1),
     timezones=st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 )
 envelopes = st.fixed_dictionaries(

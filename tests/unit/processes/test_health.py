@@ -93,7 +93,7 @@ async def test_a_running_loop_ticks_by_itself() -> None:
         for _ in range(2):
             clock.now += 60
             async with asyncio.timeout(10):
-                while not health.liveness().live:  # noqa: ASYNC110 - a clock of the test's own
+                while not health.liveness().live:
                     await asyncio.sleep(0.01)
 
 

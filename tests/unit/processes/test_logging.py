@@ -164,7 +164,7 @@ def test_the_error_that_ends_a_process_is_logged_and_redacted() -> None:
     assert "hunter2" not in stream.getvalue()
 
 
-def test_what_json_cannot_say_is_said_all_the_same() -> None:
+def test_a_value_without_json_is_logged_as_text() -> None:
     stream = configured()
     structlog.get_logger().info("odd", huge=2**80, lone="\ud800", blob=b"\x00", kinds={1, 2})
     assert lines(stream)[0]["huge"] == 2**80

@@ -1,4 +1,4 @@
-"""What the owner of a partition remembers: the generations under way, and no more of them than fit."""
+"""What the owner of a partition remembers: the generations in progress, and no more of them than fit."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -33,7 +33,7 @@ def advanced(*batches: Mapping[UUID, Generation]) -> OwnedPartition:
 
 
 @pytest.mark.parametrize("events", range(1, COMPLETED + 1))
-def test_a_generation_is_remembered_while_anything_of_it_is_under_way(events: int) -> None:
+def test_a_generation_is_remembered_while_anything_of_it_is_in_progress(events: int) -> None:
     state = state_after(events)
     assert advanced({state.generation_id: state}).known([state.generation_id]) == {state.generation_id: state}
 

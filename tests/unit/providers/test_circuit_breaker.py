@@ -1,4 +1,4 @@
-"""Circuit breakers against a plain oracle that keeps every call and counts anew each time."""
+"""Circuit breakers against a plain oracle that keeps every call and counts them all each time."""
 
 from dataclasses import dataclass, field
 
@@ -71,7 +71,7 @@ class Oracle:
 
 @dataclass
 class Call:
-    """A call under way, as the test sees it: it knows by itself whether its outcome still counts."""
+    """A call in progress, as the test sees it: it knows by itself whether its outcome still counts."""
 
     permit: Permit
     began: float
@@ -97,7 +97,7 @@ def test_it_opens_and_closes_as_specified_and_never_lets_two_probes_run(
     steps: list[str | float | tuple[int, Outcome]],
 ) -> None:
     circuits, oracle, now = Circuits(POLICY), Oracle(), 0.0
-    under_way: list[Call] = []
+    in_progress: list[Call] = []
     for step in steps:
         if isinstance(step, float):
             now += step
@@ -105,37 +105,37 @@ def test_it_opens_and_closes_as_specified_and_never_lets_two_probes_run(
             answer = circuits.acquire(*KEY, now)
             assert isinstance(answer, Permit) is oracle.passes(now)
             if isinstance(answer, Permit):
-                _begin(answer, oracle, under_way, now)
-        elif under_way:
-            _end(circuits, oracle, under_way, step, now)
-        _compare(circuits, oracle, under_way, now)
+                _begin(answer, oracle, in_progress, now)
+        elif in_progress:
+            _end(circuits, oracle, in_progress, step, now)
+        _compare(circuits, oracle, in_progress, now)
 
 
-def _begin(permit: Permit, oracle: Oracle, under_way: list[Call], now: float) -> None:
+def _begin(permit: Permit, oracle: Oracle, in_progress: list[Call], now: float) -> None:
     if permit.probe:
         oracle.probe_began = now
-        for call in under_way:  # an earlier probe was given up
+        for call in in_progress:  # an earlier probe was given up
             call.counts = False
-    under_way.append(Call(permit, now))
+    in_progress.append(Call(permit, now))
 
 
-def _end(circuits: Circuits, oracle: Oracle, under_way: list[Call], step: tuple[int, Outcome], now: float) -> None:
-    call = under_way.pop(step[0])
+def _end(circuits: Circuits, oracle: Oracle, in_progress: list[Call], step: tuple[int, Outcome], now: float) -> None:
+    call = in_progress.pop(step[0])
     circuits.record(call.permit, step[1], now, reason="503")
     if call.counts:
         before = oracle.open_until
         oracle.evaluate(step[1], now, probe=call.permit.probe)
         if oracle.open_until != before:  # it changed: calls from before say nothing about now
-            for other in under_way:
+            for other in in_progress:
                 other.counts = False
 
 
-def _compare(circuits: Circuits, oracle: Oracle, under_way: list[Call], now: float) -> None:
+def _compare(circuits: Circuits, oracle: Oracle, in_progress: list[Call], now: float) -> None:
     reports = list(circuits.reports(now))
     state = reports[0].state if reports else CircuitState.CLOSED
     assert state is oracle.state(now)
     assert not reports or (reports[0].reason is None) is (state is CircuitState.CLOSED)
-    probes = [call for call in under_way if call.permit.probe and call.counts and now < call.began + POLICY.probe_s]
+    probes = [call for call in in_progress if call.permit.probe and call.counts and now < call.began + POLICY.probe_s]
     assert len(probes) <= 1
 
 
@@ -208,7 +208,7 @@ def test_an_expired_probe_makes_way_for_another_and_is_discarded() -> None:
     assert refused(circuits, 14.9).retry_at == 15
     second = allowed(circuits, 15)
     circuits.record(lost, Outcome.SUCCEEDED, 16)
-    assert refused(circuits, 16).reason.startswith("circuit half open, a probe is under way")
+    assert refused(circuits, 16).reason.startswith("circuit half open, a probe is in progress")
     circuits.record(second, Outcome.SUCCEEDED, 17)
     assert [allowed(circuits, 17).probe for _ in range(3)] == [False] * 3
 

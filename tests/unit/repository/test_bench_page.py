@@ -17,7 +17,7 @@ MEASURED = st.dictionaries(st.sampled_from(ORDER), TEXTS)
 
 def test_a_section_takes_the_place_of_its_earlier_self_and_leaves_the_others() -> None:
     before = replaced("", {"One": "first", "Two": "second"}, ORDER)
-    assert sections(replaced(before, {"Two": "anew"}, ORDER)) == {"One": "first", "Two": "anew"}
+    assert sections(replaced(before, {"Two": "new"}, ORDER)) == {"One": "first", "Two": "new"}
 
 
 def test_sections_stand_in_their_order_whichever_was_measured_first() -> None:

@@ -5,7 +5,9 @@ import pytest
 from tests.house_words import findings
 
 
-@pytest.mark.parametrize("line", ["what Nobody reads", "def test_who_is_told() -> None:", "PATIENCE_S: Final = 60.0"])
+@pytest.mark.parametrize(
+    "line", ["what Nobody reads", "def test_who_is_told() -> None:", "PATIENCE_S: Final = 60.0", "kept for ever"]
+)
 def test_an_avoided_word_is_found_in_prose_and_in_names(line: str) -> None:
     assert [number for number, _, _ in findings(f"plain\n{line}\n")] == [2]
 

@@ -83,7 +83,7 @@ def environment(tmp_path: Path) -> Path:
     return made
 
 
-def made_anew(environment: Path, *arguments: str) -> bool:
+def recreated(environment: Path, *arguments: str) -> bool:
     command = [shutil.which("make") or "make", "-n", "setup", f"VENV={environment}", *arguments]
     environ = {"PATH": "/usr/bin:/bin", "PYENV_ROOT": "/nowhere"}  # no long search for a Python
     run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
@@ -91,37 +91,37 @@ def made_anew(environment: Path, *arguments: str) -> bool:
 
 
 def test_a_whole_environment_stays(environment: Path) -> None:
-    assert not made_anew(environment)
-    assert not made_anew(environment, f"PYTHON={sys.executable}")
+    assert not recreated(environment)
+    assert not recreated(environment, f"PYTHON={sys.executable}")
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(environment: Path) -> None:
+def test_an_environment_whose_python_is_gone_is_recreated(environment: Path) -> None:
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/nowhere/python")
-    assert made_anew(environment)
+    assert recreated(environment)
 
 
-def test_an_environment_of_a_python_that_is_not_supported_is_made_anew(environment: Path) -> None:
+def test_an_environment_of_a_python_that_is_not_supported_is_recreated(environment: Path) -> None:
     (environment / "bin" / "python").unlink()
     program(environment / "bin" / "python", "echo 3 10; exit 1")
-    assert made_anew(environment)
+    assert recreated(environment)
 
 
-def test_an_environment_of_another_python_than_the_one_asked_for_is_made_anew(environment: Path) -> None:
+def test_an_environment_of_another_python_than_the_one_asked_for_is_recreated(environment: Path) -> None:
     other = program(environment.parent / "other", "echo 3 9")
-    assert made_anew(environment, f"PYTHON={other}")
+    assert recreated(environment, f"PYTHON={other}")
 
 
-def test_an_environment_of_a_checkout_that_was_moved_is_made_anew(environment: Path) -> None:
+def test_an_environment_of_a_checkout_that_was_moved_is_recreated(environment: Path) -> None:
     (environment / ".installed").write_text("/where/it/was\n")
-    assert made_anew(environment)
+    assert recreated(environment)
 
 
-def test_an_unfinished_environment_is_made_anew(environment: Path) -> None:
+def test_an_unfinished_environment_is_recreated(environment: Path) -> None:
     (environment / ".installed").unlink()
-    assert made_anew(environment)
+    assert recreated(environment)
 
 
 def test_a_directory_that_is_no_environment_is_never_removed(environment: Path) -> None:
     (environment / "pyvenv.cfg").unlink()
-    assert not made_anew(environment)
+    assert not recreated(environment)

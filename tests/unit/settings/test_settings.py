@@ -52,7 +52,7 @@ def test_faults_between_settings_are_reported_at_once_too() -> None:
 
 @pytest.mark.parametrize("brokers", ["http://broker:9092", "kafka://broker:9092", "a:1,https://b:2"])
 def test_a_url_is_no_broker(brokers: str) -> None:
-    """A role would wait for ever for a broker of that name."""
+    """A role would wait forever for a broker of that name."""
     [fault] = faults({"KAFKA_BOOTSTRAP_SERVERS": brokers})
     assert fault.startswith("KAFKA_BOOTSTRAP_SERVERS: ")
     assert fault.endswith("is not host:port")

@@ -134,7 +134,7 @@ entries = st.builds(
 )
 
 
-@given(entries, st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+@given(entries, st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)))
 def test_every_entry_is_an_event_or_invalid(anything: StreamEntry, now: datetime) -> None:
     result = translate(anything, now)
     if isinstance(result, InvalidMessage):

@@ -1,7 +1,6 @@
 """The local artist: the same sketch the same picture, another one another."""
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,7 +22,9 @@ def test_the_same_sketch_gives_the_same_picture(prompt: str) -> None:
 
 
 def test_another_seed_or_prompt_gives_another_picture() -> None:
-    pictures: Callable[[str, int], Canvas] = lambda prompt, seed: render(Sketch(prompt, seed, 128, 128))  # noqa: E731
+    def pictures(prompt: str, seed: int) -> Canvas:
+        return render(Sketch(prompt, seed, 128, 128))
+
     first = pictures("a cat", 1)
     for other in (pictures("a cat", 2), pictures("a dog", 1)):
         assert np.abs(first.astype(int) - other.astype(int)).mean() > 2

@@ -20,7 +20,7 @@ TOPIC_CONFIGURATION: Final = {
     "retention.bytes": "-1",
     "max.message.bytes": "1100000",
 }
-"""Kept for ever and never compacted: compaction removes history and leaves gaps (law 1)."""
+"""Kept forever and never compacted: compaction removes history and leaves gaps (law 1)."""
 
 LISTED_WITHIN_S: Final = 30.0
 POLL_INTERVAL_S: Final = 0.05

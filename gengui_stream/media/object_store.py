@@ -32,11 +32,11 @@ PASSING: Final = frozenset({"NoSuchBucket", "SlowDown", "RequestTimeout", "Throt
 T = TypeVar("T")
 
 
-class ObjectMissing(PermanentError):  # noqa: N818 - names the state, not the error
+class ObjectMissing(PermanentError):
     """The key has no object."""
 
 
-class ObjectTooLarge(PermanentError):  # noqa: N818 - names the state, not the error
+class ObjectTooLarge(PermanentError):
     """The object has more bytes than the caller accepts; the rest was not read."""
 
 

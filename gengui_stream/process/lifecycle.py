@@ -17,7 +17,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class ShutdownRequested(Exception):  # noqa: N818 - not an error: the way out of a wait at a shutdown
+class ShutdownRequested(Exception):
     """The shutdown came during a wait."""
 
 
@@ -40,6 +40,6 @@ async def retry_transient(attempt: Callable[[], Awaitable[T]], stop: asyncio.Eve
             return await attempt()
         except TransientError as error:
             _log.warning("waiting", operation=operation, error=str(error), retry_in_s=round(seconds, 2))
-        if await pause(stop, seconds * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
+        if await pause(stop, seconds * random.uniform(0.5, 1.0)):
             raise ShutdownRequested(operation)
         seconds = min(seconds * 2, LONGEST_PAUSE_S)

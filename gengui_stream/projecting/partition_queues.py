@@ -88,7 +88,7 @@ class PartitionQueues:
         self._claiming = asyncio.Lock()
         self._queues: dict[int, _PartitionQueue] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._at_work = 0
+        self._in_progress = 0
         self._begun: set[float] = set()
         self._group: asyncio.TaskGroup | None = None
 
@@ -171,9 +171,9 @@ class PartitionQueues:
     def _start(self) -> None:
         if self._group is None:
             raise BugError("a batch was submitted before the queues were opened")
-        if self._at_work == AT_ONCE or not any(queue.ready for queue in self._queues.values()):
+        if self._in_progress == AT_ONCE or not any(queue.ready for queue in self._queues.values()):
             return
-        self._at_work += 1
+        self._in_progress += 1
         task = self._group.create_task(self._run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -183,7 +183,7 @@ class PartitionQueues:
             await self._project(taken)
             for queue in taken:
                 queue.working = ()
-        self._at_work -= 1
+        self._in_progress -= 1
 
     def _take(self) -> Sequence[_PartitionQueue]:
         """At most one transaction's records; the partition whose last commit is oldest comes first."""

@@ -38,7 +38,7 @@ class NotificationBuffer:
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """Publishes in the background while the block runs, and the rest at its end."""
-        self._publishing = asyncio.ensure_future(self._publish_for_ever())
+        self._publishing = asyncio.ensure_future(self._publish_until_closed())
         try:
             yield
         finally:
@@ -46,7 +46,7 @@ class NotificationBuffer:
             self._publishing = None
             await self.publish()
 
-    async def _publish_for_ever(self) -> None:
+    async def _publish_until_closed(self) -> None:
         while True:
             await self._filled.wait()
             await self.publish()

@@ -97,7 +97,7 @@ class NotificationPublisher:
     def _gave_up(self, error: Exception) -> None:
         self._paused_until = time.monotonic() + PUBLISH_PAUSE_S
         if not self._failing:
-            _log.warning("hints_not_published", error=repr(error))
+            _log.warning("notifications_not_published", error=repr(error))
         self._failing = True
 
 
@@ -153,7 +153,7 @@ class NotificationSubscriber:
                     if (notice := await _next(session)) is not None:
                         yield notice
             except TransientError as error:
-                _log.warning("hints_interrupted", error=str(error), retry_in_s=retry_s)
+                _log.warning("notifications_interrupted", error=str(error), retry_in_s=retry_s)
             await self._end_session()
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)

@@ -165,4 +165,4 @@ async def _best_effort(report: Awaitable[object]) -> None:
     try:
         await report
     except (TransientError, PermanentError) as error:
-        _log.warning("not_said", error=str(error))
+        _log.warning("report_failed", error=str(error))

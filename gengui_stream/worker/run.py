@@ -135,7 +135,7 @@ class Worker:
             await self._runner.run(job)
 
     async def _reject(self, entry: StreamEntry, invalid: InvalidMessage) -> None:
-        _log.warning("job_makes_no_sense", entry_id=entry.id, fault=invalid.message)
+        _log.warning("job_invalid", entry_id=entry.id, fault=invalid.message)
         if invalid.generation_id is None:
             await retry_transient(partial(self._queue.dead_letter, entry, invalid), self._stop, operation="job queue")
             return
@@ -152,9 +152,9 @@ class Worker:
         """At a shutdown or a crash: another worker need not wait until the entry counts as abandoned."""
         try:
             await self._queue.release(entry.id)
-            _log.info("job_handed_back", entry_id=entry.id)
+            _log.info("job_released", entry_id=entry.id)
         except TransientError as error:
-            _log.warning("job_not_handed_back", entry_id=entry.id, error=str(error))
+            _log.warning("job_not_released", entry_id=entry.id, error=str(error))
 
     async def _send_heartbeats(self, entry: StreamEntry, job: DrawingJob, ended: asyncio.Event) -> None:
         """To the queue, for the other workers, and to the log."""
@@ -163,4 +163,4 @@ class Worker:
                 await self._queue.heartbeat(entry.id)
                 await self._client.heartbeat(job.generation_id, attempt=job.attempt)
             except (TransientError, PermanentError) as error:
-                _log.warning("sign_of_life_lost", entry_id=entry.id, error=str(error))
+                _log.warning("heartbeat_failed", entry_id=entry.id, error=str(error))

@@ -91,7 +91,7 @@ class GenerateContent(_Sent):
         return Sketch(self.prompt, (config.seed or 0) + number * 1_000_003, width * scale, height * scale)
 
 
-class InvalidArgument(PermanentError):  # noqa: N818 - Google's name for it
+class InvalidArgument(PermanentError):
     """The API rejects the request; the message is for the response."""
 
 

@@ -16,7 +16,7 @@ from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
 NOISE: Final = bytes(range(256)) * 8
 
 
-class WorkerFailed(PermanentError):  # noqa: N818 - names the state, not the error
+class WorkerFailed(PermanentError):
     """The worker's error, as RunPod passes it on in the job's `error` field."""
 
 

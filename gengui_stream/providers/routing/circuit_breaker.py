@@ -162,7 +162,7 @@ class _Circuit:
         if now < self._open_until:
             return Rejected(f"circuit open: {self.reason}", self._open_until, self._is_misconfigured())
         if self._probe_until is not None and now < self._probe_until:
-            reason = f"circuit half open, a probe is under way: {self.reason}"
+            reason = f"circuit half open, a probe is in progress: {self.reason}"
             return Rejected(reason, self._probe_until, self._is_misconfigured())
         return None
 

@@ -25,7 +25,7 @@ CHUNK: Final = 256 * 1024
 _log = structlog.get_logger(__name__)
 
 
-class NotSent(TransientError):  # noqa: N818 - names the state, not the error
+class NotSent(TransientError):
     """No connection could be made, so nothing of the call was sent."""
 
 

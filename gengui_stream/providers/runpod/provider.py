@@ -208,7 +208,7 @@ class RunpodProvider:
         response = await self._client.health(endpoint_id)
         workers = workers_of(response.body)  # none, when the body is not valid
         diagnosis = diagnose(workers)
-        _log.info("runpod_jobs_wait", endpoint_id=endpoint_id, diagnosis=diagnosis.name.lower(), workers=str(workers))
+        _log.info("runpod_jobs_queued", endpoint_id=endpoint_id, diagnosis=diagnosis.name.lower(), workers=str(workers))
         self._health = {name: entry for name, entry in self._health.items() if entry[0] > now}
         self._health[endpoint_id] = (now + HEALTH_CACHED_S, diagnosis)
         return diagnosis

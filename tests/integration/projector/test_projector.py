@@ -261,13 +261,13 @@ async def test_a_schema_that_lacks_a_column_ends_the_process(emptied: Pool) -> N
     assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 0
 
 
-async def test_one_rejected_record_of_many_is_found_in_few_transactions(picky: Pool) -> None:
+async def test_one_rejected_record_of_many_is_found_in_few_transactions(refusing: Pool) -> None:
     requested = [a_request(prompt="refused" if number == 77 else "fine") for number in range(200)]
-    before = await picky.fetchval("SELECT txid_current()")
-    batch = await (await a_projector(picky)).project(0, a_log(requested))
+    before = await refusing.fetchval("SELECT txid_current()")
+    batch = await (await a_projector(refusing)).project(0, a_log(requested))
     assert [outcome.record.offset for outcome in batch.outcomes] == list(range(200))
     assert [o.record.offset for o in batch.outcomes if isinstance(o, DeadLettered)] == [77]
-    assert await picky.fetchval("SELECT txid_current()") - before < 40
+    assert await refusing.fetchval("SELECT txid_current()") - before < 40
 
 
 async def test_a_flood_of_dead_letters_ends_the_process_also_after_a_restart(emptied: Pool) -> None:

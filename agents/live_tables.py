@@ -18,6 +18,7 @@ from gengui_stream.domain.generation.evolve import evolve
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.changelogs import KEPT_WINDOWS, STATE
 from gengui_stream.log.codec import Undecodable, UnknownType, decode
+from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.projecting.batches import RecordBatch, sliced
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
@@ -57,7 +58,7 @@ def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
     @app.agent(topic, name="live_tables", concurrency=1)
     async def live_tables(stream: StreamT[RecordBatch]) -> None:
         async for batch in stream:
-            events = list(_events(batch.records))
+            events = list(_events(batch.records, PartitionPlace(batch.partition, settings.events_partitions)))
             for event in events:
                 _follow(in_flight, event)
             for kind, number in Counter(event.type for event in events).items():
@@ -65,10 +66,11 @@ def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
                 counts[f"{kind}|{batch.partition}"] += number
 
 
-def _events(records: Iterable[Record]) -> Iterator[Event]:
+def _events(records: Iterable[Record], place: PartitionPlace) -> Iterator[Event]:
+    """Without records on a wrong partition, which the projector forwards to the right one."""
     for record in records:
         decoded = decode(record.key, record.value)
-        if not isinstance(decoded, Undecodable | UnknownType):
+        if not isinstance(decoded, Undecodable | UnknownType) and not (record.key and place.is_stray(record.key)):
             yield decoded
 
 

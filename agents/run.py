@@ -13,6 +13,7 @@ from agents.lag import reporting_lag
 from agents.live_tables import add_live_tables, window_parts
 from agents.project_events import add_project_events
 from gengui_stream.log.changelogs import ensure_changelogs
+from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import opened_pool
@@ -20,7 +21,7 @@ from gengui_stream.projecting.batches import sliced
 from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
 from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
-from gengui_stream.projecting.projector import Projector
+from gengui_stream.projecting.projector import Forwarding, Projector
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
@@ -43,8 +44,10 @@ async def run_agents(role: RoleContext) -> None:
         pool = await stack.enter_async_context(opened_pool(settings))
         redis = await stack.enter_async_context(opened_redis(settings))
         await ensure_topic(settings)
+        log = await stack.enter_async_context(EventLog(settings))
+        forwarding = Forwarding(log, settings.events_partitions)
         limits = DeadLetterLimits(settings.dead_letters_max_consecutive, settings.dead_letters_max_share)
-        projector = Projector(pool, settings.events_topic, limits=limits)
+        projector = Projector(pool, settings.events_topic, limits=limits, forwarding=forwarding)
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
         queues = PartitionQueues(projector, notify_after_commit(buffer, metrics), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))

@@ -21,6 +21,11 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.events_forwarded = Counter(
+            "gengui_events_forwarded",
+            "Records on a wrong partition that were appended again on the right one",
+            registry=registry,
+        )
         self.batch_seconds = Histogram(
             "gengui_projector_batch_seconds", "Duration of a projector transaction", buckets=SECONDS, registry=registry
         )

@@ -10,13 +10,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 from uuid import UUID
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.events import AnyEvent, Event
+
+
+class KeyedRecord(Protocol):
+    """A record of the log, from any consumer or from the database. `timestamp`: Unix milliseconds."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def timestamp(self) -> int | None: ...
+
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
@@ -95,6 +107,11 @@ def decode(key: bytes | None, value: bytes | None) -> Decoded:
     except ValidationError as error:
         return _explain(value, error, _key_id(key))
     return event if _key_id(key) == event.generation_id else _bad_key(key)
+
+
+def generation_of(key: bytes | None) -> UUID | None:
+    """The generation that a key names, if it is the canonical form of an id."""
+    return _key_id(key)
 
 
 @lru_cache(KEYS_REMEMBERED)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -9,7 +10,16 @@ import structlog
 from aiokafka.errors import DuplicateSequenceNumber, KafkaError, MessageSizeTooLargeError
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.log.codec import VALUE_MAX_BYTES, encode_headers, encode_key, encode_value
+from gengui_stream.log.codec import (
+    VALUE_MAX_BYTES,
+    KeyedRecord,
+    Undecodable,
+    UnknownType,
+    decode,
+    encode_headers,
+    encode_key,
+    encode_value,
+)
 from gengui_stream.log.positions import Position
 from gengui_stream.log.self_healing_producer import REQUEST_TIMEOUT_MS, SelfHealingProducer
 from gengui_stream.settings import Settings
@@ -26,6 +36,27 @@ class Appender(Protocol):
     async def append(self, event: Event) -> Position: ...
 
     async def append_many(self, events: Sequence[Event]) -> list[Position]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _NewRecord:
+    """`timestamp`: Unix milliseconds; None: now."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp: int | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> "_NewRecord":
+        return cls(encode_key(event), _fitting(event), encode_headers(event))
+
+    @classmethod
+    def again(cls, record: KeyedRecord) -> "_NewRecord":
+        """With the headers of its event: other headers are not read, and not kept."""
+        decoded = decode(record.key, record.value)
+        headers = [] if isinstance(decoded, UnknownType | Undecodable) else encode_headers(decoded)
+        return cls(record.key, record.value, headers, record.timestamp)
 
 
 class EventLog:
@@ -62,13 +93,21 @@ class EventLog:
     async def append_many(self, events: Sequence[Event]) -> list[Position]:
         """Returns the positions in the order of `events`. Events of one generation keep their order. Raises
         PermanentError, and appends none, when one of them exceeds VALUE_MAX_BYTES."""
-        values = [_fitting(event) for event in events]
+        return await self._send([_NewRecord.of(event) for event in events])
+
+    async def forward(self, records: Sequence[KeyedRecord]) -> None:
+        """Appends records again, with their own keys, values and times, to the partitions of their keys."""
+        await self._send([_NewRecord.again(record) for record in records])
+
+    async def _send(self, events: Sequence[_NewRecord]) -> list[Position]:
         try:
             # The time-out is the inner one, so that the producer sees it, and is replaced.
             async with self._producer.sending() as producer, asyncio.timeout(APPEND_TIMEOUT_S):
                 sent = [
-                    await producer.send(self._topic, value, key=encode_key(event), headers=encode_headers(event))
-                    for event, value in zip(events, values, strict=True)
+                    await producer.send(
+                        self._topic, new.value, key=new.key, headers=new.headers, timestamp_ms=new.timestamp
+                    )
+                    for new in events
                 ]
                 records = await asyncio.gather(*sent)
                 _check_known([record.offset for record in records])
@@ -78,6 +117,12 @@ class EventLog:
             _log.warning("append_failed", events=len(events), error=repr(error))
             raise TransientError(f"the log did not confirm the append: {error!r}") from error
         return [Position(record.partition, record.offset) for record in records]
+
+
+class Forwarder(Protocol):
+    """Appends records to the partitions of their keys."""
+
+    async def forward(self, records: Sequence[KeyedRecord]) -> None: ...
 
 
 def _check_known(offsets: Sequence[int]) -> None:

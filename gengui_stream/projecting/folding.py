@@ -6,19 +6,30 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.evolve import IgnoredReason, apply, remember, with_unrequested
 from gengui_stream.domain.generation.state import Generation
-from gengui_stream.log.codec import Decoded, Undecodable, UnknownType, decode, plausible_time
-from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Outcome, Record
+from gengui_stream.log.codec import (
+    VALUE_MAX_BYTES,
+    Decoded,
+    Undecodable,
+    UnknownType,
+    decode,
+    generation_of,
+    plausible_time,
+)
+from gengui_stream.log.partitions import PartitionPlace
+from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Forwarded, Ignored, Outcome, Record
 from schemas.events import Event, GenerationRequested
 
 
 @dataclass(slots=True)
 class FoldState:
     """What the fold of a partition knows. `parked`: generations with an open dead letter. `unrequested`: the ids of the
-    events that came before the request of their generation, by generation, in the order of the log."""
+    events that came before the request of their generation, by generation, in the order of the log. `place`: the
+    partition; None: every record is taken for one of this partition."""
 
     states: MutableMapping[UUID, Generation] = field(default_factory=dict)
     parked: set[UUID] = field(default_factory=set)
     unrequested: dict[UUID, tuple[UUID, ...]] = field(default_factory=dict)
+    place: PartitionPlace | None = None
 
 
 def fold_records(records: Iterable[tuple[Record, Decoded]], known: FoldState) -> list[Outcome]:
@@ -41,6 +52,8 @@ def requested_ids(decoded: Iterable[tuple[Record, Decoded]]) -> set[UUID]:
 
 
 def _fold_one(record: Record, decoded: Decoded, known: FoldState) -> Outcome:
+    if (forwarded := _forwarded(record, decoded, known)) is not None:
+        return forwarded
     generation_id = decoded.generation_id
     if isinstance(decoded, Undecodable):
         if generation_id is not None:
@@ -61,6 +74,17 @@ def _fold_one(record: Record, decoded: Decoded, known: FoldState) -> Outcome:
         result = with_unrequested(result, decoded, earlier)
     known.states[generation_id] = result
     return Applied(record, decoded, state, result)
+
+
+def _forwarded(record: Record, decoded: Decoded, known: FoldState) -> Forwarded | None:
+    """Only a generation that is not on this partition needs the hash of its key. The key decides, so that the right
+    partition also gets what this version cannot decode."""
+    generation_id = decoded.generation_id
+    if known.place is None or record.key is None or generation_id is None or generation_id in known.states:
+        return None
+    if generation_of(record.key) != generation_id or not known.place.is_stray(record.key):
+        return None
+    return None if len(record.value or b"") > VALUE_MAX_BYTES else Forwarded(record, decoded, generation_id)
 
 
 def _ignored(record: Record, event: Event, reason: IgnoredReason, known: FoldState) -> Applied | Ignored:

@@ -7,7 +7,7 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.metrics import Metrics
 from gengui_stream.projecting.partition_queues import Committed
 from gengui_stream.projecting.projector import ProjectedBatch
-from gengui_stream.projections.outcomes import Applied, DeadLettered, Outcome
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Forwarded, Outcome
 from gengui_stream.redis_io.notification_buffer import NotificationBuffer
 from gengui_stream.redis_io.notifications import ChangeNotification
 
@@ -20,6 +20,7 @@ def notify_after_commit(buffer: NotificationBuffer, metrics: Metrics) -> Committ
         metrics.observe_batch(
             applied=tally.applied, ignored=tally.ignored, dead_lettered=tally.dead_lettered, seconds=seconds
         )
+        metrics.events_forwarded.inc(sum(isinstance(outcome, Forwarded) for outcome in batch.outcomes))
         buffer.add(notifications_of(batch.partition, batch.outcomes), {job.kind for job in batch.jobs})
 
     return committed
@@ -29,7 +30,7 @@ def notifications_of(partition: int, outcomes: Sequence[Outcome]) -> list[Change
     """One for each generation with new records and a known owner, with the position of the last record."""
     latest: dict[UUID, tuple[Generation, int]] = {}
     for outcome in outcomes:
-        if isinstance(outcome, DeadLettered):
+        if isinstance(outcome, DeadLettered | Forwarded):
             continue
         state = outcome.after if isinstance(outcome, Applied) else outcome.state
         if state is not None:

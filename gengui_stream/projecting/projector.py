@@ -16,7 +16,9 @@ from gengui_stream.domain.generation.jobs import Job
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.codec import decode
+from gengui_stream.log.event_log import Forwarder
 from gengui_stream.log.gaps import first_gap
+from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.postgres.rejections import rejects_value
 from gengui_stream.projecting import checkpoints
@@ -30,7 +32,7 @@ from gengui_stream.projecting.folding import FoldState, decode_records, fold_rec
 from gengui_stream.projecting.owned_partition import OwnedPartition
 from gengui_stream.projecting.writes import together, writes_of
 from gengui_stream.projections import dead_letters, generation_states, job_rows, timeline
-from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Record, Tally
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Forwarded, Ignored, Outcome, Record, Tally
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +67,14 @@ class _Folded:
         return checkpoints.Move(self.held.claim, self.batch.next_offset, self.batch.tally)
 
 
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """How records on a wrong partition reach the right one. `partitions`: of the topic."""
+
+    forwarder: Forwarder
+    partitions: int
+
+
 _Work: TypeAlias = Sequence[tuple[OwnedPartition, Sequence[Record]]]
 
 
@@ -72,13 +82,21 @@ class Projector:
     """Projects the partitions that it has claimed. Batches of one partition must not overlap; partitions may."""
 
     def __init__(
-        self, pool: Pool, topic: str, *, react: bool = True, limits: DeadLetterLimits = DEFAULT_LIMITS
+        self,
+        pool: Pool,
+        topic: str,
+        *,
+        react: bool = True,
+        limits: DeadLetterLimits = DEFAULT_LIMITS,
+        forwarding: Forwarding | None = None,
     ) -> None:
-        """`react=False` folds without creating jobs: a rebuild must not repeat side effects (law 5)."""
+        """`react=False` folds without creating jobs: a rebuild must not repeat side effects (law 5). Without
+        `forwarding` every record is taken for one of the partition that it is on."""
         self._pool = pool
         self._topic = topic
         self._react = react
         self._limits = limits
+        self._forwarding = forwarding
         self._partitions: dict[int, OwnedPartition] = {}
 
     async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
@@ -159,9 +177,22 @@ class Projector:
             }
         )
         for (held, _), each, own in zip(work, decoded, states, strict=True):
-            known = FoldState(own, set(held.parked), unrequested[held.claim.partition])
+            partition = held.claim.partition
+            known = FoldState(own, set(held.parked), unrequested[partition], self._place(partition))
             folded.append(self._folded(held, fold_records(each, known), own, known.parked))
+        await self._forward(folded)
         return await self._commit(folded)
+
+    def _place(self, partition: int) -> PartitionPlace | None:
+        return PartitionPlace(partition, self._forwarding.partitions) if self._forwarding else None
+
+    async def _forward(self, folded: Sequence[_Folded]) -> None:
+        """Before the commit that passes these records: if it fails they are forwarded again, and the fold ignores the
+        repetition."""
+        strays = [each.record for part in folded for each in part.batch.outcomes if isinstance(each, Forwarded)]
+        if self._forwarding and strays:
+            _log.warning("records_forwarded", records=len(strays), first_offset=strays[0].offset)
+            await self._forwarding.forwarder.forward(strays)
 
     async def _unrequested(self, wanted: Mapping[int, set[UUID]]) -> timeline.UnrequestedEvents:
         with transient_errors():
@@ -259,4 +290,4 @@ def _joined(partition: int, batches: Sequence[ProjectedBatch]) -> ProjectedBatch
 
 def changed(batch: ProjectedBatch) -> list[Applied | Ignored]:
     """The outcomes that the timeline shows."""
-    return [outcome for outcome in batch.outcomes if not isinstance(outcome, DeadLettered)]
+    return [outcome for outcome in batch.outcomes if isinstance(outcome, Applied | Ignored)]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.evolve import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
-from gengui_stream.log.codec import UnknownType
+from gengui_stream.log.codec import Decoded, UnknownType
 from schemas.events import Event
 
 
@@ -46,6 +46,15 @@ class Ignored(NamedTuple):
     remembered: bool = False
 
 
+class Forwarded(NamedTuple):
+    """Another client's partitioner put the record on this partition, where its generation is not: it is appended again
+    on the right one, and counts as ignored here."""
+
+    record: Record
+    decoded: Decoded
+    generation_id: UUID
+
+
 class DeadLettered(NamedTuple):
     """The record could not be decoded or stored, or its generation has an earlier dead letter (`PARKED`)."""
 
@@ -55,7 +64,7 @@ class DeadLettered(NamedTuple):
     detail: str
 
 
-Outcome: TypeAlias = Applied | Ignored | DeadLettered
+Outcome: TypeAlias = Applied | Ignored | Forwarded | DeadLettered
 
 PARKED: Final = "parked"
 
@@ -73,7 +82,7 @@ class Tally:
             match outcome:
                 case Applied():
                     self.applied += 1
-                case Ignored():
+                case Ignored() | Forwarded():
                     self.ignored += 1
                 case DeadLettered():
                     self.dead_lettered += 1

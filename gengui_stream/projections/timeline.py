@@ -7,11 +7,11 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.evolve import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
-from gengui_stream.log.codec import UnknownType
+from gengui_stream.log.codec import Undecodable, UnknownType, plausible_time
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
-from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Record, appended_at
+from gengui_stream.projections.outcomes import Applied, DeadLettered, Forwarded, Ignored, Outcome, Record, appended_at
 from schemas.events import Event
 
 
@@ -53,7 +53,8 @@ UNREQUESTED: Final = """
 SELECT t.partition, t.generation_id, t.event_id
 FROM unnest($1::smallint[], $2::uuid[]) AS wanted (partition, generation_id)
 JOIN projections.timeline t USING (partition, generation_id)
-WHERE t.event_id IS NOT NULL GROUP BY t.partition, t.generation_id, t.event_id ORDER BY min(t.log_offset)
+WHERE t.event_id IS NOT NULL AND t.ignored <> 'wrong_partition'
+GROUP BY t.partition, t.generation_id, t.event_id ORDER BY min(t.log_offset)
 """
 
 INSTANTS: Final = (7, 8)
@@ -101,6 +102,8 @@ def _row(outcome: Outcome, partition: int) -> TimelineRow | None:
         if isinstance(read, UnknownType):
             return _unknown_row(record, partition, read, state, reason)
         return _event_row(record, partition, read, state, reason)
+    if isinstance(outcome, Forwarded):
+        return _forwarded_row(outcome, partition)
     if isinstance(outcome, DeadLettered):
         return None
     assert_never(outcome)
@@ -124,6 +127,18 @@ def _event_row(
         ignored,
         (record.value or b"").decode(),
     )
+
+
+def _forwarded_row(forwarded: Forwarded, partition: int) -> TimelineRow | None:
+    """None for what cannot be decoded: the right partition keeps it as a dead letter."""
+    record, decoded, _ = forwarded
+    reason = IgnoredReason.WRONG_PARTITION
+    if isinstance(decoded, Undecodable):
+        return None
+    if isinstance(decoded, UnknownType):
+        return _unknown_row(record, partition, decoded, None, reason)
+    row = _event_row(record, partition, decoded, None, reason)
+    return row if plausible_time(decoded.occurred_at, record.timestamp) else row._replace(occurred_at=None)
 
 
 def _unknown_row(

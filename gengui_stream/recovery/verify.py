@@ -13,10 +13,12 @@ import asyncpg
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.gaps import first_gap
+from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.log.reader import LogReader, Record, open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints
+from gengui_stream.projecting.folding import FoldState
 from gengui_stream.projections import generation_requests, timeline
 from gengui_stream.projections.generation_requests import RequestRow
 from gengui_stream.projections.outcomes import Outcome
@@ -64,7 +66,8 @@ class _PartitionCheck:
         self._position = position
         self._partition: int = position["partition"]
         self._end: int = position["next_offset"]
-        self._fold = PartitionFold()
+        place = PartitionPlace(self._partition, settings.events_partitions)
+        self._fold = PartitionFold(known=FoldState(place=place))
 
     async def run(self, progress: Callable[[], None]) -> None:
         topic = self._settings.events_topic

@@ -69,6 +69,7 @@ class IgnoredReason(StrEnum):
     UNKNOWN_TYPE = "unknown_type"
     IMPLAUSIBLE_TIME = "implausible_time"
     DUPLICATE = "duplicate"
+    WRONG_PARTITION = "wrong_partition"
 
 
 TOO_EARLY: Final = frozenset({IgnoredReason.UNKNOWN_ATTEMPT, IgnoredReason.NOT_COMPLETED})

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from gengui_stream.log.event_log import EventLog
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.process.lifecycle import ShutdownRequested
 from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.plain_reader import follow_log, project_to_end
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projector import Forwarding, ProjectedBatch, Projector
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
@@ -24,7 +25,8 @@ async def projecting(settings: Settings) -> AsyncIterator[None]:
         pool = await stack.enter_async_context(opened_pool(settings))
         redis = await stack.enter_async_context(opened_redis(settings))
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
-        stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
+        log = await stack.enter_async_context(EventLog(settings))
+        stop, projector = asyncio.Event(), _projector(pool, settings, log)
         queues = PartitionQueues(
             projector, notify_after_commit(buffer, new_metrics()), settings.projector_batch_max, stop
         )
@@ -41,10 +43,15 @@ async def projecting(settings: Settings) -> AsyncIterator[None]:
 
 async def project_everything(settings: Settings, pool: Pool) -> None:
     """As an agents process that starts, reads to the end and stops."""
-    projector = Projector(pool, settings.events_topic)
-    await project_to_end(
-        PartitionQueues(projector, _not_notified, settings.projector_batch_max, asyncio.Event()), settings
-    )
+    async with EventLog(settings) as log:
+        projector = _projector(pool, settings, log)
+        await project_to_end(
+            PartitionQueues(projector, _not_notified, settings.projector_batch_max, asyncio.Event()), settings
+        )
+
+
+def _projector(pool: Pool, settings: Settings, log: EventLog) -> Projector:
+    return Projector(pool, settings.events_topic, forwarding=Forwarding(log, settings.events_partitions))
 
 
 def _not_notified(batch: ProjectedBatch, seconds: float) -> None:

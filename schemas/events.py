@@ -3,9 +3,6 @@
 Names and fields are the storage format of a log that is never rewritten: a published field is never renamed, retyped or
 removed. A change is a new optional field, or a new `schema_version` with an upcaster. Readers ignore unknown fields
 (`extra="ignore"`), so a newer producer does not break an older reader.
-
-`attempt` is the attempt that the event concerns; None means the current one, as workers of the original service do not
-report it.
 """
 
 from typing import Annotated, Literal, TypeAlias

@@ -56,7 +56,7 @@ def run_dev(forks: ForkServer | None, *, reload: bool) -> int:
 
 def _guarded(forks: ForkServer | None, reload: bool) -> int:
     try:
-        asyncio.run(_until_told(forks, reload))
+        asyncio.run(_until_signalled(forks, reload))
     except ConfigurationError as error:
         _say(str(error))
         return ExitCode.CONFIGURATION
@@ -70,7 +70,7 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def _until_told(forks: ForkServer | None, reload: bool) -> None:
+async def _until_signalled(forks: ForkServer | None, reload: bool) -> None:
     """A signal ends the work gracefully; a second one ends it at once, with the child processes."""
     working = asyncio.ensure_future(_dev(forks, reload))
 
@@ -119,7 +119,7 @@ async def _run(
     *,
     kept: Mapping[str, str] | None,
 ) -> None:
-    """`kept`: the settings that a changed `.env` does not change. None: nothing is reloaded."""
+    """`kept`: the settings that a changed `.env` does not change. None: no reload."""
     ports = default_metrics_ports()
     if settings.metrics_port is not None:
         _say(f"METRICS_PORT is for one process: each role here has a port of its own, see {DIRECTORY / 'stack.json'}")
@@ -173,7 +173,8 @@ def _reloaded(supervisor: Supervisor, settings: Settings, kept: Mapping[str, str
 
 
 async def _until_ready(settings: Settings, key: str, supervisor: Supervisor) -> None:
-    """What is printed afterwards works as printed; what is not ready after a minute is for the logs to explain."""
+    """The commands printed afterwards work as printed. Returns after a minute at the latest: the logs explain the
+    rest."""
     with suppress(TimeoutError):
         async with asyncio.timeout(READY_WITHIN_S), open_client(url_of(settings), key) as client:
             while not (supervisor.stands() and await client.ready()):  # noqa: ASYNC110 - processes

@@ -61,8 +61,8 @@ def superseded(given: Collection[str], started: Collection[str]) -> dict[str, li
 
 
 def write_env(given: Inspection, started: Mapping[str, str], port: int) -> None:
-    """Every setting that another terminal needs and does not find in `.env` or among the defaults: where the started
-    servers are, and what this process was given in its environment."""
+    """Every setting that another terminal needs and that is not in `.env` or a default: the addresses of the started
+    servers, and the environment of this process."""
     set_here = {name: found.text for name, found in given.variables.items() if found.source == ENVIRONMENT}
     settings = {**with_servers(set_here, started), "PORT": str(port)}
     write_private(DEV_ENV, "".join(f"{name}={_quoted(value)}\n" for name, value in settings.items()))

@@ -25,9 +25,9 @@ WITHIN_S: Final = 60.0
 
 
 class Preparation:
-    """Of one system. `steps`, by the part of the stack that each needs, are safe to repeat, and raise TransientError
-    when that part does not come up within a minute. `keys` are there after all of them: of `demo` and of `worker`,
-    those that the file `kept` holds, or new ones when these are no longer good."""
+    """The preparation of one system. `steps`, by the server that each needs, may be repeated, and raise TransientError
+    when that server is not available within a minute. `keys` exist after all steps: those of `demo` and `worker`,
+    from the file `kept`, or new ones when those are no longer valid."""
 
     def __init__(self, settings: Settings, kept: Path) -> None:
         self._settings = settings

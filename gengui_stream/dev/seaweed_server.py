@@ -22,13 +22,13 @@ REGION: Final = "us-east-1"
 SOCKETS: Final = Path("/tmp")  # noqa: S108 - there, whatever TMPDIR says
 
 ADDRESS: Final = "[::ffff:127.0.0.1]"
-"""127.0.0.1, by which its parts reach each other over TCP. At any other spelling they use the sockets in /tmp, and
-where those cannot be made the store never starts."""
+"""127.0.0.1 in a form with which its parts connect over TCP. With any other they use the sockets in /tmp, and
+without these the store never starts."""
 
 OPTIONS: Final = (
     "-volume.max=500",
     "-master.volumeSizeLimitMB=256",
-    "-master.peers=none",  # a single master need not wait for others before it elects itself
+    "-master.peers=none",  # a single master needs no others to elect itself
     "-master.resumeState=false",  # a master that resumes refuses writes for 15 s, until volume servers have reported
     "-master.telemetry=false",
     "-filer.localSocket=filer.sock",  # in the working directory: the path of a socket is limited to some 100 bytes
@@ -87,7 +87,7 @@ class SeaweedServer:
                 *OPTIONS,
             ],
             cwd=self._directory,
-            # A new bucket would make seven volumes at once, and the server has room for a limited number.
+            # A new bucket would create seven volumes at once, and the server has a limited number.
             environ={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         )
 
@@ -97,7 +97,7 @@ class SeaweedServer:
         await self.child.until_ready(self._answers, 60)
 
     async def _answers(self) -> bool:
-        """Once it listens, it accepts objects, as the S3 API starts last."""
+        """It accepts objects once it listens, as the S3 API starts last."""
         return await listens(self.port)
 
     async def stop(self) -> None:
@@ -112,7 +112,7 @@ class SeaweedServer:
 
     @property
     def sockets(self) -> list[Path]:
-        """It makes them where it can, and does not use them; SeaweedFS has no option for their directory."""
+        """SeaweedFS creates them if it can, and does not use them; it has no option for their directory."""
         ports = {**self._ports, "s3": self.port}
         return [SOCKETS / f"seaweedfs-{part}-grpc-{port + GRPC_DISTANCE}.sock" for part, port in ports.items()]
 

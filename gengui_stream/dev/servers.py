@@ -30,7 +30,7 @@ class Server(Protocol):
 
 
 class ReservedPort:
-    """A port that is kept over restarts while no other process uses it."""
+    """A port that stays the same over restarts while no other process uses it."""
 
     def __init__(self, wanted: int | None = None) -> None:
         self.number = wanted if wanted and is_free_with_companion(wanted) else free_port()

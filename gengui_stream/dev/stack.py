@@ -26,9 +26,9 @@ ADDRESSES: Final[Mapping[Part, Sequence[str]]] = {
 
 
 class EmbeddedStack:
-    """Starts what `given` (the environment and `.env`) does not already name. What the servers hold is kept in
-    `directory`. `say` gets a line for people when something takes long. `environ`: the settings that lead to the
-    servers, known before they run."""
+    """Starts the servers that `given` (the environment and `.env`) does not name. Their data is in
+    `directory`. `say` is called with a message before slow steps. `environ`: the settings with the addresses of the
+    servers, known before they start."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class EmbeddedStack:
         await _all(server.launch() for server in self.servers)
 
     async def start(self, after: Mapping[Part, Callable[[], Awaitable[None]]] = MappingProxyType({})) -> None:
-        """Returns when every part can be used. Raises TransientError or ConfigurationError with the reason of the one
-        that cannot. `after` has what is to be done once the part can be used, started here or given."""
+        """Returns when every server is available. Raises TransientError or ConfigurationError with the reason of the
+        one that is not. `after`: the steps to run once a server is available, started here or given."""
         if self._parts:
             check_room(self._directory)
         await _all(self._start(part, after.get(part)) for part in get_args(Part))

@@ -72,14 +72,14 @@ class _PartitionCheck:
     async def run(self, progress: Callable[[], None]) -> None:
         topic = self._settings.events_topic
         dead = await OrderedRows.open(self._connection, expected_dead_letters.SELECT, topic, self._partition)
-        history = await OrderedRows.open(self._connection, TIMELINE, self._partition)
+        recorded = await OrderedRows.open(self._connection, TIMELINE, self._partition)
 
         async def compare(records: Sequence[Record]) -> None:
-            await self._compare_chunk(records, dead, history)
+            await self._compare_chunk(records, dead, recorded)
             progress()
 
         await self._read(compare)
-        await self._compare_rest(dead, history)
+        await self._compare_rest(dead, recorded)
         await read_models.compare(self._connection, self._report, self._partition, self._fold)
         self._compare_counts()
 
@@ -97,14 +97,14 @@ class _PartitionCheck:
         if expected < self._end:
             self._report.add("log", f"{self._partition}:{expected}", f"records are gone before {self._end}")
 
-    async def _compare_chunk(self, records: Sequence[Record], dead: OrderedRows, history: OrderedRows) -> None:
+    async def _compare_chunk(self, records: Sequence[Record], dead: OrderedRows, recorded: OrderedRows) -> None:
         if not records:
             return
         bound = records[-1].offset + 1
-        letter_rows, history_rows = await dead.before(bound), await history.before(bound)
+        letter_rows, timeline_rows = await dead.before(bound), await recorded.before(bound)
         outcomes = self._fold.feed(records, expected_dead_letters.facts(letter_rows))
         self._report.events += len(records)
-        self._compare_timeline(outcomes, history_rows)
+        self._compare_timeline(outcomes, timeline_rows)
         self._compare_letters(outcomes, letter_rows)
         await self._compare_requests(outcomes)
 
@@ -138,10 +138,10 @@ class _PartitionCheck:
             there = read_models.in_order(columns, found)
             read_models.compare_rows(self._report, "generation_requests", columns, key=(0,), expected=rows, found=there)
 
-    async def _compare_rest(self, dead: OrderedRows, history: OrderedRows) -> None:
+    async def _compare_rest(self, dead: OrderedRows, recorded: OrderedRows) -> None:
         async for row in dead.rest():
             self._report.unexpected("dead_letters", f"{self._partition}:{row['log_offset']}")
-        async for row in history.rest():
+        async for row in recorded.rest():
             self._report.unexpected("timeline", f"{row['generation_id']} {self._partition}:{row['log_offset']}")
 
     def _compare_counts(self) -> None:

@@ -1,4 +1,4 @@
-"""What one choice by feature flags costs, by the kind of rule, beside what GrowthBook's client takes of it.
+"""The cost of one choice by feature flags, by the kind of rule, and the share of GrowthBook's client in it.
 
 python -m tests.bench.flags [--quick]
 """

@@ -1,4 +1,4 @@
-"""What each role holds in memory: at rest, and for as long as it is used. The whole system as processes.
+"""The memory of each role, at rest and under continuous load. The whole system as processes.
 
 python -m tests.bench.memory [--quick]
 """
@@ -94,7 +94,7 @@ def _slope(seconds: Sequence[float], mib: Sequence[float]) -> float:
 
 METHOD: Final = """\
 Every role of `make dev` as a process, with one worker that draws. Load: generations over HTTP, four in progress at any
-time, each followed to its end; pages, single ones and histories read; one live stream open. Resident size as the kernel
+time, each followed to its end; pages, single ones and timelines read; one live stream open. Resident size as the kernel
 has it, in MiB, sampled throughout: medians at rest, then of the second, the middle and the last tenth of the time under
 load, and the slopes over its two halves: in the first, threads begin as they are first needed and heaps find their
 size."""

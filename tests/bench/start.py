@@ -1,4 +1,4 @@
-"""How soon the embedded stack and the demo are there, and what the stack and the roles keep in memory.
+"""The start times of the embedded stack and the demo, and the memory of the stack and the roles.
 
 python -m tests.bench.start [--quick]
 """

@@ -1,4 +1,5 @@
-"""The embedded stack and roles as processes, for the time of a measurement; and what a process has used so far."""
+"""The embedded stack and roles as processes for the duration of a measurement, and the resources that a process has
+used."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The documentation page in a real browser: it shows every operation, and what it offers to try works."""
+"""The documentation page in a real browser: it shows every operation, and "Try it out" works."""
 
 import os
 import shutil

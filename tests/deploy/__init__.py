@@ -1,1 +1,1 @@
-"""What is deployed: the compose file and the image, as far as they can be checked without a container engine."""
+"""The compose file and the image, as far as they can be checked without a container engine."""

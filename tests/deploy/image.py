@@ -1,4 +1,4 @@
-"""What `deploy/Dockerfile` says of the last stage: environment, entry point and health check."""
+"""The last stage of `deploy/Dockerfile`: environment, entry point and health check."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The compose file and the image as documents: what they say, what they need, what they refuse."""
+"""The compose file and the image as documents: their contents, their requirements, their errors."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`deploy/runpod/handler.py` under RunPod's own SDK, in an environment of its own: `make test-runpod` makes it."""
+"""`deploy/runpod/handler.py` under RunPod's SDK, in a separate environment: `make test-runpod` creates it."""
 
 import asyncio
 import json

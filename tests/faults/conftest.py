@@ -1,4 +1,4 @@
-"""One system for all tests that leave it whole; after a test that broke it, the next one gets a fresh one."""
+"""One system for all tests that leave it intact; a test that breaks it is followed by a new system."""
 
 import asyncio
 import os

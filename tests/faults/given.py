@@ -1,4 +1,4 @@
-"""A system whose servers are the test's own, given to dev by `.env`: stopped and started again at will."""
+"""A system with servers of the test, named in the `.env` of dev, which the test stops and starts."""
 
 from pathlib import Path
 

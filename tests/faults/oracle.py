@@ -1,4 +1,4 @@
-"""What must be true when the dust has settled, found out without the code that made it so where that is possible."""
+"""The conditions that hold after every fault, checked without the code under test where possible."""
 
 import json
 from collections import Counter

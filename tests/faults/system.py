@@ -1,4 +1,4 @@
-"""`gengui-stream dev` as a process, in a directory of its own: the whole system, killed and looked at from outside."""
+"""`gengui-stream dev` as a process in a directory of its own: the whole system, killed and observed from outside."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Two agents processes share the partitions; one is killed, or sleeps and wakes up too late."""
+"""Two agents processes share the partitions; one is killed, or is paused for too long."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""SIGKILL to any process of `make dev` under load: it is started again, and nothing is lost or done twice."""
+"""SIGKILL to any process of `make dev` under load: it is restarted, and no event is lost or applied twice."""
 
 import asyncio
 import random

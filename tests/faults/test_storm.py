@@ -1,4 +1,4 @@
-"""For a minute, anything may be killed or frozen at any time, dev itself included."""
+"""For a minute, any process may be killed or paused at any time, including dev itself."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""`gengui-stream` run as a user runs it: a process of its own, in an empty directory."""
+"""`gengui-stream` as a user runs it: as a process in an empty directory."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Waiting for what comes of the log, and roles that run beside a test."""
+"""Waiting for the effects of events, and roles that run beside a test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

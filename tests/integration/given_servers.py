@@ -1,4 +1,4 @@
-"""Servers for `gengui-stream dev` that are those of the test run, with things of its own in them."""
+"""Servers of the test run for `gengui-stream dev`, with separate databases, topics and buckets."""
 
 import uuid
 from collections.abc import Mapping

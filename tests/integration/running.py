@@ -1,4 +1,4 @@
-"""Running parts of the system inside a test: roles, a Redis of one's own; and waiting without sleeping."""
+"""Parts of the system inside a test: roles, a private Redis, and waiting without sleeping."""
 
 import asyncio
 import socket
@@ -122,12 +122,15 @@ class PrivateRedis:
 
     async def _answers(self) -> bool:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             return False
-        writer.close()
-        await writer.wait_closed()
-        return True
+        try:
+            writer.write(b"PING\r\n")
+            return await reader.readline() == b"+PONG\r\n"  # not while it loads its data
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async def kill(self) -> None:
         if self._process is not None:

@@ -1,4 +1,4 @@
-"""What the other tests stand on."""
+"""The fixtures themselves."""
 
 import asyncio
 import sys

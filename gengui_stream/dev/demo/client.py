@@ -46,7 +46,7 @@ class DemoClient:
     async def get(self, generation_id: UUID) -> GenerationResource:
         return GenerationResource.model_validate_json(await self._call("GET", f"/v1/generations/{generation_id}"))
 
-    async def history(self, generation_id: UUID) -> list[EventResource]:
+    async def timeline(self, generation_id: UUID) -> list[EventResource]:
         body = await self._call("GET", f"/v1/generations/{generation_id}/events")
         return EventPage.model_validate_json(body).data
 

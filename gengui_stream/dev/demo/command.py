@@ -29,10 +29,10 @@ Outcome: TypeAlias = tuple[DemoReport, Sequence[EventResource]]
 
 
 def run_demo(start: DemoStart, count: int, provider: DemoProvider, forks: ForkServer | None) -> Outcome:
-    return asyncio.run(_until_told(_demo(start, count, provider, forks)))
+    return asyncio.run(_until_signalled(_demo(start, count, provider, forks)))
 
 
-async def _until_told(work: Coroutine[None, None, Outcome]) -> Outcome:
+async def _until_signalled(work: Coroutine[None, None, Outcome]) -> Outcome:
     """SIGTERM and SIGHUP cancel the work, as Ctrl-C does by default."""
     task = asyncio.ensure_future(work)
     for sign in (signal.SIGTERM, signal.SIGHUP):
@@ -46,14 +46,14 @@ async def _demo(start: DemoStart, count: int, provider: DemoProvider, forks: For
             async with open_client(system.url, system.key) as client:
                 run = await system.while_alive(_generations(client, count))
                 made = await _collect(client, run)
-                history = await client.history(made[0].resource.id) if made else []
+                timeline = await client.timeline(made[0].resource.id) if made else []
         except TransientError as error:
             raise TransientError(f"{error}\n{system.ends_of_logs()}") from error
         counts = await count_events(system.settings)
         report = DemoReport(run, made, counts, time.monotonic() - start.began)
         if report.faults():
             say(system.ends_of_logs(report.suspects()))
-        return report, history
+        return report, timeline
 
 
 async def _generations(client: DemoClient, count: int) -> DemoRun:
@@ -81,7 +81,7 @@ async def _collect(client: DemoClient, run: DemoRun) -> list[Made]:
 
 def finish_demo(outcome: Outcome, output: Path, *, as_json: bool) -> int:
     """Prints the report and returns the exit code."""
-    report, history = outcome
+    report, timeline = outcome
     sheet = [(made.thumbnail, made.resource.prompt) for made in report.made if made.thumbnail]
     faults = report.faults()
     if sheet:
@@ -92,5 +92,5 @@ def finish_demo(outcome: Outcome, output: Path, *, as_json: bool) -> int:
             faults.append(f"the contact sheet: {error}")
     for fault in faults[:FAULTS_SHOWN]:
         say(f"missing: {fault}")
-    print_json(report) if as_json else print_report(report, history)
+    print_json(report) if as_json else print_report(report, timeline)
     return ExitCode.FINDING if faults else ExitCode.OK

@@ -140,7 +140,7 @@ def print_json(report: DemoReport) -> None:
     sys.stdout.write(orjson.dumps(report.as_json()).decode() + "\n")
 
 
-def print_report(report: DemoReport, history: Sequence[EventResource]) -> None:
+def print_report(report: DemoReport, timeline: Sequence[EventResource]) -> None:
     """As wide as its cells outside a terminal, and never so narrow that an id or a number is cut."""
     seen = sys.stdout.isatty()
     console = Console(width=max(WITHOUT_URL, Console().width) if seen else 1_000, highlight=False, markup=False)
@@ -149,8 +149,8 @@ def print_report(report: DemoReport, history: Sequence[EventResource]) -> None:
     if report.made:
         if not has_room:
             console.print(f"each was at {report.made[0].resource.urls.self.rpartition('/')[0]}/ID\n")
-        console.print(f"history of {report.made[0].resource.id}")
-        console.print(_history(history))
+        console.print(f"timeline of {report.made[0].resource.id}")
+        console.print(_timeline(timeline))
     for name, value in report.as_json().items():
         console.print(f"{name}: {value}")
 
@@ -176,7 +176,7 @@ def _cells(made: Made) -> tuple[object, ...]:
     return (resource.id, resource.status, resource.attempt, *times, *sizes, resource.urls.self)
 
 
-def _history(events: Sequence[EventResource]) -> Table:
+def _timeline(events: Sequence[EventResource]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("position", "occurred at", "event", "attempt", "status", "percent", "ignored"):
         table.add_column(column, no_wrap=True)

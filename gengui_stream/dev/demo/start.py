@@ -1,5 +1,5 @@
-"""The first second of a demo: the servers load while this process imports the rest, which takes as long. So this
-module imports little."""
+"""The first second of a demo: the servers load while this process imports the other modules, which takes as long. So
+this module imports few."""
 
 import asyncio
 import signal

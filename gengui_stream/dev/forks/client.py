@@ -18,33 +18,33 @@ from gengui_stream.dev.processes.child import Child
 from gengui_stream.errors import TransientError
 
 SUPPORTED: Final = sys.platform == "linux"
-"""Elsewhere the system's own libraries do not survive a fork that is not followed by another program."""
+"""On other systems, system libraries do not support a fork without an exec."""
 
 
 class ForkServer:
-    """What it forks has the imports of every role done, shares their memory, and ends with the server, which ends with
-    this process."""
+    """Forked processes have the modules of every role imported, share their memory, and end with the server, which ends
+    with this process."""
 
     def __init__(self) -> None:
-        # Its log is an anonymous file: it starts before there is a directory for logs.
+        # Its log is an anonymous file, since it starts before the directory for logs exists.
         self._child = Child("fork-server", Path(f"/proc/self/fd/{os.memfd_create('fork-server')}"))
         self._control: socket.socket | None = None
         self._requested: deque[asyncio.Future[int]] = deque()
         self._exit_codes: dict[int, int | None] = {}
 
     def start(self) -> None:
-        """Returns at once: it imports for a second or two, and the first fork waits for that."""
+        """Returns at once: the server imports for a second or two, and the first fork waits for it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         command = [sys.executable, "-m", "gengui_stream.cli.fork_server", str(theirs.fileno())]
-        # numpy's linear algebra would begin threads, and only a process without others can be forked safely.
+        # numpy's linear algebra would start threads, and only a process with one thread can be forked safely.
         environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._child.start(command, environ=environ, pass_fds=(theirs.fileno(),))
         self._control = ours
 
     def split_off(self, serve: Callable[[socket.socket], None]) -> None:
-        """The server is a fork of this process, with what that has imported, and calls `serve`. Expects a process with
+        """The server is a fork of this process, with its imported modules, and calls `serve`. Expects a process with
         one thread and no event loop."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -56,7 +56,7 @@ class ForkServer:
     async def fork(
         self, name: str, arguments: Sequence[str], *, environ: Mapping[str, str], cwd: Path | None, log: Path
     ) -> "ForkedProcess":
-        """A process that runs `gengui-stream` with the arguments. Raises TransientError when the server is gone."""
+        """A process that runs `gengui-stream` with the arguments. Raises TransientError when the server has ended."""
         loop = asyncio.get_running_loop()
         log.parent.mkdir(parents=True, exist_ok=True)
         request = ForkRequest(name, list(arguments), dict(environ), str(log), str(cwd) if cwd else None)
@@ -84,7 +84,7 @@ class ForkServer:
                 self._take(ProcessState.decode(message))
         except BlockingIOError:
             return
-        except OSError:  # it ended with a request of ours unread
+        except OSError:  # it ended with an unread request
             pass
         self._close()
 
@@ -94,7 +94,7 @@ class ForkServer:
             requested.set_result(state.pid)
 
     def _close(self) -> None:
-        """The server's end takes its processes with it."""
+        """The end of the server ends its processes."""
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
@@ -106,13 +106,13 @@ class ForkServer:
                 requested.set_exception(TransientError(f"the fork server has ended:\n{self._child.log_tail()}"))
 
     async def stop(self) -> None:
-        """And what it forked."""
+        """Ends the server and the processes that it forked."""
         await self._child.stop(how=signal.SIGKILL)
         self._close()
 
 
 def started_fork_server() -> ForkServer | None:
-    """None where the system has no use for one. It ends with this process at the latest."""
+    """None on a system without support. It ends with this process at the latest."""
     if not SUPPORTED:
         return None
     server = ForkServer()
@@ -121,7 +121,7 @@ def started_fork_server() -> ForkServer | None:
 
 
 class ChildProcess:
-    """A fork of this process, as subprocess.Popen has it."""
+    """A fork of this process, with the interface of subprocess.Popen."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -142,7 +142,7 @@ class ChildProcess:
 
 
 class ForkedProcess:
-    """What the server forked, as subprocess.Popen has it."""
+    """A process forked by the server, with the interface of subprocess.Popen."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""What the two ends of a fork server tell each other: one JSON document in each message."""
+"""The messages between a fork server and its client: one JSON document each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 MESSAGE_BYTES: Final = 1 << 17
-"""More than an environment takes; Linux sends no more than 200 kB in one message."""
+"""More than an environment needs; Linux sends at most 200 kB in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ForkRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """`exit_code` None: it was started. Negative: the signal that ended it."""
+    """`exit_code`: None after the start; negative for the signal that ended it."""
 
     pid: int
     exit_code: int | None = None

@@ -1,4 +1,4 @@
-"""The server's end: a process with one thread that has imported much, and forks for each request."""
+"""The fork server: a process with one thread and all imports, which forks for each request."""
 
 import os
 import select
@@ -10,8 +10,8 @@ from gengui_stream.dev.processes.prctl import die_with_parent, name_process
 
 
 def forked(control: socket.socket) -> ForkRequest | None:
-    """Returns in every process that it forks, with the request for it, once the process is as requested but for its
-    arguments; and in the server itself with None, when the other end of the socket is closed."""
+    """Returns in every forked process with its request, once the process is set up except for its
+    arguments; and in the server itself with None, when the socket is closed."""
     server, processes = os.getpid(), dict[int, int]()
     while True:
         ready, _, _ = select.select([control.fileno(), *processes], [], [])
@@ -40,10 +40,10 @@ def _report_end(control: socket.socket, pid: int, descriptor: int) -> None:
 
 
 def _become(request: ForkRequest, server: int) -> ForkRequest:
-    """As a process that was started for it would be."""
+    """Sets up the process as a new process for the request would be."""
     die_with_parent()
     if os.getppid() != server:
-        os._exit(1)  # the parent ended before the kernel was asked to end this process with it
+        os._exit(1)  # the parent ended before prctl was called
     os.setsid()
     name_process(request.name)
     log = os.open(request.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

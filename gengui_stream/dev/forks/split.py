@@ -1,4 +1,4 @@
-"""A part of this process becomes a process of its own: a fork without its files, its signals and its terminal."""
+"""Forks a part of this process as a separate process, without its files, signals and terminal."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from gengui_stream.dev.processes.prctl import die_with_parent
 from gengui_stream.process.exit_codes import ExitCode
 
 STANDARD_MAX: Final = 2
-"""Of the descriptors of standard input, output and error."""
+"""The highest descriptor of standard input, output and error."""
 
 
 def split_off(run: Callable[[], None], *, output: int, kept: int) -> int:
@@ -27,7 +27,7 @@ def split_off(run: Callable[[], None], *, output: int, kept: int) -> int:
 
 
 def _live(run: Callable[[], None], parent: int, output: int, kept: int) -> NoReturn:
-    """Nothing of the callers is returned to: what they clean up is the parent's."""
+    """Never returns to the callers, whose cleanup belongs to the parent."""
     code = int(ExitCode.BUG)
     try:
         _become(parent, output, kept)
@@ -46,7 +46,7 @@ def _live(run: Callable[[], None], parent: int, output: int, kept: int) -> NoRet
 def _become(parent: int, output: int, kept: int) -> None:
     die_with_parent()
     if os.getppid() != parent:
-        os._exit(ExitCode.BUG)  # it ended before the kernel knew that we end with it
+        os._exit(ExitCode.BUG)  # the parent ended before prctl was called
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -58,9 +58,9 @@ def _become(parent: int, output: int, kept: int) -> None:
 
 
 def _close_others(kept: int) -> None:
-    """One by one those that are open: where a process may have a billion of them, closing the whole range takes
+    """Closes the open ones one by one: if a process may have a billion descriptors, closing the whole range takes
     minutes."""
     for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
         if number > STANDARD_MAX and number != kept:
-            with suppress(OSError):  # the one by which the directory was read
+            with suppress(OSError):  # the descriptor of the directory itself
                 os.close(number)

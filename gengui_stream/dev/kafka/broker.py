@@ -1,4 +1,4 @@
-"""One process of Apache Kafka: started, asked whether it is ready, and why it is not, in a line."""
+"""One process of Apache Kafka: its start, its readiness, and the reason of a failure in one line."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from gengui_stream.errors import ConfigurationError, TransientError
 
 READY_WITHIN_S: Final = 90.0
 ANSWER_MS: Final = 3_000
-"""Another process may listen there, and never answer."""
+"""Another process may listen there and never respond."""
 
 UNKNOWN_METADATA: Final = re.compile(r"No MetadataVersion with feature level (\d+)")
 PORT_TAKEN: Final = re.compile(r"bind to \S*:(\d+): Address already in use")
@@ -24,7 +24,7 @@ FAULT_LENGTH: Final = 300
 
 
 class Broker:
-    """`options` are the JVM's, besides those of every start."""
+    """`options`: further options of the JVM."""
 
     def __init__(self, child: Child, data: DataDirectory, port: int, java: Java, options: tuple[str, ...] = ()) -> None:
         self._child = child
@@ -68,7 +68,7 @@ class Broker:
                 shutil.copytree(template, fresh)
 
     async def format_directory(self, logs: Path) -> None:
-        """KRaft wants its directory made beforehand, for one cluster. `logs` is below the broker's directory."""
+        """KRaft requires a directory that was formatted for one cluster. `logs` is below the broker's directory."""
         properties = self._data.directory / "format.properties"
         properties.write_text(server_properties(self._port, str(logs.relative_to(self._data.directory))))
         tool = Child("format", self._child.log)
@@ -96,7 +96,7 @@ class Broker:
         return logged
 
     async def _answers(self) -> bool:
-        """Whether clients can list the broker: while it registers with its controller, there is none."""
+        """Whether clients can list the broker: not before it has registered with its controller."""
         if not await listens(self._port):
             return False
         from aiokafka.admin import AIOKafkaAdminClient  # takes long, while the broker starts
@@ -112,7 +112,7 @@ class Broker:
         return True
 
     def _failure(self, child: Child, logged: int) -> TransientError | ConfigurationError:
-        """Why it did not start, by its exit code and by what it logged after so many bytes."""
+        """Why it did not start, by its exit code and its log after this number of bytes."""
         with child.log.open("rb") as log:
             log.seek(logged)
             said = log.read().decode(errors="replace")

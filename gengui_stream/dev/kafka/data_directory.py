@@ -30,7 +30,7 @@ class DataDirectory:
         return self.logs.exists()
 
     def check(self, version: str) -> None:
-        """Raises ConfigurationError when the records in it are another cluster's or a newer broker's."""
+        """Raises ConfigurationError when its records are of another cluster or a newer broker."""
         if not self.formatted:
             return
         found = meta_properties(self.logs)
@@ -54,14 +54,14 @@ class DataDirectory:
 
     @contextmanager
     def formatting(self) -> Iterator[Path]:
-        """Yields the path of a directory to make. It becomes the log: whole, or not at all."""
+        """Yields the path of a directory to format, which becomes the log atomically."""
         fresh = self.logs.with_name("data.new")
         shutil.rmtree(fresh, ignore_errors=True)
         yield fresh
         fresh.replace(self.logs)
 
     def note(self, version: str) -> None:
-        """The broker of this version has started on it."""
+        """Records that a broker of this version has started with it."""
         write_private(self._version, f"{version}\n")
 
 

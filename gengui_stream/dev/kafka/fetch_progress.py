@@ -1,4 +1,4 @@
-"""How much of Apache Kafka has arrived: a bar of bytes on stderr, or one line where stderr is no terminal."""
+"""The progress of the download of Apache Kafka: a bar on stderr, or one line if stderr is not a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 @contextmanager
 def fetch_progress(version: str, files: int, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields a function that takes numbers of further bytes, from any thread. `total` in bytes."""
+    """Yields a function that takes the number of further bytes, from any thread. `total` in bytes."""
     console = Console(file=sys.stderr)
     what = f"Apache Kafka {version}"
     if not console.is_terminal:

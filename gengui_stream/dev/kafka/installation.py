@@ -1,6 +1,6 @@
 """Apache Kafka on this machine: fetched from Maven Central once, checked before every start, kept in the user's cache.
 
-`python -m gengui_stream.dev.kafka.installation` fetches it, for a start without the network later.
+`python -m gengui_stream.dev.kafka.installation` fetches it for later starts without a network.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ LOOK_EVERY_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """`template`: a formatted data directory to copy, where there is one."""
+    """`template`: a formatted data directory to copy, if there is one."""
 
     version: str
     java: Java
@@ -52,7 +52,7 @@ async def install(
     repository: Repository | None = None,
     jars: Sequence[Jar] | None = None,
 ) -> Installation:
-    """What a start needs, from the cache. What is missing or damaged there is made again first; other processes wait
+    """The files for a start, from the cache. Missing or damaged files are created again first; other processes wait
     meanwhile. Raises RepositoryUnavailableError, TransientError or ConfigurationError with the reason in a line.
 
     By default: the user's cache, Maven Central, the locked jars.
@@ -98,12 +98,12 @@ def _acquired(lock: "BaseFileLock") -> bool:
 
 
 async def _fetch(cache: JarCache, jars: Sequence[Jar], repository: Repository | None) -> None:
-    """What another process has not fetched meanwhile."""
+    """Fetches the files that no other process has fetched meanwhile."""
     cancelled = Event()
     try:
         await asyncio.to_thread(_fetch_blocking, cache, jars, repository, cancelled)
     finally:
-        cancelled.set()  # the thread ends soon after us
+        cancelled.set()  # the thread ends soon afterwards
 
 
 def _fetch_blocking(cache: JarCache, jars: Sequence[Jar], repository: Repository | None, cancelled: Event) -> None:
@@ -117,7 +117,7 @@ def _fetch_blocking(cache: JarCache, jars: Sequence[Jar], repository: Repository
 
 
 async def _make(startup: StartupCache, directory: Path, class_path: str, say: Callable[[str], None]) -> bool:
-    """Whether it could be made: the broker starts without it, only later."""
+    """Whether it could be created; the broker starts without it, but more slowly."""
     try:
         async with _exclusive(directory, say):
             if not await asyncio.to_thread(startup.is_good):

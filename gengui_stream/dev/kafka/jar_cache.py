@@ -22,13 +22,13 @@ MODIFIED_AT: Final = 1_000_000_000
 
 
 class RepositoryUnavailableError(TransientError):
-    """The jars cannot be fetched from here, now."""
+    """The repository cannot be reached."""
 
 
 class Repository(Protocol):
     def chunks(self, jar: Jar, cancelled: Event) -> Iterator[bytes]:
-        """The file, or what the server sent in its place. Raises RepositoryUnavailableError, and TransientError once
-        `cancelled` is set. May be called by several threads."""
+        """The file, or the body that the server sent instead. Raises RepositoryUnavailableError, and TransientError
+        once `cancelled` is set. May be called by several threads."""
         ...
 
 
@@ -42,11 +42,11 @@ class JarCache:
         return self._directory / jar.name
 
     def class_path(self, jars: Sequence[Jar]) -> str:
-        """The named files alone, whatever else is in the directory."""
+        """Only the named files, whatever else is in the directory."""
         return os.pathsep.join(str(self.path(jar)) for jar in jars)
 
     def missing(self, jars: Sequence[Jar]) -> list[Jar]:
-        """Those that are not there as the lock has them: absent, torn or changed."""
+        """The jars that differ from the lock: absent, incomplete or changed."""
         with ThreadPoolExecutor(THREADS) as pool:
             return [jar for jar, good in zip(jars, pool.map(self._is_good, jars), strict=True) if not good]
 
@@ -67,7 +67,7 @@ class JarCache:
         self, jars: Sequence[Jar], repository: Repository, cancelled: Event, received: Callable[[int], None]
     ) -> None:
         """All of them, or raises: RepositoryUnavailableError; TransientError when a file is not the locked one; OSError
-        when it cannot be written. Complete jars stay, others are gone. `received` gets numbers of bytes, negative
+        when it cannot be written. Complete jars stay, others are removed. `received` gets numbers of bytes, negative
         ones for what has to be fetched again."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for abandoned in self._directory.glob(".*.part"):
@@ -127,8 +127,8 @@ def _check(jar: Jar, sha256: str) -> None:
 
 @contextmanager
 def write_errors(directory: Path, needed: int) -> Iterator[None]:
-    """A disk that is full is a TransientError with the bytes `needed`, a directory that cannot be written a
-    ConfigurationError; both say what to do."""
+    """A full disk is a TransientError with the bytes `needed`, a read-only directory a
+    ConfigurationError; both have a remedy."""
     try:
         yield
     except OSError as error:

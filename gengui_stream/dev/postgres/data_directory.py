@@ -1,4 +1,5 @@
-"""Where PostgreSQL's data are: in the stack's directory; for root elsewhere, and the stack's directory has a link."""
+"""The location of PostgreSQL's data: the stack's directory; for root another one, with a link in the stack's
+directory."""
 
 import fcntl
 import os
@@ -18,7 +19,7 @@ OWNER: Final = "link"
 """The file that names the link which leads to the data."""
 
 KEPT_S: Final = 7 * 86_400
-"""So long after their last start, data are kept whose checkout is not where it was: it was moved, or its disk is not
+"""How long after their last start data are kept whose checkout is not found: it was moved, or its disk is not
 mounted."""
 
 
@@ -30,8 +31,8 @@ class DataDirectory:
         self._lock: int | None = None
 
     def open(self) -> Path:
-        """The directory for the data, made or not yet. For root it is kept from removal until `close`. Raises
-        ConfigurationError for data of another user."""
+        """The directory for the data, which may not exist yet. For root it is protected from removal until `close`.
+        Raises ConfigurationError for data of another user."""
         if server_user() is None:
             _check_ours(self._path)
             return self._path
@@ -51,7 +52,7 @@ class DataDirectory:
             self._lock = None
 
     def _linked(self) -> Path | None:
-        """None for a link that leads to nothing, to nothing of ours, or to the data that a copied checkout left."""
+        """None for a link to nothing, to a foreign directory, or to the data of the original of a copied checkout."""
         place = _target(self._path)
         if place is None or place.parent not in candidates(STATE):
             return None
@@ -99,7 +100,7 @@ def _shared_lock(place: Path) -> int:
 
 
 def remove_unused(root: Path) -> None:
-    """Data whose link is gone. Expects the lock of `root`."""
+    """Removes data whose link no longer exists. Expects the lock of `root`."""
     for place in root.iterdir():
         if not _is_used(place):
             _remove(place)
@@ -114,7 +115,7 @@ def _is_used(place: Path) -> bool:
 
 
 def _owner(place: Path) -> Path | None:
-    """None for data whose making was killed."""
+    """None for incomplete data of a killed process."""
     try:
         return Path((place / OWNER).read_text())
     except OSError:
@@ -122,7 +123,7 @@ def _owner(place: Path) -> Path | None:
 
 
 def _remove(place: Path) -> None:
-    """Unless a server uses them."""
+    """Does nothing while a server uses them."""
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(BlockingIOError):
@@ -134,7 +135,7 @@ def _remove(place: Path) -> None:
 
 @contextmanager
 def temporary_directory(prefix: str) -> Iterator[Path]:
-    """For stacks that are gone afterwards, with what they keep elsewhere."""
+    """For temporary stacks; removes their data in other places as well."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
         directory = Path(name).resolve()
         try:

@@ -1,4 +1,4 @@
-"""Directories of root's that another user may read. PostgreSQL refuses to run as root and then runs as `nobody`, a user
+"""Directories of root that another user may read. PostgreSQL refuses to run as root and then runs as `nobody`, a user
 that may enter neither the checkout nor root's home."""
 
 import errno
@@ -25,13 +25,13 @@ def server_user() -> pwd.struct_passwd | None:
 
 
 def candidates(usual: Path) -> list[Path]:
-    """The usual place, and others for a machine where that is read-only."""
+    """The default location, and others in case it is read-only."""
     others = [Path("/var/tmp"), Path(tempfile.gettempdir())]  # noqa: S108 - `check_safe` is for them
     return [usual.resolve() / NAME, *(other.resolve() / f"{NAME}-{usual.name}" for other in others)]
 
 
 def root_directory(usual: Path) -> Path:
-    """The first of the candidates that can be used, made if it is missing. Raises ConfigurationError if none can."""
+    """The first usable candidate, created if it is missing. Raises ConfigurationError if none can."""
     faults = []
     for directory in candidates(usual):
         try:
@@ -46,15 +46,15 @@ def root_directory(usual: Path) -> Path:
 def _ensure(directory: Path) -> None:
     with suppress(FileExistsError):
         directory.mkdir()
-        directory.chmod(0o755)  # whatever the umask made of it
+        directory.chmod(0o755)  # regardless of the umask
     check_safe(directory)
     if not os.access(directory, os.W_OK):
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def check_safe(directory: Path) -> None:
-    """Raises PermissionError if a user other than root could have made what is in the directory, or could exchange it,
-    or if only root may enter it."""
+    """Raises PermissionError if a user other than root could have created or could replace the contents of the
+    directory, or if only root may enter it."""
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & WRITABLE_BY_OTHERS:
         raise PermissionError(0, "is not a directory that only root may write to")
@@ -67,7 +67,7 @@ def check_safe(directory: Path) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Other checkouts on the machine use the directory, too. The kernel releases the lock of a killed process."""
+    """Other checkouts on the machine use the directory as well. The kernel releases the lock of a killed process."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

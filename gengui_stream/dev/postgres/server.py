@@ -1,4 +1,4 @@
-"""PostgreSQL as a part of the embedded stack: how its data is made, how it starts, when it is ready."""
+"""PostgreSQL as a part of the embedded stack: its data directory, its start and its readiness."""
 
 import asyncio
 import os
@@ -44,7 +44,9 @@ class PostgresServer:
 
     async def start(self) -> None:
         failure = TransientError("never started")
-        for _ in range(20):  # a killed server's pid stays visible for a moment, and its successor refuses to start
+        for _ in range(
+            20
+        ):  # the pid of a killed server stays visible for a moment, in which its successor refuses to start
             if not self.child.alive:
                 await self.launch()
             try:
@@ -71,7 +73,7 @@ class PostgresServer:
         self.child.start([binaries / "postgres", "-D", data, *arguments], user=self._user, cwd=data)
 
     async def _initialize(self, data: Path, binaries: Path) -> None:
-        """Aside, and moved into its place when it is whole: half a database directory could never be started."""
+        """Creates it under another name and then renames it, as an incomplete data directory can never be started."""
         template, fresh = DataTemplate(), data.with_name(f"{data.name}.new")
         self._clear(fresh)
         check_room(fresh)
@@ -134,8 +136,8 @@ def _check_version(data: Path) -> None:
 
 
 def check_known(user_id: int) -> None:
-    """Raises ConfigurationError for a user that the system has no name for, as in a container with `--user`: initdb
-    wants one."""
+    """Raises ConfigurationError for a user without a name, as in a container with `--user`: initdb
+    requires one."""
     try:
         pwd.getpwuid(user_id)
     except KeyError:

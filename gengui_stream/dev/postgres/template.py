@@ -1,4 +1,4 @@
-"""What initdb makes, kept for each version: a copy of it takes a fifth of initdb's time."""
+"""The result of initdb, cached for each version: a copy takes a fifth of the time."""
 
 import hashlib
 import json
@@ -17,34 +17,34 @@ from gengui_stream.dev.postgres.root_directory import check_safe, root_directory
 from gengui_stream.errors import ConfigurationError
 
 CACHE: Final = Path("/var/cache")
-"""For root, whose template other users cannot exchange there."""
+"""For root: other users cannot replace a template there."""
 
 OPTIONS: Final = ("-U", "gengui", "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync")
-"""Of initdb."""
+"""Options of initdb."""
 
 SIZES: Final = "sizes.json"
 
 
 class DataTemplate:
-    """A directory in the cache of the user, whole or absent. Without a cache there is none, and every data directory is
+    """A directory in the cache of the user, complete or absent. Without a cache, every data directory is
     made by initdb. Both methods block."""
 
     def __init__(self) -> None:
         self._directory = _directory()
 
     def copy(self, data: Path) -> bool:
-        """Fills `data`, an empty directory. False, and `data` is of no use: there is no template, or it lost a file."""
+        """Fills `data`, an empty directory. False if there is no complete template; `data` is then unusable."""
         try:
             if self._directory is None or not _is_whole(self._directory):
                 return False
             shutil.copytree(self._directory / "data", data, dirs_exist_ok=True)
-        except (OSError, ValueError):  # ValueError: the list of sizes is torn
+        except (OSError, ValueError):  # ValueError: the list of sizes is incomplete
             return False
         _give_to_server(data)
         return True
 
     def keep(self, data: Path) -> None:
-        """Makes it from what initdb made, where the cache has room for that."""
+        """Creates it from the result of initdb if the cache has room."""
         if self._directory is None:
             return
         try:
@@ -52,7 +52,7 @@ class DataTemplate:
                 fresh = Path(aside, "fresh")
                 shutil.copytree(data, fresh / "data")
                 (fresh / SIZES).write_text(json.dumps(file_sizes(fresh / "data")))
-                os.sync()  # a loss of power leaves whole files, or no template
+                os.sync()  # a power failure leaves complete files, or no template
                 if self._directory.exists():
                     self._directory.rename(Path(aside, "old"))
                 fresh.rename(self._directory)
@@ -74,7 +74,7 @@ def _directory() -> Path | None:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Raises OSError where there is none, or where another user could have made it, ValueError for a torn list."""
+    """Raises OSError when there is none or another user could have created it, ValueError for an incomplete list."""
     if server_user() is not None:
         check_safe(directory)
     expected: dict[str, int] = json.loads((directory / SIZES).read_text())

@@ -40,8 +40,8 @@ class Backoff:
 
 class Supervisor:
     """Starts the roles with `environ`; calls `changed` whenever process ids change. In `cwd` the roles
-    look for the env files; without it, in this process's directory. `besides`: what else runs, name to command line.
-    `metrics_ports`: where each role answers `/livez` and `/metrics`. `forks`: by which the roles come to life sooner;
+    look for the env files; without it, in this process's directory. `besides`: further processes, name to command line.
+    `metrics_ports`: where each role serves `/livez` and `/metrics`. `forks`: a fork server for a faster start;
     a restarted role runs the code as it is then."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Supervisor:
         return {child.name: [child.pid] if child.alive and child.pid else [] for child in self.children}
 
     def stands(self) -> bool:
-        """Whether every role has started, so that a stop ends it gracefully; before, a stop kills it as it loads."""
+        """Whether every role has started, so that a stop ends it gracefully; before, a stop kills it."""
         return all(child.announced_ready for child in self.roles.values())
 
     async def watch(self) -> None:
@@ -96,7 +96,7 @@ class Supervisor:
                 group.create_task(self._keep(child, partial(self._relaunch, role)))
 
     async def restart(self, roles: Sequence[str], grace_s: float, *, environ: Mapping[str, str] | None = None) -> None:
-        """Restarts the roles from the current code, with `environ` from now on. Each has its grace to end."""
+        """Restarts the roles from the current code, with `environ` from now on. Each has its grace period to end."""
         self._environ = environ if environ is not None else self._environ
         self._restarting |= set(roles)
         try:

@@ -1,2 +1,2 @@
-"""Roles whose code changed are started again. A process of its own watches the files, so that `dev` has no thread when
-it starts children, and tells `dev` which roles each change concerns."""
+"""Restarts the roles whose code changed. A separate process watches the files, so that `dev` has no thread when
+it starts children, and reports the affected roles of each change to `dev`."""

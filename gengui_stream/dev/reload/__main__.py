@@ -15,11 +15,11 @@ from gengui_stream.dev.reload.messages import Change
 
 ROOT: Final = Path(gengui_stream.__file__).parents[1]
 QUIET_MS: Final = 200
-"""So long no file changes before a change is complete: a checkout of many files is one."""
+"""A change is complete after this time without another one: a checkout of many files is one change."""
 
 LONGEST_MS: Final = 5_000
 LOOK_EVERY_MS: Final = 500
-"""For `.env`, which editors replace, and for the end of the parent."""
+"""The interval of the checks of `.env`, which editors replace, and of the parent."""
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _batches() -> Iterator[Collection[Path]]:
-    """Also empty ones, so that other things are looked at."""
+    """Also yields empty ones, so that `.env` and the parent are checked."""
     folders = [path for package in PACKAGES if (path := ROOT / package).is_dir()]
     for batch in watch(
         *folders,

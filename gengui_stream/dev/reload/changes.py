@@ -1,4 +1,4 @@
-"""From changed files to the roles that they concern. A change is kept back while any file of it does not parse."""
+"""The affected roles of changed files. A change is delayed while one of its files does not parse."""
 
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ class ChangedModules:
         self._pending: set[Path] = set()
 
     def take(self, files: Collection[Path]) -> Change:
-        """Paths below the root. What was kept back before is part of the change."""
+        """Takes paths below the root. A delayed change is part of the next one."""
         self._pending |= set(files)
         names = sorted(str(path.relative_to(self._root)) for path in self._pending)
         if faults := list(self._faults()):
@@ -24,7 +24,7 @@ class ChangedModules:
         changed = {self._module(path) for path in self._pending}
         before, self._imports = self._imports, self._read_imports()
         self._pending.clear()
-        # A module that was removed is in the graph of before alone, a new one in that of now.
+        # A removed module is only in the earlier graph, a new one only in the current graph.
         both = {
             module: before.get(module, set()) | self._imports.get(module, set()) for module in {*before, *self._imports}
         }
@@ -35,7 +35,7 @@ class ChangedModules:
             name = path.relative_to(self._root)
             try:
                 compile(path.read_bytes(), str(name), "exec", dont_inherit=True)
-            except FileNotFoundError:  # removed, or on its way to another name
+            except FileNotFoundError:  # removed, or being renamed
                 continue
             except SyntaxError as error:
                 yield f"{name}:{error.lineno}: {error.msg}"

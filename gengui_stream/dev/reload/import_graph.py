@@ -1,4 +1,4 @@
-"""Which roles a module concerns: those whose process imports it."""
+"""The roles that a module affects: those whose process imports it."""
 
 from collections.abc import Collection, Iterator, Mapping, Set
 from typing import Final, TypeAlias
@@ -9,7 +9,7 @@ from grimp.exceptions import GrimpException
 from gengui_stream.roles import ROLES, RoleName
 
 Imports: TypeAlias = Mapping[str, Set[str]]
-"""By module: the modules that it imports, of ours alone."""
+"""By module: the modules of this project that it imports."""
 
 PACKAGES: Final = ("gengui_stream", "agents", "api", "schemas")
 
@@ -17,7 +17,7 @@ OF_EVERY_ROLE: Final = ("gengui_stream.cli.__main__", "gengui_stream.cli.command
 
 
 def read_imports() -> Imports:
-    """Of the files as they are now; none where one of them does not parse. Imports for types alone are left out."""
+    """Of the current files; empty if one of them does not parse. Imports for type checking are left out."""
     try:
         graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
     except GrimpException:

@@ -1,4 +1,4 @@
-"""What the watching process tells `dev`: one JSON document a line."""
+"""The messages of the watching process to `dev`: one JSON document a line."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from gengui_stream.roles import RoleName
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`faults`: files that do not parse, with the place; no role is to be restarted then. `environment`: it is `.env`
-    that changed, which concerns every role."""
+    """`faults`: files that do not parse, with the place; no role is restarted then. `environment`: `.env` changed,
+    which affects every role."""
 
     files: Sequence[str] = ()
     roles: Sequence[RoleName] = ()

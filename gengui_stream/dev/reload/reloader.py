@@ -1,4 +1,4 @@
-"""In `dev`: receives changes from the watching process, and restarts the roles that they concern."""
+"""In `dev`: receives changes from the watching process, and restarts the affected roles."""
 
 import asyncio
 import subprocess
@@ -18,7 +18,7 @@ NAMED_FILES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Reloader:
-    """`environ` returns what the roles are given by now, or None where `.env` has faults, which it says itself."""
+    """`environ` returns the current environment of the roles, or None if `.env` has faults, which it prints."""
 
     supervisor: Supervisor
     environ: Callable[[], Mapping[str, str] | None]
@@ -26,7 +26,7 @@ class Reloader:
     say: Callable[[str], None]
 
     async def take(self, change: Change) -> None:
-        """Returns when the roles have been started again; one change is taken at a time."""
+        """Returns when the roles have been restarted; one change is handled at a time."""
         files = _brief(change.files)
         if change.faults:
             for fault in change.faults:
@@ -49,7 +49,7 @@ def _brief(files: Sequence[str]) -> str:
 
 @asynccontextmanager
 async def reloading(reloader: Reloader, log: Path) -> AsyncIterator[None]:
-    """Meanwhile, changes are taken as they come. The watching process's errors are in `log`."""
+    """Handles changes until the context ends. `log` has the errors of the watching process."""
     watching = asyncio.ensure_future(_watch(reloader, log))
     try:
         yield
@@ -60,7 +60,7 @@ async def reloading(reloader: Reloader, log: Path) -> AsyncIterator[None]:
 
 
 async def _watch(reloader: Reloader, log: Path) -> None:
-    """Until the watching process ends by itself. One that was killed is started again."""
+    """Returns when the watching process ends by itself. A killed one is restarted."""
     backoff = Backoff()
     while (code := await _watched(reloader, log)) < 0:
         reloader.say(

@@ -1,4 +1,4 @@
-"""The fold as faust's own guide would have it: one agent, JSON values, one upsert and so one transaction an event.
+"""The fold by faust's own guide: one agent, JSON values, and one upsert, so one transaction, for each event.
 
 No position, no timeline, no validation: a row that merges what the events say, and how many of them it has seen.
 

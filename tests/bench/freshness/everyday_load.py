@@ -1,5 +1,5 @@
-"""What users do: ask for images, follow them live, look at one and at all of theirs. A closed loop, so that it fits
-whatever machine it runs on."""
+"""The load of users who request images, follow them live, and read one or all of theirs. A closed loop, so that it
+suits any machine."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

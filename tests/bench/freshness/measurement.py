@@ -1,4 +1,4 @@
-"""How long after an append a reader sees it, at rest and under steady loads: the agents and the API as processes.
+"""The time from an append until a reader sees it, at rest and under steady loads: the agents and the API as processes.
 
 python -m tests.bench.freshness.measurement [--quick]
 """

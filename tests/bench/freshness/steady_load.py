@@ -1,4 +1,4 @@
-"""An open-loop publisher in a process of its own: so many events a second onto the log, whatever the log answers.
+"""An open-loop publisher in a separate process: a fixed number of events a second, however fast the log is.
 
 python -m tests.bench.freshness.steady_load EVENTS_PER_S SECONDS    (settings from the environment)
 """

@@ -1,4 +1,4 @@
-"""A closed-loop HTTP client in a process of its own: connections that are kept, each asking again once answered.
+"""A closed-loop HTTP client in a separate process: persistent connections, each with one request at a time.
 
 Raw sockets and no parser beyond Content-Length: on two cores every cycle of the client is taken from the servers.
 """

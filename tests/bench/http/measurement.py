@@ -1,4 +1,4 @@
-"""Reading over HTTP: the API beside a minimal FastAPI application that asks the same PostgreSQL the same.
+"""Reading over HTTP: the API beside a minimal FastAPI application with the same queries to the same PostgreSQL.
 
 python -m tests.bench.http.measurement [--quick]
 """

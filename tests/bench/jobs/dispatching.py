@@ -1,5 +1,5 @@
-"""Dispatch and reconciliation at fakes: how soon an attempt is called, how many one process holds, and how soon
-a silent failure is followed by another attempt.
+"""Dispatch and reconciliation with fake providers: the delay of a call, the number of attempts that one process holds,
+and the delay of the next attempt after a silent failure.
 
 python -m tests.bench.jobs.dispatching [--quick]
 """

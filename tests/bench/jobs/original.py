@@ -1,4 +1,4 @@
-"""What was measured of the service that this one replaces, measured here.
+"""The figures that were measured of the previous service, measured here.
 
 python -m tests.bench.jobs.original [--quick]
 """

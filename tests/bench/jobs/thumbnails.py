@@ -1,4 +1,4 @@
-"""Thumbnails a second on one core, against decoding alone: how much everything but the decoder costs.
+"""Thumbnails a second on one core, beside decoding alone: the cost of everything but the decoder.
 
 python -m tests.bench.jobs.thumbnails [--quick]
 """

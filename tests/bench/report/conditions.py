@@ -1,4 +1,4 @@
-"""Under what conditions a figure was taken: the machine, the versions, the commit and the day, in one line."""
+"""The conditions of a measurement in one line: the machine, the versions, the commit and the day."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a section is at, on standard error: its standard output is the text of the page."""
+"""The progress of a section, on standard error, as its standard output is the text of the page."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a share of the values is below."""
+"""Quantiles of values."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Agents inside a test and as processes of their own; what they have done so far."""
+"""Agents inside a test and as processes, and their progress."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The faults of faust 0.15.3 that touch this system, each shown not to bite here."""
+"""The faults of faust 0.15.3 that concern this system, each shown to have no effect here."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Partitions that a process has given up are not reported by it any more."""
+"""A process no longer reports partitions that it has lost."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Several agents processes share the partitions; what one leaves behind, however it ends, another takes over."""
+"""Several agents processes share the partitions; when one ends in any way, another takes its partitions over."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""One key's view of the API. Every answer is held against the published OpenAPI document."""
+"""A client of the API with one key. Every response is validated against the published OpenAPI document."""
 
 import asyncio
 import io

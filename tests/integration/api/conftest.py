@@ -1,4 +1,4 @@
-"""The API's process in this one, with a projector beside it, and keys of four people."""
+"""The API inside the test process, with a projector beside it, and the keys of four users."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

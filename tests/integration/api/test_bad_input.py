@@ -1,4 +1,4 @@
-"""Bad input: a problem document that names what is wrong, and never a 500."""
+"""Invalid input: a problem document that names each fault, and never a 500."""
 
 import gzip
 import uuid

@@ -1,4 +1,4 @@
-"""POST /v1/generations: what is answered, once whatever happens, and how long it waits."""
+"""POST /v1/generations: its response, its idempotency, and its waiting time."""
 
 import asyncio
 from uuid import UUID

@@ -1,4 +1,5 @@
-"""POST /v1/provider-webhooks/{provider}/{token}: accepted with a valid token, and only a reason to ask the provider."""
+"""POST /v1/provider-webhooks/{provider}/{token}: accepted with a valid token, and only a reason to query the
+provider."""
 
 import gzip
 import io

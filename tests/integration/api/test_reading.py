@@ -1,4 +1,4 @@
-"""GET: one, pages of many, and histories."""
+"""GET: one generation, pages of generations, and timelines."""
 
 import uuid
 

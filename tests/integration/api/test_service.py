@@ -1,4 +1,4 @@
-"""What is there beside generations: health, metrics, the documents; methods; and an orderly end."""
+"""Operations besides generations: health, metrics, documents, methods, and a graceful end."""
 
 import asyncio
 from contextlib import AsyncExitStack

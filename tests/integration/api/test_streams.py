@@ -1,4 +1,4 @@
-"""Server-sent events: whole, live, resumable without gap or repeat, and ended in an orderly way."""
+"""Server-sent events: complete, live, resumable without gap or repeat, and ended gracefully."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Every command as a user runs it, for people and with `--json`, on a system with something in it."""
+"""Every command as a user runs it, with and without `--json`, on a system with data."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Commands given the wrong things: one clear line on stderr, the documented exit code, no traceback, no secret."""
+"""Commands with invalid input: one clear line on stderr, the documented exit code, no traceback, no secret."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Child processes end with a parent that is killed, by the kernel's help and without it, and announce that they are
+"""Child processes end with a killed parent, with and without support by the kernel, and announce that they are
 ready."""
 
 import asyncio

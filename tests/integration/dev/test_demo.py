@@ -1,4 +1,4 @@
-"""The demo as a process of its own: what it prints, how it ends, and that nothing of it is left."""
+"""The demo as a process: its output, its end, and no files left behind."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`gengui-stream dev` end to end, on servers that are given to it by `.env`."""
+"""`gengui-stream dev` end to end, with servers named in `.env`."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""`gengui-stream dev` takes changed code over: on a copy of the packages, in the directory in which it runs."""
+"""`gengui-stream dev` applies changed code: on a copy of the packages in its working directory."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""The embedded servers through kills at awkward moments, and what dev writes for others."""
+"""The embedded servers after kills at critical moments, and the files that dev writes for other programs."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The fork server: what it forks is a process as any other, and ends with it."""
+"""The fork server: a forked process behaves like any other, and ends with the server."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Apache Kafka in the user's cache: checked at every start, made once, also by processes that start together."""
+"""Apache Kafka in the user's cache: checked at every start, created once, also by concurrent processes."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The embedded broker: what it keeps over restarts and kills, and what it says when it cannot start."""
+"""The embedded broker: its data after restarts and kills, and its error messages."""
 
 import asyncio
 import os

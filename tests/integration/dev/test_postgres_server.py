@@ -1,4 +1,5 @@
-"""PostgreSQL of the embedded stack: killed as its data are made, and run by root in a directory closed to others."""
+"""PostgreSQL of the embedded stack: killed while its data directory is created, and run by root in a directory closed
+to other users."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What becomes of the tests where Apache Kafka cannot be fetched: they are skipped in sight of all, and fail in CI."""
+"""The tests without Apache Kafka: they are skipped visibly, and fail in CI."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The doctor at servers that answer, and are not as they must be."""
+"""The doctor with available but misconfigured servers."""
 
 import importlib
 from collections.abc import AsyncIterator, Iterator

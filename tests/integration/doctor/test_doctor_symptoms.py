@@ -1,4 +1,4 @@
-"""The symptoms that docs/troubleshooting.md begins with, each brought about, and named by the doctor."""
+"""The symptoms of docs/troubleshooting.md, each reproduced and diagnosed by the doctor."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager

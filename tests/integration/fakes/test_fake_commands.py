@@ -1,4 +1,4 @@
-"""`gengui-stream fake`: the servers as processes of their own, and the script that does a bit of everything."""
+"""`gengui-stream fake`: the servers as processes, and the script `chaos`."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""The fake of Gemini through its socket: everything that it can be asked to do, as a client sees it."""
+"""The fake of Gemini through its socket: every behaviour as a client sees it."""
 
 import asyncio
 import base64

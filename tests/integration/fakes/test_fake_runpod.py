@@ -1,4 +1,4 @@
-"""The fake of RunPod through its socket: lives of jobs, webhooks, health, and what goes wrong with each."""
+"""The fake of RunPod through its socket: jobs, webhooks, health, and the faults of each."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""From a request to a provider and to its end, whichever process dies in between."""
+"""From a request to a provider and to its end, while any process in between may die."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Putting records on a real log, and reading all of it."""
+"""Appends records to a real log, and reads all of it."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""An append that failed leaves the log usable, and one that was confirmed is on it."""
+"""A failed append leaves the log usable, and a confirmed one is on the log."""
 
 import asyncio
 from contextlib import suppress

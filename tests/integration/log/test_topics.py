@@ -1,4 +1,4 @@
-"""The topic: made with the settings that the laws ask for, checked and never changed when it is there."""
+"""The topic: created with the settings that the laws require, and only checked if it exists."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Migrations: once each, by one process at a time, and never changed afterwards."""
+"""Migrations: each is applied once, by one process at a time, and never changes afterwards."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""Whatever PostgreSQL does to its connections, what is raised says that it may pass."""
+"""Every failure of a connection to PostgreSQL is a transient error."""
 
 import asyncio
 import itertools

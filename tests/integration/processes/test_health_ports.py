@@ -1,4 +1,4 @@
-"""Every role as a process answers `/livez` and `/metrics`, whatever its servers and its event loop do."""
+"""Every role as a process serves `/livez` and `/metrics`, whatever the state of its servers and its event loop."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a process imports: a library that one role alone needs costs the others neither time nor memory."""
+"""The imports of a process: a library that only one role needs costs the others neither time nor memory."""
 
 import re
 import subprocess

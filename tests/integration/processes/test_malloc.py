@@ -1,4 +1,4 @@
-"""The C library's own counts, each in a process of its own: an option cannot be taken back."""
+"""The C library's own statistics, each in a separate process, as an option cannot be reset."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""What may come between a projector and PostgreSQL: a lock, a connection that is killed, an answer that gets lost."""
+"""Interruptions between a projector and PostgreSQL: a lock, a killed connection, a lost response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine

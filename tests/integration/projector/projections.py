@@ -1,4 +1,4 @@
-"""Records given to a projector by hand, and everything that came of them."""
+"""Records for a projector, and the rows that it wrote."""
 
 from collections.abc import Sequence
 from typing import Final

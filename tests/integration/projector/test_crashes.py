@@ -1,4 +1,4 @@
-"""The projector while it, its connection or the server dies: exactly once, in every window."""
+"""The projector while it, its connection or the server dies: exactly once, at every point."""
 
 import asyncio
 from typing import Final

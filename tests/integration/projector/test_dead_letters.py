@@ -1,4 +1,4 @@
-"""Dead letters: looked at, folded after all, passed over; what waited behind them follows in order."""
+"""Dead letters: listed, retried and discarded; the events parked behind them follow in order."""
 
 from collections.abc import AsyncIterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The projector against PostgreSQL: batches, owners, gaps, and what cannot be folded."""
+"""The projector against PostgreSQL: batches, owners, gaps, and records that cannot be folded."""
 
 import asyncio
 import random

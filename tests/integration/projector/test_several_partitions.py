@@ -1,4 +1,4 @@
-"""Several partitions in one transaction: each exactly once, and none the worse for another."""
+"""Several partitions in one transaction: each exactly once, and none affected by another."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`verify`: agrees with what the projector wrote, and finds every later change."""
+"""`verify`: agrees with the rows of the projector, and finds every later change."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

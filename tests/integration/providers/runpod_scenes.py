@@ -1,4 +1,4 @@
-"""The provider `runpod` on the shipped fake: settings that find it, and one attempt to hand over."""
+"""The provider `runpod` with the shipped fake: its settings, and a job."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Feature flags against a GrowthBook of the test's own, over real sockets."""
+"""Feature flags against a GrowthBook server of the test, over real sockets."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The provider `gemini` through real sockets: what it sends, and what it makes of every answer."""
+"""The provider `gemini` through real sockets: its requests, and the outcome of every response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -1,4 +1,4 @@
-"""The local queue's scripts: once, whatever the order of dispatch and cancel."""
+"""The scripts of the local queue: each effect happens once, in any order of dispatch and cancel."""
 
 from datetime import UTC, datetime
 from uuid import UUID

@@ -1,4 +1,5 @@
-"""The provider `runpod` against the fake, through sockets and a real object store: every answer and every life."""
+"""The provider `runpod` against the fake, with sockets and a real object store: every response and every course of a
+job."""
 
 import io
 import json

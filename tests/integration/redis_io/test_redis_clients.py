@@ -1,4 +1,4 @@
-"""Redis' clients: what may pass by itself, and that nothing waits on the shared one."""
+"""The clients of Redis: which errors are transient, and that no command blocks on the shared client."""
 
 import asyncio
 from pathlib import Path

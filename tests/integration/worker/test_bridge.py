@@ -1,4 +1,4 @@
-"""The workers' status stream, end to end and when things go wrong."""
+"""The workers' status stream, end to end and with failures."""
 
 from collections.abc import Sequence
 from functools import partial

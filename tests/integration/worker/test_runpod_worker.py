@@ -1,4 +1,4 @@
-"""The worker for RunPod Serverless: its outputs, its failures, and the way from a request to it and back."""
+"""The worker for RunPod Serverless: its outputs, its failures, and the path from a request through it and back."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The reference worker end to end: queue, picture, store, log; and everything that may go wrong on the way."""
+"""The reference worker end to end: queue, image, store, log; and every failure on the way."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What a provider cannot do is refused before it is accepted, with what it could do."""
+"""A request that a provider cannot fulfil is rejected, with the supported values."""
 
 from api.handlers.new_generations import impossible
 from gengui_stream.providers.interface import Capabilities

@@ -1,4 +1,4 @@
-"""A repository of jars on 127.0.0.1, laid out as Maven Central is, that can fail in its ways."""
+"""A repository of jars on 127.0.0.1 with the layout and the faults of Maven Central."""
 
 import threading
 from collections import Counter

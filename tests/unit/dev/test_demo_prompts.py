@@ -1,4 +1,4 @@
-"""What the demo asks for is accepted by the API."""
+"""The API accepts the requests of the demo."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""The cache of jars against a real HTTP server: what is fetched, what is refused, and what is left on the disk."""
+"""The cache of jars against a real HTTP server: fetched files, rejected files, and the files on disk afterwards."""
 
 import os
 import resource

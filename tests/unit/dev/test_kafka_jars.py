@@ -1,4 +1,4 @@
-"""What the lock file may say, and what it says."""
+"""The format and the content of the lock file."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which roles a change concerns, and when it counts."""
+"""The roles that a change affects, and when a change is complete."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When to stop waiting for an attempt, and what a dispatch job is to do."""
+"""The time-outs of an attempt, and the action of a dispatch job."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a provider says becomes events that the log takes, whatever is in it."""
+"""Any response of a provider becomes events that the log accepts."""
 
 from dataclasses import replace
 from typing import Final

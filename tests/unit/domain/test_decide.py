@@ -1,4 +1,4 @@
-"""Commands against the fold: what is decided on a state is applied to it, and what is not decided would be ignored."""
+"""Commands against the fold: an event that is decided on a state applies to it, and any other would be ignored."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Scripts of the fake providers: read strictly, and chosen from the same way for the same seed."""
+"""Scripts of the fake providers: parsed strictly, and with the same choices for the same seed."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The codec against what the language says: what is written is read again, whatever else there is has a name."""
+"""The codec against the event language: every encoded event is decoded again, and every other record has a reason."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""A gap is found where it is."""
+"""The first gap in offsets."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Positions and vectors of them, as clients hand them back: in `Min-Position`, `Last-Event-ID` and cursors."""
+"""Positions and vectors of positions as clients send them: in `Min-Position`, `Last-Event-ID` and cursors."""
 
 from random import Random
 

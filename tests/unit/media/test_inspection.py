@@ -1,4 +1,4 @@
-"""Bytes that are said to be an image: what they are, or why they are none."""
+"""Bytes declared as an image: their type and size, or the reason why they are not an image."""
 
 import io
 

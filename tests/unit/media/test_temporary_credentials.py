@@ -1,4 +1,4 @@
-"""Credentials that AWS gives for an hour come with a token, which every request must carry."""
+"""Temporary credentials of AWS have a token, which every request must contain."""
 
 from urllib.parse import parse_qs, urlsplit
 

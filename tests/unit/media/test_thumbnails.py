@@ -1,4 +1,4 @@
-"""Every kind of image a client or a worker may bring, and every way to break one."""
+"""Every kind of image from clients and workers, and every way to break one."""
 
 import io
 import struct

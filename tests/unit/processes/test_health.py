@@ -1,4 +1,4 @@
-"""The health port of a process, through the socket: what it answers, and which port it takes."""
+"""The health port of a process, through the socket: its responses, and the choice of the port."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The health check of the image: one question over HTTP, one line, one exit code."""
+"""The health check of the image: one HTTP request, one line, one exit code."""
 
 import socket
 from collections.abc import Iterator

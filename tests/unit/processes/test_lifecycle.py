@@ -1,4 +1,4 @@
-"""How a role lives and ends: exit codes, waiting for servers, signals; with entries of the test's own."""
+"""The life of a role: exit codes, waiting for servers, signals; with entries of the test."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Logging: one path for us and the libraries, one event a line, and no secret in any of them."""
+"""Logging: one path for this system and its libraries, one event a line, and no secret."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Metrics live in the registry they are given, under the names that dashboards know."""
+"""Metrics are in the registry that they are given, under the names that dashboards use."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 

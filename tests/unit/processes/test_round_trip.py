@@ -1,4 +1,4 @@
-"""A stall of this process does not count as the server's."""
+"""A pause of this process does not count as latency of the server."""
 
 import asyncio
 import time

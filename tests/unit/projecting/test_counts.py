@@ -1,4 +1,4 @@
-"""What is counted, against oracles that know neither the fold's entries nor its states, but only what was said."""
+"""Counters against oracles that know only the events, neither the outcomes nor the states of the fold."""
 
 from bisect import bisect_left
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the owner of a partition remembers: the generations in progress, and no more of them than fit."""
+"""The cache of a partition: generations that have not ended, within its limit."""
 
 from collections.abc import Mapping
 from functools import reduce

@@ -1,4 +1,4 @@
-"""Server-sent events: the same whatever the network cuts, and bounded."""
+"""Server-sent events: the same for any fragmentation by the network, and bounded."""
 
 from itertools import pairwise
 

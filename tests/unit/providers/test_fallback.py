@@ -1,4 +1,5 @@
-"""Fallback: the first provider in order that supports the request and is available, and why not the preferred one."""
+"""Fallback: the first provider in order that supports the request and is available, and why the preferred one was not
+chosen."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The nearest shape that Gemini makes, against a plain search through all of them."""
+"""The nearest shape that Gemini supports, against a plain search."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""What Gemini says, however it says it."""
+"""Gemini's responses in all their forms."""
 
 import base64
 from datetime import UTC, datetime

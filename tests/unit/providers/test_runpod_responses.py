@@ -1,4 +1,4 @@
-"""What RunPod may answer, and what it means: whatever the shape, it is read or nothing is known."""
+"""RunPod's responses as outcomes: any form is parsed, or its outcome is unknown."""
 
 import json
 from datetime import UTC, datetime, timedelta

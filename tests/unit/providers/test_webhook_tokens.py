@@ -1,4 +1,4 @@
-"""Tokens of webhooks: good for one attempt at one provider, and for nothing that was changed."""
+"""Tokens of webhooks: valid for one attempt at one provider, and invalid after any change."""
 
 import uuid
 

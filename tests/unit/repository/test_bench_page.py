@@ -1,4 +1,4 @@
-"""What `make bench` makes of its samples and of its page, without measuring anything."""
+"""The page of `make bench` and its statistics, without measuring."""
 
 import pytest
 from hypothesis import given

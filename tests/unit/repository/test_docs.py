@@ -1,4 +1,4 @@
-"""What the documents say is so: commands and targets exist, links lead somewhere, every dependency has its reason."""
+"""The documents are true: commands and targets exist, links lead somewhere, every dependency has its reason."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The published schemas: what is really sent satisfies them, and what satisfies them is really read."""
+"""The published schemas: sent documents satisfy them, and every document that satisfies them is accepted."""
 
 import json
 import shutil

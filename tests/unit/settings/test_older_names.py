@@ -1,4 +1,5 @@
-"""A `.env` of the service that this system succeeds: its names count, are named, or are refused; never ignored."""
+"""A `.env` of the service that this system replaces: its names are accepted, reported or rejected, and never
+ignored."""
 
 from pathlib import Path
 

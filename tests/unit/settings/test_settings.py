@@ -1,4 +1,4 @@
-"""Settings: every fault at once, no secret in a message, a known precedence, and an example file that is true."""
+"""Settings: every fault at once, no secret in a message, a defined precedence, and a current example file."""
 
 from itertools import chain
 from pathlib import Path

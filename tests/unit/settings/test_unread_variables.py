@@ -1,4 +1,4 @@
-"""A misspelled setting is named with the right one, and an ordinary environment is silent."""
+"""A misspelled setting is reported with the nearest name, and an ordinary environment causes no warning."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the workers' status messages mean, and that nothing they can say breaks the bridge."""
+"""The meaning of the workers' status messages; no message can break the bridge."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The local artist: the same sketch the same picture, another one another."""
+"""The reference painter: the same sketch gives the same image, another sketch another image."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What a worker reads off the queue, what it says, and how it says it over each transport."""
+"""The messages of a worker: queue entries, and reports over each transport."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -1,4 +1,4 @@
-"""What the doctor makes of facts. Pure: each fault that a server can show is named, with its remedy."""
+"""Findings from facts. Pure: each fault of a server is named, with its remedy."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

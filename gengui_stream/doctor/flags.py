@@ -23,8 +23,8 @@ async def check_flags(context: Context) -> list[Finding]:
         return [ok(NAME, f"not used: DEFAULT_PROVIDER={settings.default_provider} applies")]
     try:
         url = f"{host.rstrip('/')}/api/features/{client_key}"
-        async with context.http.get(url, timeout=TIMEOUT) as answer:
-            status, payload = answer.status, await answer.read()
+        async with context.http.get(url, timeout=TIMEOUT) as response:
+            status, payload = response.status, await response.read()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:  # its text may contain the URL, and so the key
         remedy = (
             "start GrowthBook, or correct GROWTHBOOK_API_HOST; meanwhile the last flags, or DEFAULT_PROVIDER, apply"

@@ -47,8 +47,8 @@ async def _gemini_model(context: Context, model: str, key: str) -> Finding:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with context.http.get(
             url, headers={"x-goog-api-key": key}, timeout=timeout, allow_redirects=False
-        ) as answer:
-            return evaluate_gemini(model, answer.status, (await answer.read()).replace(key.encode(), b"***"))
+        ) as response:
+            return evaluate_gemini(model, response.status, (await response.read()).replace(key.encode(), b"***"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         remedy = "allow connections to GEMINI_BASE_URL, or correct it"
         return fail(f"provider.gemini.{model}", f"Gemini is unavailable: {type(error).__name__}", remedy)
@@ -74,8 +74,8 @@ async def check_retirement(context: Context) -> list[Finding]:
     if context.settings.gemini_api_key is None:
         return []
     try:
-        async with context.http.get(f"{address(context, 'dispatch')}/metrics") as answer:
-            families = list(text_string_to_metric_families(await answer.text()))
+        async with context.http.get(f"{address(context, 'dispatch')}/metrics") as response:
+            families = list(text_string_to_metric_families(await response.text()))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return []
     samples = [sample for family in families if family.name == RETIREMENT_METRIC for sample in family.samples]
@@ -106,22 +106,24 @@ async def check_runpod(context: Context) -> list[Finding]:
         context.http, base_url=settings.runpod_base_url, key=key.get_secret_value(), timeout_s=TIMEOUT_S
     )
     try:
-        answer = await client.health(endpoint)
+        response = await client.health(endpoint)
     except TransientError as error:
         return [fail("provider.runpod", str(error), "allow connections to RUNPOD_BASE_URL, or correct it")]
-    return [evaluate_runpod(endpoint, answer)]
+    return [evaluate_runpod(endpoint, response)]
 
 
-def evaluate_runpod(endpoint: str, answer: Response) -> Finding:
+def evaluate_runpod(endpoint: str, response: Response) -> Finding:
     """Pure."""
     name = "provider.runpod"
-    if answer.status in {401, 403}:
-        return fail(name, f"RunPod refuses the key ({answer.status})", "correct RUNPOD_API_KEY")
-    if answer.status == 404:
+    if response.status in {401, 403}:
+        return fail(name, f"RunPod refuses the key ({response.status})", "correct RUNPOD_API_KEY")
+    if response.status == 404:
         return fail(name, f"there is no endpoint {endpoint}", "correct RUNPOD_ENDPOINT_ID")
-    if answer.status != 200:
-        return fail(name, f"RunPod responded with {answer.status}", "try again later; RunPod's status page may say why")
-    return _runpod_workers(workers_of(answer.body), _queued(answer.body))
+    if response.status != 200:
+        return fail(
+            name, f"RunPod responded with {response.status}", "try again later; RunPod's status page may say why"
+        )
+    return _runpod_workers(workers_of(response.body), _queued(response.body))
 
 
 def _runpod_workers(workers: Workers, queued: int) -> Finding:

@@ -32,7 +32,7 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
-class LivezAnswer:
+class LivezResponse:
     """The response of `/livez`. Status 0: a process accepts connections there, and does not respond."""
 
     status: int
@@ -44,18 +44,19 @@ async def check_roles(context: Context) -> list[Finding]:
     traces = await _traces(context)
     reached = await asyncio.gather(*(_reached(context, name) for name in traces.processes))
     return [
-        evaluate(name, where, answer, traces) for name, (where, answer) in zip(traces.processes, reached, strict=True)
+        evaluate(name, where, response, traces)
+        for name, (where, response) in zip(traces.processes, reached, strict=True)
     ]
 
 
-async def _reached(context: Context, name: RoleName) -> tuple[str, LivezAnswer | None]:
+async def _reached(context: Context, name: RoleName) -> tuple[str, LivezResponse | None]:
     """The API may run on another machine: then its PUBLIC_URL is queried."""
     where, public = address(context, name), context.settings.public_url
-    answer = await _livez(context, name, where)
-    if answer is None and name == "api" and public is not None:
+    response = await _livez(context, name, where)
+    if response is None and name == "api" and public is not None:
         where = public.rstrip("/")
-        answer = await _livez(context, name, where)
-    return where, answer
+        response = await _livez(context, name, where)
+    return where, response
 
 
 def address(context: Context, name: RoleName) -> str:
@@ -78,34 +79,34 @@ def _written(context: Context) -> Mapping[str, str]:
     return {str(name): str(url) for name, url in health.items()} if isinstance(health, dict) else {}
 
 
-async def _livez(context: Context, name: RoleName, where: str) -> LivezAnswer | None:
+async def _livez(context: Context, name: RoleName, where: str) -> LivezResponse | None:
     """None when no role of this system responds there."""
     try:
-        async with context.http.get(f"{where}{ROLES[name].health_path}", timeout=TIMEOUT) as answer:
-            document: object = orjson.loads(await answer.read())
-            status = answer.status
+        async with context.http.get(f"{where}{ROLES[name].health_path}", timeout=TIMEOUT) as response:
+            document: object = orjson.loads(await response.read())
+            status = response.status
     except (aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
         silent = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
-        return LivezAnswer(0, "silent", 0.0) if silent else None
+        return LivezResponse(0, "silent", 0.0) if silent else None
     if not (isinstance(document, dict) and isinstance(document.get("status"), str)):
         return None
     age = document.get("tick_age_s")
-    return LivezAnswer(status, str(document["status"]), float(age) if isinstance(age, int | float) else 0.0)
+    return LivezResponse(status, str(document["status"]), float(age) if isinstance(age, int | float) else 0.0)
 
 
-def evaluate(name: RoleName, where: str, answer: LivezAnswer | None, traces: Traces) -> Finding:
+def evaluate(name: RoleName, where: str, response: LivezResponse | None, traces: Traces) -> Finding:
     """Pure."""
     line = f"role.{name}"
     command = ROLES[name].command
-    if answer is not None and answer.status == 503:
-        detail = f"its event loop has been blocked for {answer.tick_age_s:.0f} s ({where})"
+    if response is not None and response.status == 503:
+        detail = f"its event loop has been blocked for {response.tick_age_s:.0f} s ({where})"
         return fail(line, detail, "restart the process; its log shows its last action")
-    if answer is not None and answer.status == 0:
+    if response is not None and response.status == 0:
         detail = f"it accepts connections and does not respond ({where})"
         return fail(line, detail, "restart the process; or correct the port, if another program listens there")
-    if answer is not None and answer.word == "starting":
+    if response is not None and response.word == "starting":
         return warn(line, f"it is waiting for a server ({where})", "see the findings of the servers, and its log")
-    if answer is not None:
+    if response is not None:
         return ok(line, f"alive at {where}")
     number = traces.processes[name]
     if number:

@@ -61,7 +61,7 @@ INSTANTS: Final = (7, 8)
 
 UnrequestedEvents: TypeAlias = dict[int, dict[UUID, tuple[UUID, ...]]]
 
-# An offset is a place of one partition: a foreign producer may have put an event of the generation on another.
+# An offset belongs to one partition: a foreign producer may have put an event of the generation on another.
 OF_GENERATION: Final = """
 SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
     status, ignored, payload

@@ -119,21 +119,21 @@ def compare_rows(
     found: Iterable[Sequence[object]],
 ) -> None:
     """Compares two sets of rows with the same columns, matched by the columns whose indexes are in `key`."""
-    places = tuple(key)
-    unseen = {tuple(row[place] for place in places): row for row in expected}
+    indexes = tuple(key)
+    unseen = {tuple(row[index] for index in indexes): row for row in expected}
     for row in found:
-        name = tuple(row[place] for place in places)
+        name = tuple(row[index] for index in indexes)
         due = unseen.pop(name, None)
         if due is None:
-            report.unexpected(table, _named(columns, places, name))
+            report.unexpected(table, _named(columns, indexes, name))
         else:
-            report.compare(table, _named(columns, places, name), columns, due, tuple(row))
+            report.compare(table, _named(columns, indexes, name), columns, due, tuple(row))
     for name in unseen:
-        report.missing(table, _named(columns, places, name))
+        report.missing(table, _named(columns, indexes, name))
 
 
-def _named(columns: Sequence[str], places: Sequence[int], values: Sequence[object]) -> str:
-    return " ".join(f"{columns[place]}={value}" for place, value in zip(places, values, strict=True))
+def _named(columns: Sequence[str], indexes: Sequence[int], values: Sequence[object]) -> str:
+    return " ".join(f"{columns[index]}={value}" for index, value in zip(indexes, values, strict=True))
 
 
 async def _scan(connection: Connection, query: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:

@@ -41,10 +41,10 @@ class DataDirectory:
         root = root_directory(STATE)
         with locked(root):
             remove_unused(root)
-            place = self._linked() or self._made(root)
+            location = self._linked() or self._made(root)
             self.close()
-            self._lock = _shared_lock(place)
-        return place / "postgres"
+            self._lock = _shared_lock(location)
+        return location / "postgres"
 
     def close(self) -> None:
         if self._lock is not None:
@@ -53,23 +53,23 @@ class DataDirectory:
 
     def _linked(self) -> Path | None:
         """None for a link to nothing, to a foreign directory, or to the data of the original of a copied checkout."""
-        place = _target(self._path)
-        if place is None or place.parent not in candidates(STATE):
+        location = _target(self._path)
+        if location is None or location.parent not in candidates(STATE):
             return None
-        owner = _owner(place)
-        if owner is None or (owner != self._path and _target(owner) == place):
+        owner = _owner(location)
+        if owner is None or (owner != self._path and _target(owner) == location):
             return None
-        _write_owner(place, self._path)
-        return place
+        _write_owner(location, self._path)
+        return location
 
     def _made(self, root: Path) -> Path:
-        place = Path(tempfile.mkdtemp(dir=root))
-        place.chmod(0o755)
-        _write_owner(place, self._path)
+        location = Path(tempfile.mkdtemp(dir=root))
+        location.chmod(0o755)
+        _write_owner(location, self._path)
         self._path.unlink(missing_ok=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.symlink_to(place)
-        return place
+        self._path.symlink_to(location)
+        return location
 
 
 def _check_ours(path: Path) -> None:
@@ -89,46 +89,46 @@ def _target(link: Path) -> Path | None:
         return None
 
 
-def _write_owner(place: Path, link: Path) -> None:
-    (place / OWNER).write_text(str(link))
+def _write_owner(location: Path, link: Path) -> None:
+    (location / OWNER).write_text(str(link))
 
 
-def _shared_lock(place: Path) -> int:
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+def _shared_lock(location: Path) -> int:
+    descriptor = os.open(location, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
 
 
 def remove_unused(root: Path) -> None:
     """Removes data whose link no longer exists. Expects the lock of `root`."""
-    for place in root.iterdir():
-        if not _is_used(place):
-            _remove(place)
+    for location in root.iterdir():
+        if not _is_used(location):
+            _remove(location)
 
 
-def _is_used(place: Path) -> bool:
-    owner = _owner(place)
+def _is_used(location: Path) -> bool:
+    owner = _owner(location)
     if owner is None:
         return False
     moved = not owner.parent.parent.exists()
-    return _target(owner) == place or (moved and time.time() - (place / OWNER).stat().st_mtime < KEPT_S)
+    return _target(owner) == location or (moved and time.time() - (location / OWNER).stat().st_mtime < KEPT_S)
 
 
-def _owner(place: Path) -> Path | None:
+def _owner(location: Path) -> Path | None:
     """None for incomplete data of a killed process."""
     try:
-        return Path((place / OWNER).read_text())
+        return Path((location / OWNER).read_text())
     except OSError:
         return None
 
 
-def _remove(place: Path) -> None:
+def _remove(location: Path) -> None:
     """Does nothing while a server uses them."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(location, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(place)
+            shutil.rmtree(location)
     finally:
         os.close(descriptor)
 
@@ -149,6 +149,6 @@ def _remove_data_of(directory: Path) -> None:
     for root in filter(Path.exists, candidates(STATE)):
         with suppress(OSError), locked(root):
             check_safe(root)
-            for place in root.iterdir():
-                if (owner := _owner(place)) is not None and owner.is_relative_to(directory):
-                    _remove(place)
+            for location in root.iterdir():
+                if (owner := _owner(location)) is not None and owner.is_relative_to(directory):
+                    _remove(location)

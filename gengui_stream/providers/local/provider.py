@@ -81,8 +81,8 @@ class LocalProvider:
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
         keys = [job_key(request.generation_id), QUEUE_STREAM]
         with transient_errors():
-            answer = await self._cancel(keys=keys, args=[request.attempt, JOB_KEPT_S])
-        return CancelOutcome(str(answer))
+            outcome = await self._cancel(keys=keys, args=[request.attempt, JOB_KEPT_S])
+        return CancelOutcome(str(outcome))
 
 
 @asynccontextmanager

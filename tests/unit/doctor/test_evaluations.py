@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gengui_stream.doctor import backlog, host, providers, role_processes
 from gengui_stream.doctor.backlog import OpenJobs
 from gengui_stream.doctor.findings import Finding, clock, connected, worst
-from gengui_stream.doctor.role_processes import LivezAnswer, Traces
+from gengui_stream.doctor.role_processes import LivezResponse, Traces
 from gengui_stream.doctor.servers import kafka, object_store, postgresql, redis
 from gengui_stream.log.inspection import LogFacts, PartitionFacts
 from gengui_stream.postgres.inspection import DatabaseFacts, our_tables
@@ -323,17 +323,17 @@ def traces(statuses: int = 0, **processes: int | None) -> Traces:
     return Traces(known, statuses)
 
 
-def role(name: RoleName, answer: LivezAnswer | None, found: Traces) -> str:
+def role(name: RoleName, answer: LivezResponse | None, found: Traces) -> str:
     return role_processes.evaluate(name, "http://127.0.0.1:1", answer, found).status
 
 
 @pytest.mark.parametrize("name", [role.name for role in ROLES.values()])
 def test_what_livez_says_counts_first(name: RoleName) -> None:
-    assert role(name, LivezAnswer(200, "alive", 0.1), traces()) == "ok"
-    assert role(name, LivezAnswer(200, "starting", 0.1), traces()) == "warn"
-    stalled = role_processes.evaluate(name, "http://127.0.0.1:1", LivezAnswer(503, "stalled", 42.0), traces())
+    assert role(name, LivezResponse(200, "alive", 0.1), traces()) == "ok"
+    assert role(name, LivezResponse(200, "starting", 0.1), traces()) == "warn"
+    stalled = role_processes.evaluate(name, "http://127.0.0.1:1", LivezResponse(503, "stalled", 42.0), traces())
     assert (stalled.status, "42 s" in stalled.detail, "restart" in (stalled.remedy or "")) == ("fail", True, True)
-    assert role(name, LivezAnswer(0, "silent", 0.0), traces(**{name: 2})) == "fail"
+    assert role(name, LivezResponse(0, "silent", 0.0), traces(**{name: 2})) == "fail"
     assert role(name, None, traces(**{name: 2})) == "ok"
 
 

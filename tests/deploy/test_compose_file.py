@@ -183,11 +183,16 @@ def test_variables_are_resolved_as_the_specification_says(text: str, expected: s
     assert compose_file.interpolated(text, {"A": "a", "EMPTY": ""}) == expected
 
 
+OF_THE_CALLER: Final = frozenset({"ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"})
+"""What the `make` that runs the tests was given, and hands on by the environment."""
+
+
 def make(target: str, directory: Path, script: str) -> subprocess.CompletedProcess[str]:
     """`make TARGET` where `docker` is this script."""
     (directory / "docker").write_text(f"#!/bin/sh\n{script}\n")
     (directory / "docker").chmod(0o755)
-    environ = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
+    environ = {**inherited, "PATH": f"{directory}:{os.environ['PATH']}"}
     arguments = ["make", "--silent", target]
     return subprocess.run(arguments, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 

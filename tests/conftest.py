@@ -5,9 +5,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
 
-import asyncpg
 import boto3
 import hypothesis
 import pytest
@@ -23,6 +21,7 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.settings import Settings, load_settings
+from tests.databases import LentDatabases, connected, empty, execute, new_database
 
 STACK_FIXTURES = {"stack", "settings", "pool", "event_log", "database", "emptied"}
 REDIS_DATABASES = 4_096
@@ -98,9 +97,9 @@ def stack(apache_kafka: None) -> Iterator[Mapping[str, str]]:
 
 
 async def _without_fsync(database_url: str) -> None:
-    """The power stays on in tests, and each makes and drops a database."""
-    await _execute(database_url, "ALTER SYSTEM SET fsync = off")
-    await _execute(database_url, "SELECT pg_reload_conf()")
+    """The power stays on in tests."""
+    await execute(database_url, "ALTER SYSTEM SET fsync = off")
+    await execute(database_url, "SELECT pg_reload_conf()")
 
 
 async def _started(server: EmbeddedStack) -> None:
@@ -125,17 +124,25 @@ def make_bucket(stack: Mapping[str, str]) -> Iterator[Callable[[str], object]]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def databases(stack: Mapping[str, str]) -> LentDatabases:
+    return LentDatabases(stack)
+
+
 @pytest_asyncio.fixture
-async def settings(stack: Mapping[str, str], make_bucket: Callable[[str], object]) -> AsyncIterator[Settings]:
-    """Settings of things that no other test uses: a migrated database, a topic, a bucket, a Redis database, a group."""
-    async with new_database(stack) as url:
+async def settings(
+    stack: Mapping[str, str], databases: LentDatabases, make_bucket: Callable[[str], object]
+) -> AsyncIterator[Settings]:
+    """Settings of things that no other test uses at the time: a migrated database without a row; and that no other test
+    has used: a topic, a bucket, a Redis database, a group."""
+    async with databases.lent() as url:
         made = _own(stack, url)
         await asyncio.gather(ensure_topic(made), asyncio.to_thread(make_bucket, made.s3_bucket))
         yield made
 
 
 def _own(stack: Mapping[str, str], database_url: str) -> Settings:
-    name = database_url.rsplit("/", 1)[1]
+    name = f"t{uuid.uuid4().hex[:16]}"
     redis_base = stack["REDIS_URL"].rsplit("/", 1)[0]
     own = {
         **stack,
@@ -149,24 +156,7 @@ def _own(stack: Mapping[str, str], database_url: str) -> Settings:
     return load_settings(own, env_files=())
 
 
-@asynccontextmanager
-async def new_database(stack: Mapping[str, str], template: str = "gengui") -> AsyncIterator[str]:
-    """The URL of a database of a name of its own, dropped at the end."""
-    name, base = f"t{uuid.uuid4().hex[:16]}", stack["DATABASE_URL"].removesuffix("gengui")
-    await _execute(f"{base}postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield base + name
-    await _execute(f"{base}postgres", f"DROP DATABASE {name} WITH (FORCE)")
-
-
 _redis_numbers = iter(range(1, REDIS_DATABASES))
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest_asyncio.fixture
@@ -187,10 +177,9 @@ def database(stack: Mapping[str, str]) -> Iterator[Settings]:
 @pytest_asyncio.fixture
 async def emptied(database: Settings) -> AsyncIterator[Pool]:
     """The module's database without a row."""
+    async with connected(database.database_dsn) as connection:
+        await empty(connection)
     async with opened_pool(database) as opened:
-        tables = """SELECT string_agg(schemaname || '.' || tablename, ', ') FROM pg_tables
-            WHERE schemaname IN ('projections', 'jobs', 'accounts')"""
-        await opened.execute(f"TRUNCATE {await opened.fetchval(tables)}")
         yield opened
 
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from gengui_stream.accounts.api_keys import seed_user
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.settings import Settings
+from gengui_stream.settings import Settings, load_settings
+from tests.databases import LentDatabases, connected, execute
 
 pytestmark = pytest.mark.stack
 
@@ -22,3 +25,51 @@ async def test_another_pytest_of_the_same_user_takes_nothing_away(settings: Sett
     async with opened_pool(settings) as pool:
         await pool.execute("CHECKPOINT")
         assert await pool.fetchval("SELECT count(*) FROM projections.generation_requests") == 0
+
+
+ROWS = "SELECT (SELECT count(*) FROM accounts.users) + (SELECT count(*) FROM accounts.api_keys)"
+
+
+async def test_the_next_test_gets_a_database_without_the_rows_of_the_last_one(stack: Mapping[str, str]) -> None:
+    databases = LentDatabases(stack)
+    async with databases.lent() as first, opened_pool(load_settings({"DATABASE_URL": first}, env_files=())) as pool:
+        await seed_user(pool, "user@example.com", "user")
+        assert await pool.fetchval(ROWS) == 2
+    async with databases.lent() as second, connected(second) as connection:
+        assert second == first
+        assert await connection.fetchval(ROWS) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE jobs.jobs ADD CONSTRAINT picky CHECK (kind <> 'thumbnail')",
+        "ALTER TABLE jobs.jobs RENAME TO tasks",
+        "ALTER TABLE jobs.jobs SET (fillfactor = 10)",
+        "ALTER TABLE accounts.users ALTER email SET DEFAULT 'none'",
+        "CREATE INDEX another ON jobs.jobs (kind)",
+        "CREATE TABLE public.copy AS TABLE jobs.jobs",
+        "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "GRANT SELECT ON jobs.jobs TO public",
+        "DELETE FROM migrations.applied",
+    ],
+)
+async def test_no_test_gets_a_database_in_which_more_than_rows_was_changed(
+    stack: Mapping[str, str], change: str
+) -> None:
+    databases = LentDatabases(stack)
+    async with databases.lent() as first:
+        await execute(first, change)
+    async with databases.lent() as second:
+        assert second != first
+
+
+async def test_no_test_gets_a_database_that_another_still_uses(stack: Mapping[str, str]) -> None:
+    databases = LentDatabases(stack, left_within_s=0.1)
+    lending = databases.lent()
+    first = await lending.__aenter__()
+    async with connected(first) as forgotten:
+        await lending.__aexit__(None, None, None)
+        async with databases.lent() as second:
+            assert second != first
+        assert forgotten.is_closed()

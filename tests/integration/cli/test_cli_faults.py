@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from gengui_stream.cli.app import command_line
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.settings import Settings
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.integration.commands import Ran, command
 
 FOUND, USAGE, AWAY, CONFIGURATION = 1, 2, 69, 78

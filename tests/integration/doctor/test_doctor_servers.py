@@ -23,7 +23,7 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.recovery.lag import log_ends
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.settings import Settings
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.integration.doctor.doctoring import examined, failed
 from tests.integration.running import a_request, private_redis
 

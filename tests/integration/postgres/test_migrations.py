@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.postgres.migrations import migrate, shipped_migrations
-from tests.conftest import new_database
+from tests.databases import new_database
 
 pytestmark = pytest.mark.stack
 

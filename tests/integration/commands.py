@@ -1,19 +1,25 @@
 """`gengui-stream` as a user runs it: as a process in an empty directory."""
 
-import asyncio
 import json
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
+from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
+from gengui_stream.dev.processes.child import Process
 from gengui_stream.settings import Settings
 from tests.integration.agents.agents_runs import environment
+from tests.integration.command_server import errors_beside
+from tests.integration.running import eventually
 
 SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WORKER_API_KEY")
+WITHIN_S: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +46,22 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-async def command(settings: Settings | Mapping[str, str], *arguments: str, until: str | None = None) -> Ran:
-    """Runs it to its end; or, once it has said `until`, to Ctrl-C."""
+async def command(
+    settings: Settings | Mapping[str, str], *arguments: str, until: str | None = None, new_process: bool = False
+) -> Ran:
+    """Runs it to its end; or, once it has printed `until`, to Ctrl-C. `new_process`: in a new Python process and not
+    in a fork of one that has imported the package."""
     given = environment(settings) if isinstance(settings, Settings) else dict(settings)
-    with tempfile.TemporaryDirectory() as nowhere:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gengui_stream.cli", *arguments),
-            env={**given, "COLUMNS": "200"},
-            cwd=nowhere,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    with tempfile.TemporaryDirectory() as nowhere, tempfile.TemporaryDirectory() as outputs:
+        output = Path(outputs, "command.out")
+        for file in (output, errors_beside(output)):
+            file.touch()
+        start = (arguments, {**given, "COLUMNS": "200"}, Path(nowhere), output)
+        process = _started(*start) if new_process or not SUPPORTED else await _forked(*start)
         try:
-            async with asyncio.timeout(45):
-                ran = await _finished(process, until)
+            ran = await _finished(process, output, until)
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
     for name in SECRETS:
         secret = given.get(name)
         assert not secret or secret not in ran.out + ran.err, f"{name} is in what {arguments} printed"
@@ -65,19 +69,50 @@ async def command(settings: Settings | Mapping[str, str], *arguments: str, until
     return ran
 
 
-async def _finished(process: asyncio.subprocess.Process, until: str | None) -> Ran:
-    assert process.stdout is not None
-    early = b""
-    while until is not None and until.encode() not in early:
-        line = await process.stdout.readline()
-        assert line, f"it ended before it said {until!r}: {early!r}, {await _rest(process)!r}"
-        early += line
+def _started(arguments: Sequence[str], environ: Mapping[str, str], cwd: Path, output: Path) -> Process:
+    with output.open("ab") as out, errors_beside(output).open("ab") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gengui_stream.cli", *arguments],
+            env=environ,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+
+
+async def _forked(arguments: Sequence[str], environ: Mapping[str, str], cwd: Path, output: Path) -> Process:
+    return await _fork_server().fork("gengui-stream", arguments, environ=environ, cwd=cwd, log=output)
+
+
+@cache
+def _fork_server() -> ForkServer:
+    """It ends with this process."""
+    server = ForkServer()
+    server.start("tests.integration.command_server")
+    return server
+
+
+async def _finished(process: Process, output: Path, until: str | None) -> Ran:
+    async def said() -> bool:
+        assert process.poll() is None, f"it ended before it said {until!r}: {_ran(process, output)}"
+        return until is not None and until in _text(output)
+
+    async def ended() -> bool:
+        return process.poll() is not None
+
     if until is not None:
+        await eventually(said, within_s=WITHIN_S)
         process.send_signal(signal.SIGINT)
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ran(process.returncode, (early + out).decode(), err.decode())
+    await eventually(ended, within_s=WITHIN_S)
+    return _ran(process, output)
 
 
-async def _rest(process: asyncio.subprocess.Process) -> bytes:
-    return (await process.communicate())[1]
+def _text(output: Path) -> str:
+    return output.read_text()
+
+
+def _ran(process: Process, output: Path) -> Ran:
+    code = process.poll()
+    assert code is not None
+    return Ran(code, _text(output), _text(errors_beside(output)))

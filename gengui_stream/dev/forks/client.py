@@ -20,6 +20,9 @@ from gengui_stream.errors import TransientError
 SUPPORTED: Final = sys.platform == "linux"
 """On other systems, system libraries do not support a fork without an exec."""
 
+OF_THE_ROLES: Final = "gengui_stream.cli.fork_server"
+"""The module that the server runs: it imports what the roles need."""
+
 
 class ForkServer:
     """Forked processes have the modules of every role imported, share their memory, and end with the server, which ends
@@ -32,11 +35,11 @@ class ForkServer:
         self._requested: deque[asyncio.Future[int]] = deque()
         self._exit_codes: dict[int, int | None] = {}
 
-    def start(self) -> None:
-        """Returns at once: the server imports for a second or two, and the first fork waits for it."""
+    def start(self, module: str = OF_THE_ROLES) -> None:
+        """Returns at once: `module` imports for a second or two, and the first fork waits for it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        command = [sys.executable, "-m", "gengui_stream.cli.fork_server", str(theirs.fileno())]
+        command = [sys.executable, "-m", module, str(theirs.fileno())]
         # numpy's linear algebra would start threads, and only a process with one thread can be forked safely.
         environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         with theirs:

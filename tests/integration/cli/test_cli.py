@@ -62,13 +62,13 @@ async def known(settings: Settings, pool: Pool, event_log: EventLog) -> AsyncIte
 
 
 async def test_migrate_again_and_seed(settings: Settings, pool: Pool) -> None:
-    plain = await command(settings, "migrate")
+    plain = await command(settings, "migrate", new_process=True)
     assert plain.code == 0
     assert "none, all were there" in plain.out
     assert f"topic {settings.events_topic}: 4 partitions; bucket {settings.s3_bucket}" in plain.out
     again = await command(settings, "migrate", "--json", "--wait", "5")
     assert again.document == {"applied": [], "partitions": 4, "bucket": settings.s3_bucket}
-    key = (await command(settings, "seed")).out.strip()
+    key = (await command(settings, "seed", new_process=True)).out.strip()
     seeded = (await command(settings, "seed", "--email", "w@example.com", "--role", "worker", "--json")).document
     assert (seeded["email"], seeded["role"]) == ("w@example.com", "worker")
     for one, role in ((key, "user"), (seeded["key"], "worker")):
@@ -115,7 +115,7 @@ async def test_events_tail_follows_until_ctrl_c(settings: Settings, event_log: E
             await asyncio.sleep(0.2)
 
     saying = asyncio.ensure_future(say())
-    ran = await command(settings, "events", "tail", "--json", until=str(request.id))
+    ran = await command(settings, "events", "tail", "--json", until=str(request.id), new_process=True)
     saying.cancel()
     assert (ran.code, ran.err) == (INTERRUPTED, "")
     assert ran.documents[0]["event"]["id"] == str(request.id)
@@ -216,7 +216,7 @@ async def test_tables(known: Known) -> None:
 
 
 async def test_help_names_every_command(settings: Settings) -> None:
-    ran = await command(settings, "--help")
+    ran = await command(settings, "--help", new_process=True)
     assert ran.code == 0
     commands = "demo dev api agents worker thumbnails dispatch bridge migrate seed events tables lag verify jobs"
     assert set(f"{commands} dead-letters".split()) <= set(ran.out.replace("│", " ").split())

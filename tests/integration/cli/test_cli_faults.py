@@ -67,7 +67,7 @@ def test_bad_usage_names_the_argument(line: str, words: str) -> None:
 
 
 async def test_bad_usage_of_the_process_itself() -> None:
-    ran = await command(PLAIN, "events", "show", "not-a-uuid")
+    ran = await command(PLAIN, "events", "show", "not-a-uuid", new_process=True)
     assert (ran.code, ran.out) == (USAGE, "")
 
 

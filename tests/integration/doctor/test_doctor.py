@@ -39,7 +39,9 @@ WITHIN_S = 30.0
 
 
 async def test_with_nothing_there_each_server_is_named_in_a_line() -> None:
-    ran = await command({**NOWHERE, "RUNPOD_API_KEY": "hunter2", "RUNPOD_ENDPOINT_ID": "e1"}, "doctor")
+    ran = await command(
+        {**NOWHERE, "RUNPOD_API_KEY": "hunter2", "RUNPOD_ENDPOINT_ID": "e1"}, "doctor", new_process=True
+    )
     assert ran.code == 1
     assert "hunter2" not in ran.out + ran.err
     assert ran.err == ""

@@ -1,5 +1,6 @@
 """The documents are true: commands and targets exist, links lead somewhere, every dependency has its reason."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -96,6 +97,19 @@ def test_every_file_named_exists(path: Path) -> None:
         r"(?<![\w/.])((?:gengui_stream|agents|api|schemas|tests|requirements|docs)/[\w./-]+)", code(path)
     )
     assert [name for name in named if not (ROOT / name.rstrip(".")).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents())
+def test_every_function_or_class_named_with_its_file_is_there(path: Path) -> None:
+    """`EventLog.append` (`gengui_stream/log/event_log.py`)."""
+    named = re.findall(r"`(?:\w+\.)?(\w+)`\s+\(`([\w/]+\.py)`", path.read_text(encoding="utf-8"))
+    assert [(name, file) for name, file in named if name not in defined_in(ROOT / file)] == []
+
+
+def defined_in(module: Path) -> set[str]:
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
 
 
 @pytest.mark.parametrize("path", documents())

@@ -33,8 +33,8 @@ UNAVAILABLE = pytest.StashKey[str | None]()
 
 
 def pytest_configure() -> None:
-    """A shell that runs us in the background has us ignore Ctrl-C, and whatever we start after us. And no property is
-    timed: how long an example takes is up to what else the machine does."""
+    """A shell that runs the tests in the background makes them and their children ignore Ctrl-C. And no property has a
+    deadline: the duration of an example depends on the load of the machine."""
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None]:
-    """After everything else: how many tests did not run for want of the broker, and why."""
+    """Prints at the end how many tests were skipped without a broker, and why."""
     yield
     reasons = [
         reason
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> Iterator[None
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Apache Kafka is fetched before the tests: the time of each is limited."""
+    """Fetches Apache Kafka before the tests, whose time is limited."""
     needed = any("apache_kafka" in getattr(item, "fixturenames", ()) for item in session.items)
     if needed and not session.config.option.collectonly:
         session.stash[UNAVAILABLE] = _reason_without_kafka()
@@ -77,7 +77,7 @@ def _reason_without_kafka() -> str | None:
 
 @pytest.fixture(scope="session")
 def apache_kafka(request: pytest.FixtureRequest) -> None:
-    """For tests that start a broker: skipped where Apache Kafka cannot be fetched, and failed there in CI."""
+    """For tests that start a broker: skipped if Apache Kafka cannot be fetched, and failed then in CI."""
     if reason := request.session.stash[UNAVAILABLE]:
         if os.environ.get("CI") == "true":
             pytest.fail(f"in CI no test is skipped: {reason}", pytrace=False)
@@ -97,7 +97,7 @@ def stack(apache_kafka: None) -> Iterator[Mapping[str, str]]:
 
 
 async def _without_fsync(database_url: str) -> None:
-    """The power stays on in tests."""
+    """Without fsync: no power failure is tested."""
     await execute(database_url, "ALTER SYSTEM SET fsync = off")
     await execute(database_url, "SELECT pg_reload_conf()")
 
@@ -112,7 +112,7 @@ async def _started(server: EmbeddedStack) -> None:
 
 @pytest.fixture(scope="session")
 def make_bucket(stack: Mapping[str, str]) -> Iterator[Callable[[str], object]]:
-    """By one client: a new one takes longer than the bucket."""
+    """With one client, as a new client takes longer than the bucket."""
     client = boto3.client(
         "s3",
         endpoint_url=stack["S3_ENDPOINT"],
@@ -133,8 +133,8 @@ def databases(stack: Mapping[str, str]) -> LentDatabases:
 async def settings(
     stack: Mapping[str, str], databases: LentDatabases, make_bucket: Callable[[str], object]
 ) -> AsyncIterator[Settings]:
-    """Settings of things that no other test uses at the time: a migrated database without a row; and that no other test
-    has used: a topic, a bucket, a Redis database, a group."""
+    """Settings with a database that no other test uses at the time, migrated and without rows, and with a topic, a
+    bucket, a Redis database and a consumer group that no other test has used."""
     async with databases.lent() as url:
         made = _own(stack, url)
         await asyncio.gather(ensure_topic(made), asyncio.to_thread(make_bucket, made.s3_bucket))

@@ -45,7 +45,7 @@ OWNER: Final = uuid7(1_780_000_000_000, b"the owner!")
 
 @dataclass(frozen=True, slots=True)
 class FakeRecord:
-    """A record as any consumer would hand it over."""
+    """A record with the attributes of any consumer's."""
 
     offset: int
     timestamp: int | None
@@ -54,7 +54,7 @@ class FakeRecord:
 
 
 def record_of(event: Event, offset: int) -> FakeRecord:
-    """The record that appending the event at the time it happened would have made."""
+    """The record of an append at the time of the event."""
     return FakeRecord(offset, int(event.occurred_at.timestamp() * 1000), encode_key(event), encode_value(event))
 
 

@@ -66,7 +66,7 @@ def _names(text: str) -> list[str]:
 
 
 def _measured(name: str, page: Path | None, *, quick: bool) -> bool:
-    """Runs one section and prints it, or writes it to the page at once: a later one that fails takes nothing away."""
+    """Runs one section, then prints it or writes it to the page at once, so that a later failure loses nothing."""
     began, circumstances = time.monotonic(), conditions(_command(name, quick=quick))
     say(f"{name} ...")
     text = _run(name, quick=quick)
@@ -84,7 +84,7 @@ def _measured(name: str, page: Path | None, *, quick: bool) -> bool:
 
 
 def _run(name: str, *, quick: bool) -> str:
-    """In a process of its own, so that no section affects the next one."""
+    """In a separate process, so that no section affects the next one."""
     command = [sys.executable, "-c", RUN, f"tests.bench.{SECTIONS[name].module}", "quick" if quick else "full"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     return "" if done.returncode else done.stdout

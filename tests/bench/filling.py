@@ -19,7 +19,7 @@ CHUNK: Final = 2_000
 
 
 async def fill(settings: Settings, generations: int) -> None:
-    """The events' times are of now: an event a day away from its record's time would not be believed."""
+    """The events have the current time: the fold does not believe an event a day away from its record's time."""
     events = wide_histories(generations, start=datetime.now(UTC), active=ACTIVE)
     async with EventLog(settings) as log:
         sending: asyncio.Task[object] | None = None

@@ -51,7 +51,8 @@ async def _section(*, rounds: int, calls: int) -> str:
 async def _measured(
     features: Mapping[str, object] | None, rounds: int, calls: int
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Microseconds a call, each round: a whole choice, and the evaluation within; by turns, for noise to hit both."""
+    """Microseconds a call in each round, of a whole choice and of the evaluation alone, in turn, so that noise affects
+    both."""
     flags = Flags("local", PROVIDERS)
     rules = await read_rules(json.dumps({"features": features}).encode(), None) if features else None
     if rules is not None:

@@ -25,7 +25,7 @@ measured."""
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of one role, in MiB: medians at rest, and of the second, the middle and the last tenth of the load."""
+    """The memory of one role in MiB: medians at rest, and of the second, the middle and the last tenth of the load."""
 
     at_rest: float
     early: float
@@ -40,7 +40,7 @@ class Sizes:
 
 @dataclass(slots=True)
 class Samples:
-    """Moments, and what each role held then."""
+    """Moments, and the memory of each role at them."""
 
     seconds: list[float] = field(default_factory=list)
     mib: dict[str, list[float]] = field(default_factory=dict)

@@ -33,7 +33,7 @@ SETTLED_S: Final = 10.0
 
 @dataclass(slots=True)
 class Starts:
-    """Seconds of each round, by what was started."""
+    """Seconds of each round, by the part that was started."""
 
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -46,7 +46,8 @@ def run(quick: bool) -> str:
 
 
 async def measure(rounds: int) -> tuple[Starts, Mapping[str, float]]:
-    """In turn a new stack, each of its servers again, and a demo. Then the memory of a system at rest, in MiB."""
+    """Starts, in turn, a new stack, each of its servers again, and a demo. Then measures the memory of a system at
+    rest, in MiB."""
     starts = Starts()
     for number in range(rounds):
         say(f"  round {number + 1} of {rounds}: the servers ...")
@@ -87,7 +88,7 @@ async def _demo(starts: Starts) -> None:
 
 
 async def _memory() -> Mapping[str, float]:
-    """Resident memory of each server and role with all its processes; what processes share counts in each."""
+    """Resident memory of each server and role with all its processes; shared memory counts in each."""
     async with opened_system() as system, roles_started(system, ROLES) as roles:
         await asyncio.sleep(SETTLED_S)
         return {name: sum(map(rss_mib, descendants(pid))) for name, pid in sorted({**system.servers, **roles}.items())}

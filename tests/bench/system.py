@@ -42,7 +42,7 @@ class System:
 
     @property
     def whole_environ(self) -> dict[str, str]:
-        """What a process on this stack is started with."""
+        """The environment of a process on this stack."""
         return {**os.environ, **self.environ}
 
     def child(self, name: str) -> Child:
@@ -51,14 +51,14 @@ class System:
 
 @asynccontextmanager
 async def opened_system(**environ: str) -> AsyncIterator[System]:
-    """`environ` goes over the stack's own settings. Everything is gone afterwards."""
+    """`environ` overrides the stack's settings. All data is removed afterwards."""
     async with opened_stack({}) as (directory, stack):
         yield await _prepared(directory, stack, environ)
 
 
 @asynccontextmanager
 async def opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, EmbeddedStack]]:
-    """What `given` does not name, in a directory that is gone afterwards."""
+    """Starts the servers that `given` does not name, in a temporary directory."""
     with temporary_directory("gengui-bench-") as directory:
         stack = EmbeddedStack(directory, given=given)
         try:
@@ -81,7 +81,7 @@ async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str,
 
 @asynccontextmanager
 async def started(system: System, name: str, command: Sequence[str]) -> AsyncIterator[Child]:
-    """`python -m …` meanwhile, with the stack's settings."""
+    """Runs `python -m …` with the stack's settings while the block runs."""
     child = system.child(name)
     child.start([sys.executable, "-m", *command], environ=system.whole_environ)
     try:
@@ -92,7 +92,8 @@ async def started(system: System, name: str, command: Sequence[str]) -> AsyncIte
 
 @asynccontextmanager
 async def roles_started(system: System, roles: Iterable[str]) -> AsyncIterator[dict[str, int]]:
-    """Each as a process, by the names of `gengui-stream dev`. Yields process ids, once the API and the agents work."""
+    """Starts each as a process, by the names of `gengui-stream dev`. Yields process ids, once the API and the agents
+    are ready."""
     async with AsyncExitStack() as stack:
         children = {
             role: await stack.enter_async_context(started(system, role, ["gengui_stream.cli", *ROLES[role].arguments]))
@@ -110,7 +111,7 @@ async def _all_claimed(settings: Settings) -> bool:
 
 
 async def projected(pool: Pool, settings: Settings, positions: Sequence[Position], *, within_s: float = 60.0) -> None:
-    """Until the projections have all of these."""
+    """Returns once the projections have all of these."""
     ends: dict[int, int] = {}
     for position in positions:
         ends[position.partition] = max(position.offset, ends.get(position.partition, -1))
@@ -123,14 +124,14 @@ async def projected(pool: Pool, settings: Settings, positions: Sequence[Position
 
 
 def port_for_a_fake() -> int:
-    """A port that the stack's own search does not come across: it looks among lower ones."""
+    """A port outside the range in which the stack searches."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
 async def until_served(child: Child, url: str) -> None:
-    """Until the address answers 200."""
+    """Returns once the address responds with 200."""
 
     async def answers() -> bool:
         try:
@@ -143,8 +144,7 @@ async def until_served(child: Child, url: str) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds, user and system, of the process and everything below it so far; on Linux, what has ended
-    included."""
+    """Processor seconds, user and system, of the process and its descendants so far; on Linux, ended ones included."""
     return sum(_cpu_s(each) for each in descendants(pid))
 
 
@@ -161,5 +161,5 @@ def rss_mib(pid: int) -> float:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and all below it, such as the backends of PostgreSQL."""
+    """The process and its descendants, such as the backends of PostgreSQL."""
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]

@@ -22,7 +22,7 @@ pytestmark = [
 
 
 class Watched:
-    """A page, with where it sent requests and what it complained about."""
+    """A page, the addresses of its requests, and its errors."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

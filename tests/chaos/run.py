@@ -42,7 +42,7 @@ SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`provider`: who is asked for; the other one is what there is to fall back on."""
+    """`provider`: the requested provider; the other one is its fallback."""
 
     provider: ProviderName
     count: int
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosReport:
-    """What became of all. `overlaps`: generations that ran twice at once, of which there must be none."""
+    """The ends of all generations. `overlaps`: generations with two concurrent runs, of which there must be none."""
 
     provider: str
     count: int
@@ -67,7 +67,7 @@ class ChaosReport:
     verified: bool
 
     def faults(self) -> list[str]:
-        """Empty when all is as promised."""
+        """Empty if every promise was kept."""
         open_ones = {status: number for status, number in self.statuses.items() if status not in TERMINAL}
         found = {
             f"not ended: {open_ones}": bool(open_ones),
@@ -83,7 +83,7 @@ class ChaosReport:
 
 
 async def run_chaos(plan: Plan, say: Callable[[str], None] = lambda _: None) -> ChaosReport:
-    """Two dispatchers, so that they could get in each other's way."""
+    """Two dispatchers, so that they compete."""
     began = time.monotonic()
     async with _opened(plan) as (system, calls, runs):
         async with opened_pool(system.settings, size=2) as pool, aiohttp.ClientSession() as http:
@@ -123,7 +123,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[System, Callable[[], Mappin
 
 
 async def _submit(system: System, http: aiohttp.ClientSession, plan: Plan) -> None:
-    """Prompts differ, so that the seed gives each its own faults; sizes are small, as drawing is not what is tried."""
+    """Prompts differ, so that the seed gives each its own faults; sizes are small, as drawing is not under test."""
     numbers = iter(range(plan.count))
     headers = {"Authorization": f"Bearer {system.key}"}
 
@@ -140,7 +140,7 @@ async def _submit(system: System, http: aiohttp.ClientSession, plan: Plan) -> No
 
 
 async def _until_ended(pool: Pool, count: int, say: Callable[[str], None]) -> None:
-    """Or until they should have: what is open then is a finding."""
+    """Returns when all have ended, or should have: an open one is then a finding."""
     ends = time.monotonic() + DEADLINE_S + 60
     while time.monotonic() < ends:
         ended = await pool.fetchval(

@@ -27,7 +27,7 @@ VARIABLE: Final = re.compile(
 
 
 class MissingVariable(ValueError):
-    """A variable that the file needs has no value; the message is Compose's own."""
+    """A required variable has no value; the message is that of Compose."""
 
 
 def read(environ: Mapping[str, str], text: str | None = None) -> Document:
@@ -38,12 +38,12 @@ def read(environ: Mapping[str, str], text: str | None = None) -> Document:
 
 
 def example_environ() -> dict[str, str]:
-    """What `.env` holds after `cp .env.docker.example .env`."""
+    """The content of `.env` after `cp .env.docker.example .env`."""
     return {name: value or "" for name, value in dotenv_values(ENV_EXAMPLE, interpolate=False).items()}
 
 
 def check(document: Document) -> None:
-    """Raises ValueError for what the specification does not allow, and for a name that is not defined."""
+    """Raises ValueError for violations of the specification and for undefined names."""
     specification = {name: value for name, value in document.items() if not name.startswith("x-")}
     PyCompose.from_json(json.dumps(specification)).validate()
     for name, service in document["services"].items():
@@ -53,14 +53,14 @@ def check(document: Document) -> None:
 
 
 def _check_names(what: str, named: Iterable[str], defined: Iterable[str]) -> None:
-    """The library does not look at these."""
+    """Checks that the library does not make."""
     if strange := sorted(set(named) - set(defined)):
         raise ValueError(f"{what} {strange[0]}, which is not defined")
 
 
 def interpolated(text: str, environ: Mapping[str, str]) -> str:
-    """As the specification says: `${A}`, `${A:-default}`, `${A:?message}`, `${A:+replacement}`, `$$`; without the colon
-    an empty value counts as one."""
+    """By the specification: `${A}`, `${A:-default}`, `${A:?message}`, `${A:+replacement}`, `$$`; without the colon an
+    empty value counts as set."""
     return VARIABLE.sub(lambda match: _value(match, environ), text)
 
 
@@ -94,7 +94,7 @@ def _resolved(node: Any, environ: Mapping[str, str]) -> Any:
 
 
 def main() -> int:
-    """Exit code: 0, or 1 and a line that says what is wrong."""
+    """Exit code: 0, or 1 with the reason in a line."""
     try:
         check(read(example_environ()))
     except (ValueError, yaml.YAMLError) as error:

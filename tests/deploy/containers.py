@@ -24,7 +24,7 @@ BIN: Final = Path(sys.executable).parent
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where the servers of the compose file are here."""
+    """The addresses here of the servers in the compose file."""
 
     kafka: str
     postgres_port: int
@@ -53,7 +53,7 @@ class Network:
 
 
 class Container:
-    """One service that is a role. `directory` is its /tmp; it has nowhere else to write."""
+    """One service that is a role. `directory` is its /tmp, the only place where it may write."""
 
     def __init__(
         self, name: str, document: Document, image: Image, env_file: Mapping[str, str], directory: Path
@@ -74,7 +74,7 @@ class Container:
         return f"http://127.0.0.1:{self.port}"
 
     def environ(self, network: Network) -> dict[str, str]:
-        """Nothing of this process's own environment but where its programs are."""
+        """The environment of the container, with the PATH of this process and nothing else of it."""
         environ = network.mapped(self._environ)
         assert (environ["PORT"], environ["METRICS_PORT"], environ["HOME"]) == (INSIDE, INSIDE, "/tmp")
         port = str(self.port)
@@ -110,14 +110,14 @@ class Container:
         return checked.returncode == 0
 
     def written_outside(self) -> list[str]:
-        """Files that are open for writing elsewhere than in its /tmp, and what lies in its directory."""
+        """Files that are open for writing outside its /tmp, and the files in its directory."""
         opened = [path for path in map(_opened_for_writing, Path(f"/proc/{self.child.pid}/fd").iterdir()) if path]
         strange = [path for path in opened if not path.is_relative_to(self._tmp) and path != self.child.log.resolve()]
         return [str(path) for path in [*strange, *self._cwd.iterdir()]]
 
 
 def _opened_for_writing(descriptor: Path) -> Path | None:
-    """The regular file behind it; None for anything else, and when it was closed meanwhile."""
+    """The regular file of a descriptor; None for anything else, and if it was closed meanwhile."""
     try:
         lines = (descriptor.parent.parent / "fdinfo" / descriptor.name).read_text().splitlines()
         target = descriptor.readlink()

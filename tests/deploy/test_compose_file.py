@@ -105,7 +105,7 @@ def test_servers_are_pinned_checked_and_kept(name: str) -> None:
 
 
 def test_no_health_check_asks_for_readiness() -> None:
-    """A restart brings no server back: that one is unavailable must not restart the roles."""
+    """A restart repairs no server: an unavailable one must not restart the roles."""
     text = compose_file.COMPOSE_FILE.read_text() + image.DOCKERFILE.read_text()
     checks = [SERVICES[name].get("healthcheck", {}) for name in OURS]
     assert checks == [{"disable": True}, *({} for _ in ROLES)]

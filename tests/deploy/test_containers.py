@@ -32,7 +32,7 @@ def container(name: str, directory: Path) -> Container:
 
 
 def keys_of_the_store(directory: Path) -> None:
-    """The embedded store takes the keys of the compose file's."""
+    """The embedded store accepts the keys in the compose file."""
     keys = {"accessKey": ENVIRON["AWS_ACCESS_KEY_ID"], "secretKey": ENVIRON["AWS_SECRET_ACCESS_KEY"]}
     identity = {"name": "gengui", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     (directory / "seaweed").mkdir()
@@ -41,7 +41,7 @@ def keys_of_the_store(directory: Path) -> None:
 
 @asynccontextmanager
 async def network(directory: Path) -> AsyncIterator[Network]:
-    """New servers, with nothing in them: `migrate` has everything to do."""
+    """New, empty servers, so that `migrate` creates everything."""
     keys_of_the_store(directory)
     stack = EmbeddedStack(directory)
     try:
@@ -62,7 +62,7 @@ async def started(name: str, there: Network, directory: Path) -> AsyncIterator[C
 
 
 async def made(base: str, key: str) -> Mapping[str, Any]:
-    """A generation that was requested over HTTP, once its thumbnail is made."""
+    """A generation that was requested over HTTP, once it has its thumbnail."""
     async with aiohttp.ClientSession(base, headers={"Authorization": f"Bearer {key}"}) as http:
         wanted = {"prompt": "a lighthouse in a storm", "width": 256, "height": 256}
         async with http.post("/v1/generations", json=wanted) as answer:
@@ -88,7 +88,7 @@ async def fetched(url: str) -> bytes:
 
 
 async def end(role: Container) -> None:
-    """Ends it as a container is ended: by SIGTERM, within its time, with 0."""
+    """Ends it as a container engine does: by SIGTERM, within its time, with exit code 0."""
     assert role.child.pid is not None
     assert role.written_outside() == []
     os.kill(role.child.pid, signal.SIGTERM)
@@ -128,7 +128,7 @@ async def test_the_roles_of_the_compose_file_work_together(apache_kafka: None) -
 
 @pytest.mark.timeout(180)
 async def test_a_role_whose_servers_are_unavailable_is_healthy_and_says_what_it_waits_for(tmp_path: Path) -> None:
-    """Else an orchestrator would start it again and again."""
+    """Otherwise an orchestrator would restart it endlessly."""
     nowhere = Network("127.0.0.1:9", 9, "127.0.0.1:9", "127.0.0.1:9")
     async with AsyncExitStack() as stack:
         roles = [await stack.enter_async_context(started(name, nowhere, tmp_path)) for name in ("api", "dispatch")]

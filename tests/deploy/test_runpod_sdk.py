@@ -35,7 +35,7 @@ PYTHON: Final = ROOT / ".venv-runpod" / "bin" / "python"
 
 
 def command() -> list[str]:
-    """That of the image, here."""
+    """The handler of the image."""
     [said] = re.findall(r"^CMD (\[.*\])$", (WORKER / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     program, *arguments = json.loads(said)
     assert program == "python"
@@ -43,7 +43,7 @@ def command() -> list[str]:
 
 
 def bucket(settings: Settings) -> dict[str, str]:
-    """The environment of the endpoint: an object store, and nothing else of the system's."""
+    """The environment of the endpoint: only an object store."""
     assert settings.s3_endpoint is not None
     assert settings.aws_access_key_id is not None
     assert settings.aws_secret_access_key is not None
@@ -56,13 +56,13 @@ def bucket(settings: Settings) -> dict[str, str]:
 
 
 def environ(**more: str) -> dict[str, str]:
-    """As in the container, without the checks of a machine that RunPod has."""
+    """As in the container, without RunPod's checks of its machines."""
     skipped = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true"}
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **skipped, **more}
 
 
 def of_endpoint(server: RunpodServer, endpoint: str = "e1") -> dict[str, str]:
-    """What RunPod sets in the container of a worker."""
+    """The variables that RunPod sets in the container of a worker."""
     base = f"{server.url}/v2/{endpoint}"
     return {
         "RUNPOD_POD_ID": "worker-1",
@@ -166,7 +166,7 @@ async def test_progress_arrives_while_the_job_runs(settings: Settings, tmp_path:
 
 
 async def test_the_local_mode_of_the_sdk(settings: Settings) -> None:
-    """`python handler.py --test_input '{"input": ...}'`, as their guide has it."""
+    """`python handler.py --test_input '{"input": ...}'`, as in RunPod's guide."""
     job = json.dumps({"input": an_input(width=64, height=64)})
     process = await asyncio.create_subprocess_exec(
         *(*command(), "--test_input", job),

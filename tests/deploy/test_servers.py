@@ -31,7 +31,7 @@ SERVICES: Final[dict[str, Any]] = compose_file.read(compose_file.example_environ
 
 
 def properties(environ: Mapping[str, str], ports: Mapping[str, int], logs: Path) -> str:
-    """As the image makes them: KAFKA_A_B is a.b. Inside and outside of the network are both this machine."""
+    """As the image creates them: KAFKA_A_B is a.b. Both sides of the network are this machine."""
     named = {
         name.removeprefix("KAFKA_").lower().replace("_", "."): value
         for name, value in environ.items()
@@ -46,7 +46,7 @@ def properties(environ: Mapping[str, str], ports: Mapping[str, int], logs: Path)
 
 @asynccontextmanager
 async def broker(directory: Path) -> AsyncIterator[str]:
-    """What clients on the host connect to."""
+    """The address for clients on the host."""
     environ: dict[str, str] = SERVICES["kafka"]["environment"]
     ports = {inside: free_port() for inside in ("9092", "9093", "9094")}
     (directory / "server.properties").write_text(properties(environ, ports, directory / "logs"))
@@ -99,7 +99,7 @@ async def objects(directory: Path) -> AsyncIterator[tuple[Child, int]]:
 
 
 def of_the_store(port: int, **changes: str) -> Settings:
-    """Those of the roles."""
+    """The keys of the roles."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     keys = {name: SERVICES["api"]["environment"][name] for name in names}
     return load_settings({"S3_ENDPOINT": f"http://127.0.0.1:{port}", **keys, **changes}, env_files=())

@@ -34,7 +34,7 @@ DEADLINE_S: Final = 60.0
 
 
 async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = DEADLINE_S) -> T:
-    """What `look` returns as soon as that is true. Fails with its last answer when the time is over."""
+    """The result of `look` as soon as it is true. Fails with the last result after the deadline."""
     deadline = time.monotonic() + within_s
     while True:
         if found := await look():
@@ -44,7 +44,7 @@ async def eventually(look: Callable[[], Awaitable[T]], *, within_s: float = DEAD
 
 
 def role_context(settings: Settings, stop: asyncio.Event | None = None, metrics: Metrics | None = None) -> RoleContext:
-    """What the process would hand to a role."""
+    """The context that a process gives to a role."""
     return RoleContext(settings, stop or asyncio.Event(), metrics or new_metrics(), Health())
 
 
@@ -100,7 +100,7 @@ async def logged(settings: Settings) -> list[Event]:
 
 
 class PrivateRedis:
-    """A server of the test's own, to be killed and started again; it keeps its data."""
+    """A private server that the test kills and restarts; it keeps its data."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

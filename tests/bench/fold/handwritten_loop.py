@@ -85,7 +85,7 @@ def request_row(event: Event) -> tuple[object, ...]:
 
 
 def change_of(before: Event, record: Record, event: Event) -> Event:
-    """What the batch says of one generation, this event included."""
+    """The changes of one generation in the batch, up to this event."""
     before |= {"partition": record.partition, "log_offset": record.offset}
     before["version"] = before.get("version", 0) + 1
     match event["type"]:
@@ -115,7 +115,7 @@ STATE_FIELDS: Final = (
 
 
 class Loop:
-    """One transaction for all that `getmany` answered."""
+    """One transaction for everything that `getmany` returned."""
 
     def __init__(self, connection: Connection, *, timeline: bool) -> None:
         self._connection = connection

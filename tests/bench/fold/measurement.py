@@ -33,8 +33,8 @@ DATABASE: Final = "fold"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`progress`: a query for the number of events committed. `whole`: looked at up to the end, not for a slice.
-    `processes`: so many run the command and share the partitions."""
+    """`progress`: a query for the number of committed events. `whole`: measured to the end, not for a slice.
+    `processes`: the number of processes that run the command and share the partitions."""
 
     name: str
     command: Sequence[str]
@@ -66,7 +66,7 @@ SUBJECTS: Final = (OURS, OURS_TWICE, *BASELINES)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was committed and used so far. Processor time in seconds."""
+    """The committed events and the resources used so far. Processor time in seconds."""
 
     at: float
     events: int
@@ -76,7 +76,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Between two samples of one subject."""
+    """The difference of two samples of one subject."""
 
     first: Sample
     last: Sample
@@ -105,7 +105,7 @@ Rounds = Mapping[str, Sequence[Round]]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`slice_s`: how long to look at a subject that would take too long to the end."""
+    """`slice_s`: how long a subject is measured that would take too long to the end."""
 
     generations: int
     rounds: int
@@ -122,7 +122,7 @@ QUICK: Final = Load(4_000, 2, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`load`: what was asked for; `live`: the agents while the log was being filled."""
+    """`load`: the requested load; `live`: the agents while the log was being filled."""
 
     load: "Load"
     live: Round
@@ -210,7 +210,7 @@ async def _execute(url: str, *statements: str) -> None:
 async def _observed(
     system: System, subject: Subject, children: Sequence[Child], connection: Connection, load: Load
 ) -> Round:
-    """From the first commit seen until all is committed, or the subject's slice is over."""
+    """From the first observed commit until everything is committed, or the end of the subject's slice."""
     first = last = await _sample(system, subject, children, connection)
     deadline = time.monotonic() + START_S
     while last.events < load.events and (subject.whole or last.at - first.at < load.slice_s):
@@ -237,7 +237,7 @@ def _pid(child: Child) -> int:
 
 
 async def _check(subject: Subject, connection: Connection, load: Load) -> None:
-    """A subject that was fast and wrong has measured nothing."""
+    """Raises an error when the rows of a subject are wrong: its speed then means nothing."""
     states = "projections.generation_states" if subject.command is OURS.command else "handwritten_states"
     right = f"SELECT count(*) FROM {states} WHERE status = 'completed' AND version = {EVENTS_A_GENERATION}"
     checks = {right: load.generations, "SELECT count(*) FROM projections.generation_requests": load.generations}

@@ -21,7 +21,7 @@ WAIT_S: Final = 20
 
 @dataclass(slots=True)
 class Served:
-    """What was answered so far."""
+    """The responses so far."""
 
     generations: int = 0
     reads: int = 0
@@ -30,7 +30,7 @@ class Served:
 
 @asynccontextmanager
 async def everyday_load(url: str, key: str) -> AsyncIterator[Served]:
-    """Meanwhile. Any answer that is an error ends it."""
+    """Runs the load while the block runs. A response with an error ends it."""
     served, bodies = Served(), request_bodies()
     forever = aiohttp.ClientTimeout(total=None)
     headers = {"Authorization": f"Bearer {key}"}
@@ -43,7 +43,7 @@ async def everyday_load(url: str, key: str) -> AsyncIterator[Served]:
 
 
 async def _generate(http: aiohttp.ClientSession, bodies: Iterator[dict[str, object]], served: Served) -> None:
-    """The next one once this one has ended."""
+    """Requests the next generation once this one has ended."""
     for body in bodies:
         headers = {"Prefer": f"wait={WAIT_S}"}
         async with http.post("/v1/generations", json=body, headers=headers) as response:
@@ -53,7 +53,7 @@ async def _generate(http: aiohttp.ClientSession, bodies: Iterator[dict[str, obje
 
 
 async def _read(http: aiohttp.ClientSession, served: Served) -> None:
-    """The page, each of its generations, and their histories in turn."""
+    """Reads the page, and each of its generations and their timelines in turn."""
     while True:
         page = orjson.loads(await _get(http, "/v1/generations?limit=20"))
         served.reads += 1

@@ -113,7 +113,7 @@ def _medians(rounds: Sequence[Figures]) -> Figures:
 
 
 def _goal(events: int, empty: Sequence[Figures], long: Sequence[Figures]) -> str:
-    """Of each pair of rounds, so that a busy moment of the machine is in both."""
+    """The differences of each pair of rounds, so that a busy moment of the machine affects both."""
     ratio = median(after[0] / before[0] for before, after in zip(empty, long, strict=True))
     return (
         f"- Goal: with {events:,} events in the log, p50 is within {GOAL} times that of an empty one. "

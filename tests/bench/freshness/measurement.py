@@ -45,7 +45,7 @@ WATCHED: Final = ("agents", "api", "postgres", "kafka")
 
 @dataclass(slots=True)
 class Subject:
-    """A generation that is sampled. No other process writes to it, so its version after the next event is known."""
+    """A sampled generation. No other process writes to it, so its version after the next event is known."""
 
     id: UUID
     version: int = 2
@@ -59,8 +59,8 @@ class Subject:
 
 @dataclass(slots=True)
 class Delays:
-    """Seconds since the moment an append was due: until the log confirmed it, until a GET that is asked again and
-    again had it, and until the one GET with `Min-Position` was answered."""
+    """Seconds since the moment an append was due: until the log confirmed it, until a repeated GET returned it, and
+    until one GET with `Min-Position` returned."""
 
     confirmed: list[float] = field(default_factory=list)
     polled: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """One level of load. `busy`: cores' worth of processor time a process took meanwhile."""
+    """One level of load. `busy`: cores' worth of processor time of a process."""
 
     delays: Delays
     load: Published | None
@@ -81,7 +81,7 @@ def run(quick: bool) -> str:
 
 
 async def measure(*, seconds: float) -> "Sequence[Freshness | int]":
-    """At rest, then under each load; a rate that the log did not take stands for itself."""
+    """At rest, then under each load; a rate that the log could not take is only named."""
     async with opened_system() as system, opened_freshness(system) as subject:
         say("  at rest ...")
         levels: list[Freshness | int] = [await subject.at_rest(seconds / 2)]
@@ -92,7 +92,7 @@ async def measure(*, seconds: float) -> "Sequence[Freshness | int]":
 
 
 async def _bearable(subject: "FreshnessSubject", rate: int, seconds: float) -> "Freshness | int":
-    """The rate alone, where the log does not take so much."""
+    """Only the rate, if the log could not take it."""
     try:
         return await subject.under_load(rate, seconds)
     except* (OverloadError, TransientError) as refusals:
@@ -102,7 +102,7 @@ async def _bearable(subject: "FreshnessSubject", rate: int, seconds: float) -> "
 
 @dataclass(frozen=True, slots=True)
 class FreshnessSubject:
-    """A system whose agents and API are measured, and what measures them."""
+    """A system whose agents and API are measured, and the clients that measure them."""
 
     system: System
     pids: Mapping[str, int]
@@ -121,7 +121,7 @@ class FreshnessSubject:
 
 @asynccontextmanager
 async def opened_freshness(system: System, *, projected_within_s: float = 60.0) -> AsyncIterator[FreshnessSubject]:
-    """With `agents` and `api` started on the system. `projected_within_s`: for what is on the log already."""
+    """Starts `agents` and `api` on the system. `projected_within_s`: the limit for the events already on the log."""
     async with (
         opened_pool(system.settings, size=2) as pool,
         roles_started(system, ROLES) as roles,
@@ -141,7 +141,7 @@ async def _level(pids: Mapping[str, int], sampler: "Sampler", seconds: float) ->
 
 @dataclass(slots=True)
 class Sampler:
-    """Appends events of its own generations and asks for them over HTTP."""
+    """Appends events of its own generations and reads them over HTTP."""
 
     http: aiohttp.ClientSession
     log: EventLog
@@ -149,7 +149,7 @@ class Sampler:
     taken: int = 0
 
     async def sample(self, seconds: float) -> Delays:
-        """At random moments, so that no period of the system can hide between them; none waits for another."""
+        """Samples at random moments, independent of any period of the system; samples do not wait for each other."""
         delays, due = Delays(), time.perf_counter()
         ends = due + seconds
         async with asyncio.TaskGroup() as group:
@@ -182,7 +182,7 @@ class Sampler:
 
 @asynccontextmanager
 async def _opened_sampler(system: System, pool: Pool, projected_within_s: float) -> AsyncIterator[Sampler]:
-    """With generations of the demo user that run."""
+    """Opens it with running generations of the demo user."""
     owner_id: UUID = await pool.fetchval("SELECT user_id FROM accounts.users WHERE email = 'demo@example.com'")
     headers = {"Authorization": f"Bearer {system.key}"}
     async with aiohttp.ClientSession(system.url, headers=headers) as http, EventLog(system.settings) as log:

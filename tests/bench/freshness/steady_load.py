@@ -32,12 +32,12 @@ TICK_S: Final = 0.01
 
 
 class OverloadError(Exception):
-    """The log did not take the load in time: the machine is too slow for it, or too busy."""
+    """The log could not take the load in time: the machine is too slow or too busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was appended; times from the moment it was due until the log had confirmed it."""
+    """The appended events, with the times from the moment each was due until the log confirmed it."""
 
     events: int
     seconds: float
@@ -83,7 +83,7 @@ async def _run(per_s: float, seconds: float) -> Published:
 
 @asynccontextmanager
 async def steady_load(system: System, per_s: float, seconds: float) -> AsyncIterator["asyncio.Task[Published]"]:
-    """Has begun when this is entered; the task ends with it."""
+    """The load has begun when the context is entered, and ends with it."""
     command = [sys.executable, "-m", __name__, str(per_s), str(seconds)]
     process = await asyncio.create_subprocess_exec(*command, env=system.whole_environ, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None

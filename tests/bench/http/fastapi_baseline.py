@@ -21,11 +21,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, r
 
 
 class Base(DeclarativeBase):
-    """The tables as the migrations make them."""
+    """The tables of the migrations."""
 
 
 class State(Base):
-    """What changes of a generation."""
+    """The changing columns of a generation."""
 
     __tablename__ = "generation_states"
     __table_args__ = ({"schema": "projections"},)
@@ -44,7 +44,7 @@ class State(Base):
 
 
 class Generation(Base):
-    """What does not."""
+    """The constant columns of a generation."""
 
     __tablename__ = "generation_requests"
     __table_args__ = ({"schema": "projections"},)
@@ -64,7 +64,7 @@ class Generation(Base):
 
 
 class Out(BaseModel):
-    """A generation as it is answered; outputs and error as JSON text, as the columns have them."""
+    """A generation in a response; outputs and error as JSON text, as in the columns."""
 
     id: UUID
     status: str

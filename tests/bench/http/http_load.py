@@ -16,7 +16,7 @@ import uvloop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What to ask: `paths` in turn, by `connections` at once, for `seconds`."""
+    """The load: `paths` in turn, over `connections` concurrently, for `seconds`."""
 
     port: int
     paths: Sequence[str]
@@ -27,7 +27,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What came back within the time. Anything but 200 ends the measurement."""
+    """The responses within the time. Any status but 200 ends the measurement."""
 
     requests: int
     seconds: float
@@ -77,7 +77,7 @@ def _length(head: bytes) -> int:
 
 
 class _Running:
-    """The load while it is on."""
+    """The load while it runs."""
 
     def __init__(self, load: Load) -> None:
         more = "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
@@ -130,7 +130,7 @@ async def run_load(load: Load) -> Answers:
 
 
 async def put_under(load: Load) -> Answers:
-    """In a process of its own."""
+    """In a separate process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

@@ -36,7 +36,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One server, one kind of request, a few seconds. Processor time in milliseconds a request."""
+    """One server, one kind of request, for a few seconds. Processor time in milliseconds per request."""
 
     answers: Answers
     server_ms: float
@@ -63,7 +63,7 @@ async def measure(*, rounds: int, seconds: float, generations: int = GENERATIONS
 
 @asynccontextmanager
 async def subjects(system: System, owner_id: UUID) -> AsyncIterator[dict[str, Subject]]:
-    """Both servers, one process each, ready."""
+    """Both servers, one process each, once they are ready."""
     port = free_port()
     baseline = ["tests.bench.http.fastapi_baseline", str(port), system.settings.database_dsn, str(owner_id)]
     async with AsyncExitStack() as stack:

@@ -34,7 +34,7 @@ LOST: Final = Rule[RunpodBehaviour](when=When(nth_of_generation=1), then=JobLife
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Everything there is, for one measurement."""
+    """The system and the fakes of one measurement."""
 
     system: System
     pool: Pool
@@ -46,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Attempts in progress at once, and MiB of the process that looks after them: at rest, and the most with them."""
+    """The number of concurrent attempts, and the memory of their process in MiB: at rest, and the maximum with them."""
 
     provider: str
     count: int
@@ -121,7 +121,7 @@ async def _number(place: Place, ids: Sequence[str], what: str) -> int:
 
 
 async def _overhead(place: Place, provider: str, seconds: float) -> Sequence[float]:
-    """Milliseconds from the request's place on the log to the provider's receiving the call, at random moments."""
+    """Milliseconds from the append of a request until the provider receives the call, at random moments."""
     ids = [await _create(place, provider, number) for number in range(20)]  # connections, caches
     due, ends = time.perf_counter(), time.perf_counter() + seconds
     asked: list[asyncio.Task[str]] = []
@@ -144,7 +144,7 @@ async def _moments(place: Place, ids: Sequence[str], type_: str) -> dict[str, da
 
 
 async def _silent_failures(place: Place, count: int) -> Sequence[float]:
-    """Seconds from the moment when a job was gone at RunPod, which sends no webhook, to the next attempt's event."""
+    """Seconds from the moment when a job vanished at RunPod, which sends no webhook, to the next attempt's event."""
     place.runpod.play(RunpodScript(rules=(LOST,), image_side_max=64))
     before = len(place.runpod.calls)
     ids = []
@@ -165,7 +165,7 @@ LIFE_S: Final = JobLife().queue_s + JobLife().run_s
 
 
 async def _held(provider: str, count: int) -> Held:
-    """All of them in progress at once, at one dispatcher that does nothing else."""
+    """All attempts concurrently in one dispatcher without other work."""
     async with _opened() as place:
         place.gemini.play(GeminiScript(rules=(Rule(then=Images(seconds=90)),), image_side_max=64))
         place.runpod.play(RunpodScript(usual=JobLife(queue_s=90), image_side_max=64))

@@ -37,7 +37,7 @@ WHERE generation_id = ANY($1) AND output -> 'thumbnail' ->> 'object_key' IS NOT 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Seconds from the first of many statuses sent until the first row, and the last, had changed."""
+    """Seconds from the first of many statuses until the first row and the last row had changed."""
 
     first_s: float
     all_s: float
@@ -45,7 +45,7 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnailed:
-    """Seconds until all of them were completed, and until all had their thumbnails."""
+    """Seconds until all generations were completed, and until all had their thumbnails."""
 
     ids: Sequence[UUID]
     completed_s: float
@@ -53,14 +53,14 @@ class Thumbnailed:
 
 
 class ExistingWorker:
-    """Reports on generations that it first requests itself, so that each is new."""
+    """Reports on generations that it requests itself, so that each is new."""
 
     def __init__(self, settings: Settings, pool: Pool, log: EventLog, streams: ProducerStreams, owner_id: UUID) -> None:
         self._settings, self._pool, self._log, self._streams = settings, pool, log, streams
         self._owner_id = owner_id
 
     async def requested(self, count: int) -> list[UUID]:
-        """That many new generations, projected."""
+        """This number of new generations, projected."""
         events = [_requested(new_id(), self._owner_id) for _ in range(count)]
         await projected(self._pool, self._settings, await self._log.append_many(events))
         return [event.generation_id for event in events]
@@ -77,7 +77,7 @@ class ExistingWorker:
         return times
 
     async def drain(self, count: int) -> Drained:
-        """So many `processing` at once."""
+        """This number of `processing` statuses at once."""
         ids = await self.requested(count)
         began = time.perf_counter()
         await self._send(ids, "processing")
@@ -87,7 +87,7 @@ class ExistingWorker:
         return Drained(first_s, time.perf_counter() - began)
 
     async def complete(self, count: int) -> Thumbnailed:
-        """So many `completed` at once, each with an image of 1024² pixels."""
+        """This number of `completed` statuses at once, each with an image of 1024² pixels."""
         ids = await self.requested(count)
         began = time.perf_counter()
         await self._send(ids, "completed", {"s3Key": IMAGE_KEY})
@@ -98,7 +98,7 @@ class ExistingWorker:
 
     @asynccontextmanager
     async def backlog(self) -> AsyncIterator[None]:
-        """Thumbnails wait to be made all the while; afterwards none does."""
+        """During the measurement, thumbnails are always queued; afterwards none is."""
         feeding = asyncio.ensure_future(self._feed())
         try:
             await self._until_open(BACKLOG_LEAST, at_least=True)

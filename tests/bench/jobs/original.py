@@ -22,7 +22,7 @@ CONNECTIONS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Latencies in seconds; `one` and `page` are the answers to the two GET requests."""
+    """Latencies in seconds; `one` and `page` are those of the two GET requests."""
 
     at_rest: Sequence[float]
     beside_thumbnails: Sequence[float]

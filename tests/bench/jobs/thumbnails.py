@@ -44,7 +44,7 @@ def measure(*, rounds: int, slice_s: float) -> Mapping[str, Case]:
 
 
 def inputs() -> dict[str, bytes]:
-    """A picture of ours and the same with the fine noise of a photograph, which costs decoders more."""
+    """An image of the painter, and the same with the fine noise of a photograph, which costs decoders more."""
     drawn = render(Sketch("a storm over the ocean", 11, SIDE, SIDE))
     grain = np.random.default_rng(1).normal(0, 6, drawn.shape)
     grainy = np.clip(drawn + grain, 0, 255).astype(np.uint8)
@@ -86,7 +86,7 @@ def _make(body: bytes) -> None:
 
 
 def _per_second(work: Callable[[], None], seconds: float) -> float:
-    """By processor time of this thread, so that other programs on the machine count less."""
+    """Measured by the processor time of this thread, so that other programs matter less."""
     done, began = 0, time.thread_time()
     while (spent := time.thread_time() - began) < seconds:
         work()

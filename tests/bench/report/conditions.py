@@ -21,7 +21,7 @@ WHEELS: Final = {
 
 
 def conditions(command: str) -> str:
-    """To be asked before anything is measured: it says how busy the machine was."""
+    """Call it before measuring, as it includes the load of the machine."""
     wheels = [f"{name} ({wheel} {version(wheel)})" for name, wheel in WHEELS.items()]
     servers = ", ".join([f"Apache Kafka {broker_version(locked_jars())}", *wheels])
     system = f"{platform.system()} {platform.release()}"
@@ -43,7 +43,7 @@ def _memory_gib() -> float:
 
 
 def _commit() -> str:
-    """With a word on changes that are not committed, but for the page that is being written."""
+    """With a note on uncommitted changes, except those of the page itself."""
     try:
         changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks.md")
         return f"{_git('rev-parse', '--short', 'HEAD')}{' with changes' if changes else ''}"

@@ -19,7 +19,7 @@ rounds; a figure is the median of its rounds unless it says otherwise. Goals sta
 
 
 def replaced(page: str, measured: Mapping[str, str], order: Sequence[str]) -> str:
-    """The page with these sections, by heading, in place of what it had of them; in `order`, others last."""
+    """The page with these sections, by heading, in place of its earlier ones; in `order`, others last."""
     found = {**sections(page), **{heading: text.strip() for heading, text in measured.items()}}
     known = [heading for heading in order if heading in found]
     others = [heading for heading in found if heading not in order]
@@ -28,7 +28,7 @@ def replaced(page: str, measured: Mapping[str, str], order: Sequence[str]) -> st
 
 
 def sections(page: str) -> dict[str, str]:
-    """Text by heading; what comes before the first one is left out."""
+    """The text by heading, without the introduction."""
     _, *parts = f"\n{page}".split(f"\n{HEADING}")
     split = (part.partition("\n") for part in parts)
     return {heading.strip(): text.strip() for heading, _, text in split}

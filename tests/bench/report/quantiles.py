@@ -4,6 +4,6 @@ from collections.abc import Iterable
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not exceed: a measured one, never one in between."""
+    """The smallest value that at least `share` of the values do not exceed, which is a measured value."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * share // 1) - 1))]

@@ -22,19 +22,19 @@ TABLES: Final = (
 
 
 def a_log(*histories: Sequence[Event], first: int = 0) -> list[FakeRecord]:
-    """These events one after the other, from the offset `first` on."""
+    """These events in sequence, from the offset `first` on."""
     events = [event for history in histories for event in history]
     return [record_of(event, first + place) for place, event in enumerate(events)]
 
 
 def three_generations() -> list[FakeRecord]:
-    """Their events take turns."""
+    """Their events alternate."""
     histories = [wide_history(number) for number in range(3)]
     return a_log([event for step in zip(*histories, strict=True) for event in step])
 
 
 async def contents(pool: Pool) -> dict[str, object]:
-    """Everything that a fold of the log may write, and what it was counted as."""
+    """Every table that a fold of the log may write, and the counts of the checkpoints."""
     rows = "SELECT to_jsonb(t) - 'created_at' FROM {} t"  # of the log alone, not of the time at which it was folded
     held = {table: sorted(map(str, await pool.fetch(rows.format(table)))) for table in TABLES}
     jobs = "SELECT job_key, kind, generation_id, attempt, output_id FROM jobs.jobs ORDER BY 1"
@@ -49,7 +49,7 @@ async def a_projector(pool: Pool, *, react: bool = True) -> Projector:
 
 
 async def plainly(pool: Pool, records: Sequence[FakeRecord]) -> dict[str, object]:
-    """What the records give when nothing goes wrong: folded one at a time, then thrown away again."""
+    """The result without faults: folded one record at a time, then removed again."""
     plain = await a_projector(pool)
     for record in records:
         await plain.project(0, [record])

@@ -68,7 +68,7 @@ async def test_a_cancelled_batch_leaves_nothing_and_may_be_made_again(database: 
 
 
 async def test_a_batch_that_fails_parks_no_generation(database: Settings, emptied: Pool) -> None:
-    """Else the records would be dead when they come again."""
+    """Otherwise the records would be dead letters when they are read again."""
     history = wide_history(0)
     records = a_log(history[:2])
     records.append(FakeRecord(2, records[0].timestamp, records[0].key, b"{invalid"))

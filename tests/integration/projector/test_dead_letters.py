@@ -35,7 +35,7 @@ def refusing(name: str, percent: int) -> str:
 
 @pytest_asyncio.fixture
 async def picky(emptied: Pool) -> AsyncIterator[Pool]:
-    """Refuses progress of ten percent: whatever a database may refuse."""
+    """Refuses progress of ten percent, in place of any error of a value."""
     await emptied.execute(refusing("picky", 10))
     yield emptied
     await emptied.execute("ALTER TABLE projections.timeline DROP CONSTRAINT IF EXISTS picky")
@@ -46,7 +46,7 @@ async def relent(pool: Pool) -> None:
 
 
 async def stuck(pool: Pool) -> Sequence[Event]:
-    """A history whose fourth event is refused, so that six wait behind it; and one of another generation."""
+    """A history whose fourth event is refused, so that six are parked behind it; and one of another generation."""
     history = wide_history(0)
     projector = await a_projector(pool)
     await projector.project(0, a_log(history, wide_history(1)[:1]))
@@ -116,7 +116,7 @@ async def test_discard_passes_it_over_and_folds_what_waited(picky: Pool) -> None
 
 
 async def test_a_second_one_behind_the_first_stays_with_what_is_behind_it(picky: Pool) -> None:
-    """Discarding the first brings the next that is refused to light: it is no longer merely parked."""
+    """After the first is discarded, the next refused one blocks the rest and is no longer merely parked."""
     await stuck(picky)
     await picky.execute(refusing("pickier", 50))
     try:
@@ -181,7 +181,7 @@ async def test_one_without_a_generation_can_only_be_discarded(emptied: Pool) -> 
 
 
 async def test_the_whole_agrees_with_the_log_at_every_step(settings: Settings, pool: Pool, event_log: EventLog) -> None:
-    """Letters open, one discarded, one retried, and new events after them."""
+    """Dead letters, one discarded, one retried, others open, and new events after them."""
     refused, broken = a_request(prompt="refused"), a_request()
     await pool.execute("ALTER TABLE projections.generation_requests ADD CONSTRAINT picky CHECK (prompt <> 'refused')")
     at_refused = await event_log.append(refused)

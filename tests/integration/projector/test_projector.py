@@ -317,7 +317,7 @@ async def test_the_same_offset_on_another_partition_is_another_record(emptied: P
 
 
 async def test_records_without_a_generation_are_kept(emptied: Pool) -> None:
-    """Of the future and without a key of ours: counted, and in no timeline."""
+    """With a time in the future and a foreign key: counted, and in no timeline."""
     future = FakeRecord(0, 1_780_000_000_000, b"key", b'{"type": "future.thing"}')
     batch = await (await a_projector(emptied)).project(0, [future])
     assert (batch.tally.ignored, batch.next_offset) == (1, 1)

@@ -51,7 +51,7 @@ async def offsets(pool: Pool) -> list[int]:
 
 
 async def separately(pool: Pool, logs: Logs) -> dict[str, object]:
-    """What they give one partition after the other, record by record; then thrown away again."""
+    """The result of one partition after the other, record by record; then removed again."""
     plain = await claimed(pool)
     for partition, records in logs.items():
         for record in records:
@@ -177,7 +177,7 @@ async def test_a_commit_without_an_answer_counts_once(database: Settings, emptie
 
 
 class Told:
-    """What was committed, by partition."""
+    """The committed offsets, by partition."""
 
     def __init__(self) -> None:
         self.batches: list[ProjectedBatch] = []

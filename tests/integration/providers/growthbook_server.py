@@ -27,7 +27,7 @@ def encrypted(text: str, key: str) -> str:
 
 @dataclass
 class GrowthBookServer:
-    """`body` wins over `features`; `status` over both. `silent`: requests are taken and never answered."""
+    """`body` overrides `features`; `status` overrides both. `silent`: requests get no response."""
 
     features: Mapping[str, object] = field(default_factory=dict)
     encryption_key: str | None = None

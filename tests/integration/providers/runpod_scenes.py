@@ -49,10 +49,10 @@ def a_job(job_id: str | None, **changes: Any) -> ProviderJob:
 
 
 def small(name: str) -> RunpodScript:
-    """The ready script of that name, with pictures that cost little."""
+    """The ready script of that name, with small images."""
     return READY[name].model_copy(update={"image_side_max": 64})
 
 
 def living(**life: object) -> RunpodScript:
-    """Every job lives like that."""
+    """Every job behaves like that."""
     return RunpodScript(usual=JobLife.model_validate(life), image_side_max=64)

@@ -65,7 +65,7 @@ def chooses(flags: Flags, provider: str) -> Callable[[], Awaitable[bool]]:
 
 
 def replaced(path: Path) -> Callable[[], Awaitable[bool]]:
-    """Whether the file is another than now."""
+    """Whether the file has changed since."""
     content = path.read_bytes
     before = content()
 

@@ -56,7 +56,7 @@ def a_request(attempt: int = 1, seed: int = 7, traceparent: str | None = None) -
 
 
 def small(*behaviours: GeminiBehaviour) -> GeminiScript:
-    """Done to every request, with small pictures."""
+    """Applied to every request, with small images."""
     rules = tuple(Rule[GeminiBehaviour](then=behaviour) for behaviour in behaviours)
     return GeminiScript(rules=rules, image_side_max=64)
 
@@ -71,7 +71,7 @@ def job(age_s: float = 0) -> ProviderJob:
 
 @dataclass(frozen=True)
 class Scene:
-    """The provider as the registry opens it, the server it speaks to, and the store it fills."""
+    """The provider as the registry opens it, its server, and its object store."""
 
     gemini: Provider
     server: GeminiServer
@@ -79,7 +79,7 @@ class Scene:
     metrics: Metrics
 
     async def after(self, name: str) -> DispatchOutcome:
-        """What the provider makes of that ready script."""
+        """The outcome of that ready script."""
         self.server.play(ready(name))
         return await self.gemini.dispatch(a_request())
 
@@ -120,7 +120,7 @@ async def a_scene(settings: Settings, **changes: object) -> AsyncIterator[Scene]
 
 @pytest_asyncio.fixture
 async def settings(stack: Mapping[str, str]) -> Settings:
-    """No database and no topic: a provider has nothing to do with either."""
+    """Without database and topic, as a provider uses neither."""
     made = load_settings({**stack, "S3_BUCKET": "test-gemini"}, env_files=())
     async with open_object_store(made) as store:
         await store.ensure_bucket()
@@ -280,7 +280,7 @@ async def test_a_wrong_key_is_a_configuration_fault_and_no_key_is_disclosed(sett
 
 @asynccontextmanager
 async def serving(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """A server with one answer to everything; the base URL."""
+    """A server with the same response to everything; yields the base URL."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)

@@ -61,7 +61,7 @@ class Scene:
         return state
 
     def attempts(self, request: GenerationRequested) -> list[int | None]:
-        """Those that Gemini was called for."""
+        """The generations for which Gemini was called."""
         name = str(request.generation_id)
         return [call.attempt for call in self.server.calls if call.generation == name]
 

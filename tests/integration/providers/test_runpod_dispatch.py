@@ -56,7 +56,7 @@ class Scene:
         return state
 
     async def accepted(self, request: GenerationRequested) -> Generation:
-        """Once it is known on the log where it runs."""
+        """Returns once the log has the RunPod job of the attempt."""
 
         async def look() -> Generation | None:
             state = await state_of(self.pool, request.generation_id)
@@ -75,7 +75,7 @@ class Scene:
         return [event.type for event in events if event.generation_id == request.generation_id]
 
     async def settled(self) -> None:
-        """Nothing is left to do."""
+        """No job is open."""
         open_jobs = "SELECT count(*) = 0 FROM jobs.jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
         await eventually(partial(self.pool.fetchval, open_jobs))
 

@@ -52,7 +52,7 @@ async def begun(provider: RunpodProvider, request: DispatchRequest) -> ProviderJ
 
 
 async def ended(provider: RunpodProvider, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
-    """What looks find once the job does not run any more."""
+    """The status once the job no longer runs."""
 
     async def look() -> StatusOutcome | None:
         found = await provider.get_status(request, job)
@@ -64,7 +64,7 @@ async def ended(provider: RunpodProvider, request: DispatchRequest, job: Provide
 
 
 class Stage(AsyncExitStack):
-    """A fake that plays a script, and the provider that speaks to it."""
+    """A fake with a script, and the provider that uses it."""
 
     server: RunpodServer
     provider: RunpodProvider
@@ -240,7 +240,7 @@ async def test_a_key_that_comes_back_is_in_no_message(settings: Settings) -> Non
 
 
 async def test_an_image_that_a_job_gave_us_is_copied_into_our_store(settings: Settings) -> None:
-    """A worker that keeps to the contract of a job without a key."""
+    """A worker that implements the contract for a job without a key."""
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, small("calm"))
         request = a_dispatch()

@@ -167,7 +167,7 @@ async def test_a_restart_of_redis_wakes_every_subscriber(settings: Settings, tmp
 
 
 async def test_one_subscription_that_fails_is_not_the_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first SUBSCRIBE of a connection fails on its way; the client has no other connection."""
+    """The first SUBSCRIBE of a connection fails in transit; the client has no other connection."""
     subscribe, failures = PubSub.subscribe, iter([exceptions.ConnectionError("reset by peer")])
 
     async def failing_once(session: PubSub, *channels: str) -> None:

@@ -75,7 +75,7 @@ async def test_bytes_that_are_no_text_come_and_go_unharmed(settings: Settings) -
 
 @pytest.mark.stack
 async def test_a_blocking_read_delays_no_other_client(settings: Settings) -> None:
-    """On a client of its own: the shared one answers meanwhile."""
+    """On a separate client, while the shared one responds."""
     dedicated = open_dedicated(settings, answer_timeout=None)
     try:
         async with opened_redis(settings) as redis:
@@ -109,7 +109,8 @@ async def test_a_server_that_was_started_again_is_found_again(tmp_path: Path) ->
 
 
 async def test_a_cancellation_is_never_lost(settings: Settings) -> None:
-    """At whatever step of a command it comes: on Python 3.11 redis-py alone forgets one that comes as it is sent."""
+    """At any step of a command: on Python 3.11 redis-py alone loses a cancellation that arrives as its command is
+    sent."""
 
     async def endlessly() -> None:
         while True:

@@ -15,7 +15,7 @@ Handle: TypeAlias = Callable[[object, Progress], Awaitable[Mapping[str, object]]
 
 
 class SdkWorker:
-    """`taken`: the ids of jobs, in the order in which they came; `stopped`: the ids that job-stop announced."""
+    """`taken`: the ids of jobs in order; `stopped`: the ids in responses of job-stop."""
 
     def __init__(self, endpoint_url: str, key: str, handle: Handle) -> None:
         self._url, self._handle = endpoint_url, handle
@@ -65,7 +65,7 @@ class SdkWorker:
 
 @asynccontextmanager
 async def sdk_worker(endpoint_url: str, key: str, handle: Handle) -> AsyncIterator[SdkWorker]:
-    """Works meanwhile."""
+    """Runs the worker while the block runs."""
     worker = SdkWorker(endpoint_url, key, handle)
     task = asyncio.ensure_future(worker.work())
     try:

@@ -91,7 +91,7 @@ async def test_an_invalid_input_has_a_reason(settings: Settings, given: object, 
 
 
 async def test_what_a_painter_makes_is_looked_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dimensions and type are those of the bytes, whatever was asked for."""
+    """Dimensions and type are those of the bytes, not of the request."""
 
     def jpeg(job: RunpodWorkerInput, report: Report) -> bytes:
         target = io.BytesIO()
@@ -127,7 +127,7 @@ def test_the_variables_of_a_container_on_runpod_are_no_settings_of_ours() -> Non
 
 
 def test_the_whole_is_never_an_update() -> None:
-    """RunPod may take one that arrives late for the state of a job that has ended."""
+    """RunPod may take a late update for the state of an ended job."""
     said = list[Mapping[str, object]]()
     updates = Updates(said.append)
     for share in (0.1, 0.3, 0.31, 0.99, 1.0):
@@ -137,7 +137,7 @@ def test_the_whole_is_never_an_update() -> None:
 
 @asynccontextmanager
 async def working(settings: Settings, pool: Pool, worker: RunpodWorker) -> AsyncIterator[SdkWorker]:
-    """The system with a RunPod whose jobs this worker does."""
+    """The system with a RunPod whose jobs this worker runs."""
     script = READY["outside"]
     async with fake_runpod(script, settings=settings, key=KEY) as server, projecting(settings):
         made = with_runpod(settings, server.url, runpod_silence_s=1.0, runpod_look_every_s=0.5, cancel_grace_s=2.0)

@@ -38,7 +38,7 @@ OWNER = uuid4()
 
 @asynccontextmanager
 async def queue_of(settings: Settings, pool: Pool) -> AsyncIterator[Redis]:
-    """The log is projected meanwhile; yields the client of the queue."""
+    """Projects the log while the block runs; yields the client of the queue."""
     async with projecting(settings), opened_redis(settings) as redis:
         yield redis
 
@@ -67,7 +67,7 @@ async def ended(pool: Pool, generation_id: UUID) -> Generation | None:
 
 
 async def types_of(pool: Pool, generation_id: UUID) -> list[str]:
-    """What the log says about it, in order."""
+    """The types of its events in order."""
     rows = await pool.fetch(
         "SELECT type FROM projections.timeline WHERE generation_id = $1 ORDER BY log_offset", generation_id
     )

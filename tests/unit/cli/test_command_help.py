@@ -44,7 +44,7 @@ def root() -> TyperGroup:
 
 
 def examples(words: tuple[str, ...]) -> list[list[str]]:
-    """The lines of the help as printed that begin with the name of the program, without that name."""
+    """The printed help lines that begin with the name of the program, without that name."""
     shown = CliRunner().invoke(APP, [*words, "--help"], env={"COLUMNS": "100"})
     assert shown.exit_code == 0, shown.output
     return [

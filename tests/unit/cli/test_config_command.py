@@ -26,7 +26,7 @@ SECRETS = {
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Without the settings of the machine, and in a directory without env files."""
+    """Without the settings of this machine, in a directory without env files."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)

@@ -18,7 +18,7 @@ def a_jar(artifact: str, content: bytes, version: str = "1.0") -> Jar:
 
 
 class JarServer(ThreadingHTTPServer):
-    """`requested` counts the requests of each path. A fault holds for the number of requests it is given for."""
+    """`requested` counts the requests of each path. A fault applies to its number of requests."""
 
     daemon_threads = True
 
@@ -30,7 +30,7 @@ class JarServer(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away is no error."""
+        """A client that disconnects is not an error."""
 
     @property
     def url(self) -> str:

@@ -38,7 +38,7 @@ def cache(directory: Path) -> JarCache:
 
 
 def fetch(cache: JarCache, jars: Sequence[Jar], server: JarServer) -> int:
-    """The bytes that arrived, in sum."""
+    """The total of received bytes."""
     received: list[int] = []
     cache.fetch(jars, MavenCentral(server.url, read_s=0.2), Event(), received.append)
     return sum(received)
@@ -117,7 +117,7 @@ def test_without_the_network_a_line_says_what_to_do(cache: JarCache) -> None:
 
 
 def test_where_no_certificate_of_the_network_is_known_the_remedy_is_another(cache: JarCache, server: JarServer) -> None:
-    """A proxy that opens TLS has an authority of its own; a server without TLS fails in the same way."""
+    """A proxy that intercepts TLS has an authority of its own; a server without TLS fails in the same way."""
     repository = MavenCentral(f"https://127.0.0.1:{server.server_port}")
     with pytest.raises(RepositoryUnavailableError, match=r"SSLError .*\(REQUESTS_CA_BUNDLE names a file"):
         cache.fetch([a_jar("a", CONTENT)], repository, Event(), lambda _: None)
@@ -168,7 +168,7 @@ with write_errors(Path(directory), sum(jar.size for jar in jars)):
 
 
 def test_a_full_disk_is_reported_with_the_bytes_that_are_needed(server: JarServer, directory: Path) -> None:
-    """Files may not become larger than half of it: writing fails as it does on a disk without room."""
+    """Limits the size of files to half of it, so that writing fails as on a full disk."""
     jar = server.publish("large", CONTENT)
     limit = len(CONTENT) // 2
     ended = subprocess.run(

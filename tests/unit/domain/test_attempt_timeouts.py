@@ -30,7 +30,7 @@ def at(seconds: float) -> datetime:
 
 
 def standing(**changes: Any) -> Generation:
-    """A generation that was handed over a second after it was requested, but for the changes."""
+    """A generation that was dispatched a second after its request, with these changes."""
     known: dict[str, Any] = {
         "generation_id": GENERATION,
         "owner_id": OWNER,
@@ -46,7 +46,7 @@ def standing(**changes: Any) -> Generation:
 
 
 def running(**changes: Any) -> Generation:
-    """The same, being worked on."""
+    """The same, once it is processing."""
     known = {"status": Status.PROCESSING, "started_at": at(10), "heartbeat_at": at(60)}
     return standing(**known | changes)
 

@@ -32,7 +32,7 @@ def test_any_text_of_a_provider_can_be_told(text: str) -> None:
 
 
 def test_where_the_next_attempt_runs_is_not_told_for_an_earlier_one() -> None:
-    """Giving up the earlier attempt must not stop the next one."""
+    """The end of the earlier attempt must not stop the next one."""
     state = ATTEMPT.state._replace(attempt=2, provider_job_id="second", endpoint_id="e", cancel_requested=True)
     stale = replace(ATTEMPT, state=state).provider_job
     assert (stale.provider_job_id, stale.endpoint_id, stale.started_at) == (None, None, None)

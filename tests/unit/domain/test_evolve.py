@@ -26,7 +26,7 @@ def fold(history: list[Event], state: Generation | None = None) -> Generation | 
 
 
 def steps(history: list[Event]) -> list[tuple[Generation | None, Event, Generation | IgnoredReason]]:
-    """Each event with the state before it and the judgement."""
+    """Each event with the state before it and the result."""
     state, taken = None, list[tuple[Generation | None, Event, Generation | IgnoredReason]]()
     for event in history:
         result = apply(state, event)

@@ -38,7 +38,7 @@ def fold(history: list[Event]) -> Generation | None:
 
 
 def said(cls: type[Event], seconds: int = 0, **fields: object) -> Event:
-    """An event of the one generation, so many seconds after noon."""
+    """An event of the one generation, this number of seconds after noon."""
     moment = NOON + timedelta(seconds=seconds)
     return cls.model_validate(
         {"id": GENERATION, "generation_id": GENERATION, "occurred_at": moment, "producer": "t", **fields}
@@ -94,7 +94,7 @@ def test_an_event_that_came_before_its_attempt_is_not_applied_when_it_is_repeate
     ],
 )
 def test_a_lost_worker_that_comes_back_does_not_take_the_attempt_that_was_not_dispatched(late: Event) -> None:
-    """Else that attempt would be waited for, and never handed over."""
+    """Otherwise that attempt would be waited for, and never dispatched."""
     given_up = [REQUESTED, said(GenerationDispatched, provider="local"), said(GenerationRetried, reason="silent")]
     state = fold(given_up)
     assert state is not None

@@ -57,7 +57,7 @@ def events() -> SearchStrategy[Event]:
 
 
 def document(**changes: object) -> dict[str, object]:
-    """The value of a good record, changed; `...` takes a field away."""
+    """The value of a valid record with changes; `...` removes a field."""
     plain: dict[str, object] = json.loads(encode_value(PROGRESSED)) | changes
     return {name: value for name, value in plain.items() if value is not ...}
 
@@ -211,7 +211,7 @@ ODD_NUMBERS = ["NaN", "-Infinity", "1e999", "9" * 400, "-" + "9" * 400, "1" * 19
 @pytest.mark.parametrize("number", ODD_NUMBERS)
 @pytest.mark.parametrize("type_", ["generation.started", "of.the.future"])
 def test_what_is_kept_can_be_shown_whatever_numbers_are_in_fields_we_do_not_know(number: str, type_: str) -> None:
-    """Python's own writer puts NaN into JSON; our reader of events lets it pass, most readers do not."""
+    """Python's json writes NaN; this system's reader of events accepts it, most readers do not."""
     value = encode_value(PROGRESSED)[:-1] + f', "type": "{type_}", "odd": {number}}}'.encode()
     event = decode(encode_key(PROGRESSED), value)
     assert not isinstance(event, Undecodable)

@@ -27,7 +27,7 @@ def test_what_it_is_by_its_bytes(form: str, mime_type: str) -> None:
 
 
 def test_a_jpeg_that_carries_a_second_picture_is_a_jpeg() -> None:
-    """As cameras and gain maps do it: Pillow has a name of its own for these."""
+    """Written by cameras and with gain maps; Pillow has a separate name for these."""
     second = Image.new("RGB", (40, 30))
     body = saved((40, 30), "MPO", save_all=True, append_images=[second])
     assert inspect_image(body, MAX_PIXELS) == ImageFacts("image/jpeg", 40, 30)

@@ -39,7 +39,7 @@ def signer(place: BucketUrl, *, ttl_s: int = 900, token: str | None = None) -> U
 @pytest.mark.parametrize("token", [None, "a/temporary+token=="])
 @pytest.mark.parametrize("key", ["users/a/media/b.png", "with space/ü~(1)+&=?#.png"])
 def test_signatures_are_botocores(endpoint: str | None, token: str | None, key: str) -> None:
-    """The library's own signer, asked for the same moment, gives the same signature."""
+    """The library's signer gives the same signature for the same moment."""
     url = signer(BucketUrl.of(endpoint, "my-bucket", "eu-west-3"), token=token).url(key, NOON)
     request = AWSRequest("GET", urlsplit(url)._replace(query="").geturl())
     theirs = S3SigV4QueryAuth(Credentials("AKID", "secret/with+signs", token), "s3", "eu-west-3", expires=900)

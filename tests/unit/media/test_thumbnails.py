@@ -191,7 +191,7 @@ def test_of_an_animation_the_first_frame(form: str) -> None:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A header that promises that many pixels, and next to nothing behind it."""
+    """A header that declares this number of pixels, with almost no data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -12,7 +12,7 @@ from gengui_stream.health import probe
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[str]:
-    """The URL of a server that takes one request and answers it like that."""
+    """The URL of a server that handles one request with this response."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

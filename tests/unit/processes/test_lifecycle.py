@@ -19,7 +19,7 @@ SETTINGS = load_settings({"SHUTDOWN_GRACE_S": "0.1"}, env_files=())
 
 
 def told() -> None:
-    """What an operator, or the supervisor, does."""
+    """The signal of an operator or a supervisor."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -56,7 +56,7 @@ def test_a_share_of_dead_letters_is_checked_once_there_are_enough_records() -> N
 
 
 def test_the_share_is_about_the_latest_records() -> None:
-    """Dead letters of long ago count less and less."""
+    """Old dead letters count less and less."""
     limits = DeadLetterLimits(max_share=0.05)
     count = count_dead_letters(limits, 0, DeadLetterCount(), [*[DEAD] * 40, *[GOOD] * (WINDOW - 40)])
     for _ in range(4):

@@ -71,7 +71,7 @@ class Oracle:
 
 @dataclass
 class Call:
-    """A call in progress, as the test sees it: it knows by itself whether its outcome still counts."""
+    """A call in progress in the test, which tracks by itself whether its outcome still counts."""
 
     permit: Permit
     began: float

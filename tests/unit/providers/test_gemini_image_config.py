@@ -13,7 +13,7 @@ SIDES = st.integers(SIZE_MIN // SIZE_STEP, SIZE_MAX // SIZE_STEP).map(lambda ste
 
 
 def factor(one: Fraction, other: Fraction) -> Fraction:
-    """How many times the larger is the smaller."""
+    """The ratio of the larger to the smaller."""
     return max(one / other, other / one)
 
 

@@ -27,7 +27,7 @@ class Clock:
 
 @dataclass
 class Described:
-    """As much of a provider as a router looks at."""
+    """The part of a provider that a router uses."""
 
     capabilities: Capabilities
 

@@ -43,7 +43,7 @@ def documents() -> list[object]:
 
 
 def code(path: Path) -> str:
-    """What a reader would type: fenced blocks and words in backticks."""
+    """Code that a reader would type: fenced blocks and words in backticks."""
     text = path.read_text(encoding="utf-8")
     fenced = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", text)])
@@ -55,7 +55,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 
 def unknown(words: list[str]) -> str | None:
-    """The first word that the command line does not know; an argument after a whole command is not looked at."""
+    """The first word that the command line does not know; arguments after a complete command are not checked."""
     command = typer.main.get_command(command_line())
     for word in words:
         if word.startswith("--"):
@@ -92,7 +92,7 @@ def test_every_relative_link_leads_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", documents())
 def test_every_file_named_exists(path: Path) -> None:
-    """`gengui_stream/log/topics.py`, from the root; a name with a placeholder in it is none."""
+    """`gengui_stream/log/topics.py`, relative to the root; a name with a placeholder does not count."""
     named = re.findall(
         r"(?<![\w/.])((?:gengui_stream|agents|api|schemas|tests|requirements|docs)/[\w./-]+)", code(path)
     )

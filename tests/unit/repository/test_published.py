@@ -73,7 +73,8 @@ JUNK: Final = st.one_of(
 @settings(max_examples=200)
 @given(st.sampled_from(sorted(ONE_OF_EACH)), st.data())
 def test_what_satisfies_it_is_read(type_: str, data: st.DataObject) -> None:
-    """Of documents with one field changed or gone: a producer that checks its events against the file is safe."""
+    """For documents with one field changed or removed: a producer that validates its events against the file is
+    safe."""
     document = sent(ONE_OF_EACH[type_])
     names = sorted({*document, *validator(type_).schema["properties"]})
     name = data.draw(st.sampled_from([n for n in names if n != "generation_id"]))
@@ -100,7 +101,7 @@ def test_nothing_is_stale() -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A copy of the language, to be changed."""
+    """A copy of the language, for changes."""
     shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
     return tmp_path / "schemas"
 
@@ -141,7 +142,7 @@ def test_the_build_runs_the_check() -> None:
 
 
 def resolved(document: Any, reference: str) -> Any:
-    """What a reference names: within the document, or in a file beside it."""
+    """The target of a reference: within the document, or in a file beside it."""
     if not reference.startswith("#/"):
         return json.loads((FOLDER / reference).read_text())
     for part in reference.removeprefix("#/").split("/"):

@@ -12,7 +12,7 @@ BASH = shutil.which("bash") or "bash"
 
 
 class Machine:
-    """Programs of its own, and nothing else on the path."""
+    """A path with programs of the test and nothing else."""
 
     def __init__(self, directory: Path) -> None:
         self.path, self.pyenv = directory / "bin", directory / "pyenv"
@@ -34,7 +34,7 @@ def program(path: Path, line: str) -> str:
 
 
 def python(path: Path, minor: int) -> str:
-    """It has no other word than this, whatever it is asked: its own path when the version asked for is its own."""
+    """Prints only its own path, if the requested version is its own."""
     return program(path, f'test "${{@: -1}}" != {minor} || echo "$0"')
 
 

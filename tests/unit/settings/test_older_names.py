@@ -135,7 +135,7 @@ NAMES = st.sampled_from([*OLDER_NAMES, *(rule.new for rule in OLDER_NAMES.values
 
 @given(st.dictionaries(NAMES, st.text(min_size=1), max_size=8))
 def test_no_variable_gets_lost(environ: dict[str, str]) -> None:
-    """Each comes back, counts under another name, is named as a renaming, or is at fault."""
+    """Each is read, accepted under another name, reported as a renaming, or a fault."""
     variables = {name: Variable(name, text, "environment") for name, text in environ.items()}
     found = translate(variables)
     for name in environ:

@@ -250,7 +250,7 @@ LAYERS: Final = (DEV, ENV, "environment")
 
 @st.composite
 def variables(draw: st.DrawFn) -> list[dict[str, Variable]]:
-    """What each source has, least first."""
+    """The values of each source, the lowest precedence first."""
     names = st.sets(st.sampled_from(sorted({"PORT", "AWS_SESSION_TOKEN", *OF_A_SERVER, *chain(*OF_A_SERVER.values())})))
     return [{name: Variable(name, f"{name} of {source}", source) for name in draw(names)} for source in LAYERS]
 

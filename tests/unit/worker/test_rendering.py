@@ -38,7 +38,7 @@ def test_any_sketch_has_exactly_its_size(prompt: str, seed: int, width: int, hei
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_a_picture_is_worth_looking_at(prompt: str) -> None:
-    """Neither flat nor burnt out, whatever the words."""
+    """Neither flat nor overexposed, for any prompt."""
     canvas = render(Sketch(prompt, 3, 256, 256))
     assert canvas.std() > 8
     assert (canvas == 255).all(axis=2).mean() < 0.5
@@ -57,7 +57,8 @@ def test_painting_reports_how_far_it_is_and_may_be_stopped() -> None:
 
 
 def test_bands_leave_no_seams() -> None:
-    """Painted in bands or in one, a picture is the same: slopes at a band's edge know their neighbours."""
+    """An image painted in bands equals one painted at once: slopes at the edge of a band include the neighbouring
+    band."""
     canvas = render(Sketch("fire", 5, 128, 512)).astype(int)
     steps = np.abs(np.diff(canvas, axis=0)).mean(axis=(1, 2))
     edges = np.linspace(0, 512, 17).astype(int)[1:-1] - 1

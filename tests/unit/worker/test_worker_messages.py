@@ -158,7 +158,7 @@ async def test_in_the_words_of_the_status_stream() -> None:
 
 @asynccontextmanager
 async def serving(answer: Callable[[dict[str, list[dict[str, object]]]], web.Response]) -> AsyncIterator[str]:
-    """An API that answers so; yields its base URL."""
+    """An API with this response; yields its base URL."""
 
     async def handle(request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != "Bearer gg_key":

@@ -35,6 +35,16 @@ RETURNING 1
 ADVANCED: Final = "SELECT 1 / (count(*) = $1::bigint)::int FROM part_0"
 """Divides by zero, and so fails the whole statement, when the advance before it did not update all its rows."""
 
+FENCE: Final = """
+UPDATE projections.checkpoints SET owner_epoch = owner_epoch + 1, updated_at = now()
+WHERE projection = $1 AND topic = $2 AND partition = $3
+"""
+
+RECOUNT: Final = """
+UPDATE projections.checkpoints SET applied = applied + $4, ignored = ignored + $5, dead_lettered = dead_lettered - $6
+WHERE projection = $1 AND topic = $2 AND partition = $3
+"""
+
 SELECT_ONE: Final = """
 SELECT next_offset, owner_epoch FROM projections.checkpoints WHERE projection = $1 AND topic = $2 AND partition = $3
 """
@@ -98,6 +108,17 @@ async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, w
         await connection.execute(statement, *(each for own in arguments for each in own))
     except asyncpg.DivisionByZeroError as error:
         raise _fenced(topic, moves) from error
+
+
+async def fence(connection: Connection, topic: str, partition: int) -> None:
+    """Makes every uncommitted batch of the partition's owner fail with FencedError."""
+    await connection.execute(FENCE, PROJECTION, topic, partition)
+
+
+async def recount(connection: Connection, topic: str, partition: int, folded: Tally, retried: int) -> None:
+    """Counts dead letters that were retried as applied or ignored."""
+    counts = (folded.applied, folded.ignored, retried)
+    await connection.execute(RECOUNT, PROJECTION, topic, partition, *counts)
 
 
 async def projected(pool: Pool, topic: str) -> dict[int, int]:

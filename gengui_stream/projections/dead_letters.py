@@ -28,6 +28,52 @@ WHERE topic = $1 AND partition = $2 AND log_offset < $3 AND resolution IS NULL A
 ORDER BY log_offset DESC LIMIT $4
 """
 
+LIST: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters
+WHERE topic = $1 AND (resolution IS NULL OR $2) AND (reason <> 'parked' OR $3) ORDER BY partition, log_offset LIMIT $4
+"""
+
+FIND: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
+"""
+
+OPEN_OF_GENERATION: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters
+WHERE topic = $1 AND partition = $2 AND generation_id = $3 AND resolution IS NULL ORDER BY log_offset
+"""
+
+NOT_FOLDED: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
+    resolution, resolved_at
+FROM projections.dead_letters
+WHERE topic = $1 AND generation_id = $2 AND resolution IS DISTINCT FROM 'retried' ORDER BY partition, log_offset
+"""
+
+RESOLVE: Final = """
+UPDATE projections.dead_letters SET resolution = $4, resolved_at = now()
+WHERE topic = $1 AND partition = $2 AND log_offset = ANY($3)
+"""
+
+SET_REASON: Final = """
+UPDATE projections.dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
+"""
+
+OF_PARTITION: Final = """
+SELECT topic, partition, log_offset, generation_id, reason, record_key, record_value, appended_at, resolution, detail
+FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY log_offset
+"""
+
+OF_OTHER_PARTITIONS: Final = (
+    "SELECT partition, log_offset FROM projections.dead_letters WHERE topic = $1 AND partition <> ALL($2)"
+)
+"""Rows of partitions that the verification did not fold."""
+
 
 def rows_of(outcomes: Iterable[Outcome], topic: str, partition: int) -> list[tuple[object, ...]]:
     return [_row(outcome, topic, partition) for outcome in outcomes if isinstance(outcome, DeadLettered)]

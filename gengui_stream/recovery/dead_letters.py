@@ -8,64 +8,25 @@ that still cannot be folded stays, with everything parked behind it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.postgres.rejections import rejects_value
-from gengui_stream.projecting.checkpoints import PROJECTION
+from gengui_stream.projecting import checkpoints
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
 from gengui_stream.projecting.writes import write_read_models
 from gengui_stream.projections import generation_states, job_rows, timeline
+from gengui_stream.projections.dead_letters import (
+    FIND,
+    LIST,
+    NOT_FOLDED,
+    OPEN_OF_GENERATION,
+    RESOLVE,
+    SET_REASON,
+)
 from gengui_stream.projections.outcomes import PARKED, DeadLettered, Outcome, Tally
-
-LIST: Final = """
-SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
-    resolution, resolved_at
-FROM projections.dead_letters
-WHERE topic = $1 AND (resolution IS NULL OR $2) AND (reason <> 'parked' OR $3) ORDER BY partition, log_offset LIMIT $4
-"""
-
-FIND: Final = """
-SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
-    resolution, resolved_at
-FROM projections.dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
-"""
-
-OPEN_OF_GENERATION: Final = """
-SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
-    resolution, resolved_at
-FROM projections.dead_letters
-WHERE topic = $1 AND partition = $2 AND generation_id = $3 AND resolution IS NULL ORDER BY log_offset
-"""
-
-NOT_FOLDED: Final = """
-SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
-    resolution, resolved_at
-FROM projections.dead_letters
-WHERE topic = $1 AND generation_id = $2 AND resolution IS DISTINCT FROM 'retried' ORDER BY partition, log_offset
-"""
-
-FENCE: Final = """
-UPDATE projections.checkpoints SET owner_epoch = owner_epoch + 1, updated_at = now()
-WHERE projection = $1 AND topic = $2 AND partition = $3
-"""
-
-RECOUNT: Final = """
-UPDATE projections.checkpoints SET applied = applied + $4, ignored = ignored + $5, dead_lettered = dead_lettered - $6
-WHERE projection = $1 AND topic = $2 AND partition = $3
-"""
-
-RESOLVE: Final = """
-UPDATE projections.dead_letters SET resolution = $4, resolved_at = now()
-WHERE topic = $1 AND partition = $2 AND log_offset = ANY($3)
-"""
-
-SET_REASON: Final = """
-UPDATE projections.dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +113,7 @@ async def discard(pool: Pool, topic: str, position: Position) -> Resolution:
 
 async def _opened(connection: Connection, topic: str, position: Position) -> list[DeadLetter]:
     """The dead letter and those parked behind it. Fences the partition first, so that none is added meanwhile."""
-    await connection.execute(FENCE, PROJECTION, topic, position.partition)
+    await checkpoints.fence(connection, topic, position.partition)
     letter = await find(connection, topic, position)
     if letter.resolution is not None:
         raise PermanentError(f"{position} was {letter.resolution} already")
@@ -209,5 +170,4 @@ async def _refusal(connection: Connection, letter: DeadLetter, outcome: Outcome)
 async def _settle(connection: Connection, first: DeadLetter, resolution: Resolution) -> None:
     tally, offsets = resolution.tally, [position.offset for position in resolution.folded]
     await connection.execute(RESOLVE, first.topic, first.partition, offsets, "retried")
-    counts = (tally.applied, tally.ignored, len(offsets))
-    await connection.execute(RECOUNT, PROJECTION, first.topic, first.partition, *counts)
+    await checkpoints.recount(connection, first.topic, first.partition, tally, len(offsets))

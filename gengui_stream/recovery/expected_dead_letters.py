@@ -21,14 +21,6 @@ COLUMNS: Final = (
 )
 """Without `detail`, whose wording depends on the versions of libraries."""
 
-SELECT: Final = """
-SELECT topic, partition, log_offset, generation_id, reason, record_key, record_value, appended_at, resolution, detail
-FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY log_offset
-"""
-
-STRAYS: Final = "SELECT partition, log_offset FROM projections.dead_letters WHERE topic = $1 AND partition <> ALL($2)"
-"""Rows of partitions that the verification did not fold."""
-
 
 def facts(rows: Iterable[asyncpg.Record]) -> dict[int, LetterFacts]:
     return {row["log_offset"]: LetterFacts(row["reason"], row["detail"], row["resolution"]) for row in rows}

@@ -11,14 +11,6 @@ from gengui_stream.settings import Settings
 
 CHUNK: Final = 5_000
 
-# The digest instead of the payload keeps the sort narrow: OFFSET 0 makes PostgreSQL compute it before it sorts.
-TIMELINE: Final = """
-SELECT * FROM (
-    SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
-        status, ignored, md5(payload) FROM projections.timeline WHERE partition = $1 OFFSET 0) AS narrow
-ORDER BY log_offset, generation_id
-"""
-
 
 @asynccontextmanager
 async def opened_snapshot(settings: Settings) -> AsyncIterator[Connection]:

@@ -19,14 +19,14 @@ from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projecting.folding import FoldState
-from gengui_stream.projections import generation_requests, timeline
+from gengui_stream.projections import dead_letters, generation_requests, timeline
 from gengui_stream.projections.generation_requests import RequestRow
 from gengui_stream.projections.outcomes import Outcome
 from gengui_stream.projections.timeline import TimelineRow
 from gengui_stream.recovery import expected_dead_letters, read_models
 from gengui_stream.recovery.reference_fold import PartitionFold
 from gengui_stream.recovery.report import PartitionCount, Report
-from gengui_stream.recovery.snapshot import TIMELINE, OrderedRows, opened_snapshot
+from gengui_stream.recovery.snapshot import OrderedRows, opened_snapshot
 from gengui_stream.settings import Settings
 
 SENT_WITHIN_S: Final = 30.0
@@ -51,7 +51,7 @@ async def verify(settings: Settings, progress: Progress = lambda done, total: No
             await check.run(lambda: progress(report.events, total))
         partitions = [row["partition"] for row in held]
         await read_models.compare_strays(connection, report, partitions)
-        for row in await connection.fetch(expected_dead_letters.STRAYS, settings.events_topic, partitions):
+        for row in await connection.fetch(dead_letters.OF_OTHER_PARTITIONS, settings.events_topic, partitions):
             report.unexpected("dead_letters", f"{row['partition']}:{row['log_offset']}")
     return report
 
@@ -71,8 +71,8 @@ class _PartitionCheck:
 
     async def run(self, progress: Callable[[], None]) -> None:
         topic = self._settings.events_topic
-        dead = await OrderedRows.open(self._connection, expected_dead_letters.SELECT, topic, self._partition)
-        recorded = await OrderedRows.open(self._connection, TIMELINE, self._partition)
+        dead = await OrderedRows.open(self._connection, dead_letters.OF_PARTITION, topic, self._partition)
+        recorded = await OrderedRows.open(self._connection, timeline.DIGESTS, self._partition)
 
         async def compare(records: Sequence[Record]) -> None:
             await self._compare_chunk(records, dead, recorded)

@@ -13,9 +13,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
 
-from agents.raw_records import RawTopic, offer_raw_records
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.log.connection import connection
+from gengui_stream.log.unpacking.fetched import RawTopic, offer_log_records
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 
@@ -51,7 +51,7 @@ class BatchThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
         """Like faust's, with what faust has no settings for: the connection, time-outs, and raw records."""
         has_tables = bool(self.app.tables.changelog_topics)
-        offer_raw_records()
+        offer_log_records()
         return AIOKafkaConsumer(
             **connection(self.settings),
             client_id=self.app.conf.broker_client_id,

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from gengui_stream.domain.generation.evolve import evolve
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.changelogs import KEPT_WINDOWS, STATE
-from gengui_stream.log.codec import Undecodable, UnknownType, decode
+from gengui_stream.log.codec import Undecodable, UnknownType, decode_record
 from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.projecting.batches import RecordBatch, sliced
 from gengui_stream.projections.outcomes import Record
@@ -69,7 +69,7 @@ def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
 def _events(records: Iterable[Record], place: PartitionPlace) -> Iterator[Event]:
     """Without records on a wrong partition, which the projector forwards to the right one."""
     for record in records:
-        decoded = decode(record.key, record.value)
+        decoded = decode_record(record)
         if not isinstance(decoded, Undecodable | UnknownType) and not (record.key and place.is_stray(record.key)):
             yield decoded
 

@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from gengui_stream.log.unpacking.records import ControlRecord, UnreadableRecord
 from schemas.events import AnyEvent, Event
 
 
@@ -94,6 +95,15 @@ def encode_headers(event: Event) -> list[tuple[str, bytes]]:
         "ce_tracestate": event.tracestate,
     }
     return [(name, value.encode()) for name, value in attributes.items() if value]
+
+
+def decode_record(record: KeyedRecord) -> Decoded:
+    """`decode` of a record of the log, or of an offset that holds none."""
+    if isinstance(record, UnreadableRecord):
+        return Undecodable("unreadable", record.detail, None)
+    if isinstance(record, ControlRecord):
+        return UnknownType("(transaction marker)", None)
+    return decode(record.key, record.value)
 
 
 def decode(key: bytes | None, value: bytes | None) -> Decoded:

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Final, TypeAlias
+from typing import Final, cast
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.connection import connection
+from gengui_stream.log.unpacking.fetched import RawTopic, offer_log_records
+from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.settings import Settings
-
-Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
 POLL_MS: Final = 500
 CHUNK: Final = 5_000
@@ -27,13 +27,14 @@ class LogReader:
         self._topic = topic
         self.offsets = offsets
 
-    async def read(self, limit: int = CHUNK, timeout_ms: int = POLL_MS) -> list[Record]:
+    async def read(self, limit: int = CHUNK, timeout_ms: int = POLL_MS) -> list[LogRecord]:
         """The next records, in order within each partition; empty when none arrived within `timeout_ms`. Skips missing
         offsets, which `log.gaps` detects."""
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
-        for at, chunk in fetched.items():
+        chunks = cast("Mapping[TopicPartition, list[LogRecord]]", fetched)
+        for at, chunk in chunks.items():
             self.offsets[at.partition] = chunk[-1].offset + 1
-        return [record for chunk in fetched.values() for record in chunk]
+        return [record for chunk in chunks.values() for record in chunk]
 
     async def ends(self) -> dict[int, int]:
         """The broker's current end of each partition, which is the next offset to be assigned. Raises TransientError
@@ -51,7 +52,7 @@ class LogReader:
                 return False
         return True
 
-    async def until_end(self) -> AsyncIterator[list[Record]]:
+    async def until_end(self) -> AsyncIterator[list[LogRecord]]:
         """Batches of records up to the current end of the log."""
         ends = await self.ends()
         while not await self.reached(ends):
@@ -59,7 +60,7 @@ class LogReader:
             if records:
                 yield records
 
-    async def follow(self, timeout_ms: int = POLL_MS) -> AsyncIterator[list[Record]]:
+    async def follow(self, timeout_ms: int = POLL_MS) -> AsyncIterator[list[LogRecord]]:
         """Batches of records, without end; a batch is empty when no record arrived within `timeout_ms`."""
         while True:
             yield await self.read(timeout_ms=timeout_ms)
@@ -71,11 +72,13 @@ async def open_reader(
 ) -> AsyncIterator[LogReader]:
     """A reader of `partitions` (None: all), from the offsets in `start` (default 0). Raises TransientError when no
     broker is reachable."""
+    offer_log_records()
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
         **connection(settings),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        key_deserializer=RawTopic(settings.events_topic),
         fetch_max_wait_ms=200,
         max_partition_fetch_bytes=8 * 1024 * 1024,
     )

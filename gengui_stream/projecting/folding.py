@@ -11,7 +11,7 @@ from gengui_stream.log.codec import (
     Decoded,
     Undecodable,
     UnknownType,
-    decode,
+    decode_record,
     generation_of,
     plausible_time,
 )
@@ -38,7 +38,7 @@ def fold_records(records: Iterable[tuple[Record, Decoded]], known: FoldState) ->
 
 
 def decode_records(records: Iterable[Record]) -> list[tuple[Record, Decoded]]:
-    return [(record, decode(record.key, record.value)) for record in records]
+    return [(record, decode_record(record)) for record in records]
 
 
 def generation_ids(decoded: Iterable[tuple[Record, Decoded]]) -> set[UUID]:

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Collection
 from typing import Final
 
-from gengui_stream.log.reader import LogReader, Record, open_reader
+from gengui_stream.log.reader import LogReader, open_reader
+from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.projecting.batches import batches_of
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.settings import Settings
@@ -34,5 +35,5 @@ async def _project(
     await queues.until_idle()
 
 
-def _chunks(reader: LogReader, *, follow: bool) -> AsyncIterator[list[Record]]:
+def _chunks(reader: LogReader, *, follow: bool) -> AsyncIterator[list[LogRecord]]:
     return reader.follow(timeout_ms=FOLLOW_POLL_MS) if follow else reader.until_end()

@@ -15,7 +15,7 @@ import structlog
 from gengui_stream.domain.generation.jobs import Job
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.errors import BugError, FencedError
-from gengui_stream.log.codec import decode
+from gengui_stream.log.codec import decode_record
 from gengui_stream.log.event_log import Forwarder
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.partitions import PartitionPlace
@@ -259,7 +259,7 @@ class Projector:
 
     async def _reject(self, partition: int, record: Record, error: _RejectedWritesError) -> ProjectedBatch:
         held, cause = await self._held(partition), error.__cause__
-        generation_id = decode(record.key, record.value).generation_id
+        generation_id = decode_record(record).generation_id
         _log.error("record_refused", partition=partition, offset=record.offset, error=repr(cause))
         dead = DeadLettered(record, generation_id, "refused_by_database", f"{type(cause).__name__}: {cause}"[:500])
         parked = held.parked if generation_id is None else held.parked | {generation_id}

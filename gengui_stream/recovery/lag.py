@@ -62,7 +62,7 @@ async def _oldest(reader: LogReader, held: Mapping[int, int], ends: Mapping[int,
     oldest: dict[int, int] = {}
     while any(end > held[partition] and partition not in oldest for partition, end in ends.items()):
         for record in await reader.read():
-            oldest.setdefault(record.partition, record.timestamp)
+            oldest.setdefault(record.partition, record.timestamp or 0)
     return oldest
 
 

@@ -14,8 +14,9 @@ import asyncpg
 from gengui_stream.errors import TransientError
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.partitions import PartitionPlace
-from gengui_stream.log.reader import LogReader, Record, open_reader
+from gengui_stream.log.reader import LogReader, open_reader
 from gengui_stream.log.topics import check_topic
+from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projecting.folding import FoldState
@@ -74,7 +75,7 @@ class _PartitionCheck:
         dead = await OrderedRows.open(self._connection, dead_letters.OF_PARTITION, topic, self._partition)
         recorded = await OrderedRows.open(self._connection, timeline.DIGESTS, self._partition)
 
-        async def compare(records: Sequence[Record]) -> None:
+        async def compare(records: Sequence[LogRecord]) -> None:
             await self._compare_chunk(records, dead, recorded)
             progress()
 
@@ -83,7 +84,7 @@ class _PartitionCheck:
         await read_models.compare(self._connection, self._report, self._partition, self._fold)
         self._compare_counts()
 
-    async def _read(self, compare: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
+    async def _read(self, compare: Callable[[Sequence[LogRecord]], Awaitable[None]]) -> None:
         """Passes on the partition's records up to the checkpoint, and reports missing ones."""
         expected = self._position["start_offset"]
         async with open_reader(self._settings, {self._partition: expected}, [self._partition]) as reader:
@@ -97,7 +98,7 @@ class _PartitionCheck:
         if expected < self._end:
             self._report.add("log", f"{self._partition}:{expected}", f"records are gone before {self._end}")
 
-    async def _compare_chunk(self, records: Sequence[Record], dead: OrderedRows, recorded: OrderedRows) -> None:
+    async def _compare_chunk(self, records: Sequence[LogRecord], dead: OrderedRows, recorded: OrderedRows) -> None:
         if not records:
             return
         bound = records[-1].offset + 1
@@ -156,7 +157,7 @@ class _PartitionCheck:
         self._report.partitions.append(PartitionCount(self._partition, start, end, *sums))
 
 
-async def _next(reader: LogReader, ends: Mapping[int, int]) -> list[Record]:
+async def _next(reader: LogReader, ends: Mapping[int, int]) -> list[LogRecord]:
     """The next records; empty when the log has none before these ends. Raises TransientError when the broker sends none
     for SENT_WITHIN_S."""
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,11 +12,13 @@ from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import PermanentError
-from gengui_stream.log.codec import Undecodable, UnknownType, as_document, decode
+from gengui_stream.log.codec import Undecodable, UnknownType, as_document, decode_record
 from gengui_stream.log.positions import parse_vector
-from gengui_stream.log.reader import Record, open_reader
+from gengui_stream.log.reader import open_reader
 from gengui_stream.log.topics import check_topic
+from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.projections.outcomes import appended_at
 from gengui_stream.recovery.dead_letters import DeadLetter
 from gengui_stream.recovery.generation_records import Recorded, records_of
 from gengui_stream.recovery.lag import log_ends
@@ -47,7 +48,7 @@ class Filter:
     types: Collection[str]
     generation_id: UUID | None
 
-    def admits(self, record: Record, type_: str) -> bool:
+    def admits(self, record: LogRecord, type_: str) -> bool:
         mine = self.generation_id is None or record.key == str(self.generation_id).encode()
         return mine and (not self.types or type_ in self.types)
 
@@ -105,13 +106,13 @@ def _checked(types: list[str]) -> list[str]:
     return types
 
 
-def _echo_record(record: Record, wanted: Filter, json: bool) -> None:
-    event = decode(record.key, record.value)
+def _echo_record(record: LogRecord, wanted: Filter, json: bool) -> None:
+    event = decode_record(record)
     type_ = f"({event.reason})" if isinstance(event, Undecodable) else event.type
     if not wanted.admits(record, type_):
         return
     fields = None if isinstance(event, Undecodable | UnknownType) else event.model_dump(mode="json", exclude_none=True)
-    moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    moment = appended_at(record)
     position = f"{record.partition}:{record.offset}"
     if json:
         key = record.key.decode(errors="backslashreplace") if record.key else None

@@ -154,7 +154,7 @@ async def send_raw(settings: Settings, records: Sequence[tuple[bytes | None, byt
     await producer.start()
     try:
         for key, value, timestamp_ms in records:
-            await producer.send_and_wait(settings.events_topic, value, key=key, timestamp_ms=timestamp_ms, partition=0)
+            await producer.send_and_wait(settings.events_topic, value, key=key, timestamp_ms=timestamp_ms)
     finally:
         await producer.stop()
 

@@ -7,7 +7,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from gengui_stream.log.connection import connection
 from gengui_stream.log.positions import Position
-from gengui_stream.log.reader import Record, open_reader
+from gengui_stream.log.reader import open_reader
+from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.settings import Settings
 
 
@@ -42,9 +43,9 @@ async def remove_before(settings: Settings, offsets: Mapping[int, int]) -> None:
         await admin.close()
 
 
-async def everything(settings: Settings, start: Mapping[int, int] | None = None) -> list[Record]:
+async def everything(settings: Settings, start: Mapping[int, int] | None = None) -> list[LogRecord]:
     """Every record of the log from there on, each partition in order."""
-    found: list[Record] = []
+    found: list[LogRecord] = []
     async with open_reader(settings, start) as reader:
         async for records in reader.until_end():
             found += records

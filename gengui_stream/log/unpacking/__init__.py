@@ -1,0 +1,1 @@
+"""From the bytes of a fetch to records: total, whatever the bytes are."""

@@ -123,6 +123,10 @@ $(RUNPOD_STAMP): $(UV) deploy/runpod/requirements.txt
 test-faults: $(STAMP) ## processes and servers killed under load
 	$(PYTEST) -m faults $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## 100,000 damaged record batches; FUZZ_SEED=7 FUZZ_MUTATIONS=1000000
+	FUZZ_MUTATIONS=$${FUZZ_MUTATIONS:-100000} $(PYTEST) tests/unit/test_unpacking.py --timeout 1800 $(ARGS)
+
 .PHONY: chaos
 chaos: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"
 	$(BIN)/python -m tests.chaos $(ARGS)

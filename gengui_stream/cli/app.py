@@ -36,6 +36,7 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "events": "events:app",
             "tables": "tables:app",
             "dead-letters": "dead_letters:app",
+            "skip": "skip:skip",
         },
     }
 )

@@ -45,6 +45,11 @@ UPDATE projections.checkpoints SET applied = applied + $4, ignored = ignored + $
 WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
+SKIP: Final = """
+UPDATE projections.checkpoints SET next_offset = $4, dead_lettered = dead_lettered + $5, updated_at = now()
+WHERE projection = $1 AND topic = $2 AND partition = $3
+"""
+
 SELECT_ONE: Final = """
 SELECT next_offset, owner_epoch FROM projections.checkpoints WHERE projection = $1 AND topic = $2 AND partition = $3
 """
@@ -108,6 +113,16 @@ async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, w
         await connection.execute(statement, *(each for own in arguments for each in own))
     except asyncpg.DivisionByZeroError as error:
         raise _fenced(topic, moves) from error
+
+
+async def claim_in_transaction(connection: Connection, topic: str, partition: int) -> int:
+    """Fences the owner of the partition, and returns its next offset."""
+    return int(await connection.fetchval(CLAIM, PROJECTION, topic, partition))
+
+
+async def skip_to(connection: Connection, topic: str, partition: int, next_offset: int, skipped: int) -> None:
+    """Moves the checkpoint past offsets that are kept as dead letters."""
+    await connection.execute(SKIP, PROJECTION, topic, partition, next_offset, skipped)
 
 
 async def fence(connection: Connection, topic: str, partition: int) -> None:

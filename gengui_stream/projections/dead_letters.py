@@ -1,11 +1,11 @@
 """Records that could not be folded, kept in full, and the parked events behind them in order (law 4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.postgres.pool import Pool
+from gengui_stream.postgres.pool import Connection, Pool
 from gengui_stream.projections.outcomes import DeadLettered, Outcome, appended_at
 
 INSERT: Final = """
@@ -14,6 +14,12 @@ INSERT INTO projections.dead_letters (topic, partition, log_offset, generation_i
     appended_at)
 SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bytea[],
     $8::bytea[], $9::timestamptz[])
+"""
+
+INSERT_SKIPPED: Final = """
+INSERT INTO projections.dead_letters (topic, partition, log_offset, generation_id, reason, detail, record_key,
+    record_value, appended_at, resolution, resolved_at)
+VALUES ($1, $2, $3, $4, 'skipped', $5, $6, $7, $8, 'discarded', now())
 """
 
 OPEN: Final = """
@@ -88,6 +94,11 @@ def _row(dead: DeadLettered, topic: str, partition: int) -> tuple[object, ...]:
 
 def write(rows: list[tuple[object, ...]]) -> Write:
     return Write(INSERT, rows)
+
+
+async def insert_skipped(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    """Rows of topic, partition, offset, generation, detail, key, value and time of the record."""
+    await connection.executemany(INSERT_SKIPPED, rows)
 
 
 async def latest_consecutive(pool: Pool, topic: str, partition: int, before: int, most: int) -> int:

@@ -71,8 +71,8 @@ async def _drop(url: str) -> None:
 
 
 class LentDatabases:
-    """Migrated databases without rows. Emptying a database costs the server a tenth of creating and dropping one, so a
-    database is lent again, unless a test changed more than rows in it or is still connected to it."""
+    """Migrated databases without rows. To check and empty a database costs the server far less than to create and drop
+    one, so it is lent again, unless a test changed more than rows in it or is still connected to it."""
 
     def __init__(self, stack: Mapping[str, str], *, left_within_s: float = 2.0) -> None:
         """`left_within_s`: for the server to notice that a client has closed its connection."""

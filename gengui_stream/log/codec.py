@@ -17,7 +17,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from gengui_stream.log.unpacking.records import ControlRecord, UnreadableRecord
-from schemas.events import AnyEvent, Event
+from schemas.events import SCHEMA_VERSION, AnyEvent, Event
 
 
 class KeyedRecord(Protocol):
@@ -53,10 +53,12 @@ _validator: Final = TypeAdapter[Event](AnyEvent).validator
 
 @dataclass(frozen=True, slots=True)
 class UnknownType:
-    """A well-formed event of a type that this version does not know, from a newer producer. Ignored."""
+    """An event of a type, or of a schema version, that this process does not know: from a newer producer. Ignored.
+    `version`: set when the type is known and its version is newer."""
 
     type: str
     generation_id: UUID | None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +148,23 @@ def _explain(value: bytes, error: ValidationError, generation_id: UUID | None) -
     kind, place = first["type"], ".".join(str(part) for part in first["loc"]) or "value"
     if kind == "json_invalid":
         return Undecodable("not_json", first["msg"], generation_id)
+    document = as_document(value.decode())
     if kind == "union_tag_invalid":
-        return UnknownType(_type_of(value), generation_id)
-    if place.endswith("schema_version"):
-        return Undecodable("unsupported_version", first["msg"], generation_id)
+        return UnknownType(_type_of(document), generation_id)
+    if (version := _newer_version(document)) is not None:
+        return UnknownType(_type_of(document), generation_id, version)
     return Undecodable("wrong_schema", f"{place}: {first['msg']}"[:500], generation_id)
 
 
-def _type_of(value: bytes) -> str:
-    found = as_document(value.decode())
-    return str(found.get("type", "?"))[:100].replace("\x00", "") if isinstance(found, dict) else "?"
+def _type_of(document: object) -> str:
+    return str(document.get("type", "?"))[:100].replace("\x00", "") if isinstance(document, dict) else "?"
+
+
+def _newer_version(document: object) -> int | None:
+    """The version of the event, if it is of a later one than this process knows, whatever has changed with it."""
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    known = isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION
+    return version if known else None
 
 
 def as_document(value: str) -> object:

@@ -65,7 +65,8 @@ def _fold_one(record: Record, decoded: Decoded, known: FoldState) -> Outcome:
         return DeadLettered(record, generation_id, PARKED, "waits behind an earlier dead letter of its generation")
     state = known.states.get(generation_id)
     if isinstance(decoded, UnknownType):
-        return Ignored(record, decoded, state, IgnoredReason.UNKNOWN_TYPE)
+        newer = decoded.version is not None
+        return Ignored(record, decoded, state, IgnoredReason.UNKNOWN_VERSION if newer else IgnoredReason.UNKNOWN_TYPE)
     plausible = plausible_time(decoded.occurred_at, record.timestamp)
     result = apply(state, decoded) if plausible else IgnoredReason.IMPLAUSIBLE_TIME
     if isinstance(result, IgnoredReason):

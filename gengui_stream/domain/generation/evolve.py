@@ -67,6 +67,7 @@ class IgnoredReason(StrEnum):
     THUMBNAIL_ALREADY_REQUESTED = "thumbnail_already_requested"
     OTHER_THUMBNAIL_REVISION = "other_thumbnail_revision"
     UNKNOWN_TYPE = "unknown_type"
+    UNKNOWN_VERSION = "unknown_version"
     IMPLAUSIBLE_TIME = "implausible_time"
     DUPLICATE = "duplicate"
     WRONG_PARTITION = "wrong_partition"

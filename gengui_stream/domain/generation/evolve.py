@@ -73,8 +73,11 @@ class IgnoredReason(StrEnum):
     WRONG_PARTITION = "wrong_partition"
 
 
-TOO_EARLY: Final = frozenset({IgnoredReason.UNKNOWN_ATTEMPT, IgnoredReason.NOT_COMPLETED})
-"""The reasons to ignore an event that would apply later, while the generation has not ended."""
+TOO_EARLY: Final = frozenset(
+    {IgnoredReason.UNKNOWN_ATTEMPT, IgnoredReason.NOT_COMPLETED, IgnoredReason.ATTEMPTS_EXHAUSTED}
+)
+"""The reasons to ignore an event that could apply later, while the generation has not ended: a retry without attempts
+left would end a generation that is being canceled."""
 
 
 LiveEvent = (

@@ -79,6 +79,14 @@ def test_reports_of_a_worker_that_sends_no_attempt_count_for_the_next_attempt_to
     assert (later.status, later.attempt) == (Status.QUEUED, 3)
 
 
+def test_a_retry_that_had_no_attempts_left_is_not_applied_when_it_is_repeated_after_a_cancellation() -> None:
+    last = REQUESTED.model_copy(update={"max_attempts": 1})
+    lost = said(GenerationRetried, reason="worker lost").model_copy(update={"id": OWNER})
+    state = fold([last, said(GenerationDispatched, provider="local"), lost, said(GenerationCancelRequested)])
+    assert state is not None
+    assert evolve(state, lost) is state
+
+
 def test_an_event_that_came_before_its_attempt_is_not_applied_when_it_is_repeated() -> None:
     early = said(GenerationStarted, seconds=9, attempt=2).model_copy(update={"id": OWNER})
     state = fold([REQUESTED, early, LOST, said(GenerationDispatched, seconds=8, attempt=2, provider="local")])

@@ -12,7 +12,9 @@ from agents.app_runner import run_app
 from agents.lag import reporting_lag
 from agents.live_tables import add_live_tables, window_parts
 from agents.project_events import add_project_events
+from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.changelogs import ensure_changelogs
+from gengui_stream.log.ends import log_ends
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
@@ -45,11 +47,16 @@ async def run_agents(role: RoleContext) -> None:
         redis = await stack.enter_async_context(opened_redis(settings))
         await ensure_topic(settings)
         log = await stack.enter_async_context(EventLog(settings))
-        forwarding = Forwarding(log, settings.events_partitions)
-        limits = DeadLetterLimits(settings.dead_letters_max_consecutive, settings.dead_letters_max_share)
-        projector = Projector(pool, settings.events_topic, limits=limits, forwarding=forwarding)
+        projector = Projector(
+            pool,
+            settings.events_topic,
+            job_timings(settings),
+            limits=DeadLetterLimits(settings.dead_letters_max_consecutive, settings.dead_letters_max_share),
+            forwarding=Forwarding(log, settings.events_partitions),
+        )
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
-        queues = PartitionQueues(projector, notify_after_commit(buffer, metrics), settings.projector_batch_max, stop)
+        committed = notify_after_commit(buffer, metrics)
+        queues = PartitionQueues(projector, committed, log_ends(settings), settings.projector_batch_max, stop)
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gengui_stream.redis_io.notifications import (
     ALL_CHANNELS,
-    ChangeNotification,
+    Notification,
     NotificationSubscriber,
     owner_channel,
 )
@@ -34,7 +34,7 @@ class Subscription:
     def wake(self) -> None:
         self._event.set()
 
-    def concerns(self, notification: ChangeNotification | None) -> bool:
+    def concerns(self, notification: Notification | None) -> bool:
         """`notification` is None when some may have been lost."""
         return notification is None or self.generation_id in {None, notification.generation_id}
 
@@ -67,7 +67,7 @@ class NotificationFanout:
         for channel in list(self._subscriptions):
             self._wake(channel, None)
 
-    def _wake(self, channel: str, notification: ChangeNotification | None) -> None:
+    def _wake(self, channel: str, notification: Notification | None) -> None:
         for subscription in self._subscriptions.get(channel, ()):
             if subscription.concerns(notification):
                 subscription.wake()

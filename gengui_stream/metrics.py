@@ -66,7 +66,7 @@ class Metrics:
         )
         self.reconciled = Counter(
             "gengui_reconciled",
-            "Reconciled attempts by finding: hinted, stuck, recovered, retried, gave_up, canceled",
+            "Reconciled attempts by finding: expedited, stuck, recovered, retried, gave_up, canceled",
             ["provider", "finding"],
             registry=registry,
         )

@@ -41,9 +41,7 @@ INSTEAD: Final[Mapping[str, str]] = {
 
 ALLOWED: Final = (
     r"\blate_progress_for_ever\b",  # a ready behaviour of the fake RunPod
-    r"`hints_\w+`",  # older log events, in the changelog
-    r"\bthumbnail_put_off\b",  # a log event: a published name
-    r"[`\"]hinted\b|\(hinted\)|: hinted, stuck",  # a label of the metric gengui_reconciled_total
+    r"`hints_\w+`|`hinted`|`thumbnail_put_off`",  # older log events and labels, in the changelog
     r"\bparam_hint\b",  # a parameter of typer
     r"`nobody`|\"nobody\"",  # the user of the operating system
     r"`hell`|\"hell\"",  # the older name of a script of the fake providers

@@ -9,8 +9,9 @@ from api.context import ApiContext, context_of
 from api.http.parsing import read_body
 from api.http.problems import Refusal
 from api.http.responses import json_response
-from gengui_stream.jobs.queue import expedite_reconcile
+from gengui_stream.jobs.queue import is_reconciled
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
+from gengui_stream.redis_io.notifications import AttemptNotification
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 
@@ -20,9 +21,9 @@ async def called(request: web.Request) -> web.Response:
     context = context_of(request)
     name = _named(context, request)
     await read_body(request, BODY_MAX_BYTES)
-    if not await expedite_reconcile(context.pool, name.generation_id, name.attempt):
+    if not await is_reconciled(context.pool, name.generation_id, name.attempt):
         return json_response({"outcome": "ignored", "detail": "the attempt is not being reconciled (any more)"})
-    await context.notifications.publish((), {"reconcile"})
+    await context.notifications.publish_attempt(AttemptNotification(name.generation_id, name.attempt))
     return json_response({"outcome": "noted", "detail": None})
 
 

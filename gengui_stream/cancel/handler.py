@@ -1,8 +1,8 @@
-"""`cancel` jobs: ask the provider to stop the attempt, then record the generation as canceled, with or without an
-answer."""
+"""`cancel` jobs: ask the provider to stop the attempt, and record the generation as canceled once nothing runs."""
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final, assert_never
 
 import structlog
@@ -15,14 +15,16 @@ from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.providers.interface import CancelOutcome
 from schemas.events import GenerationCanceled
 
-TRIES_MAX: Final = 6
+UNKNOWN_S: Final = 0.5
+"""Seconds between two looks for the id of the provider's job."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Canceler:
-    """Handles batches of cancel jobs. A job whose provider accepted the request is rescheduled after `grace_s`; its
-    second try cancels the generation."""
+    """Handles batches of cancel jobs. While it is unknown whether the provider has the attempt, there is nothing to
+    stop yet, and the job waits. A job whose provider accepted the request is rescheduled after `grace_s`; its second
+    try cancels the generation."""
 
     def __init__(self, queue: JobQueue, context: JobContext, *, grace_s: float) -> None:
         self._queue = queue
@@ -32,13 +34,24 @@ class Canceler:
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
         attempts = await self._context.load(jobs)
-        due = [attempt for attempt in attempts if _is_due(attempt)]
+        current = [attempt for attempt in attempts if _is_current(attempt)]
+        unknown = {attempt.job.key: UNKNOWN_S for attempt in current if self._is_in_doubt(attempt)}
+        await self._context.reschedule(self._queue, unknown, reset_tries=unknown.keys())
+        due = [attempt for attempt in current if attempt.job.key not in unknown]
         answers = await asyncio.gather(*(self._cancel(attempt) for attempt in due))
         ended, later = self._sort(list(zip(due, answers, strict=True)))
         await self._context.append(ended)
         await self._context.reschedule(self._queue, later)
-        over = [attempt.job.key for attempt in attempts if attempt.job.key not in later]
+        over = [attempt.job.key for attempt in attempts if attempt.job.key not in {*later, *unknown}]
         await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
+
+    def _is_in_doubt(self, attempt: Attempt) -> bool:
+        """Whether the call that starts the attempt may still be in progress, so that there is no id to cancel by."""
+        provider, job = self._context.providers.get(attempt.state.provider), attempt.provider_job
+        if provider is None or not provider.capabilities.cancel or provider.capabilities.repeatable:
+            return False
+        in_doubt = timedelta(seconds=provider.call_policy.in_doubt_s)
+        return job.provider_job_id is None and attempt.job.claimed_at < job.dispatched_at + in_doubt
 
     async def _cancel(self, attempt: Attempt) -> CancelOutcome | TransientError:
         provider = self._context.providers.get(attempt.state.provider)
@@ -71,10 +84,10 @@ class Canceler:
                 return self._grace_s if job.tries == 1 else None
             case TransientError():
                 _log.warning("not_canceled", job_key=job.key, tries=job.tries, error=str(answer))
-                return backoff_seconds(job.tries, ceiling=15.0) if job.tries < TRIES_MAX else None
+                return backoff_seconds(job.tries, ceiling=15.0)
             case _:
                 assert_never(answer)
 
 
-def _is_due(attempt: Attempt) -> bool:
+def _is_current(attempt: Attempt) -> bool:
     return not attempt.state.terminal and attempt.state.attempt == attempt.job.attempt

@@ -18,8 +18,8 @@ TRIES_MAX: Final = 4
 LONGEST_WAIT_S: Final = 60.0
 """A provider that asks for a longer pause has refused the attempt."""
 
-CALLS_ADMITTED: Final = 2
-"""Times max_concurrency: the calls in progress, and as many queued ones, so that no slot stays unused."""
+UNKNOWN_PROVIDER_SLOTS: Final = 32
+"""Attempts of a provider that does not exist, each of which is refused at once."""
 
 Answer: TypeAlias = DispatchOutcome | TransientError
 
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CallLimiter:
-    """The provider calls in progress in this process."""
+    """The slots of each provider in this process: one for each attempt from its claim to the end of its call."""
 
     def __init__(self, providers: Mapping[str, Provider], metrics: Metrics, stop: asyncio.Event) -> None:
         self._providers = providers
@@ -36,11 +36,16 @@ class CallLimiter:
         self._slots = {name: asyncio.Semaphore(each.call_policy.max_concurrency) for name, each in providers.items()}
         self._reserved = Counter[str]()
 
-    def try_acquire(self, name: str) -> bool:
-        """Admits a call, in progress or queued, until `release`; False when the provider has no room. Without this
-        limit, jobs for a slow provider queue inside this process, where no other dispatcher can claim them."""
+    def free(self, name: str) -> int:
+        """The number of attempts that can be claimed now. Without this limit, jobs for a slow provider queue inside
+        this process, where no other dispatcher can claim them."""
         provider = self._providers.get(name)
-        if provider is not None and self._reserved[name] >= CALLS_ADMITTED * provider.call_policy.max_concurrency:
+        slots = UNKNOWN_PROVIDER_SLOTS if provider is None else provider.call_policy.max_concurrency
+        return max(0, slots - self._reserved[name])
+
+    def try_acquire(self, name: str) -> bool:
+        """Reserves a slot until `release`; False when the provider has none."""
+        if not self.free(name):
             return False
         self._reserved[name] += 1
         return True

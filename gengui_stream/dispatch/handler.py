@@ -1,70 +1,107 @@
-"""`dispatch` jobs: announce the attempt on the log, hand it to a provider, then create its `reconcile` job.
+"""`dispatch` jobs: announce the attempt on the log, and call a provider once the announcement counts.
 
-Every generation that has not ended has an open `dispatch` job, or an open `reconcile` job for its current attempt.
+A job is claimed only when its call can start. Its `reconcile` job, which exists since the attempt began, finds out what
+became of a call whose outcome is unknown.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
+
+import structlog
 
 from gengui_stream.dispatch.call_limiter import Answer, CallLimiter
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation import decide
-from gengui_stream.domain.generation.attempt_timeouts import deadline_of
 from gengui_stream.domain.generation.decide import DispatchStep
+from gengui_stream.domain.generation.state import ProviderPreference
 from gengui_stream.errors import TransientError
+from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.attempts import (
     Attempt,
     accepted,
-    canceled,
     completed,
     dispatched,
     failed,
     missing,
     moderated,
     started,
-    timed_out,
 )
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.process.lifecycle import retry_transient
-from gengui_stream.providers.interface import Dispatched, Finished, Moderated, Refused, Superseded
-from gengui_stream.providers.routing.decision import Route, Unavailable
+from gengui_stream.process.lifecycle import pause, retry_transient
+from gengui_stream.providers.interface import Dispatched, Finished, Moderated, ProviderJob, Refused, Superseded
+from gengui_stream.providers.routing.decision import Opening, Route, Unavailable
 from schemas.events import Event
 
 TRIES_MAX: Final = 8
 """About two minutes with the back-off; then the attempt fails, and another may follow."""
 
+NO_SLOT_S: Final = 0.25
+"""Seconds until a job is tried again that could not go to the provider for which it was claimed: its circuit has opened
+since, or the fallback does not support the request."""
 
-BUSY_S: Final = 0.25
-"""Seconds until a job is retried for whose provider no call is free."""
+STOP_TRIES_MAX: Final = 6
+
+Placed: TypeAlias = tuple[Attempt, Route]
+Run: TypeAlias = tuple[Attempt, Route, Dispatched]
+
+_log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Handles batches of dispatch jobs."""
+    """Claims and handles batches of dispatch jobs. `_slots`: the provider by the key of each claimed job."""
 
     def __init__(self, queue: JobQueue, context: JobContext, calls: CallLimiter) -> None:
         self._queue = queue
         self._context = context
         self._calls = calls
+        self._slots: dict[str, str] = {}
+
+    async def claim(self, limit: int) -> list[ClaimedJob]:
+        """Of each provider's queues together as many jobs as it has free slots, the oldest first."""
+        claimed: list[ClaimedJob] = []
+        for opening, queues in self._openings(await self._queue.queues()).items():
+            most = min(limit - len(claimed), self._calls.free(opening.provider), opening.calls or limit)
+            jobs = await self._queue.claim(most, queues) if most > 0 else []
+            for job in jobs:
+                if self._calls.try_acquire(opening.provider):
+                    self._slots[job.key] = opening.provider
+            claimed += jobs
+        return claimed
+
+    def _openings(self, queues: Sequence[ProviderPreference]) -> Mapping[Opening, Sequence[ProviderPreference]]:
+        found: defaultdict[Opening, list[ProviderPreference]] = defaultdict(list)
+        for queue in queues:
+            if (opening := self._context.router.opening(queue)) is not None:
+                found[opening].append(queue)
+        return found
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
+        try:
+            await self._work(jobs)
+        finally:
+            for job in jobs:
+                self._free(job.key)
+
+    def _free(self, key: str) -> None:
+        provider = self._slots.pop(key, None)
+        if provider is not None:
+            self._calls.release(provider)
+
+    async def _work(self, jobs: Sequence[ClaimedJob]) -> None:
         attempts = await self._context.load(jobs)
-        now = datetime.now(UTC)
+        now = jobs[0].claimed_at
         steps = [(attempt, self._step(attempt, now)) for attempt in attempts]
-        routes = await self._routed([a for a, step in steps if step is DispatchStep.ANNOUNCE_AND_CALL])
-        events = [event for attempt, step in steps if (event := _announcement(attempt, step, routes))]
-        await self._context.append(events)
-        await self._hand_over(steps, routes, now)
-        over = [
-            attempt.job.key
-            for attempt, step in steps
-            if step in {DispatchStep.SKIP, DispatchStep.CANCEL, DispatchStep.EXPIRE}
-        ]
+        announced = await self._announce([a for a, step in steps if step is DispatchStep.ANNOUNCE_AND_CALL])
+        repeated = [(a, Route(a.state.provider, a.state.model)) for a, step in steps if step is DispatchStep.CALL]
+        over = [a.job.key for a, step in steps if step is DispatchStep.SKIP]
         await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
+        await self._call([*announced, *repeated], now)
 
     def _step(self, attempt: Attempt, now: datetime) -> DispatchStep:
         provider = self._context.providers.get(attempt.state.provider)
@@ -72,72 +109,86 @@ class Dispatcher:
         timeouts = self._context.timeouts(attempt.state.provider)
         return decide.dispatch(attempt.state, attempt.job.attempt, now, timeouts, repeatable=repeatable)
 
-    async def _routed(self, attempts: Sequence[Attempt]) -> dict[str, Route]:
-        """Routes by job key. Jobs without an available provider or a free call are rescheduled, and not announced."""
-        found = {attempt.job.key: self._route(attempt) for attempt in attempts}
-        delays = {key: delay_s for key, delay_s in found.items() if isinstance(delay_s, float)}
+    async def _announce(self, attempts: Sequence[Attempt]) -> list[Placed]:
+        """The attempts to call: those whose announcement counts. A cancellation or another process came before the
+        others, whose jobs are finished."""
+        placed = await self._placed(attempts)
+        events: dict[str, Event] = {a.job.key: dispatched(a, route, new_id()) for a, route in placed}
+        counted = await self._context.appended_and_applied(events)
+        refused = [(attempt, route) for attempt, route in placed if attempt.job.key not in counted]
+        for _, route in refused:
+            self._context.router.release(route)
+        await self._context.finish(self._queue, [attempt.job.key for attempt, _ in refused])
+        return [(attempt, route) for attempt, route in placed if attempt.job.key in counted]
+
+    async def _placed(self, attempts: Sequence[Attempt]) -> list[Placed]:
+        """Jobs without an available provider or a free slot are rescheduled, and not announced."""
+        placed: list[Placed] = []
+        delays: dict[str, float] = {}
+        for attempt in attempts:
+            route = self._route(attempt)
+            if isinstance(route, Route):
+                placed.append((attempt, route))
+            else:
+                delays[attempt.job.key] = route
         await self._context.reschedule(self._queue, delays, reset_tries=delays.keys())
-        return {key: route for key, route in found.items() if isinstance(route, Route)}
+        return placed
 
     def _route(self, attempt: Attempt) -> Route | float:
-        """A Route with a reserved call, or the delay in seconds until the next try."""
-        router = self._context.router
-        decision = router.route(attempt.preference, attempt.request)
+        """A Route with a slot of its provider, or the delay in seconds until the next try."""
+        router, key = self._context.router, attempt.job.key
+        decision = router.route(attempt.state.preference, attempt.request)
         if isinstance(decision, Unavailable):
             return router.retry_delay_s(decision)
-        if self._calls.try_acquire(decision.provider):
-            return decision
-        router.release(decision)
-        return BUSY_S
+        if self._slots.get(key) != decision.provider:
+            self._free(key)
+            if not self._calls.try_acquire(decision.provider):
+                router.release(decision)
+                return NO_SLOT_S
+            self._slots[key] = decision.provider
+        return decision
 
-    async def _hand_over(
-        self, steps: Sequence[tuple[Attempt, DispatchStep]], routes: dict[str, Route], announced_at: datetime
-    ) -> None:
+    async def _call(self, placed: Sequence[Placed], announced_at: datetime) -> None:
         """Settles each call as soon as it completes: a slow provider delays only its own attempts."""
         calls = {
-            asyncio.ensure_future(self._answer(attempt, step, routes.get(attempt.job.key), announced_at)): attempt
-            for attempt, step in steps
-            if step in {DispatchStep.CALL, DispatchStep.RECONCILE}
-            or (step is DispatchStep.ANNOUNCE_AND_CALL and attempt.job.key in routes)
+            asyncio.create_task(self._answer(attempt, route, announced_at)): (attempt, route)
+            for attempt, route in placed
         }
         waiting = set(calls)
+        accepting: list[asyncio.Task[None]] = []
         try:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                await self._settle([(calls[call], call.result(), _provider(calls[call], routes)) for call in done])
+                runs = await self._settle([(*calls[call], call.result()) for call in done])
+                accepting.append(asyncio.create_task(self._accept(runs)))
+            await asyncio.gather(*accepting)
         finally:
             for call in waiting:
                 call.cancel()
+            for each in accepting:
+                each.cancel()
 
-    async def _answer(
-        self, attempt: Attempt, step: DispatchStep, route: Route | None, announced_at: datetime
-    ) -> Answer:
-        if step is DispatchStep.RECONCILE:
-            return Dispatched(None)
-        place = route or Route(attempt.state.provider, attempt.state.model)
-
+    async def _answer(self, attempt: Attempt, route: Route, announced_at: datetime) -> Answer:
         async def begins() -> None:
             await self._context.append([started(attempt)])
 
         try:
-            answer = await self._calls.dispatch(place.provider, attempt.at(place, announced_at), begins)
+            answer = await self._calls.dispatch(route.provider, attempt.at(route, announced_at), begins)
         finally:
-            if route is not None:
-                self._calls.release(route.provider)
-        self._context.router.record(place, answer)
+            self._free(attempt.job.key)
+        self._context.router.record(route, answer)
         return answer
 
-    async def _settle(self, answered: Sequence[tuple[Attempt, Answer, str]]) -> None:
+    async def _settle(self, answered: Sequence[tuple[Attempt, Route, Answer]]) -> Sequence[Run]:
+        """Returns the runs that the providers have accepted, whose jobs are not finished yet."""
         events: list[Event] = []
-        reconcile_delays: dict[str, float] = {}
-        for attempt, answer, provider in answered:
+        runs: list[Run] = []
+        for attempt, route, answer in answered:
             match answer:
-                case Dispatched(None) | Superseded():
-                    reconcile_delays[attempt.job.key] = self._in_doubt_delay_s(attempt, provider)
                 case Dispatched():
-                    reconcile_delays[attempt.job.key] = self._first_poll_s(attempt, provider)
-                    if event := accepted(attempt, provider, answer):
-                        events.append(event)
+                    runs.append((attempt, route, answer))
+                case Superseded():
+                    pass
                 case Finished():
                     events.append(completed(attempt, answer))
                 case Moderated():
@@ -145,45 +196,57 @@ class Dispatcher:
                 case Refused():
                     events.append(failed(attempt, answer))
                 case TransientError():
-                    await self._settle_in_doubt(attempt, answer, provider, events, reconcile_delays)
+                    event = await self._repeat_or_give_up(attempt, answer, route.provider)
+                    events += [event] if event else []
                 case _:
                     assert_never(answer)
         await self._context.append(events)
-        await self._context.finish_and_reconcile(self._queue, reconcile_delays)
-        await self._context.finish(
-            self._queue, [attempt.job.key for attempt, _, _ in answered]
-        )  # released jobs are skipped: their lease has another owner, or none
+        over = [attempt.job.key for attempt, _, answer in answered if not isinstance(answer, Dispatched)]
+        await self._context.finish(self._queue, over)  # rescheduled jobs are skipped: their lease has ended
+        return runs
 
-    async def _settle_in_doubt(
-        self,
-        attempt: Attempt,
-        error: TransientError,
-        provider: str,
-        events: list[Event],
-        reconcile_delays: dict[str, float],
-    ) -> None:
-        """Repeats the call where a repetition is harmless; otherwise the attempt may be running, and reconciliation
-        finds out."""
+    async def _accept(self, runs: Sequence[Run]) -> None:
+        """Records the providers' job ids, and finishes the jobs. A run whose attempt has ended meanwhile could not be
+        stopped without its id, and is stopped now."""
+        events: dict[str, Event] = {
+            attempt.job.key: event
+            for attempt, route, answer in runs
+            if (event := accepted(attempt, route.provider, answer)) is not None
+        }
+        counted = await self._context.appended_and_applied(events)
+        late = [run for run in runs if run[0].job.key in events and run[0].job.key not in counted]
+        await asyncio.gather(*(self._stop_run(*run) for run in late))
+        await self._context.finish(self._queue, [attempt.job.key for attempt, _, _ in runs])
+
+    async def _stop_run(self, attempt: Attempt, route: Route, answer: Dispatched) -> None:
+        provider = self._context.providers.get(route.provider)
+        if provider is None or not provider.capabilities.cancel:
+            return
+        job = ProviderJob(
+            dispatched_at=attempt.job.claimed_at,
+            cancel_requested=True,
+            provider_job_id=answer.provider_job_id,
+            endpoint_id=answer.endpoint_id,
+        )
+        for tries in range(1, STOP_TRIES_MAX + 1):
+            try:
+                await provider.cancel(attempt.at(route, attempt.job.claimed_at), job)
+            except TransientError as error:
+                _log.warning("run_not_stopped", job_key=attempt.job.key, tries=tries, error=str(error))
+                await pause(self._context.stop, backoff_seconds(tries, salt=attempt.job.generation_id.int))
+            else:
+                return
+
+    async def _repeat_or_give_up(self, attempt: Attempt, error: TransientError, provider: str) -> Event | None:
+        """Repeats the call where a repetition is harmless; otherwise the attempt may be running, and its `reconcile`
+        job finds out."""
         known = self._context.providers.get(provider)
         if known is not None and not known.capabilities.repeatable:
-            reconcile_delays[attempt.job.key] = self._in_doubt_delay_s(attempt, provider)
-        elif attempt.job.tries >= TRIES_MAX:
-            events.append(failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True)))
-        else:
-            await self._reschedule(attempt.job, error)
-
-    def _in_doubt_delay_s(self, attempt: Attempt, provider: str) -> float:
-        """For a call in doubt: it may have begun just now, long after its announcement."""
-        known = self._context.providers.get(provider)
-        in_doubt_s = known.call_policy.in_doubt_s if known and known.call_policy.synchronous else 0.0
-        return max(self._first_poll_s(attempt, provider), min(self._left_s(attempt, provider), in_doubt_s))
-
-    def _first_poll_s(self, attempt: Attempt, provider: str) -> float:
-        return min(self._left_s(attempt, provider), self._context.timeouts(provider).heartbeat_timeout.total_seconds())
-
-    def _left_s(self, attempt: Attempt, provider: str) -> float:
-        deadline = deadline_of(attempt.state, self._context.timeouts(provider))
-        return max(0.0, (deadline - datetime.now(UTC)).total_seconds())
+            return None
+        if attempt.job.tries >= TRIES_MAX:
+            return failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True))
+        await self._reschedule(attempt.job, error)
+        return None
 
     async def _reschedule(self, job: ClaimedJob, error: TransientError) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)
@@ -192,23 +255,3 @@ class Dispatcher:
             self._context.stop,
             operation="jobs",
         )
-
-
-def _provider(attempt: Attempt, routes: dict[str, Route]) -> str:
-    route = routes.get(attempt.job.key)
-    return route.provider if route else attempt.state.provider
-
-
-def _announcement(attempt: Attempt, step: DispatchStep, routes: dict[str, Route]) -> Event | None:
-    match step:
-        case DispatchStep.ANNOUNCE_AND_CALL:
-            route = routes.get(attempt.job.key)
-            return dispatched(attempt, route) if route else None
-        case DispatchStep.CANCEL:
-            return canceled(attempt)
-        case DispatchStep.EXPIRE:
-            return timed_out(attempt, "the deadline passed before the generation was dispatched")
-        case DispatchStep.SKIP | DispatchStep.CALL | DispatchStep.RECONCILE:
-            return None
-        case _:
-            assert_never(step)

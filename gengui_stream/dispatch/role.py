@@ -4,19 +4,19 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from gengui_stream.cancel.handler import Canceler
 from gengui_stream.dispatch.call_limiter import CallLimiter
 from gengui_stream.dispatch.handler import Dispatcher
-from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.context import JobContext
-from gengui_stream.jobs.loop import Work, listen, run_job_loop
-from gengui_stream.jobs.queue import JobQueue
+from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
+from gengui_stream.jobs.queue import JobQueue, expedite_reconcile
+from gengui_stream.jobs.timings import default_timeouts
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
@@ -59,18 +59,11 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         log=log,
         providers=known,
         router=Router(known, settings.fallback_order, circuits),
-        default_timeouts=_default_timeouts(settings),
+        default_timeouts=default_timeouts(settings),
         stop=stop,
     )
     role.health.started()
     await _loops(settings, context, metrics)
-
-
-def _default_timeouts(settings: Settings) -> AttemptTimeouts:
-    heartbeat_timeout = timedelta(seconds=settings.attempt_silence_s)
-    return AttemptTimeouts(
-        heartbeat_timeout, timedelta(seconds=settings.generation_deadline_s), poll_interval=heartbeat_timeout
-    )
 
 
 async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> None:
@@ -81,18 +74,19 @@ async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> N
 
     calls = CallLimiter(context.providers, metrics, context.stop)
     dispatches, cancels, reconciles = queue("dispatch"), queue("cancel"), queue("reconcile")
-    works: dict[JobKind, tuple[JobQueue, Work]] = {
-        "dispatch": (dispatches, Dispatcher(dispatches, context, calls).work),
-        "cancel": (cancels, Canceler(cancels, context, grace_s=settings.cancel_grace_s).work),
-        "reconcile": (reconciles, Reconciler(reconciles, context, metrics).work),
+    dispatcher = Dispatcher(dispatches, context, calls)
+    canceler = Canceler(cancels, context, grace_s=settings.cancel_grace_s)
+    reconciler = Reconciler(reconciles, context, metrics)
+    handlers: dict[JobKind, JobHandler] = {
+        "dispatch": JobHandler(queue=dispatches, claim=dispatcher.claim, work=dispatcher.work),
+        "cancel": JobHandler(queue=cancels, claim=cancels.claim, work=canceler.work),
+        "reconcile": JobHandler(queue=reconciles, claim=reconciles.claim, work=reconciler.work),
     }
-    ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in works}
+    ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in handlers}
     _log.info("dispatch_started", owner=owner, providers=sorted(context.providers))
     async with asyncio.TaskGroup() as listeners:
-        listening = listeners.create_task(listen(settings, ready))
+        listening = listeners.create_task(listen(settings, ready, partial(expedite_reconcile, context.pool)))
         async with asyncio.TaskGroup() as group:
-            for kind, (jobs, work) in works.items():
-                group.create_task(
-                    run_job_loop(jobs, work, context.stop, ready=ready[kind], lease_s=settings.job_lease_s)
-                )
+            for kind, handler in handlers.items():
+                group.create_task(run_job_loop(handler, context.stop, ready=ready[kind], lease_s=settings.job_lease_s))
         listening.cancel()

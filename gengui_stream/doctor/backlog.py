@@ -24,16 +24,17 @@ LAG_WARN_S: Final = 10.0
 LAG_FAIL_S: Final = 60.0
 
 JOBS: Final = """
-SELECT kind, count(*) AS open, count(*) FILTER (WHERE available_at < now() - $1::interval) AS overdue,
+SELECT kind, count(*) AS open,
+  count(*) FILTER (WHERE available_at < now() - $1::interval AND coalesce(leased_until, now()) <= now()) AS overdue,
   extract(epoch FROM now() - min(available_at))::float8 AS oldest_s, max(tries) AS tries,
   (array_agg(last_error ORDER BY tries DESC) FILTER (WHERE last_error IS NOT NULL))[1] AS error
-FROM jobs.jobs WHERE outcome IS NULL GROUP BY kind ORDER BY kind
+FROM jobs.jobs GROUP BY kind ORDER BY kind
 """
 
 BEYOND_DEADLINE: Final = """
 SELECT count(DISTINCT j.generation_id) FROM jobs.jobs j
 JOIN projections.generation_states s USING (generation_id) JOIN projections.generation_requests r USING (generation_id)
-WHERE j.outcome IS NULL AND j.kind <> 'thumbnail' AND s.ended_at IS NULL AND r.deadline < now() - $1::interval
+WHERE j.kind <> 'thumbnail' AND s.ended_at IS NULL AND r.deadline < now() - $1::interval
 """
 
 OPEN_LETTERS: Final = """

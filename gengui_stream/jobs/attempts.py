@@ -16,7 +16,7 @@ from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
-from gengui_stream.providers.routing.decision import ProviderPreference, Route
+from gengui_stream.providers.routing.decision import Route
 from gengui_stream.stamps import repeatable_stamp
 from schemas.events import (
     Failure,
@@ -38,8 +38,7 @@ PRODUCER: Final = "dispatch"
 _NAMESPACE: Final = UUID("0f1d6a52-0f5e-5c43-8f3c-9d1c3a8f7b20")
 
 _REQUESTS: Final = """
-SELECT generation_id, owner_id, prompt, seed, width, height, model, provider, provider_pinned, deadline,
-    correlation_id, traceparent
+SELECT generation_id, owner_id, prompt, seed, width, height, model, deadline, correlation_id, traceparent
 FROM projections.generation_requests WHERE generation_id = ANY($1::uuid[])
 """
 
@@ -51,7 +50,6 @@ class Attempt:
     job: ClaimedJob
     state: Generation
     request: DispatchRequest
-    preference: ProviderPreference
 
     def at(self, route: Route, announced_at: datetime) -> DispatchRequest:
         """The request for the route's model."""
@@ -81,16 +79,10 @@ async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]
         states = await generation_states.load(pool, ids)
         requests = {row["generation_id"]: row for row in await pool.fetch(_REQUESTS, list(ids))}
     return [
-        _attempt(job, states[job.generation_id], requests[job.generation_id])
+        Attempt(job, states[job.generation_id], _request(requests[job.generation_id], job.attempt))
         for job in jobs
         if job.generation_id in states
     ]
-
-
-def _attempt(job: ClaimedJob, state: Generation, row: asyncpg.Record) -> Attempt:
-    return Attempt(
-        job, state, _request(row, job.attempt), ProviderPreference(row["provider"], bool(row["provider_pinned"]))
-    )
 
 
 def _request(row: asyncpg.Record, attempt: int) -> DispatchRequest:
@@ -115,9 +107,11 @@ def missing(jobs: Sequence[ClaimedJob], found: Collection[Attempt]) -> list[str]
     return [job.key for job in jobs if job.key not in known]
 
 
-def dispatched(attempt: Attempt, route: Route) -> GenerationDispatched:
+def dispatched(attempt: Attempt, route: Route, claim_id: UUID) -> GenerationDispatched:
+    """`claim_id`: of one claim of the job, so that of two processes that announce the attempt, one after the other lost
+    its lease, each knows whether its own announcement counts."""
     where = {"provider": route.provider, "model": route.model, "fallback_reason": route.reason}
-    return GenerationDispatched.model_validate({**_common(attempt, "dispatched"), **where})
+    return GenerationDispatched.model_validate({**_common(attempt, f"dispatched/{claim_id}"), **where})
 
 
 def accepted(attempt: Attempt, provider: str, answer: Dispatched) -> GenerationAccepted | None:

@@ -7,9 +7,11 @@ from datetime import timedelta
 from functools import partial
 
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
+from gengui_stream.jobs.applied import Place, applied
 from gengui_stream.jobs.attempts import Attempt, load_attempts
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.log.event_log import Appender
+from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.interface import Provider
@@ -44,9 +46,17 @@ class JobContext:
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
         return await retry_transient(partial(load_attempts, self.pool, jobs), self.stop, operation="generations")
 
-    async def append(self, events: Sequence[Event]) -> None:
-        if events:
-            await retry_transient(partial(self.log.append_many, events), self.stop, operation="log")
+    async def append(self, events: Sequence[Event]) -> Sequence[Position]:
+        if not events:
+            return ()
+        return await retry_transient(partial(self.log.append_many, events), self.stop, operation="log")
+
+    async def appended_and_applied(self, events: Mapping[str, Event]) -> set[str]:
+        """Appends the events and waits until they are projected, however long that takes; returns the keys of those
+        that changed their generation. The others came too late: another event ended the attempt, or announced it."""
+        positions = await self.append(list(events.values()))
+        places = [Place(key, event, at) for (key, event), at in zip(events.items(), positions, strict=True)]
+        return await applied(self.pool, places, self.stop)
 
     async def finish(self, queue: JobQueue, keys: Sequence[str]) -> None:
         if keys:
@@ -55,7 +65,3 @@ class JobContext:
     async def reschedule(self, queue: JobQueue, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
         if delays:
             await retry_transient(partial(queue.reschedule, delays, reset_tries), self.stop, operation="jobs")
-
-    async def finish_and_reconcile(self, queue: JobQueue, delays: Mapping[str, float]) -> None:
-        if delays:
-            await retry_transient(partial(queue.finish_and_reconcile, delays), self.stop, operation="jobs")

@@ -1,10 +1,12 @@
-"""The loop over the jobs of one kind: claim, renew the leases, limit the number in progress."""
+"""The loop over the jobs of one kind: claim as many as can be started, and renew their leases."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
+from uuid import UUID
 
 import structlog
 
@@ -12,35 +14,46 @@ from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
-from gengui_stream.redis_io.notifications import ALL_CHANNELS, NotificationSubscriber, jobs_channel
+from gengui_stream.redis_io.notifications import (
+    ALL_CHANNELS,
+    AttemptNotification,
+    NotificationSubscriber,
+    jobs_channel,
+)
 from gengui_stream.settings import Settings
 
 POLL_S: Final = 1.0
 """Seconds between two claims without a notification: the end of a back-off or of a lease sends none."""
 
-BATCH: Final = 200
-IN_FLIGHT_MAX: Final = 1_000
+Claim: TypeAlias = Callable[[int], Awaitable[list[ClaimedJob]]]
+"""Leases at most that many jobs, and no more than the process can start at once."""
 
 Work: TypeAlias = Callable[[Sequence[ClaimedJob]], Awaitable[None]]
+
+Expedite: TypeAlias = Callable[[UUID, int], Awaitable[None]]
+"""Makes the `reconcile` job of an attempt due at once."""
 
 _log = structlog.get_logger(__name__)
 
 
-async def run_job_loop(
-    queue: JobQueue,
-    work: Work,
-    stop: asyncio.Event,
-    *,
-    ready: asyncio.Event,
-    lease_s: float,
-    batch: int = BATCH,
-    in_flight_max: int = IN_FLIGHT_MAX,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobHandler:
+    """`batch`: the most jobs in one call of `work`. `in_flight_max`: the most jobs in progress."""
+
+    queue: JobQueue
+    claim: Claim
+    work: Work
+    batch: int = 200
+    in_flight_max: int = 1_000
+
+
+async def run_job_loop(handler: JobHandler, stop: asyncio.Event, *, ready: asyncio.Event, lease_s: float) -> None:
     """Claims batches and works on several at once until `stop` is set, then finishes what it has claimed.
 
     `ready` triggers a claim before POLL_S has passed. An error of `work` other than ShutdownRequested ends the
     process.
     """
+    queue = handler.queue
     in_flight = 0
 
     async def run(jobs: Sequence[ClaimedJob]) -> None:
@@ -48,7 +61,7 @@ async def run_job_loop(
         try:
             async with renewing_leases(queue, [job.key for job in jobs], lease_s):
                 with suppress(ShutdownRequested):
-                    await work(jobs)
+                    await handler.work(jobs)
         finally:
             in_flight -= len(jobs)
             ready.set()
@@ -56,7 +69,7 @@ async def run_job_loop(
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
             ready.clear()
-            jobs = await _claim(queue, min(batch, in_flight_max - in_flight), stop)
+            jobs = await _claim(handler.claim, min(handler.batch, handler.in_flight_max - in_flight), stop)
             if jobs:
                 in_flight += len(jobs)
                 group.create_task(run(jobs))
@@ -64,11 +77,11 @@ async def run_job_loop(
                 await _either(ready, stop, POLL_S)
 
 
-async def _claim(queue: JobQueue, limit: int, stop: asyncio.Event) -> list[ClaimedJob]:
+async def _claim(claim: Claim, limit: int, stop: asyncio.Event) -> list[ClaimedJob]:
     if limit <= 0:
         return []
     try:
-        return await retry_transient(partial(queue.claim, limit), stop, operation="jobs")
+        return await retry_transient(partial(claim, limit), stop, operation="jobs")
     except ShutdownRequested:
         return []
 
@@ -101,13 +114,23 @@ async def _renew(queue: JobQueue, keys: Collection[str], every_s: float) -> None
             _log.warning("leases_not_renewed", jobs=len(keys), error=str(error))
 
 
-async def listen(settings: Settings, ready: Mapping[JobKind, asyncio.Event]) -> None:
+async def listen(settings: Settings, ready: Mapping[JobKind, asyncio.Event], expedite: Expedite | None = None) -> None:
     """Sets the event of a kind at each notification of its jobs, and every event when notifications may have been
-    lost."""
+    lost. Calls `expedite` for each attempt of which a webhook reported news; a lost report only delays the next look
+    at the provider."""
     channels = {jobs_channel(kind): event for kind, event in ready.items()}
     async with NotificationSubscriber(settings) as subscriber:
         for channel in channels:
             await subscriber.subscribe(channel)
-        async for channel, _ in subscriber.messages():
+        async for channel, notification in subscriber.messages():
+            if isinstance(notification, AttemptNotification) and expedite is not None:
+                await _expedite(expedite, notification)
             for event in channels.values() if channel == ALL_CHANNELS else [channels[channel]]:
                 event.set()
+
+
+async def _expedite(expedite: Expedite, reported: AttemptNotification) -> None:
+    try:
+        await expedite(reported.generation_id, reported.attempt)
+    except TransientError as error:
+        _log.warning("not_expedited", generation_id=str(reported.generation_id), error=str(error))

@@ -1,81 +1,91 @@
 """Claiming job rows under a lease: when a process dies, its leases expire and another process claims its jobs."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from gengui_stream.domain.generation.jobs import JobKind
+from gengui_stream.domain.generation.state import ProviderPreference
 from gengui_stream.postgres.pool import Pool, transient_errors
 
+NO_QUEUE: Final = ProviderPreference("", "", pinned=False)
+"""Of every kind but `dispatch`."""
+
+# The oldest due jobs of several queues. The states of a partition without a valid owner may be behind the log.
 CLAIM: Final = """
-WITH due AS (
-    SELECT job_key, expedited FROM jobs.jobs WHERE kind = $1 AND outcome IS NULL AND available_at <= now()
-    ORDER BY available_at LIMIT $4 FOR UPDATE SKIP LOCKED)
-UPDATE jobs.jobs SET lease_owner = $2, available_at = now() + $3, tries = tries + 1, expedited = false
-FROM due WHERE jobs.job_key = due.job_key
-RETURNING jobs.job_key, kind, generation_id, attempt, output_id, tries, due.expedited
+WITH live AS MATERIALIZED (SELECT partition FROM jobs.partition_owners WHERE valid_until > now()),
+due AS (
+    SELECT job.job_key FROM unnest($4::text[], $5::text[], $6::bool[]) AS queue (provider, model, pinned)
+    CROSS JOIN LATERAL (
+        SELECT job_key, available_at, generation_id FROM jobs.jobs j
+        WHERE kind = $1 AND j.provider = queue.provider AND j.model = queue.model AND j.pinned = queue.pinned
+            AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
+            AND partition IN (SELECT partition FROM live)
+        ORDER BY available_at, generation_id LIMIT $7) AS job
+    ORDER BY job.available_at, job.generation_id LIMIT $7),
+locked AS (
+    SELECT job_key, expedited FROM jobs.jobs JOIN due USING (job_key)
+    WHERE leased_until IS NULL OR leased_until <= now() FOR UPDATE OF jobs SKIP LOCKED)
+UPDATE jobs.jobs j SET lease_owner = $2, leased_until = now() + $3, tries = tries + 1, expedited = false
+FROM locked WHERE j.job_key = locked.job_key
+RETURNING j.job_key, j.kind, j.generation_id, j.attempt, j.output_id, j.tries, locked.expedited,
+    now() AS claimed_at, j.provider,
+    j.model, j.pinned, j.available_at
+"""
+
+# Skips from each queue to the next in the index, however many jobs a queue has.
+QUEUES: Final = """
+WITH RECURSIVE queue AS (
+    (SELECT provider, model, pinned FROM jobs.jobs WHERE kind = $1 ORDER BY provider, model, pinned LIMIT 1)
+    UNION ALL
+    SELECT later.provider, later.model, later.pinned FROM queue CROSS JOIN LATERAL (
+        SELECT provider, model, pinned FROM jobs.jobs j
+        WHERE kind = $1 AND (j.provider, j.model, j.pinned) > (queue.provider, queue.model, queue.pinned)
+        ORDER BY provider, model, pinned LIMIT 1) AS later)
+SELECT provider, model, pinned FROM queue
 """
 
 RENEW: Final = """
-UPDATE jobs.jobs SET available_at = now() + $3 WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
+UPDATE jobs.jobs SET leased_until = now() + $3 WHERE job_key = ANY($1) AND lease_owner = $2
 RETURNING job_key
 """
 
-FINISH: Final = """
-UPDATE jobs.jobs SET outcome = $3, last_error = $4, finished_at = now(), lease_owner = NULL
-WHERE job_key = ANY($1) AND lease_owner = $2 AND outcome IS NULL
-"""
+FINISH: Final = "DELETE FROM jobs.jobs WHERE job_key = ANY($1) AND lease_owner = $2"
 
 RELEASE: Final = """
-UPDATE jobs.jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL
-WHERE job_key = $1 AND lease_owner = $2 AND outcome IS NULL
-"""
-
-# The reconcile job is created by the statement that finishes the dispatch job, so that no running attempt is without
-# one.
-FINISH_AND_RECONCILE: Final = """
-WITH finished AS (
-    UPDATE jobs.jobs SET outcome = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL
-    FROM unnest($2::text[], $3::float8[]) AS given (key, delay)
-    WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
-    RETURNING generation_id, attempt, delay)
-INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, available_at)
-SELECT 'reconcile:' || generation_id || ':' || attempt, 'reconcile', generation_id, attempt,
-    now() + make_interval(secs => delay)
-FROM finished ON CONFLICT (job_key) DO NOTHING
+UPDATE jobs.jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL, leased_until = NULL
+WHERE job_key = $1 AND lease_owner = $2
 """
 
 # A job that was expedited while it was claimed is due at once.
 RESCHEDULE: Final = """
 UPDATE jobs.jobs SET available_at = now() + make_interval(secs => CASE WHEN expedited THEN 0 ELSE given.delay END),
-    lease_owner = NULL,
+    lease_owner = NULL, leased_until = NULL,
     tries = CASE WHEN given.reset_tries THEN 0 ELSE tries END
 FROM unnest($2::text[], $3::float8[], $4::bool[]) AS given (key, delay, reset_tries)
-WHERE job_key = given.key AND lease_owner = $1 AND outcome IS NULL
+WHERE job_key = given.key AND lease_owner = $1
 """
 
-# A provider may finish before the call that started the attempt is settled: the reconcile job is then created here,
-# with a short delay in which the dispatcher can append its events. A claimed job keeps its lease and is due again when
-# it ends.
 EXPEDITE: Final = """
-INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, available_at, expedited)
-SELECT 'reconcile:' || generation_id || ':' || attempt, 'reconcile', generation_id, attempt, now() + interval '500
-    ms', true
-FROM jobs.jobs WHERE job_key = 'dispatch:' || $1::uuid || ':' || $2::int
-ON CONFLICT (job_key) DO UPDATE SET expedited = true,
-    available_at = CASE WHEN jobs.lease_owner IS NULL THEN now() ELSE jobs.available_at END
-WHERE jobs.outcome IS NULL
-RETURNING job_key
+UPDATE jobs.jobs SET expedited = true, available_at = least(available_at, now())
+WHERE job_key = 'reconcile:' || $1::uuid || ':' || $2::int
 """
 
-OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs.jobs WHERE outcome IS NULL GROUP BY kind"
+IS_RECONCILED: Final = (
+    "SELECT EXISTS (SELECT FROM jobs.jobs WHERE job_key = 'reconcile:' || $1::uuid || ':' || $2::int)"
+)
+
+OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs.jobs GROUP BY kind"
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job leased to this process. `tries` includes the current one. `expedited`: a webhook reports news."""
+    """A job leased to this process. `tries` includes the current one. `expedited`: a webhook reports news.
+    `claimed_at`: by PostgreSQL's clock, which also decided that the job is due."""
 
     key: str
     kind: JobKind
@@ -83,14 +93,17 @@ class ClaimedJob:
     attempt: int
     output_id: str | None
     tries: int
-    expedited: bool = False
+    expedited: bool
+    claimed_at: datetime
+    queue: ProviderPreference = NO_QUEUE
 
 
 class JobQueue:
     """The jobs of one kind, for one process. `owner` identifies the lease holder and is unique for each process start.
 
     Every method raises TransientError while PostgreSQL is unavailable. A lease that could not be renewed or finished
-    expires, and another process repeats the job: handlers must be idempotent.
+    expires, and another process repeats the job: handlers must be idempotent. Jobs of partitions whose projections
+    have not caught up with the log are not claimed.
     """
 
     def __init__(self, pool: Pool, kind: JobKind, *, owner: str, lease_seconds: float) -> None:
@@ -99,11 +112,18 @@ class JobQueue:
         self._owner = owner
         self._lease = timedelta(seconds=lease_seconds)
 
-    async def claim(self, limit: int) -> list[ClaimedJob]:
-        """Leases at most `limit` due jobs, oldest first; empty when none is due."""
+    async def claim(self, limit: int, queues: Collection[ProviderPreference] = (NO_QUEUE,)) -> list[ClaimedJob]:
+        """Leases at most `limit` due jobs of these queues together, oldest first; empty when none is due."""
+        columns = map(list, zip(*queues, strict=True))
         with transient_errors():
-            rows = await self._pool.fetch(CLAIM, self._kind, self._owner, self._lease, limit)
-        return [ClaimedJob(*row) for row in rows]
+            rows = await self._pool.fetch(CLAIM, self._kind, self._owner, self._lease, *columns, limit)
+        rows.sort(key=lambda row: (row["available_at"], row["generation_id"]))
+        return [_claimed(row) for row in rows]
+
+    async def queues(self) -> Sequence[ProviderPreference]:
+        """The queues that have jobs, due or not."""
+        with transient_errors():
+            return [ProviderPreference(*row) for row in await self._pool.fetch(QUEUES, self._kind)]
 
     async def renew(self, keys: Collection[str]) -> set[str]:
         """Extends the leases; returns the keys that this process still holds."""
@@ -112,15 +132,9 @@ class JobQueue:
         return {row["job_key"] for row in rows}
 
     async def finish(self, keys: Collection[str]) -> None:
-        """Marks the jobs as done. Their outcome is on the log."""
+        """Removes the jobs. Their outcome is on the log."""
         with transient_errors():
-            await self._pool.execute(FINISH, list(keys), self._owner, "done", None)
-
-    async def finish_and_reconcile(self, delays: Mapping[str, float]) -> None:
-        """Marks the jobs as done, and creates a `reconcile` job of the same attempt, due after the delay in seconds, by
-        key."""
-        with transient_errors():
-            await self._pool.execute(FINISH_AND_RECONCILE, self._owner, list(delays), list(delays.values()))
+            await self._pool.execute(FINISH, list(keys), self._owner)
 
     async def reschedule(self, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
         """Makes the jobs due again after the delay in seconds, by key, without recording an error. The tries of those
@@ -129,11 +143,6 @@ class JobQueue:
             resets = [key in reset_tries for key in delays]
             await self._pool.execute(RESCHEDULE, self._owner, list(delays), list(delays.values()), resets)
 
-    async def fail(self, key: str, error: str) -> None:
-        """Gives the job up; the error stays in its row."""
-        with transient_errors():
-            await self._pool.execute(FINISH, [key], self._owner, "failed", error[:2000])
-
     async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
         """Releases the job with its error; it can be claimed again after the delay."""
         with transient_errors():
@@ -141,11 +150,31 @@ class JobQueue:
             await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])
 
 
-async def expedite_reconcile(pool: Pool, generation_id: UUID, attempt: int) -> bool:
-    """Makes the attempt's `reconcile` job due at once. False when there is none to reconcile (any more). Raises
-    TransientError while PostgreSQL is unavailable."""
+def _claimed(row: asyncpg.Record) -> ClaimedJob:
+    return ClaimedJob(
+        key=row["job_key"],
+        kind=row["kind"],
+        generation_id=row["generation_id"],
+        attempt=row["attempt"],
+        output_id=row["output_id"],
+        tries=row["tries"],
+        expedited=row["expedited"],
+        claimed_at=row["claimed_at"],
+        queue=ProviderPreference(row["provider"], row["model"], row["pinned"]),
+    )
+
+
+async def expedite_reconcile(pool: Pool, generation_id: UUID, attempt: int) -> None:
+    """Makes the attempt's `reconcile` job due at once, and again if it is claimed. Raises TransientError while
+    PostgreSQL is unavailable."""
     with transient_errors():
-        return await pool.fetchval(EXPEDITE, generation_id, attempt) is not None
+        await pool.execute(EXPEDITE, generation_id, attempt)
+
+
+async def is_reconciled(pool: Pool, generation_id: UUID, attempt: int) -> bool:
+    """Whether the attempt has a `reconcile` job. Raises TransientError while PostgreSQL is unavailable."""
+    with transient_errors():
+        return bool(await pool.fetchval(IS_RECONCILED, generation_id, attempt))
 
 
 async def open_jobs(pool: Pool) -> dict[str, int]:

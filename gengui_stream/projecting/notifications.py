@@ -6,7 +6,7 @@ from uuid import UUID
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.metrics import Metrics
 from gengui_stream.projecting.partition_queues import Committed
-from gengui_stream.projecting.projector import ProjectedBatch
+from gengui_stream.projecting.projected_batch import ProjectedBatch
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Forwarded, Outcome
 from gengui_stream.redis_io.notification_buffer import NotificationBuffer
 from gengui_stream.redis_io.notifications import ChangeNotification
@@ -21,7 +21,7 @@ def notify_after_commit(buffer: NotificationBuffer, metrics: Metrics) -> Committ
             applied=tally.applied, ignored=tally.ignored, dead_lettered=tally.dead_lettered, seconds=seconds
         )
         metrics.events_forwarded.inc(sum(isinstance(outcome, Forwarded) for outcome in batch.outcomes))
-        buffer.add(notifications_of(batch.partition, batch.outcomes), {job.kind for job in batch.jobs})
+        buffer.add(notifications_of(batch.partition, batch.outcomes), {job.kind for job in batch.jobs.made})
 
     return committed
 

@@ -18,10 +18,15 @@ ones are rare and load the state from the database. Only the owner changes a sta
 @dataclass(slots=True)
 class OwnedPartition:
     """`parked`: the generations with an open dead letter. `in_doubt`: the outcome of the last commit is unknown, and
-    the other fields must be restored before they are used."""
+    the other fields must be restored before they are used.
+
+    `log_end`: the end of the log when the partition was claimed. Until the checkpoint reaches it the states are behind
+    the log, and no job is made; `live` once the jobs have been made from the states."""
 
     claim: Claim
     parked: set[UUID]
+    log_end: int = 0
+    live: bool = False
     dead: DeadLetterCount = field(default_factory=DeadLetterCount)
     states: dict[UUID, Generation] = field(default_factory=dict)
     in_doubt: bool = False
@@ -29,6 +34,10 @@ class OwnedPartition:
     def known(self, generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
         """The cached states of these generations, in a new dict: a batch that fails leaves no trace."""
         return {gid: state for gid in generation_ids if (state := self.states.get(gid)) is not None}
+
+    @property
+    def caught_up(self) -> bool:
+        return self.claim.next_offset >= self.log_end
 
     def mark_in_doubt(self) -> None:
         """Before each commit."""

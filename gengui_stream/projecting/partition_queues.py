@@ -18,9 +18,11 @@ from typing import Final
 import structlog
 
 from gengui_stream.errors import BugError, FencedError
+from gengui_stream.log.ends import LogEnds
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.projecting.batches import RecordBatch
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projected_batch import ProjectedBatch
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
 
 AT_ONCE: Final = 2
@@ -78,8 +80,11 @@ class _PartitionQueue:
 class PartitionQueues:
     """Connects a consumer to the projector: gives the consumer its start offsets, and the projector its batches."""
 
-    def __init__(self, projector: Projector, committed: Committed, batch_max: int, stop: asyncio.Event) -> None:
+    def __init__(
+        self, projector: Projector, committed: Committed, log_ends: LogEnds, batch_max: int, stop: asyncio.Event
+    ) -> None:
         self.epoch = 0
+        self._log_ends = log_ends
         self._projector = projector
         self._committed = committed
         self._batch_max = batch_max
@@ -96,7 +101,11 @@ class PartitionQueues:
     async def open(self) -> AsyncIterator[None]:
         """Queues run while the block does; an error in one stops the others and is raised here."""
         async with asyncio.TaskGroup() as self._group:
-            yield
+            vouching = self._group.create_task(self._projector.keep_vouching())
+            try:
+                yield
+            finally:
+                vouching.cancel()
 
     async def assigned(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Waits for the transactions in progress, then claims the partitions, with retries while PostgreSQL is
@@ -116,7 +125,7 @@ class PartitionQueues:
         async with self._claiming:
             if revoked.is_set():
                 raise ShutdownRequested("claim partitions")
-            return await self._projector.claim(partitions)
+            return await self._projector.claim(partitions, await self._log_ends(partitions))
 
     def revoked(self) -> None:
         self._revocation.set()

@@ -5,14 +5,14 @@ checkpoint of each partition is compared and set separately.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from gengui_stream.domain.generation.jobs import Job
+from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.codec import decode_record
@@ -29,28 +29,19 @@ from gengui_stream.projecting.dead_letter_limits import (
     count_dead_letters,
 )
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records, generation_ids, requested_ids
+from gengui_stream.projecting.live_partitions import go_live, keep_vouching
 from gengui_stream.projecting.owned_partition import OwnedPartition
+from gengui_stream.projecting.projected_batch import ProjectedBatch, joined
 from gengui_stream.projecting.writes import together, writes_of
-from gengui_stream.projections import dead_letters, generation_states, job_rows, timeline
-from gengui_stream.projections.outcomes import Applied, DeadLettered, Forwarded, Ignored, Outcome, Record, Tally
+from gengui_stream.projections import dead_letters, generation_states, job_rows, partition_owners, timeline
+from gengui_stream.projections.job_rows import JobChanges
+from gengui_stream.projections.outcomes import DeadLettered, Forwarded, Outcome, Record, Tally
 
 _log = structlog.get_logger(__name__)
 
 
 class _RejectedWritesError(Exception):
     """PostgreSQL or asyncpg rejects a value of the batch. The cause is their error."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectedBatch:
-    """The result of one committed transaction for one partition: `outcomes` in the order of the log, and the `jobs` it
-    inserted."""
-
-    partition: int
-    next_offset: int
-    outcomes: Sequence[Outcome] = ()
-    jobs: Sequence[Job] = ()
-    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +76,48 @@ class Projector:
         self,
         pool: Pool,
         topic: str,
+        timings: JobTimings,
         *,
-        react: bool = True,
         limits: DeadLetterLimits = DEFAULT_LIMITS,
         forwarding: Forwarding | None = None,
     ) -> None:
-        """`react=False` folds without creating jobs: a rebuild must not repeat side effects (law 5). Without
-        `forwarding` every record is taken for one of the partition that it is on."""
+        """Without `forwarding` every record is taken for one of the partition that it is on."""
         self._pool = pool
         self._topic = topic
-        self._react = react
+        self._timings = timings
         self._limits = limits
         self._forwarding = forwarding
         self._partitions: dict[int, OwnedPartition] = {}
 
-    async def claim(self, partitions: Collection[int]) -> Mapping[int, int]:
+    async def claim(self, partitions: Collection[int], log_ends: Mapping[int, int]) -> Mapping[int, int]:
         """Claims the partitions and drops all others; returns the next offset of each.
 
-        Raises TransientError when PostgreSQL is unavailable.
+        A partition makes no jobs until it has projected the log up to its end in `log_ends`, and none of its jobs is
+        claimed: what they ask for may have been done. Then its jobs are made from the states (law 5). Raises
+        TransientError when PostgreSQL is unavailable.
         """
         claims = await checkpoints.claim(self._pool, self._topic, partitions)
         with transient_errors():
-            self._partitions = {partition: await self._owned(claim) for partition, claim in claims.items()}
+            held = {partition: await self._owned(claim, log_ends[partition]) for partition, claim in claims.items()}
+        await partition_owners.withdraw(self._pool, {partition: claim.epoch for partition, claim in claims.items()})
+        for each in held.values():
+            await go_live(self._pool, each, self._timings)
+        self._partitions = held
         return {partition: claim.next_offset for partition, claim in claims.items()}
 
-    async def _owned(self, claim: checkpoints.Claim) -> OwnedPartition:
+    async def _owned(self, claim: checkpoints.Claim, log_end: int) -> OwnedPartition:
         at = (self._pool, self._topic, claim.partition)
         parked = await dead_letters.parked_generations(*at)
         consecutive = await dead_letters.latest_consecutive(*at, claim.next_offset, self._limits.max_consecutive)
-        return OwnedPartition(claim, parked, DeadLetterCount(consecutive))
+        return OwnedPartition(claim, parked, log_end, dead=DeadLetterCount(consecutive))
+
+    async def keep_vouching(self) -> None:
+        """For the partitions that have caught up, without end."""
+        await keep_vouching(self._pool, self.live, self._timings)
+
+    def live(self) -> Mapping[int, int]:
+        """The epochs of the partitions that have caught up, by partition."""
+        return {partition: held.claim.epoch for partition, held in self._partitions.items() if held.live}
 
     async def reach(self) -> None:
         """Raises TransientError while PostgreSQL is unavailable."""
@@ -135,11 +139,14 @@ class Projector:
         """
         work = [await self._fresh(partition, records) for partition, records in batches.items()]
         done = {batch.partition: batch for batch in await self._project_or_isolate([each for each in work if each[1]])}
+        for held, _ in work:
+            await go_live(self._pool, held, self._timings)
         claims = (held.claim for held, _ in work)
         return [done.get(claim.partition) or ProjectedBatch(claim.partition, claim.next_offset) for claim in claims]
 
     async def _fresh(self, partition: int, records: Sequence[Record]) -> tuple[OwnedPartition, Sequence[Record]]:
         held = await self._held(partition)
+        await go_live(self._pool, held, self._timings)
         fresh = [record for record in records if record.offset >= held.claim.next_offset]
         if fresh:
             _check_no_gap(partition, held.claim.next_offset, fresh)
@@ -216,7 +223,7 @@ class Projector:
     def _folded(
         self, held: OwnedPartition, outcomes: list[Outcome], states: dict[UUID, Generation], parked: set[UUID]
     ) -> _Folded:
-        jobs = job_rows.jobs_of(outcomes) if self._react else []
+        jobs = job_rows.changes_of(outcomes, self._timings) if held.live else JobChanges()
         next_offset = outcomes[-1].record.offset + 1
         batch = ProjectedBatch(held.claim.partition, next_offset, outcomes, jobs, Tally().count(outcomes))
         dead = count_dead_letters(self._limits, held.claim.partition, held.dead, outcomes)
@@ -255,7 +262,7 @@ class Projector:
                 done += await self._project([(held, half)])
             except _RejectedWritesError as again:
                 done.append(await self._bisect(held, half, again))
-        return _joined(partition, done)
+        return joined(partition, done)
 
     async def _reject(self, partition: int, record: Record, error: _RejectedWritesError) -> ProjectedBatch:
         held, cause = await self._held(partition), error.__cause__
@@ -280,14 +287,3 @@ def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> N
             f"partition {partition}: expected offsets {expected} to {last}, but {len(records)} records begin at "
             f"{records[0].offset}: part of the log is gone. Restore it from its archive, or rebuild the projections."
         )
-
-
-def _joined(partition: int, batches: Sequence[ProjectedBatch]) -> ProjectedBatch:
-    outcomes = [outcome for batch in batches for outcome in batch.outcomes]
-    jobs = [job for batch in batches for job in batch.jobs]
-    return ProjectedBatch(partition, batches[-1].next_offset, outcomes, jobs, Tally().count(outcomes))
-
-
-def changed(batch: ProjectedBatch) -> list[Applied | Ignored]:
-    """The outcomes that the timeline shows."""
-    return [outcome for outcome in batch.outcomes if isinstance(outcome, Applied | Ignored)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from gengui_stream.domain.generation.jobs import Job
 from gengui_stream.postgres.bulk import Write, execute_writes
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projections import (
@@ -14,17 +13,18 @@ from gengui_stream.projections import (
     provider_statistics,
     timeline,
 )
+from gengui_stream.projections.job_rows import JobChanges
 from gengui_stream.projections.outcomes import Outcome, transitions
 
 
 async def write_read_models(
-    connection: Connection, topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Sequence[Job]
+    connection: Connection, topic: str, partition: int, outcomes: Sequence[Outcome], jobs: JobChanges
 ) -> None:
     """Runs in the caller's transaction. `outcomes` are in the order of the log."""
     await execute_writes(connection, writes_of(topic, partition, outcomes, jobs))
 
 
-def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Sequence[Job]) -> tuple[Write, ...]:
+def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: JobChanges) -> tuple[Write, ...]:
     """One write for each table, always in the same order, including those without rows."""
     moved = transitions(outcomes)
     minutes = provider_statistics.rows_of(provider_statistics.count(moved), partition)
@@ -37,7 +37,8 @@ def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Seq
         provider_statistics.write(minutes),
         provider_statistics.write_latencies(latencies),
         dead_letters.write(dead_letters.rows_of(outcomes, topic, partition)),
-        job_rows.write(jobs),
+        job_rows.write(jobs.made, partition),
+        job_rows.write_obsolete(jobs.obsolete),
     )
 
 

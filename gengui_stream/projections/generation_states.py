@@ -10,7 +10,15 @@ import asyncpg
 import orjson
 from pydantic import TypeAdapter
 
-from gengui_stream.domain.generation.state import DuplicateFilter, Failure, Generation, Status, StoredOutput, Thumbnail
+from gengui_stream.domain.generation.state import (
+    DuplicateFilter,
+    Failure,
+    Generation,
+    ProviderPreference,
+    Status,
+    StoredOutput,
+    Thumbnail,
+)
 from gengui_stream.postgres.bulk import Write
 from gengui_stream.postgres.pool import Connection, Pool
 from gengui_stream.projections.outcomes import Applied, Ignored, Outcome
@@ -48,22 +56,23 @@ COLUMNS: Final = (
     "provider_job_id",
     "endpoint_id",
     "duplicates",
+    "settled",
 )
 
 UPSERT: Final = """
 INSERT INTO projections.generation_states AS s (generation_id, partition, log_offset, status, version, attempt,
     provider, percent,
     stage, cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error,
-    provider_model, provider_job_id, endpoint_id, duplicates)
+    provider_model, provider_job_id, endpoint_id, duplicates, settled)
 SELECT generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
     to_timestamp(dispatched_at), to_timestamp(started_at), to_timestamp(ended_at), to_timestamp(heartbeat_at),
-    to_timestamp(deleted_at), outputs, error, provider_model, provider_job_id, endpoint_id, duplicates
+    to_timestamp(deleted_at), outputs, error, provider_model, provider_job_id, endpoint_id, duplicates, settled
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::int[], $7::text[],
     $8::float8[], $9::text[], $10::bool[], $11::float8[], $12::float8[], $13::float8[], $14::float8[], $15::float8[],
-    $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[])
+    $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bool[])
     AS new (generation_id, partition, log_offset, status, version, attempt, provider, percent, stage, cancel_requested,
         dispatched_at, started_at, ended_at, heartbeat_at, deleted_at, outputs, error, provider_model, provider_job_id,
-        endpoint_id, duplicates)
+        endpoint_id, duplicates, settled)
 ON CONFLICT (generation_id) DO UPDATE SET
     log_offset = EXCLUDED.log_offset, status = EXCLUDED.status, version = EXCLUDED.version,
     attempt = EXCLUDED.attempt, provider = EXCLUDED.provider, percent = EXCLUDED.percent, stage = EXCLUDED.stage,
@@ -71,20 +80,22 @@ ON CONFLICT (generation_id) DO UPDATE SET
     started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, heartbeat_at = EXCLUDED.heartbeat_at,
     deleted_at = EXCLUDED.deleted_at, outputs = EXCLUDED.outputs, error = EXCLUDED.error,
     provider_model = EXCLUDED.provider_model, provider_job_id = EXCLUDED.provider_job_id,
-    endpoint_id = EXCLUDED.endpoint_id, duplicates = EXCLUDED.duplicates
+    endpoint_id = EXCLUDED.endpoint_id, duplicates = EXCLUDED.duplicates, settled = EXCLUDED.settled
 """
 
 INSTANTS: Final = range(10, 15)
 
 SELECT: Final = """
-SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
+SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at, r.provider AS requested_provider,
+    r.provider_pinned
 FROM projections.generation_states s JOIN projections.generation_requests r USING (generation_id)
 WHERE s.generation_id = ANY($1::uuid[]) AND ($2::int IS NULL OR s.partition = $2)
 """
 
 
 SELECT_OWN: Final = """
-SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at
+SELECT s.*, r.owner_id, r.model, r.max_attempts, r.deadline, r.requested_at, r.provider AS requested_provider,
+    r.provider_pinned
 FROM unnest($1::smallint[], $2::uuid[]) AS wanted (partition, generation_id)
 JOIN projections.generation_states s USING (partition, generation_id) JOIN projections.generation_requests r USING
     (generation_id)
@@ -129,6 +140,7 @@ def row_of(state: Generation, partition: int, log_offset: int) -> Row:
         state.provider_job_id,
         state.endpoint_id,
         orjson.dumps(state.duplicates, default=str).decode() if state.duplicates else None,
+        state.settled,
     )
 
 
@@ -165,6 +177,7 @@ def state_of(row: asyncpg.Record) -> Generation:
         max_attempts=row["max_attempts"],
         deadline=row["deadline"],
         requested_at=row["requested_at"],
+        preference=ProviderPreference(row["requested_provider"], row["model"], row["provider_pinned"]),
         status=Status(row["status"]),
         version=row["version"],
         attempt=row["attempt"],

@@ -1,28 +1,89 @@
-"""The jobs that a batch creates, inserted with the read models and nowhere else (law 5)."""
+"""The rows of `jobs.jobs`, written with the read models and nowhere else (law 5)."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from uuid import UUID
 
-from gengui_stream.domain.generation.jobs import Job, jobs_for
-from gengui_stream.postgres.bulk import Write
+from gengui_stream.domain.generation.jobs import Job, JobTimings, due_jobs, new_jobs, obsolete_keys
+from gengui_stream.postgres.bulk import Write, execute_writes
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.projections import generation_states
 from gengui_stream.projections.outcomes import Outcome, transitions
 
-INSERT: Final = """
-INSERT INTO jobs.jobs (job_key, kind, generation_id, attempt, output_id, available_at)
-SELECT key, kind, generation_id, attempt, output_id, least(now() + make_interval(secs => delay), not_after)
-FROM unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::float8[], $7::timestamptz[])
-    AS new (key, kind, generation_id, attempt, output_id, delay, not_after)
-ON CONFLICT (job_key) DO NOTHING
+Row: TypeAlias = tuple[object, ...]
+
+# The state of an open attempt brings its `reconcile` job forward; nothing else changes an existing job.
+UPSERT: Final = """
+INSERT INTO jobs.jobs AS j (job_key, kind, partition, generation_id, attempt, output_id, provider, model, pinned,
+    available_at)
+SELECT key, kind, partition, generation_id, attempt, output_id, coalesce(provider, ''), coalesce(model, ''),
+    coalesce(pinned, false), least(now() + make_interval(secs => delay), not_after)
+FROM unnest($1::text[], $2::text[], $3::smallint[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[],
+    $9::bool[], $10::float8[], $11::timestamptz[])
+    AS new (key, kind, partition, generation_id, attempt, output_id, provider, model, pinned, delay, not_after)
+ON CONFLICT (job_key) DO UPDATE SET available_at = EXCLUDED.available_at
+WHERE j.kind = 'reconcile' AND EXCLUDED.available_at < j.available_at
+"""
+
+DELETE: Final = "DELETE FROM jobs.jobs USING unnest($1::text[]) AS gone (key) WHERE job_key = gone.key"
+
+PAGE: Final = 1_000
+
+# A generation has its jobs in full or not at all, unless rows were removed by hand: then the dispatch may be missing.
+WITHOUT_JOBS: Final = """
+SELECT generation_id FROM projections.generation_states s
+WHERE partition = $1 AND NOT settled AND generation_id > $2 AND (
+    NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.generation_id = s.generation_id)
+    OR s.status = 'queued' AND NOT EXISTS (
+        SELECT FROM jobs.jobs j WHERE j.generation_id = s.generation_id AND j.kind = 'dispatch'))
+ORDER BY generation_id LIMIT $3
 """
 
 
-def jobs_of(outcomes: Iterable[Outcome]) -> list[Job]:
-    return [job for outcome in transitions(outcomes) for job in jobs_for(outcome.before, outcome.after)]
+@dataclass(frozen=True, slots=True)
+class JobChanges:
+    """`made`: new or brought forward. `obsolete`: the keys of jobs that no state calls for any more."""
+
+    made: Sequence[Job] = ()
+    obsolete: Sequence[str] = ()
 
 
-def write(jobs: Iterable[Job]) -> Write:
-    rows = [
-        (job.key, job.kind, job.generation_id, job.attempt, job.output_id, job.delay_seconds, job.not_after)
-        for job in jobs
-    ]
-    return Write(INSERT, rows)
+def changes_of(outcomes: Iterable[Outcome], timings: JobTimings) -> JobChanges:
+    """The net changes of a batch: a job that it makes and ends is in neither."""
+    made: dict[str, Job] = {}
+    obsolete: dict[str, None] = {}
+    for outcome in transitions(outcomes):
+        for key in obsolete_keys(outcome.before, outcome.after):
+            made.pop(key, None)
+            obsolete[key] = None
+        made.update((job.key, job) for job in new_jobs(outcome.before, outcome.after, timings))
+    return JobChanges(tuple(made.values()), tuple(obsolete))
+
+
+def write(made: Iterable[Job], partition: int) -> Write:
+    return Write(UPSERT, [_row(job, partition) for job in made])
+
+
+def write_obsolete(keys: Iterable[str]) -> Write:
+    return Write(DELETE, [(key,) for key in keys])
+
+
+def _row(job: Job, partition: int) -> Row:
+    queue = job.queue or (None, None, None)
+    subject = (job.key, job.kind, partition, job.generation_id, job.attempt, job.output_id)
+    return (*subject, *queue, job.delay_seconds, job.not_after)
+
+
+async def make_missing(pool: Pool, partition: int, timings: JobTimings) -> int:
+    """Makes the jobs of the partition's generations that are not settled and have none; returns their number. Safe to
+    repeat, and beside the projector: a job that the state no longer calls for is dropped by its handler."""
+    made, after = 0, UUID(int=0)
+    with transient_errors():
+        async with pool.acquire() as connection:
+            while ids := [row["generation_id"] for row in await connection.fetch(WITHOUT_JOBS, partition, after, PAGE)]:
+                states = await generation_states.load(connection, ids, partition=partition)
+                jobs = [job for state in states.values() for job in due_jobs(state, timings)]
+                await execute_writes(connection, [write(jobs, partition)])
+                made, after = made + len(jobs), ids[-1]
+    return made

@@ -27,18 +27,18 @@ QueueKey: TypeAlias = tuple[datetime, UUID]
 """The order of a provider's queue."""
 
 WAITING: Final = """
-SELECT DISTINCT s.provider, r.requested_at, r.generation_id
+SELECT s.provider, r.requested_at, r.generation_id
 FROM jobs.jobs j JOIN projections.generation_states s USING (generation_id) JOIN projections.generation_requests r
     USING (generation_id)
-WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'reconcile') AND j.attempt = s.attempt
+WHERE j.kind = 'reconcile' AND j.attempt = s.attempt
   AND s.status IN ('queued', 'dispatched') AND s.started_at IS NULL
 ORDER BY r.requested_at, r.generation_id LIMIT $1
 """
 
 RUNNING: Final = """
-SELECT s.provider, count(DISTINCT s.generation_id) AS running
+SELECT s.provider, count(*) AS running
 FROM jobs.jobs j JOIN projections.generation_states s USING (generation_id)
-WHERE j.outcome IS NULL AND j.kind IN ('dispatch', 'reconcile') AND j.attempt = s.attempt AND s.started_at IS NOT NULL
+WHERE j.kind = 'reconcile' AND j.attempt = s.attempt AND s.started_at IS NOT NULL
   AND s.ended_at IS NULL
 GROUP BY s.provider
 """

@@ -6,7 +6,7 @@ number of processes may reconcile: one process claims each job.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, TypeAlias, assert_never
 
 import structlog
@@ -72,7 +72,7 @@ class Reconciler:
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
         attempts = await self._context.load(jobs)
-        now = datetime.now(UTC)
+        now = jobs[0].claimed_at
         checks = [(attempt, self._check(attempt, now)) for attempt in attempts]
         over = [attempt for attempt, check in checks if isinstance(check, Done)]
         await self._wait([(attempt, check.until) for attempt, check in checks if isinstance(check, RecheckAt)], now)
@@ -85,7 +85,7 @@ class Reconciler:
         event = await self._act(attempt, check, now)
         await self._context.append([event] if event else [])
         goes_on = event is None or isinstance(event, GenerationHeartbeatReceived)
-        if isinstance(check, PollProvider) and goes_on:
+        if isinstance(check, PollProvider | ForceCancel) and goes_on:
             await self._wait([(attempt, check.until)], now)
         else:
             delays = {attempt.job.key: _until_confirmed(attempt.job)}
@@ -105,14 +105,29 @@ class Reconciler:
             case PollProvider():
                 return await self._polled(attempt, now)
             case ForceCancel():
-                return self._given_up(attempt, canceled(attempt), "canceled")
+                return await self._stopped(attempt, now)
             case TimeOut(reason):
-                found = await self._found(attempt)
-                if isinstance(found, Finished | Moderated):
-                    return self._event(attempt, found, now)
-                return self._given_up(attempt, timed_out(attempt, reason), "gave_up")
+                return await self._timed_out(attempt, reason, now)
             case _:
                 assert_never(check)
+
+    async def _timed_out(self, attempt: Attempt, reason: str, now: datetime) -> Event | None:
+        """The provider of an attempt that was dispatched is asked a last time: a finished result still counts."""
+        if attempt.state.status is not Status.QUEUED:
+            found = await self._found(attempt)
+            if isinstance(found, Finished | Moderated):
+                return self._event(attempt, found, now)
+        return self._given_up(attempt, timed_out(attempt, reason), "gave_up")
+
+    async def _stopped(self, attempt: Attempt, now: datetime) -> Event | None:
+        """The end of a silent attempt that was asked to stop; None while it still runs, or may."""
+        match found := await self._found(attempt):
+            case Running():
+                return None
+            case Lost() | Canceled():
+                return self._given_up(attempt, canceled(attempt), "canceled")
+            case _:
+                return self._event(attempt, found, now)
 
     async def _polled(self, attempt: Attempt, now: datetime) -> Event | None:
         found = await self._found(attempt)
@@ -132,7 +147,7 @@ class Reconciler:
         provider = self._context.providers.get(attempt.state.provider)
         if provider is None:
             return Lost(f"there is no provider {attempt.state.provider!r} any more")
-        self._metrics.reconciled.labels(provider.name, "hinted" if attempt.job.expedited else "stuck").inc()
+        self._metrics.reconciled.labels(provider.name, "expedited" if attempt.job.expedited else "stuck").inc()
         async with self._slots:
             try:
                 return await provider.get_status(attempt.request, attempt.provider_job)
@@ -141,7 +156,7 @@ class Reconciler:
 
     def _event(self, attempt: Attempt, found: Found, now: datetime) -> Event | None:
         provider = attempt.state.provider
-        _log.debug("attempt_looked_at", job_key=attempt.job.key, provider=provider, found=repr(found)[:300])
+        _log.debug("attempt_polled", job_key=attempt.job.key, provider=provider, found=repr(found)[:300])
         match found:
             case Running(alive):
                 return seen_running(attempt, now) if alive else None

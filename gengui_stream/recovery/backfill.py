@@ -39,7 +39,7 @@ WHERE status = 'completed' AND deleted_at IS NULL AND generation_id > $1
 ORDER BY generation_id LIMIT $3
 """
 
-OPEN_KEYS: Final = "SELECT job_key FROM jobs.jobs WHERE job_key = ANY($1) AND outcome IS NULL"
+OPEN_KEYS: Final = "SELECT job_key FROM jobs.jobs WHERE job_key = ANY($1)"
 
 _EVENT_IDS: Final = UUID("0d3b52f8-9c1e-5a53-8a0e-6e1f6f2f7b1d")
 

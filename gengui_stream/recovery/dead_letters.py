@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
@@ -86,27 +87,27 @@ async def find(pool: "Pool | Connection", topic: str, position: Position) -> Dea
     return DeadLetter(*row)
 
 
-async def retry(pool: Pool, topic: str, position: Position) -> Resolution:
+async def retry(pool: Pool, topic: str, position: Position, timings: JobTimings) -> Resolution:
     """Folds the dead letter and the events parked behind it. Raises PermanentError, and changes nothing, when it is not
     open, is itself parked, or still cannot be folded."""
     with transient_errors():
         async with pool.acquire() as connection, connection.transaction():
             letters = await _opened(connection, topic, position)
-            resolution = await _fold(connection, letters)
+            resolution = await _fold(connection, letters, timings)
             if not resolution.folded:
                 raise PermanentError(f"{position} still cannot be folded: {resolution.because}")
             await _settle(connection, letters[0], resolution)
             return resolution
 
 
-async def discard(pool: Pool, topic: str, position: Position) -> Resolution:
+async def discard(pool: Pool, topic: str, position: Position, timings: JobTimings) -> Resolution:
     """Skips the dead letter for good and folds the events parked behind it. Raises PermanentError, and changes nothing,
     when it is not open or is itself parked."""
     with transient_errors():
         async with pool.acquire() as connection, connection.transaction():
             first, *letters = await _opened(connection, topic, position)
             await connection.execute(RESOLVE, topic, position.partition, [position.offset], "discarded")
-            resolution = await _fold(connection, letters)
+            resolution = await _fold(connection, letters, timings)
             await _settle(connection, first, resolution)
             return resolution
 
@@ -126,7 +127,7 @@ async def _opened(connection: Connection, topic: str, position: Position) -> lis
     return letters
 
 
-async def _fold(connection: Connection, letters: Sequence[DeadLetter]) -> Resolution:
+async def _fold(connection: Connection, letters: Sequence[DeadLetter], timings: JobTimings) -> Resolution:
     """Folds one at a time, up to the first that cannot be folded or written."""
     resolution = Resolution()
     named = {letter.generation_id for letter in letters if letter.generation_id is not None}
@@ -134,7 +135,7 @@ async def _fold(connection: Connection, letters: Sequence[DeadLetter]) -> Resolu
     for letter in letters:
         [outcome] = fold_records(decode_records([letter]), known)
         known.parked.clear()
-        refusal = await _refusal(connection, letter, outcome)
+        refusal = await _refusal(connection, letter, outcome, timings)
         if refusal is not None:
             resolution.stays, resolution.because = letter.position, refusal
             break
@@ -149,13 +150,14 @@ async def _known(connection: Connection, partition: int, named: set[UUID]) -> Fo
     return FoldState(states, unrequested=earlier[partition])
 
 
-async def _refusal(connection: Connection, letter: DeadLetter, outcome: Outcome) -> str | None:
+async def _refusal(connection: Connection, letter: DeadLetter, outcome: Outcome, timings: JobTimings) -> str | None:
     """Writes the read models of the outcome; or returns why that is impossible, and has written nothing."""
     if isinstance(outcome, DeadLettered):
         return f"{outcome.reason}: {outcome.detail}"
     try:
         async with connection.transaction():
-            await write_read_models(connection, letter.topic, letter.partition, [outcome], job_rows.jobs_of([outcome]))
+            jobs = job_rows.changes_of([outcome], timings)
+            await write_read_models(connection, letter.topic, letter.partition, [outcome], jobs)
     except Exception as error:
         if not rejects_value(error):
             raise

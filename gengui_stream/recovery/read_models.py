@@ -1,11 +1,12 @@
 """Compares the read models with one row a generation, day or minute, once a partition is folded."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 
+from gengui_stream.domain.generation.jobs import due_jobs
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projections import daily_counts, generation_states, provider_statistics
 from gengui_stream.recovery.reference_fold import PartitionFold
@@ -16,12 +17,10 @@ MINUTE_COLUMNS: Final = ("provider", "model", "minute", "partition", *provider_s
 LATENCY_COLUMNS: Final = ("provider", "model", "minute", "partition", "at_most_ms", "completions")
 JOB_COLUMNS: Final = ("job_key", "kind", "generation_id", "attempt", "output_id")
 
-# Without reconcile jobs: the dispatcher creates them, so they do not follow from the log.
-JOBS: Final = """
-SELECT job_key, j.kind, generation_id, j.attempt, j.output_id FROM jobs.jobs j JOIN projections.generation_states s
-    USING (generation_id)
-WHERE s.partition = $1 AND j.kind <> 'reconcile'
-"""
+JOBS: Final = "SELECT job_key, kind, generation_id, attempt, output_id FROM jobs.jobs WHERE partition = $1"
+
+CATCHES_UP: Final = "SELECT valid_until = '-infinity' FROM jobs.partition_owners WHERE partition = $1"
+"""Until its owner has caught up, a partition makes no jobs."""
 
 STATES: Final = "SELECT * FROM projections.generation_states WHERE partition = $1"
 
@@ -54,10 +53,11 @@ STRAYS: Final = {
 }
 
 
-async def compare(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
-    """Compares the rows that depend on the whole partition."""
+async def compare(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> Mapping[str, UUID]:
+    """Compares the rows that depend on the whole partition. Returns the jobs that are not there, as generations by key,
+    which only later events of the log can explain."""
     await _compare_states(connection, report, partition, fold)
-    await _compare_jobs(connection, report, partition, fold)
+    lost = await _compare_jobs(connection, report, partition, fold)
     counted = (
         ("daily_counts", DAY_COLUMNS, 3, daily_counts.rows_of(fold.days, partition)),
         ("provider_minutes", MINUTE_COLUMNS, 4, provider_statistics.rows_of(fold.minutes, partition)),
@@ -66,6 +66,7 @@ async def compare(connection: Connection, report: Report, partition: int, fold: 
     for table, columns, keys, rows in counted:
         found = await connection.fetch(COUNTED[table], partition)
         compare_rows(report, table, columns, key=range(keys), expected=rows, found=in_order(columns, found))
+    return lost
 
 
 async def _compare_states(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
@@ -84,18 +85,20 @@ async def _compare_states(connection: Connection, report: Report, partition: int
         report.missing(table, str(generation_id))
 
 
-async def _compare_jobs(connection: Connection, report: Report, partition: int, fold: PartitionFold) -> None:
+async def _compare_jobs(
+    connection: Connection, report: Report, partition: int, fold: PartitionFold
+) -> Mapping[str, UUID]:
     """Compares keys and subjects only: the progress of a job does not follow from the log."""
-    unseen = dict(fold.jobs)
+    due = {job.key: job.generation_id for state in fold.known.states.values() for job in due_jobs(state, fold.timings)}
     async for row in _scan(connection, JOBS, partition):
-        job = unseen.pop(row["job_key"], None)
+        due.pop(row["job_key"], None)
+        job = fold.jobs.get(row["job_key"])
         if job is None:
             report.unexpected("jobs", row["job_key"])
             continue
         expected = (job.key, job.kind, job.generation_id, job.attempt, job.output_id)
         report.compare("jobs", job.key, JOB_COLUMNS, expected, tuple(row))
-    for key in unseen:
-        report.missing("jobs", key)
+    return {} if await connection.fetchval(CATCHES_UP, partition) else due
 
 
 async def compare_strays(connection: Connection, report: Report, partitions: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from gengui_stream.domain.generation.jobs import Job
+from gengui_stream.domain.generation.jobs import Job, JobTimings
 from gengui_stream.log.codec import Decoded, Undecodable
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
 from gengui_stream.projections import daily_counts, generation_states, job_rows, provider_statistics
@@ -36,6 +36,7 @@ class LetterFacts:
 class PartitionFold:
     """The result of folding one partition from its start, up to the records fed so far."""
 
+    timings: JobTimings
     tally: Tally = field(default_factory=Tally)
     known: FoldState = field(default_factory=FoldState)
     changed_at: dict[UUID, int] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class PartitionFold:
         self.days.update(daily_counts.count(outcomes))
         self.minutes.update(provider_statistics.count(outcomes))
         self.latencies.update(provider_statistics.count_latencies(outcomes))
-        self.jobs.update((job.key, job) for job in job_rows.jobs_of(outcomes))
+        self.jobs.update((job.key, job) for job in job_rows.changes_of(outcomes, self.timings).made)
         return outcomes
 
     def _fold(self, records: Sequence[Record], letters: Mapping[int, LetterFacts]) -> list[Outcome]:

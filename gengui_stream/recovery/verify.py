@@ -8,10 +8,13 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
 
+from gengui_stream.domain.generation.jobs import due_jobs
 from gengui_stream.errors import TransientError
+from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.log.reader import LogReader, open_reader
@@ -19,7 +22,7 @@ from gengui_stream.log.topics import check_topic
 from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints
-from gengui_stream.projecting.folding import FoldState
+from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
 from gengui_stream.projections import dead_letters, generation_requests, timeline
 from gengui_stream.projections.generation_requests import RequestRow
 from gengui_stream.projections.outcomes import Outcome
@@ -67,8 +70,9 @@ class _PartitionCheck:
         self._position = position
         self._partition: int = position["partition"]
         self._end: int = position["next_offset"]
+        self._timings = job_timings(settings)
         place = PartitionPlace(self._partition, settings.events_partitions)
-        self._fold = PartitionFold(known=FoldState(place=place))
+        self._fold = PartitionFold(self._timings, known=FoldState(place=place))
 
     async def run(self, progress: Callable[[], None]) -> None:
         topic = self._settings.events_topic
@@ -81,8 +85,22 @@ class _PartitionCheck:
 
         await self._read(compare)
         await self._compare_rest(dead, recorded)
-        await read_models.compare(self._connection, self._report, self._partition, self._fold)
+        lost = await read_models.compare(self._connection, self._report, self._partition, self._fold)
+        await self._report_lost(lost)
         self._compare_counts()
+
+    async def _report_lost(self, lost: Mapping[str, UUID]) -> None:
+        """Of the jobs that the states call for and the table does not have, those that no later event explains: a
+        handler appends the outcome of a job before it removes the row."""
+        if lost:
+            wanted = set(lost.values())
+            states = {gid: state for gid, state in self._fold.known.states.items() if gid in wanted}
+            async with open_reader(self._settings, {self._partition: self._end}, [self._partition]) as reader:
+                async for records in reader.until_end():
+                    fold_records(decode_records(records), FoldState(states))
+            due = {job.key for gid in wanted for job in due_jobs(states[gid], self._timings)}
+            for key in sorted(due.intersection(lost)):
+                self._report.missing("jobs", key)
 
     async def _read(self, compare: Callable[[Sequence[LogRecord]], Awaitable[None]]) -> None:
         """Passes on the partition's records up to the checkpoint, and reports missing ones."""

@@ -51,8 +51,17 @@ class ChangeNotification(NamedTuple):
     offset: int
 
 
-Notice: TypeAlias = tuple[str, ChangeNotification | None]
-"""A channel and its notification; None: notifications may have been lost, so read the state."""
+class AttemptNotification(NamedTuple):
+    """A provider's webhook reported news of this attempt."""
+
+    generation_id: UUID
+    attempt: int
+
+
+Notification: TypeAlias = ChangeNotification | AttemptNotification
+
+Notice: TypeAlias = tuple[str, Notification | None]
+"""A channel and its notification; None: jobs are due, or notifications may have been lost, so read the state."""
 
 
 @lru_cache(1_024)
@@ -84,6 +93,15 @@ class NotificationPublisher:
             self._gave_up(error)
         else:
             self._failing = False
+
+    async def publish_attempt(self, attempt: AttemptNotification) -> None:
+        """To the processes that reconcile."""
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                with transient_errors():
+                    await self._redis.publish(jobs_channel("reconcile"), f"{attempt.generation_id}:{attempt.attempt}")
+        except (TransientError, RedisError, TimeoutError) as error:
+            self._gave_up(error)
 
     async def _send(self, notifications: Mapping[UUID, ChangeNotification], job_kinds: Collection[str]) -> None:
         lines: list[str] = []
@@ -217,11 +235,14 @@ def _payload(notification: ChangeNotification) -> str:
     return orjson.dumps(fields, default=str).decode()
 
 
-def _parse(channel: str, payload: str) -> ChangeNotification | None:
+def _parse(channel: str, payload: str) -> Notification | None:
     """None for an invalid payload, which still is a reason to read the state."""
     if not payload:
         return None
     try:
+        if not channel.startswith(_OWNER_PREFIX):
+            generation_id, attempt = payload.split(":")
+            return AttemptNotification(UUID(generation_id), int(attempt))
         fields = orjson.loads(payload)
         owner_id = UUID(channel.removeprefix(_OWNER_PREFIX))
         return ChangeNotification(

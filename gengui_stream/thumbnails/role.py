@@ -18,7 +18,7 @@ from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.jobs import thumbnail_key
 from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import owner_name
-from gengui_stream.jobs.loop import listen, run_job_loop
+from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.media.object_store import open_object_store
@@ -71,9 +71,8 @@ async def _work(settings: Settings, jobs: "ThumbnailJobs", queue: JobQueue, stop
     slots = 2 * settings.thumbnail_threads
     _log.info("thumbnails_started", threads=settings.thumbnail_threads)
     try:
-        await run_job_loop(
-            queue, jobs.work, stop, ready=ready, lease_s=settings.job_lease_s, batch=1, in_flight_max=slots
-        )
+        handler = JobHandler(queue=queue, claim=queue.claim, work=jobs.work, batch=1, in_flight_max=slots)
+        await run_job_loop(handler, stop, ready=ready, lease_s=settings.job_lease_s)
     finally:
         listening.cancel()
 
@@ -147,7 +146,7 @@ class ThumbnailJobs:
     async def _reschedule(self, job: ClaimedJob, result: NotYet) -> None:
         delay = backoff_seconds(job.tries, salt=job.generation_id.int)
         _log.warning(
-            "thumbnail_put_off", job_key=job.key, tries=job.tries, error=result.message, retry_in_s=round(delay, 2)
+            "thumbnail_rescheduled", job_key=job.key, tries=job.tries, error=result.message, retry_in_s=round(delay, 2)
         )
         await retry_transient(
             partial(self._queue.reschedule_after_error, job.key, delay, result.message), self._stop, operation="jobs"

@@ -21,7 +21,7 @@ from tests.integration.running import eventually
 LEFT: Final = """
 SELECT id, s.status, s.version, s.attempt, j.job_key, j.kind, j.available_at - now(), j.tries, j.last_error
 FROM unnest($1::uuid[]) AS id LEFT JOIN projections.generation_states s ON s.generation_id = id
-LEFT JOIN jobs.jobs j ON j.generation_id = id AND j.outcome IS NULL
+LEFT JOIN jobs.jobs j ON j.generation_id = id
 WHERE s.status IS NULL OR NOT s.status = ANY($2::text[]) OR j.kind = 'thumbnail'
 """
 

@@ -9,6 +9,8 @@ import typer
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
+from gengui_stream.domain.generation.jobs import JobTimings
+from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.recovery import dead_letters
@@ -24,6 +26,8 @@ def _position(text: str) -> Position:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
+
+Resolve: TypeAlias = Callable[[Pool, str, Position, JobTimings], Awaitable[Resolution]]
 
 At: TypeAlias = Annotated[Position, typer.Argument(parser=_position, metavar="PARTITION:OFFSET")]
 
@@ -107,10 +111,10 @@ def discard(at: At, json: AsJson = False) -> None:
     _resolve(dead_letters.discard, at, json)
 
 
-def _resolve(resolve: Callable[[Pool, str, Position], Awaitable[Resolution]], at: Position, json: bool) -> None:
+def _resolve(resolve: Resolve, at: Position, json: bool) -> None:
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            _echo_resolution(await resolve(pool, settings.events_topic, at), json)
+            _echo_resolution(await resolve(pool, settings.events_topic, at, job_timings(settings)), json)
 
     run_command(work)
 

@@ -24,7 +24,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class RecheckAt:
-    """The attempt is within its heartbeat timeout; check again at `until`."""
+    """The attempt is queued, or within its heartbeat timeout; check again at `until`."""
 
     until: datetime
 
@@ -39,7 +39,10 @@ class PollProvider:
 
 @dataclass(frozen=True, slots=True)
 class ForceCancel:
-    """A cancellation was requested, and the attempt has been silent for longer than its heartbeat timeout."""
+    """A cancellation was requested, and the attempt has been silent for longer than its heartbeat timeout: it is
+    canceled unless the provider says that it runs; then check again at `until`."""
+
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,18 @@ def next_check(
     """The next step for this attempt, by its state alone. `expedited`: a webhook reports news of it."""
     if state.terminal or state.attempt != attempt:
         return Done()
-    deadline = deadline_of(state, timeouts)
+    queued, deadline = state.status is Status.QUEUED, deadline_of(state, timeouts)
     if now >= deadline:
-        return TimeOut("the deadline passed before the generation ended")
-    if expedited and state.status is not Status.QUEUED:
+        return TimeOut(f"the deadline passed before the generation {'was dispatched' if queued else 'ended'}")
+    if queued:
+        return RecheckAt(deadline)
+    if expedited:
         return PollProvider(min(now + timeouts.poll_interval, deadline))
     quiet_at = state.last_heard_at + timeouts.heartbeat_timeout
     if now < quiet_at:
         return RecheckAt(min(quiet_at, deadline))
     if state.cancel_requested:
-        return ForceCancel()
+        return ForceCancel(min(now + timeouts.poll_interval, deadline))
     return PollProvider(min(now + timeouts.poll_interval, deadline))
 
 

@@ -101,28 +101,24 @@ class DispatchStep(Enum):
     """The next step of a dispatch job."""
 
     SKIP = auto()
-    CANCEL = auto()
-    EXPIRE = auto()
     ANNOUNCE_AND_CALL = auto()
     CALL = auto()
-    RECONCILE = auto()
 
 
 def dispatch(
     state: Generation, attempt: int, now: datetime, timeouts: AttemptTimeouts, *, repeatable: bool
 ) -> DispatchStep:
     """A job that is repeated after a crash continues from what the log records: an announced attempt may be running, so
-    its provider is called again only where a repeated call starts no second run (`repeatable`)."""
-    if state.terminal or state.attempt != attempt:
+    its provider is called again only where a repeated call starts no second run (`repeatable`). Otherwise, and after a
+    request to cancel or the deadline, the other jobs of the attempt find out what became of it, or end it."""
+    if state.terminal or state.attempt != attempt or state.cancel_requested:
         return DispatchStep.SKIP
-    if state.cancel_requested:
-        return DispatchStep.CANCEL
     if now >= deadline_of(state, timeouts):
-        return DispatchStep.EXPIRE
+        return DispatchStep.SKIP
     match state.status:
         case Status.QUEUED:
             return DispatchStep.ANNOUNCE_AND_CALL
         case Status.DISPATCHED:
-            return DispatchStep.CALL if repeatable else DispatchStep.RECONCILE
+            return DispatchStep.CALL if repeatable else DispatchStep.SKIP
         case _:
-            return DispatchStep.RECONCILE
+            return DispatchStep.SKIP

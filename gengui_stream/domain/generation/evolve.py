@@ -22,7 +22,7 @@ from gengui_stream.domain.generation.duplicates import (
     with_unnumbered,
 )
 from gengui_stream.domain.generation.outputs import awaits, stored, with_thumbnail
-from gengui_stream.domain.generation.state import Failure, Generation, Status, StoredOutput
+from gengui_stream.domain.generation.state import Failure, Generation, ProviderPreference, Status, StoredOutput
 from schemas.events import (
     Event,
     GenerationAccepted,
@@ -242,7 +242,14 @@ def _requested(event: GenerationRequested) -> Generation:
         max_attempts=event.max_attempts,
         deadline=event.deadline,
         requested_at=event.occurred_at,
+        preference=_preference(event),
     )
+
+
+def _preference(event: GenerationRequested) -> ProviderPreference:
+    """Requests of foreign producers state no choice: they named the provider."""
+    pinned = event.provider_choice is None or event.provider_choice.source == "request"
+    return ProviderPreference(event.provider, event.model, pinned)
 
 
 def _dispatched(state: Generation, event: GenerationDispatched) -> Generation | IgnoredReason:
@@ -404,6 +411,10 @@ def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput)
 
 
 def _deleted(state: Generation, event: GenerationDeleted) -> Generation | IgnoredReason:
+    """Also requests the cancellation of a generation that has not ended: nothing is made for a deleted one."""
     if state.deleted_at is not None:
         return IgnoredReason.ALREADY_DELETED
-    return state._replace(version=state.version + 1, deleted_at=event.occurred_at)
+    deleted = state._replace(deleted_at=event.occurred_at)
+    if state.status is Status.QUEUED:
+        return _ended(deleted._replace(cancel_requested=True), event, Status.CANCELED, None)
+    return deleted._replace(version=state.version + 1, cancel_requested=state.cancel_requested or not state.terminal)

@@ -1,70 +1,122 @@
-"""The jobs that a transition creates. Keys are deterministic: the same transition never creates two jobs."""
+"""The jobs that the state of a generation calls for. Pure; keys are deterministic: equal states never make two jobs."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from gengui_stream.domain.backoff import backoff_seconds
-from gengui_stream.domain.generation.state import Generation, Status, StoredOutput
+from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
+from gengui_stream.domain.generation.state import Generation, ProviderPreference, Status, StoredOutput
 
 JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile"]
-"""No transition creates a `reconcile` job: the dispatcher does, when it finishes the `dispatch` job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work to do once: due `delay_seconds` after the commit, by PostgreSQL's clock, and at `not_after` at the latest.
-    `output_id` is set for thumbnails."""
+    """Work to do once: due `delay_seconds` after the commit, by PostgreSQL's clock, and at `not_after` at the latest;
+    a delay of None is `not_after` itself. `queue` is set for dispatches, `output_id` for thumbnails."""
 
     key: str
     kind: JobKind
     generation_id: UUID
     attempt: int
     output_id: str | None = None
-    delay_seconds: float = 0.0
+    queue: ProviderPreference | None = None
+    delay_seconds: float | None = 0.0
     not_after: datetime | None = None
 
 
-def jobs_for(before: Generation | None, after: Generation) -> tuple[Job, ...]:
-    """The jobs that this transition makes; none for most."""
-    if after.status is Status.QUEUED:
-        return _dispatch(before, after)
-    if after.status is Status.COMPLETED:
-        return _thumbnails(before, after)
-    if after.cancel_requested and not after.terminal and not (before and before.cancel_requested):
-        return (_job("cancel", after),)
-    return ()
+@dataclass(frozen=True, slots=True)
+class JobTimings:
+    """When an attempt is reconciled first. `heartbeat_timeouts`: of the providers that have one of their own."""
+
+    default: AttemptTimeouts
+    heartbeat_timeouts: Mapping[str, timedelta] = field(default_factory=dict)
+
+    def first_check_s(self, provider: str) -> float:
+        return self.heartbeat_timeouts.get(provider, self.default.heartbeat_timeout).total_seconds()
 
 
-def _dispatch(before: Generation | None, after: Generation) -> tuple[Job, ...]:
-    if before is not None and before.attempt == after.attempt:
+NO_JOBS: Final[tuple[Job, ...]] = ()
+
+
+def due_jobs(state: Generation, timings: JobTimings) -> tuple[Job, ...]:
+    """Every open generation has a `reconcile` job: from its request on it ends the generation at its deadline, and once
+    the attempt is dispatched it asks the provider after each silence."""
+    match state.status:
+        case Status.QUEUED:
+            return (_dispatch(state, timings), _reconcile(state, timings))
+        case Status.DISPATCHED | Status.PROCESSING:
+            cancel = (_job("cancel", state),) if state.cancel_requested else NO_JOBS
+            return (_reconcile(state, timings), *cancel)
+        case Status.COMPLETED:
+            return tuple(_thumbnails(state))
+        case _:
+            return NO_JOBS
+
+
+def new_jobs(before: Generation | None, after: Generation, timings: JobTimings) -> tuple[Job, ...]:
+    """The jobs that this transition makes or brings forward; none for most."""
+    known = due_jobs(before, timings) if before is not None else NO_JOBS
+    return tuple(job for job in due_jobs(after, timings) if job not in known)
+
+
+def obsolete_keys(before: Generation | None, after: Generation) -> tuple[str, ...]:
+    """The keys of the jobs that this transition makes pointless. The `reconcile` job of an attempt that ran stays: it
+    stops what still runs at the provider."""
+    if before is None or before.terminal or not (after.terminal or after.attempt != before.attempt):
         return ()
-    if before is None:
-        return (_job("dispatch", after),)
-    # At its deadline the generation times out, however long its provider asked for a pause.
-    return (replace(_job("dispatch", after), delay_seconds=_pause_before(after), not_after=after.deadline),)
+    dispatch = _key("dispatch", before)
+    return (dispatch, _key("reconcile", before)) if before.status is Status.QUEUED else (dispatch,)
 
 
-def _pause_before(after: Generation) -> float:
-    """Between two attempts: back-off, and at least the pause that the provider asks for."""
-    requested_s = after.error.retry_after_s if after.error else None
-    return max(requested_s or 0.0, backoff_seconds(after.attempt - 1, salt=after.generation_id.int))
-
-
-def _job(kind: JobKind, after: Generation) -> Job:
-    return Job(f"{kind}:{after.generation_id}:{after.attempt}", kind, after.generation_id, after.attempt)
-
-
-def _thumbnails(before: Generation | None, after: Generation) -> tuple[Job, ...]:
-    """One job for each output whose thumbnail was requested by this transition: by its completion or by a request."""
-    requested = {output.id: output.thumbnail_revision for output in before.outputs} if before else {}
-    gid, attempt = after.generation_id, after.attempt
-    return tuple(
-        Job(thumbnail_key(gid, output), "thumbnail", gid, attempt, output.id)
-        for output in after.outputs
-        if output.open and output.thumbnail_revision > requested.get(output.id, 0)
+def _dispatch(state: Generation, timings: JobTimings) -> Job:
+    first = state.attempt == 1
+    return Job(
+        key=_key("dispatch", state),
+        kind="dispatch",
+        generation_id=state.generation_id,
+        attempt=state.attempt,
+        queue=state.preference,
+        delay_seconds=0.0 if first else _pause_before(state),
+        not_after=None if first else deadline_of(state, timings.default),
     )
+
+
+def _pause_before(state: Generation) -> float:
+    """Between two attempts: back-off, and the pause that a provider without a fallback asks for. Where there is a
+    fallback, the pause concerns the provider alone."""
+    requested_s = state.error.retry_after_s if state.error and state.preference.pinned else None
+    return max(requested_s or 0.0, backoff_seconds(state.attempt - 1, salt=state.generation_id.int))
+
+
+def _reconcile(state: Generation, timings: JobTimings) -> Job:
+    return Job(
+        key=_key("reconcile", state),
+        kind="reconcile",
+        generation_id=state.generation_id,
+        attempt=state.attempt,
+        delay_seconds=None if state.status is Status.QUEUED else timings.first_check_s(state.provider),
+        not_after=deadline_of(state, timings.default),
+    )
+
+
+def _job(kind: JobKind, state: Generation) -> Job:
+    return Job(_key(kind, state), kind, state.generation_id, state.attempt)
+
+
+def _key(kind: JobKind, state: Generation) -> str:
+    return f"{kind}:{state.generation_id}:{state.attempt}"
+
+
+def _thumbnails(state: Generation) -> Iterator[Job]:
+    if state.deleted_at is None:
+        gid, attempt = state.generation_id, state.attempt
+        for output in state.outputs:
+            if output.open:
+                yield Job(thumbnail_key(gid, output), "thumbnail", gid, attempt, output.id)
 
 
 def thumbnail_key(generation_id: UUID, output: StoredOutput) -> str:

@@ -71,6 +71,15 @@ class Failure:
     retry_after_s: float | None = None
 
 
+class ProviderPreference(NamedTuple):
+    """The provider and model that were asked for. `pinned`: the client named the provider itself, so there is no
+    fallback."""
+
+    provider: str
+    model: str
+    pinned: bool
+
+
 @dataclass(frozen=True, slots=True)
 class DuplicateFilter:
     """Recognises events that are appended again where the other fields of the state do not.
@@ -101,6 +110,7 @@ class Generation(NamedTuple):
     max_attempts: int
     deadline: datetime | None
     requested_at: datetime
+    preference: ProviderPreference
     status: Status = Status.QUEUED
     version: int = 1
     attempt: int = 1
@@ -130,5 +140,6 @@ class Generation(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Ended, with no thumbnail outstanding: only a deletion or a late event may follow."""
-        return self.terminal and not any(output.open for output in self.outputs)
+        """Ended, and no thumbnail is outstanding: no job is left to do, and only a deletion, a request for thumbnails
+        or a late event may follow."""
+        return self.terminal and (self.deleted_at is not None or not any(output.open for output in self.outputs))

@@ -64,7 +64,7 @@ CREATE TABLE projections.generation_requests (
 CREATE INDEX generation_requests_by_owner
     ON projections.generation_requests (owner_id, requested_at DESC, generation_id DESC);
 
--- What changes: narrow, no index but the key, room in each page, so that updates stay heap-only.
+-- What changes: narrow, no index on what changes often, room in each page, so that updates stay heap-only.
 CREATE TABLE projections.generation_states (
     generation_id    uuid PRIMARY KEY,
     partition        smallint NOT NULL,
@@ -86,8 +86,11 @@ CREATE TABLE projections.generation_states (
     provider_model   text NOT NULL,                 -- of the current attempt: may differ from the one asked for
     provider_job_id  text,
     endpoint_id      text,
-    duplicates       text                           -- JSON; null for none: what recognises events appended again
+    duplicates       text,                          -- JSON; null for none: what recognises events appended again
+    settled          boolean NOT NULL               -- ended, and no thumbnail is outstanding
 ) WITH (fillfactor = 70);
+-- `settled` changes once a generation: every other update stays heap-only.
+CREATE INDEX generation_states_unsettled ON projections.generation_states (partition, generation_id) WHERE NOT settled;
 
 -- The history as recorded: one row for every record of a generation, ignored ones with their reason.
 CREATE TABLE projections.timeline (
@@ -163,19 +166,32 @@ CREATE TABLE projections.dead_letters (
 );
 CREATE INDEX dead_letters_open ON projections.dead_letters (topic, partition, generation_id) WHERE resolution IS NULL;
 
+-- What the states of generations call for. A finished job leaves the table, so that it stays as small as the work that is
+-- left. A claim changes no indexed column, so that it stays heap-only.
 CREATE TABLE jobs.jobs (
-    job_key       text PRIMARY KEY,                 -- deterministic: the same fact never makes two jobs
+    job_key       text PRIMARY KEY,                 -- deterministic: the same state never makes two jobs
     kind          text NOT NULL,
+    partition     smallint NOT NULL,                -- of the generation: claimed only while an owner vouches for it
     generation_id uuid NOT NULL,
     attempt       int NOT NULL,
     output_id     text,
-    available_at  timestamptz NOT NULL,             -- when it may be claimed; a lease moves it into the future
-    tries         int NOT NULL DEFAULT 0,
+    provider      text NOT NULL DEFAULT '',         -- the queue of a dispatch job: the preferred provider and model,
+    model         text NOT NULL DEFAULT '',         -- and whether fallbacks are excluded
+    pinned        boolean NOT NULL DEFAULT false,
+    available_at  timestamptz NOT NULL,             -- when it is due; a claim leaves it as it is
+    leased_until  timestamptz,                      -- until then it belongs to `lease_owner`
     lease_owner   text,
+    tries         int NOT NULL DEFAULT 0,
     last_error    text,
-    outcome       text,                             -- null: open
     created_at    timestamptz NOT NULL DEFAULT now(),
-    finished_at   timestamptz,
     expedited     boolean NOT NULL DEFAULT false    -- a provider's webhook reports news: due at once
-) WITH (fillfactor = 70);
-CREATE INDEX jobs_open ON jobs.jobs (kind, available_at) WHERE outcome IS NULL;
+) WITH (fillfactor = 50);
+CREATE INDEX jobs_due ON jobs.jobs (kind, provider, model, pinned, available_at, generation_id);
+CREATE INDEX jobs_by_generation ON jobs.jobs (generation_id);
+
+-- The owner of each partition, which vouches every few seconds that the projections have caught up with the log.
+CREATE TABLE jobs.partition_owners (
+    partition   smallint PRIMARY KEY,
+    owner_epoch bigint NOT NULL,
+    valid_until timestamptz NOT NULL
+) WITH (fillfactor = 20);

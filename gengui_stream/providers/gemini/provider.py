@@ -23,6 +23,7 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.gemini.image_config import ASPECT_RATIOS, nearest
 from gengui_stream.providers.gemini.responses import Images, Retirement, read_error, read_response, read_retirement
+from gengui_stream.providers.heartbeats import gemini_call_s
 from gengui_stream.providers.interface import (
     CallPolicy,
     CancelOutcome,
@@ -41,9 +42,6 @@ from gengui_stream.providers.interface import (
 from gengui_stream.providers.output_store import OUTPUTS_MAX, NotAnImage, OutputStore
 from gengui_stream.settings import Settings
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
-
-GRACE_S: Final = 5.0
-"""How much longer than Google's own timeout the client waits."""
 
 CONNECT_S: Final = 10.0
 
@@ -68,6 +66,7 @@ class GeminiProvider:
         self._outputs = outputs
         self._metrics = metrics
         self._timeout_s = settings.gemini_timeout_s
+        self._call_s = gemini_call_s(settings)
         self._models = settings.gemini_model_names
         self._warned: set[str] = set()
         self.capabilities = Capabilities(
@@ -80,9 +79,9 @@ class GeminiProvider:
         )
         self.call_policy = CallPolicy(
             max_concurrency=settings.gemini_calls_at_once,
-            in_doubt_s=self._timeout_s + GRACE_S,
+            in_doubt_s=self._call_s,
             synchronous=True,
-            heartbeat_timeout_s=self._timeout_s + GRACE_S,
+            heartbeat_timeout_s=self._call_s,
             poll_interval_s=10.0,
         )
 
@@ -106,7 +105,7 @@ class GeminiProvider:
             f"{self._base_url}/v1beta/models/{request.model}:generateContent",
             json=_body(request),
             headers=self._headers(request),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s + GRACE_S, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=self._call_s, sock_connect=CONNECT_S),
             allow_redirects=False,  # a redirect would disclose the key
         ) as response:
             return response.status, response.headers.get("Retry-After"), await _read(response)

@@ -2,7 +2,8 @@
 
 Closed: calls are permitted. The circuit opens at once when the provider is misconfigured, since every call would fail,
 and when too many of the latest calls failed. Open: calls are rejected for a while. Half open: one probe at a time is
-permitted, and its outcome closes the circuit or opens it for longer. A probe without an outcome expires.
+permitted, and its outcome closes the circuit or opens it for longer. A probe without an outcome expires. In each state
+calls are rejected for as long as the provider has asked for a pause.
 """
 
 from collections import deque
@@ -47,7 +48,8 @@ def outcome_of_status(status: int) -> Outcome:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitPolicy:
     """`open_s` doubles with each failed probe, up to `open_max_s`. The failure rate is that of the latest `calls_max`
-    calls within `window_s`. `probe_s`: when a probe without an outcome expires."""
+    calls within `window_s`. `probe_s`: when a probe without an outcome expires. `hold_max_s`: the longest pause that a
+    provider may ask for."""
 
     window_s: float = 60.0
     calls_min: int = 10
@@ -57,6 +59,7 @@ class CircuitPolicy:
     misconfigured_s: float = 60.0
     open_max_s: float = 600.0
     probe_s: float = 60.0
+    hold_max_s: float = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,25 @@ class Circuits:
         probe = circuit.begin_call(now)
         return Permit(provider, model, circuit.epoch, probe)
 
+    def permitted(self, provider: str, model: str, now: float) -> int | None:
+        """The number of calls that would be permitted now; None: any number. Reserves nothing."""
+        circuit = self._circuits.get((provider, model))
+        if circuit is None:
+            return None
+        if circuit.rejected(now) is not None:
+            return 0
+        return None if circuit.state(now) is CircuitState.CLOSED else 1
+
+    def is_misconfigured(self, provider: str, model: str, now: float) -> bool:
+        """Whether every call would be rejected until an operator acts."""
+        circuit = self._circuits.get((provider, model))
+        rejected = circuit.rejected(now) if circuit is not None else None
+        return rejected is not None and rejected.misconfigured
+
+    def hold(self, provider: str, model: str, seconds: float, now: float, *, reason: str = "") -> None:
+        """No calls for as long as the provider asks, at most `hold_max_s`."""
+        self._circuit(provider, model, now).hold(seconds, now, reason[:REASON_MAX])
+
     def release(self, permit: Permit, now: float) -> None:
         """Returns the permit of a call that was not made."""
         self.record(permit, Outcome.NEUTRAL, now)
@@ -150,6 +172,13 @@ class _Circuit:
     _open_until: float | None = None
     _probe_until: float | None = None
     _openings: int = 0
+    _held_until: float = 0.0
+    _held_because: str = ""
+
+    def hold(self, seconds: float, now: float, reason: str) -> None:
+        """Beside the other states, which go on counting: the pause is not a failure."""
+        self._held_until = max(self._held_until, now + min(seconds, self.policy.hold_max_s))
+        self._held_because = reason
 
     def state(self, now: float) -> CircuitState:
         if self._open_until is None:
@@ -157,6 +186,8 @@ class _Circuit:
         return CircuitState.OPEN if now < self._open_until else CircuitState.HALF_OPEN
 
     def rejected(self, now: float) -> Rejected | None:
+        if now < self._held_until:
+            return Rejected(f"the provider asked for a pause: {self._held_because}", self._held_until)
         if self._open_until is None:
             return None
         if now < self._open_until:
@@ -251,4 +282,4 @@ class _Circuit:
 
     def is_idle(self, now: float) -> bool:
         self._drop_old(now)
-        return self._open_until is None and not self._calls
+        return self._open_until is None and not self._calls and now >= self._held_until

@@ -7,14 +7,6 @@ from gengui_stream.providers.routing.circuit_breaker import Permit
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderPreference:
-    """`pinned`: the client named the provider itself, so there is no fallback."""
-
-    provider: str
-    pinned: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """`model`: the provider's own name for it. `reason`: why it is not the preferred provider; None when it is.
 
@@ -24,6 +16,14 @@ class Route:
     model: str
     reason: str | None = None
     permit: Permit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """`provider` takes attempts, at most `calls` of them now; None: any number."""
+
+    provider: str
+    calls: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, assert_never
 
+from gengui_stream.domain.generation.state import ProviderPreference
 from gengui_stream.errors import TransientError
 from gengui_stream.providers.interface import (
     Dispatched,
@@ -17,7 +18,7 @@ from gengui_stream.providers.interface import (
     Superseded,
 )
 from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Permit, Rejected
-from gengui_stream.providers.routing.decision import ProviderPreference, Route, RoutingDecision, Unavailable
+from gengui_stream.providers.routing.decision import Opening, Route, RoutingDecision, Unavailable
 from gengui_stream.providers.routing.fallback import Candidate, Requirements, Selection, select
 
 RETRY_MIN_S: Final = 0.1
@@ -40,12 +41,31 @@ class Router:
         self._circuits = circuits
         self._clock = clock
 
+    def opening(self, preference: ProviderPreference) -> Opening | None:
+        """The provider that would take attempts of this queue now, and how many; None while none would. Reserves
+        nothing. Where waiting does not help, the preferred provider, whose refusal ends the attempts."""
+        misconfigured = True
+        for name in self._order(preference):
+            provider = self._providers.get(name)
+            if provider is None:
+                continue
+            model = provider.model_for(preference.model)
+            calls = None if provider.capabilities.repeatable else self._circuits.permitted(name, model, self._clock())
+            if calls != 0:
+                return Opening(name, calls)
+            misconfigured = misconfigured and self._circuits.is_misconfigured(name, model, self._clock())
+        return Opening(preference.provider, None) if misconfigured else None
+
+    def _order(self, preference: ProviderPreference) -> tuple[str, ...]:
+        wanted = preference.provider
+        return (wanted,) if preference.pinned else tuple(dict.fromkeys((wanted, *self._fallbacks)))
+
     def route(self, preference: ProviderPreference, request: DispatchRequest) -> RoutingDecision:
         """Every Route must be returned, by `record` once the call has an outcome, or by `release` without a call.
 
         Where waiting does not help, the preferred provider all the same: its refusal ends the attempt."""
         wanted = preference.provider
-        order = (wanted,) if preference.pinned else (wanted, *self._fallbacks)
+        order = self._order(preference)
         candidates = {
             name: Candidate(provider.model_for(request.model), provider.capabilities)
             for name, provider in self._providers.items()
@@ -82,6 +102,8 @@ class Router:
             return
         outcome, reason = _outcome_of(answer)
         self._circuits.record(route.permit, outcome, self._clock(), reason=reason)
+        if isinstance(answer, Refused) and answer.fault_domain is FaultDomain.CAPACITY and answer.retry_after_s:
+            self._circuits.hold(route.provider, route.model, answer.retry_after_s, self._clock(), reason=reason)
 
     def record_late(self, provider: str, model: str, end: Finished | Refused) -> None:
         """How an accepted attempt ended, which may correct what was recorded when it was accepted."""

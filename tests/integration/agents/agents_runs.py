@@ -24,11 +24,14 @@ from pydantic import SecretStr
 from agents.app import log_topic, new_app
 from agents.app_runner import run_app
 from agents.project_events import add_project_events
+from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.log.connection import connection
+from gengui_stream.log.ends import log_ends
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.batches import sliced
 from gengui_stream.projecting.partition_queues import PartitionQueues
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projected_batch import ProjectedBatch
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.integration.running import DEADLINE_S, eventually
@@ -41,8 +44,8 @@ def _ignore_batch(batch: ProjectedBatch, seconds: float) -> None:
 class Stuck(Projector):
     """Its batches wait until `go_on` is set."""
 
-    def __init__(self, pool: Pool, topic: str) -> None:
-        super().__init__(pool, topic)
+    def __init__(self, pool: Pool, topic: str, timings: JobTimings) -> None:
+        super().__init__(pool, topic, timings)
         self.entered = asyncio.Event()
         self.go_on = asyncio.Event()
 
@@ -54,7 +57,7 @@ class Stuck(Projector):
 
 def projector_app(settings: Settings, projector: Projector, stop: asyncio.Event, datadir: Path) -> faust.App:
     """`run_agents`'s, with a projector of the test's."""
-    queues = PartitionQueues(projector, _ignore_batch, settings.projector_batch_max, stop)
+    queues = PartitionQueues(projector, _ignore_batch, log_ends(settings), settings.projector_batch_max, stop)
     app = new_app(
         settings, settings.consumer_group, datadir, partial(sliced, size=settings.projector_batch_max), queues
     )

@@ -28,7 +28,8 @@ from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.projecting.batches import sliced
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projected_batch import ProjectedBatch
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
 from tests.integration.agents.agents_runs import (
@@ -43,6 +44,7 @@ from tests.integration.agents.agents_runs import (
     run_projector,
 )
 from tests.integration.running import DEADLINE_S, a_request, eventually, role_context, running
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
 
@@ -86,7 +88,7 @@ async def test_an_exception_in_the_agent_skips_nothing(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
     await append(event_log)
-    failing = Failing(pool, settings.events_topic)
+    failing = Failing(pool, settings.events_topic, TIMINGS)
     small = settings.model_copy(update={"projector_batch_max": 3})
     with pytest.raises(RuntimeError, match="a bug in our code"):
         await run_projector(small, failing, asyncio.Event(), tmp_path)
@@ -103,7 +105,7 @@ async def test_a_crashed_process_has_left_its_group(
 ) -> None:
     """Its partitions do not wait for the end of its session."""
     await append(event_log)
-    failing = Failing(pool, settings.events_topic)
+    failing = Failing(pool, settings.events_topic, TIMINGS)
     with pytest.raises(RuntimeError, match="a bug in our code"):
         await run_projector(long_session(settings), failing, asyncio.Event(), tmp_path)
     await left_empty(settings)
@@ -133,7 +135,9 @@ async def test_what_may_pass_is_tried_again_in_place(
 ) -> None:
     await append(event_log)
     stop = asyncio.Event()
-    run = asyncio.ensure_future(run_projector(settings, Stuttering(pool, settings.events_topic), stop, tmp_path))
+    run = asyncio.ensure_future(
+        run_projector(settings, Stuttering(pool, settings.events_topic, TIMINGS), stop, tmp_path)
+    )
     await eventually(lambda: all_applied(settings, pool))
     stop.set()
     await run
@@ -143,7 +147,7 @@ async def test_a_commit_never_passes_what_is_in_flight(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
     await append(event_log)
-    stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic)
+    stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic, TIMINGS)
     run = asyncio.ensure_future(run_projector(settings, stuck, stop, tmp_path))
     await asyncio.wait_for(stuck.entered.wait(), DEADLINE_S)
     await asyncio.sleep(2.5)  # two of faust's commits
@@ -163,7 +167,7 @@ async def test_it_stops_in_time_while_a_batch_hangs(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
     await append(event_log)
-    stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic)
+    stop, stuck = asyncio.Event(), Stuck(pool, settings.events_topic, TIMINGS)
     run = asyncio.ensure_future(
         run_projector(settings.model_copy(update={"shutdown_grace_s": 3}), stuck, stop, tmp_path)
     )
@@ -178,7 +182,7 @@ async def test_a_process_that_stops_when_its_group_rebalances_leaves_it(
     settings: Settings, pool: Pool, tmp_path: Path
 ) -> None:
     """faust would call its consumer closed, and not leave: the rebalance would wait for it."""
-    stop, projector = asyncio.Event(), Projector(pool, settings.events_topic)
+    stop, projector = asyncio.Event(), Projector(pool, settings.events_topic, TIMINGS)
     app = projector_app(long_session(settings), projector, stop, tmp_path)
     other = AIOKafkaConsumer(settings.events_topic, **connection(settings), group_id=settings.consumer_group)
     joining: list[asyncio.Future[None]] = []
@@ -303,7 +307,7 @@ async def test_what_postgresql_counts_is_not_remembered_as_well(
 ) -> None:
     """Offsets that are never removed would accumulate for as long as the process keeps its partitions."""
     stop = asyncio.Event()
-    app = projector_app(settings, Projector(pool, settings.events_topic), stop, tmp_path)
+    app = projector_app(settings, Projector(pool, settings.events_topic, TIMINGS), stop, tmp_path)
     projecting = asyncio.create_task(run_app(app, stop, settings.shutdown_grace_s))
     await append(event_log)
     await eventually(lambda: all_applied(settings, pool))

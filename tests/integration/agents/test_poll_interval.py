@@ -25,6 +25,7 @@ from tests.integration.agents.agents_runs import (
     run_projector,
 )
 from tests.integration.running import a_request, eventually, running
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
 
@@ -50,7 +51,7 @@ async def test_a_process_that_hangs_is_replaced_and_comes_back(
     settings: Settings, impatient: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
     await append(event_log)
-    stop, hanging = asyncio.Event(), Stuck(pool, settings.events_topic)
+    stop, hanging = asyncio.Event(), Stuck(pool, settings.events_topic, TIMINGS)
     run = asyncio.ensure_future(run_projector(impatient, hanging, stop, tmp_path))
     await asyncio.wait_for(hanging.entered.wait(), 60)
     async with AgentsProcess(settings):

@@ -7,11 +7,13 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
+from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.log.codec import encode_key, encode_value
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.unpacking.records import RawRecord
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projected_batch import ProjectedBatch
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
@@ -21,13 +23,14 @@ from tests.integration.agents.agents_runs import run_projector
 from tests.integration.log.logs import everything
 from tests.integration.projector.projecting import project_everything
 from tests.integration.running import a_request, eventually, state_of
+from tests.timings import TIMINGS
 
 
 class Keeping(Projector):
     """Keeps what it was given."""
 
-    def __init__(self, pool: Pool, topic: str) -> None:
-        super().__init__(pool, topic)
+    def __init__(self, pool: Pool, topic: str, timings: JobTimings) -> None:
+        super().__init__(pool, topic, timings)
         self.given: list[Record] = []
 
     async def project_all(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
@@ -40,7 +43,7 @@ async def test_the_projector_is_given_raw_records(
 ) -> None:
     events = wide_history(1)
     await event_log.append_many(events)
-    stop, keeping = asyncio.Event(), Keeping(pool, settings.events_topic)
+    stop, keeping = asyncio.Event(), Keeping(pool, settings.events_topic, TIMINGS)
     run = asyncio.ensure_future(run_projector(settings, keeping, stop, tmp_path))
 
     async def all_given() -> bool:

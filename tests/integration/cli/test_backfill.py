@@ -113,8 +113,7 @@ async def test_all_are_requested_again_each_time(settings: Settings, pool: Pool,
             assert output.thumbnail.revision == revision
             if revision < 3:
                 assert (await backfill(settings, "--all"))["requested"] == 1
-        prefix = f"thumbnail:{generation_id}:0"
-        assert [row["job_key"] for row in await pool.fetch(JOBS)] == [prefix, f"{prefix}:2", f"{prefix}:3"]
+        assert await pool.fetch(JOBS) == [], "each is done"
         report = await verify(settings)
         assert report.agrees, report.samples
 
@@ -135,7 +134,7 @@ async def test_two_at_once_and_one_afterwards_make_one_job_each(
         await until(first_jobs)
         in_progress = await backfill(settings)
         assert (in_progress["requested"], in_progress["pending"]) == (0, len(ids))
-        await pool.execute("UPDATE jobs.jobs SET outcome = 'done'")
+        await pool.execute("DELETE FROM jobs.jobs")
 
         await asyncio.gather(backfill(settings, "--all"), backfill(settings, "--all"))
         requests = [event for event in await logged(settings) if isinstance(event, ThumbnailRequested)]
@@ -145,7 +144,7 @@ async def test_two_at_once_and_one_afterwards_make_one_job_each(
             return bool(await pool.fetchval(counted) == len(requests))
 
         await until(folded)
-        assert len(await jobs()) == 2 * len(ids)
+        assert len(await jobs()) == len(ids)
         again = await backfill(settings, "--all")
         assert (again["requested"], again["pending"]) == (0, len(ids))
 
@@ -177,7 +176,7 @@ async def test_an_interruption_prints_where_to_continue(
             return len(await pool.fetch(JOBS)) == len(ids)
 
         await until(folded)
-        await pool.execute("UPDATE jobs.jobs SET outcome = 'done'")
+        await pool.execute("DELETE FROM jobs.jobs")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gengui_stream.cli", "backfill-thumbnails", "--all", "--rate", "0.1"),
             env=environment(settings),

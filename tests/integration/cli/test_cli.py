@@ -141,7 +141,7 @@ async def test_a_reader_that_has_had_enough_is_no_fault(known: Known) -> None:
     assert (process.returncode, len(out.splitlines()), err) == (0, 1, b"")
 
 
-async def test_lag_and_jobs(known: Known, event_log: EventLog) -> None:
+async def test_lag_and_jobs(known: Known, pool: Pool, event_log: EventLog) -> None:
     plain, programs = await known.both("lag")
     assert (plain.code, programs.code) == (0, 0)
     assert "events behind" in plain.out
@@ -152,9 +152,10 @@ async def test_lag_and_jobs(known: Known, event_log: EventLog) -> None:
     assert behind.document["seconds"] > 0
     for partition in behind.document["partitions"]:
         assert partition["events"] == partition["end"] - partition["next_offset"]
+    await project_everything(known.settings, pool)
     plain, programs = await known.both("jobs")
-    assert programs.document == {"dispatch": 1, "thumbnail": 1}
-    assert plain.rows == [["dispatch", "1"], ["thumbnail", "1"]]
+    assert programs.document == {"dispatch": 3, "reconcile": 3}
+    assert plain.rows == [["dispatch", "3"], ["reconcile", "3"]]
 
 
 async def test_verify(known: Known, pool: Pool) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from gengui_stream.jobs.timings import job_timings
+from gengui_stream.log.ends import log_ends
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool, opened_pool
@@ -11,7 +13,8 @@ from gengui_stream.process.lifecycle import ShutdownRequested
 from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.plain_reader import follow_log, project_to_end
-from gengui_stream.projecting.projector import Forwarding, ProjectedBatch, Projector
+from gengui_stream.projecting.projected_batch import ProjectedBatch
+from gengui_stream.projecting.projector import Forwarding, Projector
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
@@ -28,7 +31,11 @@ async def projecting(settings: Settings) -> AsyncIterator[None]:
         log = await stack.enter_async_context(EventLog(settings))
         stop, projector = asyncio.Event(), _projector(pool, settings, log)
         queues = PartitionQueues(
-            projector, notify_after_commit(buffer, new_metrics()), settings.projector_batch_max, stop
+            projector,
+            notify_after_commit(buffer, new_metrics()),
+            log_ends(settings),
+            settings.projector_batch_max,
+            stop,
         )
         following = asyncio.ensure_future(follow_log(queues, settings))
         try:
@@ -45,13 +52,15 @@ async def project_everything(settings: Settings, pool: Pool) -> None:
     """As an agents process that starts, reads to the end and stops."""
     async with EventLog(settings) as log:
         projector = _projector(pool, settings, log)
-        await project_to_end(
-            PartitionQueues(projector, _not_notified, settings.projector_batch_max, asyncio.Event()), settings
+        queues = PartitionQueues(
+            projector, _not_notified, log_ends(settings), settings.projector_batch_max, asyncio.Event()
         )
+        await project_to_end(queues, settings)
 
 
 def _projector(pool: Pool, settings: Settings, log: EventLog) -> Projector:
-    return Projector(pool, settings.events_topic, forwarding=Forwarding(log, settings.events_partitions))
+    forwarding = Forwarding(log, settings.events_partitions)
+    return Projector(pool, settings.events_topic, job_timings(settings), forwarding=forwarding)
 
 
 def _not_notified(batch: ProjectedBatch, seconds: float) -> None:

@@ -7,6 +7,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.projector import Projector
 from schemas.events import Event
 from tests.events import FakeRecord, record_of, wide_history
+from tests.timings import TIMINGS
 
 TOPIC: Final = "any.topic"
 
@@ -42,9 +43,10 @@ async def contents(pool: Pool) -> dict[str, object]:
     return {**held, "jobs": list(map(tuple, await pool.fetch(jobs))), "at": list(map(tuple, await pool.fetch(counts)))}
 
 
-async def a_projector(pool: Pool, *, react: bool = True) -> Projector:
-    started = Projector(pool, TOPIC, react=react)
-    await started.claim([0])
+async def a_projector(pool: Pool, *, log_end: int = 0) -> Projector:
+    """Of partition 0. `log_end`: until its checkpoint is there, it catches up."""
+    started = Projector(pool, TOPIC, TIMINGS)
+    await started.claim([0], {0: log_end})
     return started
 
 
@@ -54,5 +56,5 @@ async def plainly(pool: Pool, records: Sequence[FakeRecord]) -> dict[str, object
     for record in records:
         await plain.project(0, [record])
     expected = await contents(pool)
-    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs.jobs, projections.checkpoints")
+    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs.jobs, jobs.partition_owners, projections.checkpoints")
     return expected

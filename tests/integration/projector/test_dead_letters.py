@@ -21,6 +21,7 @@ from tests.integration.log.logs import send_by_key
 from tests.integration.projector.projecting import project_everything
 from tests.integration.projector.projections import TOPIC, a_log, a_projector
 from tests.integration.running import a_request, state_of
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
 
@@ -83,7 +84,7 @@ async def test_retry_folds_it_and_what_waited_in_order(picky: Pool) -> None:
     history = await stuck(picky)
     assert await counts(picky) == (11, 4, 0, 7)
     await relent(picky)
-    done = await retry(picky, TOPIC, REFUSED)
+    done = await retry(picky, TOPIC, REFUSED, TIMINGS)
     assert [position.offset for position in done.folded] == list(range(3, 10))
     assert (done.tally.applied, done.stays) == (7, None)
     state = await state_of(picky, history[0].generation_id)
@@ -100,13 +101,13 @@ async def test_what_still_cannot_be_folded_changes_nothing(picky: Pool) -> None:
     await stuck(picky)
     before = await letters(picky, resolved=True), await counts(picky)
     with pytest.raises(PermanentError, match="still cannot be folded: refused_by_database"):
-        await retry(picky, TOPIC, REFUSED)
+        await retry(picky, TOPIC, REFUSED, TIMINGS)
     assert (await letters(picky, resolved=True), await counts(picky)) == before
 
 
 async def test_discard_passes_it_over_and_folds_what_waited(picky: Pool) -> None:
     history = await stuck(picky)
-    done = await discard(picky, TOPIC, REFUSED)
+    done = await discard(picky, TOPIC, REFUSED, TIMINGS)
     assert [position.offset for position in done.folded] == list(range(4, 10))
     state = await state_of(picky, history[0].generation_id)
     assert state is not None
@@ -120,15 +121,15 @@ async def test_a_second_one_behind_the_first_stays_with_what_is_behind_it(picky:
     await stuck(picky)
     await picky.execute(refusing("pickier", 50))
     try:
-        done = await discard(picky, TOPIC, REFUSED)
+        done = await discard(picky, TOPIC, REFUSED, TIMINGS)
         assert (done.tally.applied, done.stays) == (1, Position(0, 5))
         assert await counts(picky) == (11, 5, 0, 6)
         assert [letter.reason for letter in await letters(picky)] == ["refused_by_database", *["parked"] * 4]
         with pytest.raises(PermanentError, match="still cannot be folded"):
-            await retry(picky, TOPIC, Position(0, 5))
+            await retry(picky, TOPIC, Position(0, 5), TIMINGS)
     finally:
         await picky.execute("ALTER TABLE projections.timeline DROP CONSTRAINT pickier")
-    await retry(picky, TOPIC, Position(0, 5))
+    await retry(picky, TOPIC, Position(0, 5), TIMINGS)
     assert await counts(picky) == (11, 10, 0, 1)
 
 
@@ -137,9 +138,9 @@ async def test_a_parked_event_is_neither_retried_nor_discarded(picky: Pool, end:
     await stuck(picky)
     before = await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")
     with pytest.raises(PermanentError, match="waits behind 0:3"):
-        await end(picky, TOPIC, Position(0, 5))
+        await end(picky, TOPIC, Position(0, 5), TIMINGS)
     with pytest.raises(PermanentError, match="no dead letter at 0:99"):
-        await end(picky, TOPIC, Position(0, 99))
+        await end(picky, TOPIC, Position(0, 99), TIMINGS)
     assert (await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")) == before
 
 
@@ -147,11 +148,11 @@ async def test_a_parked_event_is_neither_retried_nor_discarded(picky: Pool, end:
 async def test_each_ends_once(picky: Pool, end: type) -> None:
     await stuck(picky)
     await relent(picky)
-    await end(picky, TOPIC, REFUSED)
+    await end(picky, TOPIC, REFUSED, TIMINGS)
     with pytest.raises(PermanentError, match="already"):
-        await retry(picky, TOPIC, REFUSED)
+        await retry(picky, TOPIC, REFUSED, TIMINGS)
     with pytest.raises(PermanentError, match="already"):
-        await discard(picky, TOPIC, REFUSED)
+        await discard(picky, TOPIC, REFUSED, TIMINGS)
 
 
 async def test_a_running_projector_is_fenced_and_its_successor_parks_no_more(picky: Pool) -> None:
@@ -159,11 +160,11 @@ async def test_a_running_projector_is_fenced_and_its_successor_parks_no_more(pic
     running = await a_projector(picky)
     await running.project(0, a_log(history[:5]))
     await relent(picky)
-    await retry(picky, TOPIC, REFUSED)
+    await retry(picky, TOPIC, REFUSED, TIMINGS)
     with pytest.raises(FencedError):
         await running.project(0, [record_of(history[5], 5)])
-    next_one = Projector(picky, TOPIC)
-    assert await next_one.claim([0]) == {0: 5}
+    next_one = Projector(picky, TOPIC, TIMINGS)
+    assert await next_one.claim([0], {0: 0}) == {0: 5}
     [outcome] = (await next_one.project(0, [record_of(history[5], 5)])).outcomes
     assert isinstance(outcome, Applied)
 
@@ -174,8 +175,8 @@ async def test_one_without_a_generation_can_only_be_discarded(emptied: Pool) -> 
     batch = await (await a_projector(emptied)).project(0, [first, without_id])
     assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered]
     with pytest.raises(PermanentError, match="still cannot be folded"):
-        await retry(emptied, TOPIC, Position(0, 1))
-    done = await discard(emptied, TOPIC, Position(0, 1))
+        await retry(emptied, TOPIC, Position(0, 1), TIMINGS)
+    done = await discard(emptied, TOPIC, Position(0, 1), TIMINGS)
     assert done.folded == []
     assert await counts(emptied) == (2, 1, 0, 1)
 
@@ -189,10 +190,10 @@ async def test_the_whole_agrees_with_the_log_at_every_step(settings: Settings, p
     await event_log.append_many([broken, refused.model_copy(update={"id": broken.id})])
     await project_everything(settings, pool)
     assert (await verify(settings)).agrees
-    await discard(pool, settings.events_topic, at_broken)
+    await discard(pool, settings.events_topic, at_broken, TIMINGS)
     assert (await verify(settings)).agrees
     await pool.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
-    await retry(pool, settings.events_topic, at_refused)
+    await retry(pool, settings.events_topic, at_refused, TIMINGS)
     report = await verify(settings)
     assert report.agrees, report.samples
     await event_log.append_many([refused, broken])

@@ -10,18 +10,20 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from gengui_stream.domain.generation.jobs import due_jobs
+from gengui_stream.domain.generation.state import Generation
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.errors import BugError, DeadLetterFloodError, FencedError
 from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting import checkpoints, owned_partition
 from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
+from gengui_stream.projecting.live_partitions import sweep
 from gengui_stream.projecting.projector import Projector
-from gengui_stream.projections import daily_counts
+from gengui_stream.projections import daily_counts, generation_states, partition_owners
 from gengui_stream.projections.outcomes import PARKED, Applied, DeadLettered, Ignored, Tally
 from schemas.events import Event, Failure, GenerationFailed
 from tests.events import (
-    EVENTS_A_GENERATION,
     FakeRecord,
     ending_events,
     record_of,
@@ -31,8 +33,11 @@ from tests.events import (
 )
 from tests.integration.projector.projections import TOPIC, a_log, a_projector, contents, plainly, three_generations
 from tests.integration.running import a_request, state_of
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
+
+VOUCHED = "SELECT valid_until > now() FROM jobs.partition_owners WHERE partition = 0"
 
 # batches
 
@@ -82,10 +87,46 @@ async def test_nothing_is_forgotten_that_a_later_event_needs(emptied: Pool, monk
     assert await contents(emptied) == expected
 
 
-async def test_a_rebuild_does_no_side_effect_again(emptied: Pool) -> None:
-    await (await a_projector(emptied, react=False)).project(0, three_generations())
+async def test_a_partition_that_catches_up_makes_no_job_and_then_those_of_its_states(emptied: Pool) -> None:
+    records = three_generations()
+    expected = await plainly(emptied, records)
+    behind = await a_projector(emptied, log_end=len(records))
+    await behind.project(0, records[:-1])
     assert await emptied.fetchval("SELECT count(*) FROM jobs.jobs") == 0
-    assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 3 * EVENTS_A_GENERATION
+    assert not await emptied.fetchval(VOUCHED)
+    await behind.project(0, records[-1:])
+    assert await emptied.fetchval(VOUCHED)
+    due = {job.key for state in (await states(emptied)).values() for job in due_jobs(state, TIMINGS)}
+    made = {row["job_key"] for row in await emptied.fetch("SELECT job_key FROM jobs.jobs")}
+    assert made == due
+    assert {**await contents(emptied), "jobs": None} == {**expected, "jobs": None}
+
+
+async def test_an_emptied_jobs_table_heals(emptied: Pool) -> None:
+    owner = await a_projector(emptied)
+    await owner.project(0, three_generations()[:-6])
+    due = {job.key for state in (await states(emptied)).values() for job in due_jobs(state, TIMINGS)}
+    assert due
+    await emptied.execute("DELETE FROM jobs.jobs")
+    assert await sweep(emptied, owner.live(), TIMINGS) == len(due)
+    assert {row["job_key"] for row in await emptied.fetch("SELECT job_key FROM jobs.jobs")} == due
+    assert await sweep(emptied, owner.live(), TIMINGS) == 0
+
+
+async def test_a_later_owner_withdraws_what_an_earlier_one_vouched_for(emptied: Pool) -> None:
+    early = await a_projector(emptied)
+    assert await emptied.fetchval(VOUCHED)
+    later = await a_projector(emptied, log_end=1)
+    assert not await emptied.fetchval(VOUCHED)
+    await partition_owners.vouch(emptied, early.live())
+    assert not await emptied.fetchval(VOUCHED), "it owns the partition no more"
+    await later.project(0, three_generations()[:1])
+    assert await emptied.fetchval(VOUCHED)
+
+
+async def states(pool: Pool) -> dict[UUID, Generation]:
+    ids = [row["generation_id"] for row in await pool.fetch("SELECT generation_id FROM projections.generation_states")]
+    return await generation_states.load(pool, ids)
 
 
 def anything(source: random.Random) -> list[FakeRecord]:
@@ -123,8 +164,8 @@ async def test_a_new_owner_fences_the_old_one(emptied: Pool) -> None:
     expected = await plainly(emptied, records)
     old = await a_projector(emptied)
     await old.project(0, records[:10])
-    new = Projector(emptied, TOPIC)
-    assert await new.claim([0]) == {0: 10}
+    new = Projector(emptied, TOPIC, TIMINGS)
+    assert await new.claim([0], {0: 0}) == {0: 10}
     with pytest.raises(FencedError):
         await old.project(0, records[10:])
     assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 10
@@ -165,7 +206,7 @@ async def test_of_two_owners_the_rows_of_one_alone_are_written(emptied: Pool) ->
 
 async def test_what_is_not_claimed_is_not_projected(emptied: Pool) -> None:
     with pytest.raises(FencedError, match="not claimed"):
-        await Projector(emptied, TOPIC).project(0, three_generations())
+        await Projector(emptied, TOPIC, TIMINGS).project(0, three_generations())
 
 
 # gaps
@@ -272,18 +313,18 @@ async def test_one_rejected_record_of_many_is_found_in_few_transactions(refusing
 
 async def test_a_flood_of_dead_letters_ends_the_process_also_after_a_restart(emptied: Pool) -> None:
     rubbish = [FakeRecord(offset, 1_780_000_000_000, b"key", b"{") for offset in range(5)]
-    limited = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=3))
-    await limited.claim([0])
+    limited = Projector(emptied, TOPIC, TIMINGS, limits=DeadLetterLimits(max_consecutive=3))
+    await limited.claim([0], {0: 0})
     await limited.project(0, rubbish[:2])
     with pytest.raises(DeadLetterFloodError, match="3 consecutive records"):
         await limited.project(0, rubbish[2:3])
     assert await emptied.fetchval("SELECT next_offset FROM projections.checkpoints") == 2
-    again = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=3))
-    await again.claim([0])
+    again = Projector(emptied, TOPIC, TIMINGS, limits=DeadLetterLimits(max_consecutive=3))
+    await again.claim([0], {0: 0})
     with pytest.raises(DeadLetterFloodError, match="3 consecutive records"):
         await again.project(0, rubbish[2:3])
-    raised = Projector(emptied, TOPIC, limits=DeadLetterLimits(max_consecutive=10))
-    await raised.claim([0])
+    raised = Projector(emptied, TOPIC, TIMINGS, limits=DeadLetterLimits(max_consecutive=10))
+    await raised.claim([0], {0: 0})
     assert (await raised.project(0, rubbish[2:])).tally.dead_lettered == 3
 
 
@@ -299,8 +340,8 @@ async def test_a_moment_beyond_the_calendar_of_utc_stops_nothing(emptied: Pool, 
 async def test_an_event_on_another_partition_than_its_generation_changes_nothing(emptied: Pool) -> None:
     """A producer with another partitioner than ours: what it says must not depend on which partition is faster."""
     history = wide_history(0)
-    both = Projector(emptied, TOPIC)
-    await both.claim([0, 1])
+    both = Projector(emptied, TOPIC, TIMINGS)
+    await both.claim([0, 1], {0: 0, 1: 0})
     await both.project(0, a_log(history[:1]))
     [outcome] = (await both.project(1, a_log(history[1:2]))).outcomes
     assert isinstance(outcome, Ignored)
@@ -309,8 +350,8 @@ async def test_an_event_on_another_partition_than_its_generation_changes_nothing
 
 async def test_the_same_offset_on_another_partition_is_another_record(emptied: Pool) -> None:
     history = wide_history(0)
-    both = Projector(emptied, TOPIC)
-    await both.claim([0, 1])
+    both = Projector(emptied, TOPIC, TIMINGS)
+    await both.claim([0, 1], {0: 0, 1: 0})
     await both.project(1, a_log(history[1:2]))
     [outcome] = (await both.project(0, a_log(history[:1]))).outcomes
     assert isinstance(outcome, Applied)

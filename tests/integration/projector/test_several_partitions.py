@@ -1,7 +1,7 @@
 """Several partitions in one transaction: each exactly once, and none affected by another."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import pytest
@@ -10,13 +10,15 @@ from gengui_stream.errors import FencedError, TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projecting.partition_queues import PartitionQueues
-from gengui_stream.projecting.projector import ProjectedBatch, Projector
+from gengui_stream.projecting.projected_batch import ProjectedBatch
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored
 from gengui_stream.settings import Settings
 from tests.events import FakeRecord, wide_history
 from tests.integration.projector.interrupting import cut_off, killed, stopped_at
 from tests.integration.projector.projections import TABLES, TOPIC, a_log, contents
 from tests.integration.running import a_request, eventually, state_of
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
 
@@ -41,8 +43,8 @@ def ends(logs: Logs) -> list[int]:
 
 
 async def claimed(pool: Pool, partitions: Sequence[int] = PARTITIONS) -> Projector:
-    projector = Projector(pool, TOPIC)
-    await projector.claim(partitions)
+    projector = Projector(pool, TOPIC, TIMINGS)
+    await projector.claim(partitions, dict.fromkeys(partitions, 0))
     return projector
 
 
@@ -199,13 +201,18 @@ def chunks(logs: Logs, size: int) -> list[tuple[int, Sequence[FakeRecord]]]:
     ]
 
 
+async def empty_log(partitions: Collection[int]) -> Mapping[int, int]:
+    """At the time of the claim: the records come later."""
+    return dict.fromkeys(partitions, 0)
+
+
 @pytest.mark.parametrize("more_in_fetch", [True, False])
 @pytest.mark.parametrize("batch_max", [1, 5, 1000])
 async def test_queues_project_all_that_is_submitted(emptied: Pool, batch_max: int, more_in_fetch: bool) -> None:
     logs = three_logs()
     expected = await separately(emptied, logs)
     told, stop = Told(), asyncio.Event()
-    queues = PartitionQueues(Projector(emptied, TOPIC), told, batch_max, stop)
+    queues = PartitionQueues(Projector(emptied, TOPIC, TIMINGS), told, empty_log, batch_max, stop)
     async with asyncio.timeout(60), queues.open():
         await queues.assigned(PARTITIONS)
         given = chunks(logs, 4)
@@ -223,7 +230,7 @@ async def test_stale_queues_discard_their_records_and_its_next_owner_reads_it_ag
     logs = three_logs()
     expected = await separately(emptied, logs)
     told = Told()
-    queues = PartitionQueues(Projector(emptied, TOPIC), told, 5, asyncio.Event())
+    queues = PartitionQueues(Projector(emptied, TOPIC, TIMINGS), told, empty_log, 5, asyncio.Event())
     waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'projections.timeline'::regclass"
     async with asyncio.timeout(60), queues.open():
         await queues.assigned(PARTITIONS)

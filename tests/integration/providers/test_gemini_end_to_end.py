@@ -75,9 +75,11 @@ async def a_scene(
     settings: Settings, pool: Pool, log: EventLog, played: GeminiScript, **changes: object
 ) -> AsyncIterator[Scene]:
     """A running projector, and no dispatcher yet."""
-    async with fake_gemini(played) as server, projecting(settings):
+    async with fake_gemini(played) as server:
         gemini = {"gemini_api_key": SecretStr("hunter2"), "gemini_base_url": server.url, "job_lease_s": 1.0}
-        yield Scene(settings.model_copy(update=gemini | changes), pool, log, server)
+        changed = settings.model_copy(update=gemini | changes)
+        async with projecting(changed):
+            yield Scene(changed, pool, log, server)
         assert server.overlaps == {}
 
 

@@ -76,7 +76,7 @@ class Scene:
 
     async def settled(self) -> None:
         """No job is open."""
-        open_jobs = "SELECT count(*) = 0 FROM jobs.jobs WHERE outcome IS NULL AND kind <> 'thumbnail'"
+        open_jobs = "SELECT count(*) = 0 FROM jobs.jobs WHERE kind <> 'thumbnail'"
         await eventually(partial(self.pool.fetchval, open_jobs))
 
 
@@ -97,7 +97,7 @@ async def scene(
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(fake_runpod(script, settings=settings, key=KEY))
         made = with_runpod(settings, server.url, **{**hasty, **changes})
-        await stack.enter_async_context(projecting(settings))
+        await stack.enter_async_context(projecting(made))
         if webhooks:
             made = made.model_copy(update={"webhook_secret": SecretStr(SECRET)})
             session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -17,7 +17,7 @@ from gengui_stream.domain.generation.attempt_timeouts import (
     next_check,
 )
 from gengui_stream.domain.generation.decide import DispatchStep
-from gengui_stream.domain.generation.state import TERMINAL, Generation, Status
+from gengui_stream.domain.generation.state import TERMINAL, Generation, ProviderPreference, Status
 from tests.events import GENERATION, NOON, OWNER
 
 TIMEOUTS = AttemptTimeouts(
@@ -39,6 +39,7 @@ def standing(**changes: Any) -> Generation:
         "max_attempts": 3,
         "deadline": at(500),
         "requested_at": at(0),
+        "preference": ProviderPreference("local", "m", pinned=True),
         "status": Status.DISPATCHED,
         "dispatched_at": at(1),
     }
@@ -61,7 +62,7 @@ RUNNING = running()
         (DISPATCHED, 5, PollProvider(at(125))),
         (DISPATCHED, 450, PollProvider(at(500))),
         (running(cancel_requested=True), 61, PollProvider(at(181))),
-        (standing(status=Status.QUEUED, dispatched_at=None), 5, RecheckAt(at(120))),
+        (standing(status=Status.QUEUED, dispatched_at=None), 5, RecheckAt(at(500))),
         (DISPATCHED, 500, TimeOut("the deadline passed before the generation ended")),
         (running(attempt=2), 61, Done()),
         (running(status=Status.COMPLETED), 61, Done()),
@@ -82,11 +83,11 @@ def test_an_expedited_attempt_is_polled_however_recent_its_last_sign_of_life(
         (DISPATCHED, 500, TimeOut("the deadline passed before the generation ended")),
         (standing(deadline=None), 500, PollProvider(at(600))),
         (standing(deadline=None), 600, TimeOut("the deadline passed before the generation ended")),
-        (standing(status=Status.QUEUED, dispatched_at=None), 5, RecheckAt(at(120))),
+        (standing(status=Status.QUEUED, dispatched_at=None), 5, RecheckAt(at(500))),
         (RUNNING, 100, RecheckAt(at(180))),
         (running(heartbeat_at=at(400)), 450, RecheckAt(at(500))),
         (RUNNING, 180, PollProvider(at(300))),
-        (running(cancel_requested=True), 180, ForceCancel()),
+        (running(cancel_requested=True), 180, ForceCancel(at(300))),
         (running(attempt=2), 10_000, Done()),
         *((running(status=status), 10_000, Done()) for status in sorted(TERMINAL)),
     ],
@@ -100,10 +101,10 @@ def test_checks(state: Generation, now: float, check: Check) -> None:
     [
         (standing(status=Status.QUEUED), 5, True, DispatchStep.ANNOUNCE_AND_CALL),
         (DISPATCHED, 5, True, DispatchStep.CALL),
-        (DISPATCHED, 5, False, DispatchStep.RECONCILE),
-        (RUNNING, 5, True, DispatchStep.RECONCILE),
-        (standing(status=Status.QUEUED), 500, True, DispatchStep.EXPIRE),
-        (standing(cancel_requested=True), 5, True, DispatchStep.CANCEL),
+        (DISPATCHED, 5, False, DispatchStep.SKIP),
+        (RUNNING, 5, True, DispatchStep.SKIP),
+        (standing(status=Status.QUEUED), 500, True, DispatchStep.SKIP),
+        (standing(cancel_requested=True), 5, True, DispatchStep.SKIP),
         (standing(attempt=2), 5, True, DispatchStep.SKIP),
         (standing(status=Status.CANCELED), 5, True, DispatchStep.SKIP),
     ],

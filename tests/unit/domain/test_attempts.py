@@ -6,19 +6,26 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.domain.generation.state import Generation
+from gengui_stream.domain.generation.state import Generation, ProviderPreference
 from gengui_stream.jobs.attempts import Attempt, failed, moderated, retried, timed_out
 from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.providers.interface import Refused
-from gengui_stream.providers.routing.decision import ProviderPreference
 from tests.dispatches import a_dispatch
 from tests.events import GENERATION, NOON, OWNER
 
 ATTEMPT: Final = Attempt(
-    job=ClaimedJob("dispatch:1", "dispatch", GENERATION, 1, None, 1),
-    state=Generation(GENERATION, OWNER, "m", "gemini", max_attempts=3, deadline=None, requested_at=NOON),
+    job=ClaimedJob("dispatch:1", "dispatch", GENERATION, 1, None, 1, expedited=False, claimed_at=NOON),
+    state=Generation(
+        GENERATION,
+        OWNER,
+        "m",
+        "gemini",
+        max_attempts=3,
+        deadline=None,
+        requested_at=NOON,
+        preference=ProviderPreference("gemini", "m", pinned=False),
+    ),
     request=a_dispatch(generation_id=GENERATION, owner_id=OWNER, model="m"),
-    preference=ProviderPreference("gemini", pinned=False),
 )
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
-from gengui_stream.domain.generation.jobs import jobs_for
+from gengui_stream.domain.generation.jobs import new_jobs
 from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.projections.generation_states import document_of, outputs_from
 from schemas.events import (
@@ -28,6 +28,7 @@ from schemas.events import (
     ThumbnailRequested,
 )
 from tests.events import GENERATION, NOON, OWNER
+from tests.timings import TIMINGS
 
 
 def fold(history: list[Event]) -> Generation | None:
@@ -181,7 +182,7 @@ def test_a_requested_thumbnail_is_one_job_of_a_new_key() -> None:
     before = thumbnails(said(ThumbnailFailed, reason="object_missing"))
     after = evolve(before, said(ThumbnailRequested, revision=2))
     assert after is not None
-    assert [job.key for job in jobs_for(before, after)] == [f"thumbnail:{GENERATION}:0:2"]
+    assert [job.key for job in new_jobs(before, after, TIMINGS)] == [f"thumbnail:{GENERATION}:0:2"]
     assert after.outputs[0].open
     assert apply(after, said(ThumbnailRequested, revision=2)) is IgnoredReason.THUMBNAIL_ALREADY_REQUESTED
 

@@ -70,7 +70,7 @@ class Oracle:
             self.status = self.ENDS[name]
         elif isinstance(event, GenerationFailed):
             self._fail(event)
-        elif name == "generation.cancel_requested":
+        elif name in {"generation.cancel_requested", "generation.deleted"}:
             self.status, self.canceling = ("canceled" if self.status == "queued" else self.status), True
         elif name == "generation.retried" and self.canceling:
             self.status = "canceled"

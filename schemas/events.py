@@ -1,8 +1,8 @@
 """The events of the log: a closed union, discriminated by `type`.
 
 Names and fields are the storage format of a log that is never rewritten: a published field is never renamed, retyped or
-removed. A change is a new optional field, or a new `schema_version` with an upcaster. Readers ignore unknown fields
-(`extra="ignore"`), so a newer producer does not break an older reader.
+removed. A change is a new optional field, or a new `schema_version` with an upcaster (`schemas/upcasting.py`). Readers
+ignore unknown fields (`extra="ignore"`), so a newer producer does not break an older reader.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -31,8 +31,6 @@ from schemas.fields import (
     TraceState,
 )
 
-SCHEMA_VERSION = 1
-
 
 class Frozen(BaseModel):
     """An immutable value read from the log; unknown fields of newer producers are ignored."""
@@ -54,7 +52,7 @@ class Envelope(Frozen):
     model_config = ConfigDict(json_schema_extra=_type_is_required)
 
     id: UUID = Field(description="UUIDv7 of this event; a repeated append of the same fact has the same id")
-    schema_version: Literal[1] = 1
+    schema_version: int = Field(default=1, ge=1, le=1, strict=True)
     generation_id: UUID = Field(description="the generation of the event, which is the key of the record")
     attempt: Attempt | None = Field(default=None, description="null: the current attempt")
     occurred_at: Moment = Field(description="time of the event by the producer's clock")
@@ -193,7 +191,8 @@ class GenerationTimedOut(Envelope):
     """The generation ended without a result: its deadline passed, or its last attempt was silent for too long."""
 
     type: Literal["generation.timed_out"] = "generation.timed_out"
-    reason: Text | None = None
+    schema_version: int = Field(default=2, ge=2, le=2, strict=True)
+    reason: Text
     last_heard_at: LastHeard = None
 
 

@@ -90,7 +90,7 @@ def ending_events(generation_id: UUID = GENERATION) -> list[Event]:
         GenerationCompleted(**common, outputs=(first, first, second)),
         GenerationFailed(**common, error=Failure(code="broken", message="für immer: \u2028 \U0001f4a5")),
         GenerationCanceled(**common),
-        GenerationTimedOut(**common),
+        GenerationTimedOut(**common, reason="too late"),
         GenerationTimedOut(**common, reason="no sign of life"),
         GenerationModerated(**common, reason="not this"),
         *(

@@ -17,7 +17,8 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from gengui_stream.log.unpacking.records import ControlRecord, UnreadableRecord
-from schemas.events import SCHEMA_VERSION, AnyEvent, Event
+from schemas.events import AnyEvent, Event
+from schemas.upcasting import CURRENT_VERSIONS, upcast
 
 
 class KeyedRecord(Protocol):
@@ -117,8 +118,8 @@ def decode(key: bytes | None, value: bytes | None) -> Decoded:
     try:
         event: Event = _validator.validate_json(value)
     except ValidationError as error:
-        return _explain(value, error, _key_id(key))
-    return event if _key_id(key) == event.generation_id else _bad_key(key)
+        return _read_again(key, value, error)
+    return _of_key(key, event)
 
 
 def generation_of(key: bytes | None) -> UUID | None:
@@ -136,6 +137,10 @@ def _key_id(key: bytes | None) -> UUID | None:
     return generation_id if str(generation_id).encode() == key else None
 
 
+def _of_key(key: bytes | None, event: Event) -> Event | Undecodable:
+    return event if _key_id(key) == event.generation_id else _bad_key(key)
+
+
 def _bad_key(key: bytes | None) -> Undecodable:
     """Key and event contradict each other, so no generation is named and none is parked."""
     if not key:
@@ -143,12 +148,25 @@ def _bad_key(key: bytes | None) -> Undecodable:
     return Undecodable("mismatched_key", "the key is not the generation_id of the event", None)
 
 
-def _explain(value: bytes, error: ValidationError, generation_id: UUID | None) -> UnknownType | Undecodable:
+def _read_again(key: bytes | None, value: bytes, error: ValidationError) -> Decoded:
+    """What is no event of a current version: one of an earlier version, or the reason why it is none."""
+    generation_id = _key_id(key)
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    kind, place = first["type"], ".".join(str(part) for part in first["loc"]) or "value"
-    if kind == "json_invalid":
+    if first["type"] == "json_invalid":
         return Undecodable("not_json", first["msg"], generation_id)
     document = as_document(value.decode())
+    raised = upcast(document) if isinstance(document, dict) else None
+    if raised is None:
+        return _explain(document, error, generation_id)
+    try:
+        return _of_key(key, _validator.validate_python(raised))
+    except ValidationError as still:
+        return _explain(raised, still, generation_id)
+
+
+def _explain(document: object, error: ValidationError, generation_id: UUID | None) -> UnknownType | Undecodable:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    kind, place = first["type"], ".".join(str(part) for part in first["loc"]) or "value"
     if kind == "union_tag_invalid":
         return UnknownType(_type_of(document), generation_id)
     if (version := _newer_version(document)) is not None:
@@ -162,9 +180,11 @@ def _type_of(document: object) -> str:
 
 def _newer_version(document: object) -> int | None:
     """The version of the event, if it is of a later one than this process knows, whatever has changed with it."""
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    known = isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION
-    return version if known else None
+    if not isinstance(document, dict):
+        return None
+    version, current = document.get("schema_version"), CURRENT_VERSIONS.get(_type_of(document))
+    newer = isinstance(version, int) and current is not None and version > current
+    return version if newer else None
 
 
 def as_document(value: str) -> object:

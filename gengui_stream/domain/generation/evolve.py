@@ -212,8 +212,7 @@ def _given_up(state: Generation, event: GenerationRetried | GenerationTimedOut) 
         return IgnoredReason.HEARD_SINCE
     if event.type == "generation.retried":
         return _retried(state, event)
-    reason = event.reason or "the deadline passed before the generation ended"
-    return _ended(state, event, Status.TIMED_OUT, Failure("timed_out", reason, retryable=True))
+    return _ended(state, event, Status.TIMED_OUT, Failure("timed_out", event.reason, retryable=True))
 
 
 def _ending(

@@ -54,6 +54,8 @@ class Oracle:
         if isinstance(event, GenerationRequested):
             if self.status is None:
                 self.status, self.most, self.deadline = "queued", event.max_attempts, event.deadline
+        elif self.status in self.LIVE and event.type == "generation.deleted":
+            self._cancel()  # of whatever attempt
         elif self.status in self.LIVE and self._is_of_this_attempt(event):
             self._take(event)
 
@@ -70,8 +72,8 @@ class Oracle:
             self.status = self.ENDS[name]
         elif isinstance(event, GenerationFailed):
             self._fail(event)
-        elif name in {"generation.cancel_requested", "generation.deleted"}:
-            self.status, self.canceling = ("canceled" if self.status == "queued" else self.status), True
+        elif name == "generation.cancel_requested":
+            self._cancel()
         elif name == "generation.retried" and self.canceling:
             self.status = "canceled"
         elif name == "generation.retried" and self.attempt < self.most:
@@ -80,6 +82,9 @@ class Oracle:
             self.status = "dispatched"
         elif name in self.RUNS:
             self.status = "processing"
+
+    def _cancel(self) -> None:
+        self.status, self.canceling = ("canceled" if self.status == "queued" else self.status), True
 
     def _fail(self, event: GenerationFailed) -> None:
         in_time = self.deadline is None or event.occurred_at < self.deadline

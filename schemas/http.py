@@ -116,6 +116,9 @@ class GenerationResource(Resource):
     )
     outputs: list[OutputResource]
     error: ErrorResource | None
+    cancel_requested: bool = Field(
+        description="a cancellation was requested and its worker has not stopped; false once the generation has ended"
+    )
     metrics: MetricsResource
     created_at: Moment
     started_at: Moment | None
@@ -126,9 +129,10 @@ class GenerationResource(Resource):
 
 
 class CanceledGeneration(GenerationResource):
-    """The generation, and whether it is canceled or will be."""
+    """The generation, and whether it is canceled. While its worker has not stopped, `cancel_requested` is true, and the
+    generation may still complete."""
 
-    canceled: bool
+    canceled: bool = Field(description="whether `status` is `canceled`")
 
 
 class GenerationPage(Resource):

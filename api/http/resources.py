@@ -39,6 +39,7 @@ def generation(
         "queue": _queue(state, waiting) if waiting and waits(state) else None,
         "outputs": [_output(output, store) for output in state.outputs],
         "error": state.error,
+        "cancel_requested": state.cancel_requested and not state.terminal,
         "metrics": _metrics(state.requested_at, state.started_at, state.ended_at),
         "created_at": state.requested_at,
         "started_at": state.started_at,

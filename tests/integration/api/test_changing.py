@@ -2,8 +2,19 @@
 
 import asyncio
 
+import aiohttp
+import pytest
+
+from api.handlers import generations
+from gengui_stream.accounts.api_keys import seed_user
 from gengui_stream.log.event_log import EventLog
-from tests.integration.api.client import Client, completed
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from schemas.events import GenerationCanceled
+from tests.integration.agents.agents_runs import send_raw
+from tests.integration.api.client import Client, completed, started
+from tests.integration.api.conftest import serving
+from tests.integration.projector.projecting import projecting
 from tests.integration.running import eventually
 
 LIST = "/v1/generations"
@@ -21,6 +32,63 @@ async def test_a_cancel_right_after_the_request_finds_it_by_position(user: Clien
     path, sent = f"{LIST}/{generation_id}/cancel", {"Min-Position": position}
     status, _, found = await user.call("POST", path, headers=sent)
     assert (status, found["canceled"]) == (200, True)
+
+
+async def test_a_running_generation_is_canceled_only_once_its_worker_has_stopped(
+    user: Client, event_log: EventLog
+) -> None:
+    generation_id = await user.created()
+    path = f"{LIST}/{generation_id}"
+    await event_log.append(started(generation_id))
+    await eventually(lambda: _is(user, generation_id, "processing"))
+    assert (await user.get(path))["cancel_requested"] is False
+    for _ in range(2):
+        status, _, found = await user.call("POST", f"{path}/cancel")
+        assert (status, found["status"], found["canceled"], found["cancel_requested"]) == (
+            *(200, "processing", False, True),
+        )
+    assert (await user.get(path))["cancel_requested"] is True
+    stopped = started(generation_id).model_dump(exclude={"type", "worker_id"})
+    await event_log.append(GenerationCanceled.model_validate(stopped))
+    await eventually(lambda: _is(user, generation_id, "canceled"))
+    status, _, found = await user.call("POST", f"{path}/cancel")
+    assert (status, found["canceled"], found["cancel_requested"]) == (200, True, False)
+
+
+@pytest.mark.parametrize("change", [("POST", "/cancel"), ("DELETE", "")])
+async def test_a_change_that_the_projections_do_not_have_yet_is_answered_as_such(
+    settings: Settings,
+    pool: Pool,
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, str],
+) -> None:
+    method, suffix = change
+    monkeypatch.setattr(generations, "POSITION_WAIT_S", 0.3)
+    async with serving(settings, session) as address:
+        user = Client(session, address, await seed_user(pool, "user@example.com", "user"))
+        async with projecting(settings):
+            path = f"{LIST}/{await user.created()}"
+        status, headers, found = await user.call(method, path + suffix)
+        assert (status, found["code"], headers["Retry-After"]) == (504, "projection_behind", "1")
+        assert (await user.get(path))["status"] == "queued"
+        async with projecting(settings):
+            sent = {"Min-Position": headers["Gengui-Position"]}
+            monkeypatch.undo()
+            status, _, found = await user.call("GET", path, headers=sent)
+            assert (status, found["status"]) == ((200, "canceled") if method == "POST" else (404, 404))
+
+
+@pytest.mark.parametrize(("method", "suffix"), [("POST", "/cancel"), ("DELETE", "")])
+async def test_a_change_parked_behind_a_dead_letter_is_not_reported_as_done(
+    user: Client, settings: Settings, pool: Pool, method: str, suffix: str
+) -> None:
+    generation_id = await user.created()
+    await send_raw(settings, [(generation_id.encode(), b"{", None)])
+    await eventually(lambda: pool.fetchval("SELECT count(*) FROM projections.dead_letters"))
+    status, _, found = await user.call(method, f"{LIST}/{generation_id}{suffix}")
+    assert (status, found["code"]) == (504, "projection_behind")
+    assert (await user.get(f"{LIST}/{generation_id}"))["status"] == "queued"
 
 
 async def test_what_has_ended_cannot_be_canceled_any_more(user: Client, event_log: EventLog) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from gengui_stream.domain.generation.evolve import IgnoredReason, apply, remember, with_unrequested
+from gengui_stream.domain.generation.evolve import apply, remember, with_unrequested
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import (
     VALUE_MAX_BYTES,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Protocol, TypeAlias, assert_never
 from uuid import UUID
 
-from gengui_stream.domain.generation.evolve import IgnoredReason
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import Decoded, UnknownType
 from schemas.events import Event

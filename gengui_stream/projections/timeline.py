@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias, assert_never
 from uuid import UUID
 
-from gengui_stream.domain.generation.evolve import IgnoredReason
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.log.codec import Undecodable, UnknownType, plausible_time
 from gengui_stream.log.positions import Position

@@ -7,10 +7,8 @@ at any later point, is ignored, because its change has been made or because the 
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final
 from uuid import UUID
 
 from gengui_stream.domain.generation.duplicates import (
@@ -21,15 +19,16 @@ from gengui_stream.domain.generation.duplicates import (
     with_early,
     with_unnumbered,
 )
-from gengui_stream.domain.generation.outputs import awaits, stored, with_thumbnail
-from gengui_stream.domain.generation.state import Failure, Generation, ProviderPreference, Status, StoredOutput
+from gengui_stream.domain.generation.endings import delete, end, ended, give_up, request_cancel
+from gengui_stream.domain.generation.ignored import TOO_EARLY, IgnoredReason
+from gengui_stream.domain.generation.outputs import apply_thumbnail, apply_thumbnail_request
+from gengui_stream.domain.generation.state import Failure, Generation, ProviderPreference, Status
 from schemas.events import (
     Event,
     GenerationAccepted,
     GenerationCanceled,
     GenerationCancelRequested,
     GenerationCompleted,
-    GenerationDeleted,
     GenerationDispatched,
     GenerationFailed,
     GenerationHeartbeatReceived,
@@ -39,46 +38,7 @@ from schemas.events import (
     GenerationRetried,
     GenerationStarted,
     GenerationTimedOut,
-    ThumbnailCreated,
-    ThumbnailFailed,
-    ThumbnailRequested,
 )
-
-
-class IgnoredReason(StrEnum):
-    """Why an event changed nothing."""
-
-    NOT_REQUESTED = "not_requested"
-    ALREADY_REQUESTED = "already_requested"
-    ALREADY_DISPATCHED = "already_dispatched"
-    ALREADY_ACCEPTED = "already_accepted"
-    ALREADY_STARTED = "already_started"
-    ALREADY_CANCEL_REQUESTED = "already_cancel_requested"
-    ALREADY_DELETED = "already_deleted"
-    NOT_NEWER = "not_newer"
-    HEARD_SINCE = "heard_since"
-    TERMINAL = "terminal"
-    STALE_ATTEMPT = "stale_attempt"
-    UNKNOWN_ATTEMPT = "unknown_attempt"
-    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
-    NOT_COMPLETED = "not_completed"
-    UNKNOWN_OUTPUT = "unknown_output"
-    THUMBNAIL_EXISTS = "thumbnail_exists"
-    THUMBNAIL_ALREADY_REQUESTED = "thumbnail_already_requested"
-    OTHER_THUMBNAIL_REVISION = "other_thumbnail_revision"
-    UNKNOWN_TYPE = "unknown_type"
-    UNKNOWN_VERSION = "unknown_version"
-    IMPLAUSIBLE_TIME = "implausible_time"
-    DUPLICATE = "duplicate"
-    WRONG_PARTITION = "wrong_partition"
-
-
-TOO_EARLY: Final = frozenset(
-    {IgnoredReason.UNKNOWN_ATTEMPT, IgnoredReason.NOT_COMPLETED, IgnoredReason.ATTEMPTS_EXHAUSTED}
-)
-"""The reasons to ignore an event that could apply later, while the generation has not ended: a retry without attempts
-left would end a generation that is being canceled."""
-
 
 LiveEvent = (
     GenerationDispatched
@@ -126,7 +86,7 @@ def remember(state: Generation, event: Event, reason: IgnoredReason) -> Generati
     if reason not in TOO_EARLY or state.terminal:
         return with_unnumbered(event, state) if event.attempt is None else state
     if has_too_many_early(state):
-        return _ended(state, event, Status.FAILED, TOO_MANY_EARLY)
+        return ended(state, event, Status.FAILED, TOO_MANY_EARLY)
     return with_early(state, (event.id,))
 
 
@@ -156,11 +116,11 @@ def _apply(state: Generation, event: Event) -> Generation | IgnoredReason:
         case "generation.requested":
             return IgnoredReason.ALREADY_REQUESTED
         case "thumbnail.created" | "thumbnail.failed":
-            return _thumbnail(state, event)
+            return apply_thumbnail(state, event)
         case "thumbnail.requested":
-            return _thumbnail_requested(state, event)
+            return apply_thumbnail_request(state, event)
         case "generation.deleted":
-            return _deleted(state, event)
+            return delete(state, event)
         case _:
             return _live(state, event)
 
@@ -180,11 +140,11 @@ def _live(state: Generation, event: LiveEvent) -> Generation | IgnoredReason:
         case "generation.accepted":
             return _accepted(state, event)
         case "generation.cancel_requested":
-            return _cancel_requested(state, event)
+            return request_cancel(state, event)
         case "generation.retried" | "generation.timed_out":
-            return _given_up(state, event)
+            return give_up(state, event)
         case _:
-            return _ending(state, event)
+            return end(state, event)
 
 
 def _reason_to_ignore(state: Generation, event: LiveEvent) -> IgnoredReason | None:
@@ -204,32 +164,6 @@ def _is_of_previous_attempt(state: Generation, event: LiveEvent) -> bool:
     still applies."""
     waiting = state.status is Status.QUEUED and state.attempt > 1 and event.attempt is None
     return waiting and isinstance(event, AttemptEvent)
-
-
-def _given_up(state: Generation, event: GenerationRetried | GenerationTimedOut) -> Generation | IgnoredReason:
-    """Ignored when the log has a later sign of life than `last_heard_at`, which the producer had not seen."""
-    if event.last_heard_at is not None and state.last_heard_at > event.last_heard_at:
-        return IgnoredReason.HEARD_SINCE
-    if event.type == "generation.retried":
-        return _retried(state, event)
-    return _ended(state, event, Status.TIMED_OUT, Failure("timed_out", event.reason, retryable=True))
-
-
-def _ending(
-    state: Generation,
-    event: GenerationCompleted | GenerationFailed | GenerationCanceled | GenerationModerated,
-) -> Generation:
-    match event.type:
-        case "generation.completed":
-            return _completed(state, event)
-        case "generation.failed":
-            return _failed(state, event)
-        case "generation.canceled":
-            return _ended(state, event, Status.CANCELED, None)
-        case "generation.moderated":
-            return _ended(state, event, Status.MODERATED, Failure("moderated", event.reason, retryable=False))
-        case _:
-            assert_never(event)
 
 
 def _requested(event: GenerationRequested) -> Generation:
@@ -315,105 +249,3 @@ def _heartbeat(state: Generation, event: GenerationHeartbeatReceived) -> Generat
 def _later(state: Generation, event: Event) -> datetime:
     known = state.heartbeat_at
     return event.occurred_at if known is None else max(known, event.occurred_at)
-
-
-def _completed(state: Generation, event: GenerationCompleted) -> Generation:
-    ended = _ended(state, event, Status.COMPLETED, None)
-    return ended._replace(
-        outputs=stored(event.outputs), percent=100.0, started_at=state.started_at or event.occurred_at
-    )
-
-
-def _failed(state: Generation, event: GenerationFailed) -> Generation:
-    error = event.error
-    failure = Failure(error.code, error.message, error.retryable, error.retry_after_s)
-    if state.cancel_requested:
-        return _ended(state, event, Status.CANCELED, None)
-    if failure.retryable and _may_try_again(state, event):
-        return _next_attempt(state)._replace(error=failure)
-    return _ended(state, event, Status.FAILED, failure)
-
-
-def _may_try_again(state: Generation, event: Event) -> bool:
-    in_time = state.deadline is None or event.occurred_at < state.deadline
-    return in_time and state.attempt < state.max_attempts
-
-
-def _retried(state: Generation, event: GenerationRetried) -> Generation | IgnoredReason:
-    if state.cancel_requested:
-        return _ended(state, event, Status.CANCELED, None)
-    if state.attempt >= state.max_attempts:
-        return IgnoredReason.ATTEMPTS_EXHAUSTED
-    return _next_attempt(state)
-
-
-def _next_attempt(state: Generation) -> Generation:
-    return state._replace(
-        version=state.version + 1,
-        status=Status.QUEUED,
-        attempt=state.attempt + 1,
-        percent=None,
-        stage=None,
-        provider_job_id=None,
-        endpoint_id=None,
-        dispatched_at=None,
-        started_at=None,
-        heartbeat_at=None,
-    )
-
-
-def _cancel_requested(state: Generation, event: GenerationCancelRequested) -> Generation | IgnoredReason:
-    if state.status is Status.QUEUED:  # not dispatched: no worker has to confirm it
-        return _ended(state._replace(cancel_requested=True), event, Status.CANCELED, None)
-    if state.cancel_requested:
-        return IgnoredReason.ALREADY_CANCEL_REQUESTED
-    return state._replace(version=state.version + 1, cancel_requested=True)
-
-
-def _ended(state: Generation, event: Event, status: Status, failure: Failure | None) -> Generation:
-    return state._replace(version=state.version + 1, status=status, ended_at=event.occurred_at, error=failure)
-
-
-def _thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | IgnoredReason:
-    output = _output_of(state, event.output_id)
-    if isinstance(output, IgnoredReason):
-        return output
-    if event.revision < output.thumbnail_revision:
-        return IgnoredReason.OTHER_THUMBNAIL_REVISION
-    if event.revision == output.thumbnail_revision and not awaits(output, event):
-        return IgnoredReason.THUMBNAIL_EXISTS
-    return _with_output(state, output, with_thumbnail(output, event))
-
-
-def _thumbnail_requested(state: Generation, event: ThumbnailRequested) -> Generation | IgnoredReason:
-    """The present thumbnail stays until the new one is stored."""
-    output = _output_of(state, event.output_id)
-    if isinstance(output, IgnoredReason):
-        return output
-    if state.deleted_at is not None:
-        return IgnoredReason.ALREADY_DELETED
-    if event.revision <= output.thumbnail_revision:
-        return IgnoredReason.THUMBNAIL_ALREADY_REQUESTED
-    return _with_output(state, output, replace(output, thumbnail_revision=event.revision, thumbnail_error=None))
-
-
-def _output_of(state: Generation, output_id: str) -> StoredOutput | IgnoredReason:
-    if state.status is not Status.COMPLETED:
-        return IgnoredReason.NOT_COMPLETED
-    found = next((output for output in state.outputs if output.id == output_id), None)
-    return IgnoredReason.UNKNOWN_OUTPUT if found is None else found
-
-
-def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput) -> Generation:
-    outputs = tuple(changed if known is output else known for known in state.outputs)
-    return state._replace(version=state.version + 1, outputs=outputs)
-
-
-def _deleted(state: Generation, event: GenerationDeleted) -> Generation | IgnoredReason:
-    """Also requests the cancellation of a generation that has not ended: nothing is made for a deleted one."""
-    if state.deleted_at is not None:
-        return IgnoredReason.ALREADY_DELETED
-    deleted = state._replace(deleted_at=event.occurred_at)
-    if state.status is Status.QUEUED:
-        return _ended(deleted._replace(cancel_requested=True), event, Status.CANCELED, None)
-    return deleted._replace(version=state.version + 1, cancel_requested=state.cancel_requested or not state.terminal)

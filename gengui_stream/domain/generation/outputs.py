@@ -1,11 +1,12 @@
-"""The outputs of a generation and the state of their thumbnails."""
+"""The outputs of a generation and the state of their thumbnails. Pure, as the whole fold."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from gengui_stream.domain.generation.state import StoredOutput, Thumbnail
-from schemas.events import Output, ThumbnailCreated, ThumbnailFailed
+from gengui_stream.domain.generation.ignored import IgnoredReason
+from gengui_stream.domain.generation.state import Generation, Status, StoredOutput, Thumbnail
+from schemas.events import Output, ThumbnailCreated, ThumbnailFailed, ThumbnailRequested
 
 
 def stored(outputs: Sequence[Output]) -> tuple[StoredOutput, ...]:
@@ -34,3 +35,39 @@ def with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFail
             return replace(output, thumbnail_error=event.reason, thumbnail_revision=event.revision)
         case _:
             assert_never(event)
+
+
+def apply_thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | IgnoredReason:
+    """Also after the deletion of the generation."""
+    output = _output_of(state, event.output_id)
+    if isinstance(output, IgnoredReason):
+        return output
+    if event.revision < output.thumbnail_revision:
+        return IgnoredReason.OTHER_THUMBNAIL_REVISION
+    if event.revision == output.thumbnail_revision and not awaits(output, event):
+        return IgnoredReason.THUMBNAIL_EXISTS
+    return _with_output(state, output, with_thumbnail(output, event))
+
+
+def apply_thumbnail_request(state: Generation, event: ThumbnailRequested) -> Generation | IgnoredReason:
+    """The present thumbnail stays until the new one is stored."""
+    output = _output_of(state, event.output_id)
+    if isinstance(output, IgnoredReason):
+        return output
+    if state.deleted_at is not None:
+        return IgnoredReason.ALREADY_DELETED
+    if event.revision <= output.thumbnail_revision:
+        return IgnoredReason.THUMBNAIL_ALREADY_REQUESTED
+    return _with_output(state, output, replace(output, thumbnail_revision=event.revision, thumbnail_error=None))
+
+
+def _output_of(state: Generation, output_id: str) -> StoredOutput | IgnoredReason:
+    if state.status is not Status.COMPLETED:
+        return IgnoredReason.NOT_COMPLETED
+    found = next((output for output in state.outputs if output.id == output_id), None)
+    return IgnoredReason.UNKNOWN_OUTPUT if found is None else found
+
+
+def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput) -> Generation:
+    outputs = tuple(changed if known is output else known for known in state.outputs)
+    return state._replace(version=state.version + 1, outputs=outputs)

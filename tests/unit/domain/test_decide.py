@@ -9,7 +9,8 @@ from hypothesis import given, settings
 
 from gengui_stream.domain.generation import decide
 from gengui_stream.domain.generation.decide import Decision, Rejection, RequestParameters
-from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
+from gengui_stream.domain.generation.evolve import apply, evolve
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.stamp import EventStamp
 from gengui_stream.domain.generation.state import Generation, Status
 from schemas.events import Event, GenerationCancelRequested, GenerationDeleted, ProviderChoice

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gengui_stream.domain.generation.duplicates import EARLY_MAX
-from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
+from gengui_stream.domain.generation.evolve import apply, evolve
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.projecting.folding import FoldState, fold_records
 from schemas.events import Event, GenerationStarted

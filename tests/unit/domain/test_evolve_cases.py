@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from gengui_stream.domain.generation.evolve import IgnoredReason, apply, evolve
+from gengui_stream.domain.generation.evolve import apply, evolve
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.jobs import new_jobs
 from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.projections.generation_states import document_of, outputs_from

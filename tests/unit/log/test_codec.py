@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from gengui_stream.domain.generation.evolve import IgnoredReason
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.log.codec import (
     CLOCK_SKEW_MAX,
     EARLIEST,

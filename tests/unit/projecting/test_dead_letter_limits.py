@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengui_stream.domain.generation.evolve import IgnoredReason
+from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.errors import DeadLetterFloodError
 from gengui_stream.log.codec import UnknownType
 from gengui_stream.projecting.dead_letter_limits import (

@@ -15,12 +15,13 @@ from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
-from gengui_stream.jobs.queue import JobQueue, expedite_reconcile
+from gengui_stream.jobs.projection import PostgresProjection
+from gengui_stream.jobs.queue import PostgresJobQueue, expedite_reconcile
 from gengui_stream.jobs.timings import default_timeouts
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
-from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing.circuit_breaker import Circuits
@@ -55,22 +56,22 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     circuits = Circuits()
     stack.enter_context(registered_circuits(metrics.registry, circuits))
     context = JobContext(
-        pool=pool,
         log=log,
+        projection=PostgresProjection(pool),
         providers=known,
         router=Router(known, settings.fallback_order, circuits),
         default_timeouts=default_timeouts(settings),
         stop=stop,
     )
     role.health.started()
-    await _loops(settings, context, metrics)
+    await _loops(settings, pool, context, metrics)
 
 
-async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> None:
+async def _loops(settings: Settings, pool: Pool, context: JobContext, metrics: Metrics) -> None:
     owner = f"dispatch-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
-    def queue(kind: JobKind) -> JobQueue:
-        return JobQueue(context.pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
+    def queue(kind: JobKind) -> PostgresJobQueue:
+        return PostgresJobQueue(pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
 
     calls = CallLimiter(context.providers, metrics, context.stop)
     dispatches, cancels, reconciles = queue("dispatch"), queue("cancel"), queue("reconcile")
@@ -85,7 +86,7 @@ async def _loops(settings: Settings, context: JobContext, metrics: Metrics) -> N
     ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in handlers}
     _log.info("dispatch_started", owner=owner, providers=sorted(context.providers))
     async with asyncio.TaskGroup() as listeners:
-        listening = listeners.create_task(listen(settings, ready, partial(expedite_reconcile, context.pool)))
+        listening = listeners.create_task(listen(settings, ready, partial(expedite_reconcile, pool)))
         async with asyncio.TaskGroup() as group:
             for kind, handler in handlers.items():
                 group.create_task(run_job_loop(handler, context.stop, ready=ready[kind], lease_s=settings.job_lease_s))

@@ -9,12 +9,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.jobs.queue import ClaimedJob
-from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.projections import generation_states
 from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
 from gengui_stream.providers.routing.decision import Route
 from gengui_stream.stamps import repeatable_stamp
@@ -36,11 +32,6 @@ from schemas.fields import TEXT_MAX
 PRODUCER: Final = "dispatch"
 
 _NAMESPACE: Final = UUID("0f1d6a52-0f5e-5c43-8f3c-9d1c3a8f7b20")
-
-_REQUESTS: Final = """
-SELECT generation_id, owner_id, prompt, seed, width, height, model, deadline, correlation_id, traceparent
-FROM projections.generation_requests WHERE generation_id = ANY($1::uuid[])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +61,6 @@ class Attempt:
             provider_job_id=state.provider_job_id,
             endpoint_id=state.endpoint_id,
         )
-
-
-async def load_attempts(pool: Pool, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
-    """In the order of the jobs, without those whose generation does not exist (any more)."""
-    ids = {job.generation_id for job in jobs}
-    with transient_errors():
-        states = await generation_states.load(pool, ids)
-        requests = {row["generation_id"]: row for row in await pool.fetch(_REQUESTS, list(ids))}
-    return [
-        Attempt(job, states[job.generation_id], _request(requests[job.generation_id], job.attempt))
-        for job in jobs
-        if job.generation_id in states
-    ]
-
-
-def _request(row: asyncpg.Record, attempt: int) -> DispatchRequest:
-    return DispatchRequest(
-        generation_id=row["generation_id"],
-        owner_id=row["owner_id"],
-        attempt=attempt,
-        prompt=row["prompt"],
-        seed=row["seed"],
-        width=row["width"],
-        height=row["height"],
-        model=row["model"],
-        deadline=row["deadline"],
-        correlation_id=row["correlation_id"],
-        traceparent=row["traceparent"],
-    )
 
 
 def missing(jobs: Sequence[ClaimedJob], found: Collection[Attempt]) -> list[str]:

@@ -7,12 +7,11 @@ from datetime import timedelta
 from functools import partial
 
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
-from gengui_stream.jobs.applied import Place, applied
-from gengui_stream.jobs.attempts import Attempt, load_attempts
+from gengui_stream.jobs.attempts import Attempt
+from gengui_stream.jobs.projection import Place, Projection
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.log.event_log import Appender
 from gengui_stream.log.positions import Position
-from gengui_stream.postgres.pool import Pool
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.interface import Provider
 from gengui_stream.providers.routing.router import Router
@@ -24,8 +23,8 @@ class JobContext:
     """Each method retries while a server is unavailable, and raises ShutdownRequested when the process stops
     meanwhile."""
 
-    pool: Pool
     log: Appender
+    projection: Projection
     providers: Mapping[str, Provider]
     router: Router
     default_timeouts: AttemptTimeouts
@@ -44,7 +43,7 @@ class JobContext:
         )
 
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
-        return await retry_transient(partial(load_attempts, self.pool, jobs), self.stop, operation="generations")
+        return await retry_transient(partial(self.projection.load, jobs), self.stop, operation="generations")
 
     async def append(self, events: Sequence[Event]) -> Sequence[Position]:
         if not events:
@@ -56,7 +55,7 @@ class JobContext:
         that changed their generation. The others came too late: another event ended the attempt, or announced it."""
         positions = await self.append(list(events.values()))
         places = [Place(key, event, at) for (key, event), at in zip(events.items(), positions, strict=True)]
-        return await applied(self.pool, places, self.stop)
+        return await self.projection.applied(places, self.stop)
 
     async def finish(self, queue: JobQueue, keys: Sequence[str]) -> None:
         if keys:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -98,13 +98,42 @@ class ClaimedJob:
     queue: ProviderPreference = NO_QUEUE
 
 
-class JobQueue:
-    """The jobs of one kind, for one process. `owner` identifies the lease holder and is unique for each process start.
+class JobQueue(Protocol):
+    """The jobs of one kind, for one process.
 
-    Every method raises TransientError while PostgreSQL is unavailable. A lease that could not be renewed or finished
+    Every method raises TransientError while the queue is unavailable. A lease that could not be renewed or finished
     expires, and another process repeats the job: handlers must be idempotent. Jobs of partitions whose projections
     have not caught up with the log are not claimed.
     """
+
+    async def claim(self, limit: int, queues: Collection[ProviderPreference] = (NO_QUEUE,)) -> list[ClaimedJob]:
+        """Leases at most `limit` due jobs of these queues together, oldest first; empty when none is due."""
+        ...
+
+    async def queues(self) -> Sequence[ProviderPreference]:
+        """The queues that have jobs, due or not, in order."""
+        ...
+
+    async def renew(self, keys: Collection[str]) -> set[str]:
+        """Extends the leases; returns the keys that this process still holds."""
+        ...
+
+    async def finish(self, keys: Collection[str]) -> None:
+        """Removes the jobs. Their outcome is on the log."""
+        ...
+
+    async def reschedule(self, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
+        """Makes the jobs due again after the delay in seconds, by key, without recording an error. The tries of those
+        in `reset_tries` start from zero: they only waited."""
+        ...
+
+    async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
+        """Releases the job with its error; it can be claimed again after the delay."""
+        ...
+
+
+class PostgresJobQueue:
+    """The table `jobs.jobs`. `owner` identifies the lease holder and is unique for each process start."""
 
     def __init__(self, pool: Pool, kind: JobKind, *, owner: str, lease_seconds: float) -> None:
         self._pool = pool
@@ -113,7 +142,6 @@ class JobQueue:
         self._lease = timedelta(seconds=lease_seconds)
 
     async def claim(self, limit: int, queues: Collection[ProviderPreference] = (NO_QUEUE,)) -> list[ClaimedJob]:
-        """Leases at most `limit` due jobs of these queues together, oldest first; empty when none is due."""
         columns = map(list, zip(*queues, strict=True))
         with transient_errors():
             rows = await self._pool.fetch(CLAIM, self._kind, self._owner, self._lease, *columns, limit)
@@ -121,30 +149,24 @@ class JobQueue:
         return [_claimed(row) for row in rows]
 
     async def queues(self) -> Sequence[ProviderPreference]:
-        """The queues that have jobs, due or not."""
         with transient_errors():
             return [ProviderPreference(*row) for row in await self._pool.fetch(QUEUES, self._kind)]
 
     async def renew(self, keys: Collection[str]) -> set[str]:
-        """Extends the leases; returns the keys that this process still holds."""
         with transient_errors():
             rows = await self._pool.fetch(RENEW, list(keys), self._owner, self._lease)
         return {row["job_key"] for row in rows}
 
     async def finish(self, keys: Collection[str]) -> None:
-        """Removes the jobs. Their outcome is on the log."""
         with transient_errors():
             await self._pool.execute(FINISH, list(keys), self._owner)
 
     async def reschedule(self, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
-        """Makes the jobs due again after the delay in seconds, by key, without recording an error. The tries of those
-        in `reset_tries` start from zero: they only waited."""
         with transient_errors():
             resets = [key in reset_tries for key in delays]
             await self._pool.execute(RESCHEDULE, self._owner, list(delays), list(delays.values()), resets)
 
     async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
-        """Releases the job with its error; it can be claimed again after the delay."""
         with transient_errors():
             delay = timedelta(seconds=delay_seconds)
             await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])

@@ -19,7 +19,7 @@ from gengui_stream.domain.generation.jobs import thumbnail_key
 from gengui_stream.domain.generation.state import Generation, StoredOutput
 from gengui_stream.identifiers import owner_name
 from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
-from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue, PostgresJobQueue
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.media.thumbnails import Limits
@@ -57,7 +57,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     await retry_transient(log.start, stop, operation="broker")
     store = await stack.enter_async_context(open_object_store(settings))
     threads = stack.enter_context(ThreadPoolExecutor(settings.thumbnail_threads, thread_name_prefix="thumbnail"))
-    queue = JobQueue(pool, "thumbnail", owner=owner_name("thumbnails"), lease_seconds=settings.job_lease_s)
+    queue = PostgresJobQueue(pool, "thumbnail", owner=owner_name("thumbnails"), lease_seconds=settings.job_lease_s)
     thumbnailer = Thumbnailer(store, threads, limits_of(settings), metrics)
     jobs = ThumbnailJobs(queue, thumbnailer=thumbnailer, pool=pool, log=log, metrics=metrics, stop=stop)
     role.health.started()

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.identifiers import new_id
-from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.jobs.queue import ClaimedJob, PostgresJobQueue
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
@@ -177,7 +177,7 @@ async def test_a_job_done_twice_makes_one_entry(settings: Settings, pool: Pool, 
 async def test_a_lost_dispatchers_jobs_are_taken_over(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     async with scene(settings, pool, event_log, dispatchers=0) as stage:
         request = await stage.request()
-        lost = JobQueue(pool, "dispatch", owner="lost", lease_seconds=1)
+        lost = PostgresJobQueue(pool, "dispatch", owner="lost", lease_seconds=1)
         [job] = await eventually(lambda: _claim(lost))
         async with running(run_dispatch, settings):
             await stage.reaches(request, Status.DISPATCHED)
@@ -185,7 +185,7 @@ async def test_a_lost_dispatchers_jobs_are_taken_over(settings: Settings, pool: 
         assert await lost.renew([job.key]) == set()
 
 
-async def _claim(queue: JobQueue) -> list[ClaimedJob]:
+async def _claim(queue: PostgresJobQueue) -> list[ClaimedJob]:
     queues = await queue.queues()
     return await queue.claim(10, queues) if queues else []
 

@@ -7,7 +7,7 @@ import pytest
 
 from gengui_stream.domain.generation.state import ProviderPreference
 from gengui_stream.identifiers import new_id
-from gengui_stream.jobs.queue import JobQueue, expedite_reconcile
+from gengui_stream.jobs.queue import PostgresJobQueue, expedite_reconcile
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import partition_owners
 from tests.integration.running import eventually
@@ -46,11 +46,13 @@ async def given(
     return ids
 
 
-def a_queue(pool: Pool, owner: str = "one", *, kind: str = "dispatch", lease_s: float = 30) -> JobQueue:
-    return JobQueue(pool, "reconcile" if kind == "reconcile" else "dispatch", owner=owner, lease_seconds=lease_s)
+def a_queue(pool: Pool, owner: str = "one", *, kind: str = "dispatch", lease_s: float = 30) -> PostgresJobQueue:
+    return PostgresJobQueue(
+        pool, "reconcile" if kind == "reconcile" else "dispatch", owner=owner, lease_seconds=lease_s
+    )
 
 
-async def claimed(queue: JobQueue, limit: int, *queues: ProviderPreference) -> list[UUID]:
+async def claimed(queue: PostgresJobQueue, limit: int, *queues: ProviderPreference) -> list[UUID]:
     return [job.generation_id for job in await queue.claim(limit, queues)]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gengui_stream.domain.generation.state import Generation, ProviderPreference, Status, StoredOutput
 from gengui_stream.identifiers import new_id
-from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.jobs.queue import ClaimedJob, PostgresJobQueue
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_keys import media_key, thumbnail_key
 from gengui_stream.media.object_store import ObjectStore, open_object_store
@@ -94,7 +94,9 @@ async def test_two_processes_share_the_jobs_and_each_is_done_once(
         assert counted == len(ids)
 
 
-def jobs_of(settings: Settings, pool: Pool, log: EventLog, store: ObjectStore, queue: JobQueue) -> ThumbnailJobs:
+def jobs_of(
+    settings: Settings, pool: Pool, log: EventLog, store: ObjectStore, queue: PostgresJobQueue
+) -> ThumbnailJobs:
     thumbnailer = Thumbnailer(store, ThreadPoolExecutor(1), limits_of(settings), new_metrics())
     return ThumbnailJobs(
         queue, thumbnailer=thumbnailer, pool=pool, log=log, metrics=new_metrics(), stop=asyncio.Event()
@@ -107,8 +109,8 @@ async def test_a_lease_that_ran_out_is_taken_over_and_the_late_one_does_no_harm(
     async with open_object_store(settings) as store, projecting(settings):
         await store.put("one.png", encode_png(render(Sketch("fire", 1, 256, 256))), "image/png")
         generation_id = await completed(event_log, "one.png")
-        lost = JobQueue(pool, "thumbnail", owner="lost", lease_seconds=30)
-        other = JobQueue(pool, "thumbnail", owner="other", lease_seconds=30)
+        lost = PostgresJobQueue(pool, "thumbnail", owner="lost", lease_seconds=30)
+        other = PostgresJobQueue(pool, "thumbnail", owner="other", lease_seconds=30)
         [held] = await until(lambda: lost.claim(1))
         assert await other.claim(1) == [], "another owner holds the lease"
         await pool.execute("UPDATE jobs.jobs SET leased_until = now()")  # the lease ran out

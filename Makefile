@@ -104,7 +104,7 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## the tests that need no server; ARGS="-k name"
-	$(PYTEST) $(TWO_AT_ONCE) tests/unit $(ARGS)
+	$(PYTEST) $(TWO_AT_ONCE) -m "not stack" tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
 test: $(STAMP) chromium kafka ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"

@@ -49,7 +49,7 @@ class _NewRecord:
 
     @classmethod
     def of(cls, event: Event) -> "_NewRecord":
-        return cls(encode_key(event), _fitting(event), encode_headers(event))
+        return cls(encode_key(event), encode_fitting(event), encode_headers(event))
 
     @classmethod
     def again(cls, record: KeyedRecord) -> "_NewRecord":
@@ -133,7 +133,8 @@ def _check_known(offsets: Sequence[int]) -> None:
         raise DuplicateSequenceNumber
 
 
-def _fitting(event: Event) -> bytes:
+def encode_fitting(event: Event) -> bytes:
+    """The value of the event's record. Raises PermanentError when it exceeds VALUE_MAX_BYTES."""
     value = encode_value(event)
     if len(value) > VALUE_MAX_BYTES:
         raise PermanentError(f"an event of {len(value)} bytes is larger than the log takes: {VALUE_MAX_BYTES}")

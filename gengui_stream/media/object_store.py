@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import boto3.session
 import botocore.session
@@ -40,6 +40,22 @@ class ObjectTooLarge(PermanentError):
     """The object has more bytes than the caller accepts; the rest was not read."""
 
 
+class Bucket(Protocol):
+    """Objects by key. Methods raise TransientError while the object store is unavailable, else PermanentError."""
+
+    async def get(self, key: str, max_bytes: int) -> bytes:
+        """The whole object. Raises ObjectMissing, or ObjectTooLarge without reading more than `max_bytes`."""
+        ...
+
+    async def put(self, key: str, body: bytes, content_type: str) -> None:
+        """Writes the object, replacing an existing one."""
+        ...
+
+    async def remove(self, key: str) -> None:
+        """Deletes the object if it exists."""
+        ...
+
+
 class ObjectStore:
     """One bucket. Methods raise TransientError while the object store is unavailable, else PermanentError."""
 
@@ -60,11 +76,9 @@ class ObjectStore:
         self._client.close()
 
     async def get(self, key: str, max_bytes: int) -> bytes:
-        """The whole object. Raises ObjectMissing, or ObjectTooLarge without reading more than `max_bytes`."""
         return await self._in_thread(lambda: self._get(key, max_bytes))
 
     async def put(self, key: str, body: bytes, content_type: str) -> None:
-        """Writes the object, replacing an existing one."""
         await self._in_thread(
             lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
         )
@@ -78,7 +92,6 @@ class ObjectStore:
         await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
 
     async def remove(self, key: str) -> None:
-        """Deletes the object if it exists."""
         await self._in_thread(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     async def server_time(self) -> datetime | None:

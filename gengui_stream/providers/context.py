@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import aiohttp
 from redis.asyncio import Redis
 
-from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.media.object_store import Bucket
 from gengui_stream.metrics import Metrics
 from gengui_stream.settings import Settings
 
@@ -16,6 +16,6 @@ class ProviderContext:
 
     settings: Settings
     redis: Redis
-    store: ObjectStore
+    store: Bucket
     http: aiohttp.ClientSession
     metrics: Metrics

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from gengui_stream.errors import PermanentError
 from gengui_stream.media.object_keys import media_key
-from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.media.object_store import Bucket
 from schemas.events import Output
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class NotAnImage:
 class OutputStore:
     """Accepts images up to these limits. Methods raise TransientError while the object store is unavailable."""
 
-    object_store: ObjectStore
+    object_store: Bucket
     max_bytes: int
     max_pixels: int
 

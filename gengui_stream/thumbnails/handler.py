@@ -13,7 +13,7 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import process_name
 from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.media.object_keys import thumbnail_key
-from gengui_stream.media.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
+from gengui_stream.media.object_store import Bucket, ObjectMissing, ObjectTooLarge
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
 from gengui_stream.metrics import Metrics
 from gengui_stream.stamps import repeatable_stamp
@@ -57,7 +57,7 @@ Result: TypeAlias = Stored | NoThumbnail | NotYet
 class Thumbnailer:
     """Fetches, scales, stores. A repetition for the same output writes the same object."""
 
-    def __init__(self, store: ObjectStore, threads: ThreadPoolExecutor, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, store: Bucket, threads: ThreadPoolExecutor, limits: Limits, metrics: Metrics) -> None:
         self._store = store
         self._threads = threads
         self._limits = limits

@@ -11,7 +11,7 @@ import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.object_keys import media_key
-from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.media.object_store import Bucket
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.worker.background import background_task
 from gengui_stream.worker.client import WorkerClient
@@ -37,7 +37,7 @@ class JobRunner:
         self,
         queue: WorkQueue,
         client: WorkerClient,
-        store: ObjectStore,
+        store: Bucket,
         threads: ThreadPoolExecutor,
         stop: asyncio.Event,
     ) -> None:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from pydantic import ValidationError
 
 from gengui_stream.media.inspection import ImageFacts, inspect_image
-from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.media.object_store import Bucket
 from gengui_stream.settings import Settings, load_settings
 from gengui_stream.worker.job import SIDE_MIN
 from gengui_stream.worker.painter.rendering import Sketch, blank, encode_png, paint
@@ -47,7 +47,7 @@ def store_settings(environ: Mapping[str, str]) -> Settings:
 class RunpodWorker:
     """Runs jobs, each in a thread, several concurrently. `paint`: your own model; default the reference painter."""
 
-    def __init__(self, store: ObjectStore, paint: Painter | None = None) -> None:
+    def __init__(self, store: Bucket, paint: Painter | None = None) -> None:
         self._store = store
         self._paint = paint or paint_sketch
         self._threads = ThreadPoolExecutor(thread_name_prefix="paint")

@@ -24,7 +24,7 @@ from gengui_stream.fakes.runpod.webhooks import Delivery, Webhooks
 from gengui_stream.fakes.runpod.worker import work
 from gengui_stream.fakes.scripts import parse_script
 from gengui_stream.fakes.server import Exchange, FakeServer, json_response, read_json, retry_after, served
-from gengui_stream.media.object_store import ObjectStore, open_object_store
+from gengui_stream.media.object_store import Bucket, open_object_store
 from gengui_stream.settings import Settings
 
 _NOT_FOUND = Error(status=404, message="not found")
@@ -42,7 +42,7 @@ class RunpodServer(FakeServer[RunpodBehaviour]):
         seed: int,
         key: str | None,
         runs: Runs | None,
-        store: ObjectStore | None,
+        store: Bucket | None,
         session: ClientSession,
     ) -> None:
         super().__init__(script, seed, runs)

@@ -9,7 +9,7 @@ from pydantic import JsonValue, ValidationError
 from gengui_stream.errors import GenGuiError, PermanentError
 from gengui_stream.fakes.pictures import Picture, drawn
 from gengui_stream.fakes.runpod.script import JobLife
-from gengui_stream.media.object_store import ObjectStore
+from gengui_stream.media.object_store import Bucket
 from gengui_stream.worker.painter.rendering import Sketch
 from schemas.runpod_worker import InlineImage, RunpodWorkerInput, StoredImage
 
@@ -38,7 +38,7 @@ def traceback_json(kind: str, message: str) -> str:
     )
 
 
-async def work(given: object, life: JobLife, store: ObjectStore | None, side_max: int) -> JsonValue:
+async def work(given: object, life: JobLife, store: Bucket | None, side_max: int) -> JsonValue:
     """The job's output. Raises WorkerFailed, also when the object store is unavailable."""
     job = _read(given)
     picture = await drawn(Sketch(job.prompt, job.seed, job.width, job.height), side_max)
@@ -73,7 +73,7 @@ def _read(given: object) -> RunpodWorkerInput:
         raise _raised("ValueError", message) from None
 
 
-async def _delivered(job: RunpodWorkerInput, picture: Picture, store: ObjectStore | None) -> JsonValue:
+async def _delivered(job: RunpodWorkerInput, picture: Picture, store: Bucket | None) -> JsonValue:
     """Stores the image, then returns the output."""
     if job.object_key is not None:
         if store is None:

@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.log.codec import VALUE_MAX_BYTES, decode, encode_headers
+from gengui_stream.errors import TransientError
+from gengui_stream.log.codec import encode_headers
 from gengui_stream.log.connection import connection
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.reader import stop_consumer
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from tests.events import wide_history
-from tests.integration.log.logs import everything
 from tests.integration.projector.projecting import project_everything
 from tests.integration.running import a_request, logged
 
@@ -84,22 +83,6 @@ async def test_an_append_that_takes_too_long_gets_a_new_producer(
     assert request.id in [event.id for event in await logged(settings)]
 
 
-async def test_a_log_that_was_stopped_stays_so(event_log: EventLog) -> None:
-    await event_log.stop()
-    with pytest.raises(TransientError):
-        await event_log.append(a_request())
-
-
-async def test_an_append_tells_where_a_reader_finds_it(settings: Settings, event_log: EventLog) -> None:
-    events = [a_request() for _ in range(20)]
-    positions = await event_log.append_many(events)
-    records = {(record.partition, record.offset): record for record in await everything(settings)}
-    for event, position in zip(events, positions, strict=True):
-        record = records[position.partition, position.offset]
-        assert decode(record.key, record.value) == event
-    assert len(records) == 20
-
-
 async def test_a_record_repeats_the_envelope_in_its_headers(settings: Settings, event_log: EventLog) -> None:
     """For other consumers: those of this system do not read them."""
     event = a_request()
@@ -116,16 +99,6 @@ async def test_a_record_repeats_the_envelope_in_its_headers(settings: Settings, 
     assert list(record.headers) == encode_headers(event)
 
 
-async def test_events_of_a_generation_keep_their_order_and_their_partition(
-    settings: Settings, event_log: EventLog
-) -> None:
-    history = wide_history(0)
-    first = await event_log.append_many(history)
-    again = await asyncio.gather(*(event_log.append(event) for event in history))
-    assert len({position.partition for position in [*first, *again]}) == 1
-    assert [position.offset for position in first] == list(range(len(history)))
-
-
 async def test_the_same_event_appended_again_is_ignored(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     """What an append whose outcome was unknown amounts to."""
     history = wide_history(0, start=datetime.now(UTC))
@@ -135,17 +108,6 @@ async def test_the_same_event_appended_again_is_ignored(settings: Settings, pool
     assert row is not None
     assert (row["applied"], row["ignored"]) == (len(history), len(history))
     assert await pool.fetchval("SELECT count(*) FROM projections.timeline WHERE ignored IS NULL") == len(history)
-
-
-async def test_what_the_log_does_not_take_is_refused_before_anything_is_sent(
-    settings: Settings, event_log: EventLog
-) -> None:
-    """A reader would have to call it dead, however little is over the limit."""
-    for length in (VALUE_MAX_BYTES, 2 * VALUE_MAX_BYTES):
-        too_large = a_request().model_copy(update={"prompt": "x" * length})
-        with pytest.raises(PermanentError, match="larger than"):
-            await event_log.append_many([a_request(), too_large])
-    assert await logged(settings) == []
 
 
 async def test_without_a_broker_it_may_work_later(settings: Settings) -> None:

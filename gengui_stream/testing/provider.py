@@ -1,0 +1,167 @@
+"""A provider in memory, whose answers and runs a test decides."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from gengui_stream.errors import TransientError
+from gengui_stream.providers.interface import (
+    CallPolicy,
+    Canceled,
+    CancelOutcome,
+    Capabilities,
+    Dispatched,
+    DispatchOutcome,
+    DispatchRequest,
+    Lost,
+    ProviderJob,
+    Running,
+    StatusOutcome,
+    Superseded,
+)
+from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
+
+ENDPOINT: Final = "in-memory"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseLost:
+    """The provider accepts the attempt, and its response does not arrive."""
+
+
+NextAnswer: TypeAlias = DispatchOutcome | TransientError | ResponseLost
+
+
+@dataclass(slots=True)
+class ProviderRun:
+    """One accepted attempt. `status`: its state at the provider. `started`: a worker has it. `asked_to_stop`: so was
+    the worker."""
+
+    request: DispatchRequest
+    job_id: str
+    status: StatusOutcome = field(default_factory=Running)
+    started: bool = False
+    asked_to_stop: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return not isinstance(self.status, Running)
+
+
+class InMemoryProvider:
+    """Accepts each attempt, unless `next_answers` has an answer for the call.
+
+    With `repeatable`, it keeps to the contract of a queue of our own: a repeated `dispatch` starts no second run, a
+    cancellation also prevents a later `dispatch`, and a started run is asked to stop. Otherwise to that of a service
+    with job ids: each call starts a run, and a cancellation needs the id, and stops the run.
+
+    `calls` and `cancels`: what was called, in order. `during_call` is awaited in each `dispatch` before its answer.
+    While `available` is False, every call raises TransientError.
+    """
+
+    def __init__(
+        self,
+        name: str = "in-memory",
+        *,
+        repeatable: bool = False,
+        policy: CallPolicy | None = None,
+        cancel: bool = True,
+    ) -> None:
+        self.name: Final = name
+        self.capabilities: Final = Capabilities(
+            size_min=SIZE_MIN,
+            size_max=SIZE_MAX,
+            size_step=SIZE_STEP,
+            cancel=cancel,
+            repeatable=repeatable,
+            observable=not repeatable,
+        )
+        self.call_policy: Final = policy or CallPolicy()
+        self.available = True
+        self.next_answers: deque[NextAnswer] = deque()
+        self.during_call: Callable[[DispatchRequest], Awaitable[None]] | None = None
+        self.calls: list[DispatchRequest] = []
+        self.cancels: list[ProviderJob] = []
+        self.runs: list[ProviderRun] = []
+
+    def model_for(self, requested: str) -> str:
+        return requested
+
+    async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
+        self._check_available()
+        self.calls.append(request)
+        if self.during_call is not None:
+            await self.during_call(request)
+        answer = self.next_answers.popleft() if self.next_answers else None
+        match answer:
+            case None:
+                return self._accept(request)
+            case ResponseLost():
+                self._accept(request)
+                raise TransientError("the response was lost")
+            case TransientError():
+                raise answer
+            case _:
+                return answer
+
+    async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
+        self._check_available()
+        run = self._find(request, job)
+        if run is not None:
+            return run.status
+        if self.capabilities.repeatable:
+            self._accept(request)
+            return Running(note="queued again")
+        return Lost("there is no such job")
+
+    async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
+        self._check_available()
+        self.cancels.append(job)
+        run = self._find(request, job)
+        if run is None and self.capabilities.repeatable and not self._has_later(request):
+            run = self._add(request)
+        if run is None or (run.ended and not isinstance(run.status, Canceled)):
+            return CancelOutcome.ALREADY_ENDED
+        return self._stop(run)
+
+    def run_of(self, request: DispatchRequest) -> ProviderRun:
+        """The last run of the attempt."""
+        return next(run for run in reversed(self.runs) if _attempt(run.request) == _attempt(request))
+
+    def _stop(self, run: ProviderRun) -> CancelOutcome:
+        run.status = Canceled()
+        run.asked_to_stop = run.asked_to_stop or (run.started and self.capabilities.repeatable)
+        return CancelOutcome.REQUESTED if run.asked_to_stop else CancelOutcome.STOPPED
+
+    def _accept(self, request: DispatchRequest) -> DispatchOutcome:
+        if not self.capabilities.repeatable:
+            return Dispatched(self._add(request).job_id, ENDPOINT)
+        known = self._find(request, None)
+        if self._has_later(request) or (known is not None and isinstance(known.status, Canceled)):
+            return Superseded()
+        return Dispatched((known or self._add(request)).job_id)
+
+    def _add(self, request: DispatchRequest) -> ProviderRun:
+        run = ProviderRun(request, f"job-{len(self.runs) + 1}")
+        self.runs.append(run)
+        return run
+
+    def _has_later(self, request: DispatchRequest) -> bool:
+        same = [run.request for run in self.runs if run.request.generation_id == request.generation_id]
+        return any(other.attempt > request.attempt for other in same)
+
+    def _find(self, request: DispatchRequest, job: ProviderJob | None) -> ProviderRun | None:
+        """By the attempt where the provider is repeatable, by the job id otherwise."""
+        if self.capabilities.repeatable:
+            return next((run for run in self.runs if _attempt(run.request) == _attempt(request)), None)
+        wanted = job.provider_job_id if job is not None else None
+        return next((run for run in self.runs if run.job_id == wanted), None)
+
+    def _check_available(self) -> None:
+        if not self.available:
+            raise TransientError(f"{self.name} is unavailable")
+
+
+def _attempt(request: DispatchRequest) -> tuple[object, int]:
+    return request.generation_id, request.attempt

@@ -1,0 +1,124 @@
+"""The job queue on PostgreSQL and in memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from gengui_stream.domain.generation.jobs import Job, JobKind
+from gengui_stream.domain.generation.state import ProviderPreference
+from gengui_stream.identifiers import new_id
+from gengui_stream.jobs.queue import JobQueue, PostgresJobQueue, expedite_reconcile
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections import partition_owners
+from gengui_stream.projections.job_rows import JobChanges
+from gengui_stream.testing.job_queue import InMemoryJobs
+from tests.contracts.job_queue import JobQueueContract
+
+INSERT = """
+INSERT INTO jobs.jobs (job_key, kind, partition, generation_id, attempt, provider, model, pinned, available_at)
+SELECT $1 || ':' || id || ':1', $1, $2, id, 1, $3, $4, $5, now() + $6::interval + number * interval '1 microsecond'
+FROM unnest($7::uuid[]) WITH ORDINALITY AS new (id, number)
+"""
+
+
+class PostgresJobTable:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._epoch = 0
+
+    def queue(self, kind: JobKind = "dispatch", *, owner: str = "one") -> JobQueue:
+        return PostgresJobQueue(self._pool, kind, owner=owner, lease_seconds=30)
+
+    async def given(
+        self,
+        queue: ProviderPreference,
+        number: int = 1,
+        *,
+        partition: int = 0,
+        kind: JobKind = "dispatch",
+        due_s: float = -1,
+    ) -> list[UUID]:
+        ids = [new_id() for _ in range(number)]
+        await self._pool.execute(INSERT, kind, partition, *queue, timedelta(seconds=due_s), ids)
+        return ids
+
+    async def vouch(self, partition: int) -> None:
+        self._epoch += 1
+        await partition_owners.vouch(self._pool, {partition: self._epoch})
+
+    async def withdraw(self, partition: int) -> None:
+        self._epoch += 1
+        await partition_owners.withdraw(self._pool, {partition: self._epoch})
+
+    async def end_leases(self) -> None:
+        await self._pool.execute("UPDATE jobs.jobs SET leased_until = now()")
+
+    async def make_due(self) -> None:
+        await self._pool.execute("UPDATE jobs.jobs SET available_at = now()")
+
+    async def expedite(self, generation_id: UUID) -> None:
+        await expedite_reconcile(self._pool, generation_id, 1)
+
+    async def last_errors(self) -> Sequence[str | None]:
+        return [row["last_error"] for row in await self._pool.fetch("SELECT last_error FROM jobs.jobs")]
+
+
+class InMemoryJobTable:
+    def __init__(self) -> None:
+        self._jobs = InMemoryJobs()
+
+    def queue(self, kind: JobKind = "dispatch", *, owner: str = "one") -> JobQueue:
+        return self._jobs.queue(kind, owner=owner)
+
+    async def given(
+        self,
+        queue: ProviderPreference,
+        number: int = 1,
+        *,
+        partition: int = 0,
+        kind: JobKind = "dispatch",
+        due_s: float = -1,
+    ) -> list[UUID]:
+        ids = [new_id() for _ in range(number)]
+        plain = Job("", kind, new_id(), 1, queue=queue, delay_seconds=due_s)
+        jobs = [replace(plain, key=f"{kind}:{new}:1", generation_id=new) for new in ids]
+        self._jobs.write(JobChanges(made=jobs), partition)
+        return ids
+
+    async def vouch(self, partition: int) -> None:
+        self._jobs.vouch([partition])
+
+    async def withdraw(self, partition: int) -> None:
+        self._jobs.withdraw([partition])
+
+    async def end_leases(self) -> None:
+        self._jobs.clock.advance(30)
+
+    async def make_due(self) -> None:
+        self._jobs.clock.advance(3_600)
+
+    async def expedite(self, generation_id: UUID) -> None:
+        self._jobs.expedite_reconcile(generation_id, 1)
+
+    async def last_errors(self) -> Sequence[str | None]:
+        return [row.last_error for row in self._jobs.rows.values()]
+
+
+class TestInMemory(JobQueueContract):
+    @pytest.fixture
+    async def jobs(self) -> InMemoryJobTable:
+        made = InMemoryJobTable()
+        await made.vouch(0)
+        return made
+
+
+@pytest.mark.stack
+class TestOnPostgres(JobQueueContract):
+    @pytest.fixture
+    async def jobs(self, emptied: Pool) -> PostgresJobTable:
+        made = PostgresJobTable(emptied)
+        await made.vouch(0)
+        return made

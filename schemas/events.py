@@ -250,9 +250,15 @@ class ThumbnailFailed(Envelope):
 
 
 class GenerationDeleted(Envelope):
-    """The owner deleted the generation; its objects are deleted by retention."""
+    """The owner deleted the generation, which also cancels it; its objects are removed after a grace time."""
 
     type: Literal["generation.deleted"] = "generation.deleted"
+
+
+class OutputsDeleted(Envelope):
+    """The outputs of a deleted generation, and their thumbnails, were removed from the object store."""
+
+    type: Literal["outputs.deleted"] = "outputs.deleted"
 
 
 Event: TypeAlias = (
@@ -273,6 +279,7 @@ Event: TypeAlias = (
     | ThumbnailCreated
     | ThumbnailFailed
     | GenerationDeleted
+    | OutputsDeleted
 )
 
 EVENT_CLASSES: tuple[type[Event], ...] = (
@@ -293,6 +300,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     ThumbnailCreated,
     ThumbnailFailed,
     GenerationDeleted,
+    OutputsDeleted,
 )
 
 AnyEvent: TypeAlias = Annotated[Event, Field(discriminator="type")]

@@ -33,6 +33,7 @@ from schemas.events import (
     GenerationStarted,
     GenerationTimedOut,
     Output,
+    OutputsDeleted,
     ThumbnailCreated,
     ThumbnailFailed,
     ThumbnailRequested,
@@ -102,6 +103,7 @@ def ending_events(generation_id: UUID = GENERATION) -> list[Event]:
         ThumbnailCreated(**common, revision=2, object_key="t.webp", mime_type="image/webp", **pixels),
         ThumbnailFailed(**common, revision=2, reason="broken_image"),
         GenerationDeleted(**common),
+        OutputsDeleted(**common),
     ]
 
 

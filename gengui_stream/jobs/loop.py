@@ -36,7 +36,7 @@ Expedite: TypeAlias = Callable[[UUID, int], Awaitable[None]]
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class JobHandler:
     """`batch`: the most jobs in one call of `work`. `in_flight_max`: the most jobs in progress."""
 

@@ -18,4 +18,5 @@ def default_timeouts(settings: Settings) -> AttemptTimeouts:
 
 def job_timings(settings: Settings) -> JobTimings:
     """When the projector makes them due."""
-    return JobTimings(default_timeouts(settings), heartbeat_timeouts(settings))
+    grace = timedelta(seconds=settings.deletion_grace_s)
+    return JobTimings(default_timeouts(settings), heartbeat_timeouts(settings), grace)

@@ -92,8 +92,8 @@ class Tally:
 
 
 def transitions(outcomes: Iterable[Outcome]) -> list[Applied]:
-    """The outcomes with a new generation, status or attempt, or a request to cancel or to make a thumbnail: a few among
-    many progress reports, and all that counts and jobs depend on."""
+    """The outcomes with a new generation, status or attempt, a deletion, or a request to cancel or to make a thumbnail:
+    a few among many progress reports, and all that counts and jobs depend on."""
     return [
         outcome
         for outcome in outcomes
@@ -103,6 +103,7 @@ def transitions(outcomes: Iterable[Outcome]) -> list[Applied]:
             or before.status is not outcome.after.status
             or before.attempt != outcome.after.attempt
             or before.cancel_requested is not outcome.after.cancel_requested
+            or before.deleted_at is not outcome.after.deleted_at
             or outcome.event.type == "thumbnail.requested"
         )
     ]

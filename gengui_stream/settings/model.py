@@ -192,6 +192,10 @@ class Settings(BaseSettings):
     )
     attempt_silence_s: Seconds = Field(120, description="heartbeat time-out of a running attempt in seconds")
     cancel_grace_s: Seconds = Field(30, description="seconds that a worker has to stop a canceled generation")
+    deletion_grace_s: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
+        86_400,
+        description="seconds from the deletion of a generation to the removal of its images",
+    )
     thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(
         128, description="longer side of a thumbnail in pixels"
     )

@@ -1,133 +1,117 @@
-"""Makes the thumbnail of one output: a stored object, or the reason why there is none."""
+"""`thumbnail` jobs: makes the thumbnail of one output each, and appends what came of it."""
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final, TypeAlias, assert_never
-from uuid import UUID
+from collections.abc import Sequence
+from functools import partial
+from typing import assert_never
 
-from gengui_stream.domain.generation.stamp import EventStamp
+import structlog
+
+from gengui_stream.domain.backoff import backoff_seconds
+from gengui_stream.domain.generation.jobs import thumbnail_key
 from gengui_stream.domain.generation.state import Generation, StoredOutput
-from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.identifiers import process_name
-from gengui_stream.jobs.queue import ClaimedJob
-from gengui_stream.media.object_keys import thumbnail_key
-from gengui_stream.media.object_store import Bucket, ObjectMissing, ObjectTooLarge
-from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
+from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.log.event_log import Appender
 from gengui_stream.metrics import Metrics
-from gengui_stream.stamps import repeatable_stamp
+from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.process.lifecycle import retry_transient
+from gengui_stream.projections import generation_states
+from gengui_stream.thumbnails.thumbnailer import NoThumbnail, NotYet, Result, Stored, Thumbnailer, created, failed
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
-MISSING_TRIES: Final = 5
-"""For an output reported before its upload is visible: some 15 seconds with the back-off."""
-
-STORE_TRIES: Final = 20
-"""For an unavailable object store: about a quarter of an hour. Also limits how often a job may crash its process."""
-
-_EVENT_IDS: Final = UUID("6d0b8a5e-2f6d-5d0c-9a57-0d5f5b1f7c11")
+_log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The thumbnail is stored under `key`."""
+class ThumbnailJobs:
+    """Finishes or reschedules each claimed job. Raises ShutdownRequested at a stop while a server is unavailable: the
+    leases expire then."""
 
-    key: str
-    made: MadeThumbnail
-
-
-@dataclass(frozen=True, slots=True)
-class NoThumbnail:
-    """No thumbnail can be made. `reason` is for programs."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """A later try may succeed."""
-
-    message: str
-
-
-Result: TypeAlias = Stored | NoThumbnail | NotYet
-
-
-class Thumbnailer:
-    """Fetches, scales, stores. A repetition for the same output writes the same object."""
-
-    def __init__(self, store: Bucket, threads: ThreadPoolExecutor, limits: Limits, metrics: Metrics) -> None:
-        self._store = store
-        self._threads = threads
-        self._limits = limits
+    def __init__(
+        self,
+        queue: JobQueue,
+        *,
+        thumbnailer: Thumbnailer,
+        pool: Pool,
+        log: Appender,
+        metrics: Metrics,
+        stop: asyncio.Event,
+    ) -> None:
+        self._queue = queue
+        self._thumbnailer = thumbnailer
+        self._pool = pool
+        self._log = log
         self._metrics = metrics
+        self._stop = stop
 
-    async def result(self, job: ClaimedJob, state: Generation, output: StoredOutput) -> Result:
-        """Returns every failure of the store or of the image as a value."""
-        if job.tries > STORE_TRIES:
-            return NoThumbnail("gave_up", f"no process finished it in {STORE_TRIES} tries")
-        try:
-            return await self._stored(state, output)
-        except ObjectMissing as error:
-            return _bounded(job, MISSING_TRIES, "object_missing", error)
-        except TransientError as error:
-            return _bounded(job, STORE_TRIES, "store_unavailable", error)
-        except ObjectTooLarge as error:
-            return NoThumbnail(Refusal.TOO_LARGE, str(error))
-        except PermanentError as error:
-            return NoThumbnail("store_refused", str(error))
+    async def work(self, jobs: Sequence[ClaimedJob]) -> None:
+        for job in jobs:
+            began = time.perf_counter()
+            outcome = await self._do(job)
+            self._metrics.observe_job(job.kind, outcome, time.perf_counter() - began)
 
-    async def _stored(self, state: Generation, output: StoredOutput) -> Result:
-        body = await self._store.get(output.object_key, self._limits.max_bytes)
-        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, body)
-        match made:
-            case Refused():
-                return NoThumbnail(made.reason, made.message)
-            case MadeThumbnail():
-                key = thumbnail_key(state.owner_id, state.generation_id, made.mime_type, output.id)
-                await self._store.put(key, made.body, made.mime_type)
-                return Stored(key, made)
+    async def _do(self, job: ClaimedJob) -> str:
+        state = await retry_transient(partial(self._load, job), self._stop, operation="generation")
+        output = _wanted(state, job)
+        if state is None or output is None:
+            await self._finish(job)
+            return "done"
+        return await self._settle(job, output, await self._thumbnailer.result(job, state, output))
+
+    async def _load(self, job: ClaimedJob) -> Generation | None:
+        with transient_errors():
+            return (await generation_states.load(self._pool, [job.generation_id])).get(job.generation_id)
+
+    async def _settle(self, job: ClaimedJob, output: StoredOutput, result: Result) -> str:
+        match result:
+            case NotYet():
+                await self._reschedule(job, result)
+                return "retried"
+            case Stored():
+                await self._append(job, created(job, output, result))
+                return "done"
+            case NoThumbnail():
+                await self._append(job, failed(job, output, result))
+                return "failed"
             case _:
-                assert_never(made)
+                assert_never(result)
 
-    def _make(self, body: bytes) -> MadeThumbnail | Refused:
-        began = time.perf_counter()
-        made = make_thumbnail(body, self._limits)
-        self._metrics.thumbnail_seconds.observe(time.perf_counter() - began)
-        return made
+    async def _append(self, job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
+        await retry_transient(partial(self._log.append, event), self._stop, operation="log")
+        self._metrics.events_appended.labels(event.type).inc()
+        await self._finish(job)
+        _report(job, event)
 
+    async def _finish(self, job: ClaimedJob) -> None:
+        await retry_transient(partial(self._queue.finish, [job.key]), self._stop, operation="jobs")
 
-def _bounded(job: ClaimedJob, tries: int, reason: str, error: Exception) -> NoThumbnail | NotYet:
-    return NotYet(f"{reason}: {error}") if job.tries < tries else NoThumbnail(reason, str(error))
-
-
-def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailCreated:
-    """Repeatable: the event's id derives from the job's key."""
-    return ThumbnailCreated(
-        **_stamp(job, "created").envelope(job.generation_id),
-        attempt=job.attempt,
-        output_id=output.id,
-        revision=output.thumbnail_revision,
-        object_key=stored.key,
-        mime_type=stored.made.mime_type,
-        width=stored.made.width,
-        height=stored.made.height,
-        bytes=len(stored.made.body),
-    )
+    async def _reschedule(self, job: ClaimedJob, result: NotYet) -> None:
+        delay = backoff_seconds(job.tries, salt=job.generation_id.int)
+        _log.warning(
+            "thumbnail_rescheduled", job_key=job.key, tries=job.tries, error=result.message, retry_in_s=round(delay, 2)
+        )
+        await retry_transient(
+            partial(self._queue.reschedule_after_error, job.key, delay, result.message), self._stop, operation="jobs"
+        )
 
 
-def failed(job: ClaimedJob, output: StoredOutput, failure: NoThumbnail) -> ThumbnailFailed:
-    """Repeatable: the event's id derives from the job's key."""
-    return ThumbnailFailed(
-        **_stamp(job, "failed").envelope(job.generation_id),
-        attempt=job.attempt,
-        output_id=output.id,
-        revision=output.thumbnail_revision,
-        reason=str(failure.reason),
-        message=failure.message[:2000].replace("\x00", ""),
-    )
+def _wanted(state: Generation | None, job: ClaimedJob) -> StoredOutput | None:
+    """The output that still needs the job's thumbnail; None when the generation was deleted, the thumbnail exists, or a
+    later revision was requested, which has its own job."""
+    if state is None or state.deleted_at is not None:
+        return None
+    found = next((output for output in state.outputs if output.id == job.output_id), None)
+    if found is None or found.has_current_thumbnail:
+        return None
+    return found if thumbnail_key(state.generation_id, found) == job.key else None
 
 
-def _stamp(job: ClaimedJob, fact: str) -> EventStamp:
-    return repeatable_stamp(_EVENT_IDS, f"{fact}:{job.key}", process_name("thumbnails"))
+def _report(job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
+    ids = {"generation_id": str(job.generation_id), "output_id": event.output_id}
+    match event:
+        case ThumbnailCreated():
+            _log.info("thumbnail_created", **ids, bytes=event.bytes)
+        case ThumbnailFailed():
+            _log.warning("thumbnail_failed", **ids, reason=event.reason, message=event.message)
+        case _:
+            assert_never(event)

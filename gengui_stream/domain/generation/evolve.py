@@ -21,7 +21,7 @@ from gengui_stream.domain.generation.duplicates import (
 )
 from gengui_stream.domain.generation.endings import delete, end, ended, give_up, request_cancel
 from gengui_stream.domain.generation.ignored import TOO_EARLY, IgnoredReason
-from gengui_stream.domain.generation.outputs import apply_thumbnail, apply_thumbnail_request
+from gengui_stream.domain.generation.outputs import apply_thumbnail, apply_thumbnail_request, delete_outputs
 from gengui_stream.domain.generation.state import Failure, Generation, ProviderPreference, Status
 from schemas.events import (
     Event,
@@ -121,6 +121,8 @@ def _apply(state: Generation, event: Event) -> Generation | IgnoredReason:
             return apply_thumbnail_request(state, event)
         case "generation.deleted":
             return delete(state, event)
+        case "outputs.deleted":
+            return delete_outputs(state)
         case _:
             return _live(state, event)
 

@@ -1,7 +1,7 @@
 """The jobs that the state of a generation calls for. Pure; keys are deterministic: equal states never make two jobs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -10,7 +10,7 @@ from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
 from gengui_stream.domain.generation.state import Generation, ProviderPreference, Status, StoredOutput
 
-JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile"]
+JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile", "deletion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobTimings:
-    """When an attempt is reconciled first. `heartbeat_timeouts`: of the providers that have one of their own."""
+    """When an attempt is reconciled first: `heartbeat_timeouts`, of the providers that have one of their own. When the
+    objects of a deleted generation are removed: `deletion_grace` after the deletion."""
 
     default: AttemptTimeouts
     heartbeat_timeouts: Mapping[str, timedelta] = field(default_factory=dict)
+    deletion_grace: timedelta = timedelta(days=1)
 
     def first_check_s(self, provider: str) -> float:
         return self.heartbeat_timeouts.get(provider, self.default.heartbeat_timeout).total_seconds()
@@ -52,7 +54,7 @@ def due_jobs(state: Generation, timings: JobTimings) -> tuple[Job, ...]:
             cancel = (_job("cancel", state),) if state.cancel_requested else NO_JOBS
             return (_reconcile(state, timings), *cancel)
         case Status.COMPLETED:
-            return tuple(_thumbnails(state))
+            return tuple(_thumbnails(state)) if state.deleted_at is None else _deletion(state, timings)
         case _:
             return NO_JOBS
 
@@ -112,11 +114,16 @@ def _key(kind: JobKind, state: Generation) -> str:
 
 
 def _thumbnails(state: Generation) -> Iterator[Job]:
-    if state.deleted_at is None:
-        gid, attempt = state.generation_id, state.attempt
-        for output in state.outputs:
-            if output.open:
-                yield Job(thumbnail_key(gid, output), "thumbnail", gid, attempt, output.id)
+    gid, attempt = state.generation_id, state.attempt
+    for output in state.outputs:
+        if output.open:
+            yield Job(thumbnail_key(gid, output), "thumbnail", gid, attempt, output.id)
+
+
+def _deletion(state: Generation, timings: JobTimings) -> tuple[Job, ...]:
+    if not state.outputs:
+        return NO_JOBS
+    return (replace(_job("deletion", state), delay_seconds=timings.deletion_grace.total_seconds()),)
 
 
 def thumbnail_key(generation_id: UUID, output: StoredOutput) -> str:

@@ -71,3 +71,10 @@ def _output_of(state: Generation, output_id: str) -> StoredOutput | IgnoredReaso
 def _with_output(state: Generation, output: StoredOutput, changed: StoredOutput) -> Generation:
     outputs = tuple(changed if known is output else known for known in state.outputs)
     return state._replace(version=state.version + 1, outputs=outputs)
+
+
+def delete_outputs(state: Generation) -> Generation | IgnoredReason:
+    """Their objects are gone, whether or not the deletion is on record."""
+    if state.status is not Status.COMPLETED:
+        return IgnoredReason.NOT_COMPLETED
+    return state._replace(version=state.version + 1, outputs=()) if state.outputs else IgnoredReason.ALREADY_DELETED

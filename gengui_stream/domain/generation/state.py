@@ -140,6 +140,8 @@ class Generation(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Ended, and no thumbnail is outstanding: no job is left to do, and only a deletion, a request for thumbnails
-        or a late event may follow."""
-        return self.terminal and (self.deleted_at is not None or not any(output.open for output in self.outputs))
+        """Ended, with no thumbnail outstanding, and no object if it is deleted: no job is left to do, and only a
+        deletion, a request for thumbnails or a late event may follow."""
+        if self.deleted_at is not None:
+            return self.terminal and not self.outputs
+        return self.terminal and not any(output.open for output in self.outputs)

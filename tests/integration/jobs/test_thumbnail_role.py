@@ -20,14 +20,15 @@ from gengui_stream.media.object_store import ObjectStore, open_object_store
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
-from gengui_stream.thumbnails.handler import (
+from gengui_stream.thumbnails.handler import ThumbnailJobs
+from gengui_stream.thumbnails.role import limits_of, run_thumbnails
+from gengui_stream.thumbnails.thumbnailer import (
     MISSING_TRIES,
     STORE_TRIES,
     NoThumbnail,
     NotYet,
     Thumbnailer,
 )
-from gengui_stream.thumbnails.role import ThumbnailJobs, limits_of, run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationRequested, Output
 from tests.integration.following import running, state_of, until

@@ -127,7 +127,7 @@ def test_attempts_grow_by_one_and_never_exceed_the_maximum(history: list[Event])
 @thorough
 @given(HISTORIES)
 def test_an_event_of_another_attempt_is_ignored(history: list[Event]) -> None:
-    always = ("generation.requested", *THUMBNAIL_EVENTS, "generation.deleted")
+    always = ("generation.requested", *THUMBNAIL_EVENTS, "generation.deleted", "outputs.deleted")
     for before, event, result in steps(history):
         if before is None or event.attempt in {None, before.attempt} or event.type in always:
             continue

@@ -1,0 +1,1 @@
+"""`deletion` jobs: each removes the objects of one deleted generation."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 
@@ -31,6 +32,13 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
     console.print(table)
+
+
+def counted_progress() -> Progress:
+    """A bar on stderr, only on a terminal."""
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def echo_error(*lines: str) -> None:

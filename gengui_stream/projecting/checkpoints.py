@@ -1,4 +1,4 @@
-"""The checkpoint of each partition, advanced by compare-and-set on (next_offset, owner_epoch)."""
+"""The checkpoint of each partition, advanced by compare-and-set on (next_offset, owner_epoch, parked_revision)."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,24 +19,25 @@ CLAIM: Final = """
 INSERT INTO projections.checkpoints AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
 VALUES ($1, $2, $3, 0, 0, 1)
 ON CONFLICT (projection, topic, partition) DO UPDATE SET owner_epoch = p.owner_epoch + 1, updated_at = now()
-RETURNING next_offset, owner_epoch
+RETURNING next_offset, owner_epoch, parked_revision
 """
 
 ADVANCE: Final = """
 UPDATE projections.checkpoints AS p SET next_offset = moved.next_offset, applied = p.applied + moved.applied,
     ignored = p.ignored + moved.ignored, dead_lettered = p.dead_lettered + moved.dead_lettered, updated_at = now()
-FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-    AS moved (partition, expected, epoch, next_offset, applied, ignored, dead_lettered)
+FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+        $10::bigint[])
+    AS moved (partition, expected, epoch, revision, next_offset, applied, ignored, dead_lettered)
 WHERE p.projection = $1 AND p.topic = $2 AND p.partition = moved.partition
-    AND p.next_offset = moved.expected AND p.owner_epoch = moved.epoch
+    AND p.next_offset = moved.expected AND p.owner_epoch = moved.epoch AND p.parked_revision = moved.revision
 RETURNING 1
 """
 
 ADVANCED: Final = "SELECT 1 / (count(*) = $1::bigint)::int FROM part_0"
 """Divides by zero, and so fails the whole statement, when the advance before it did not update all its rows."""
 
-FENCE: Final = """
-UPDATE projections.checkpoints SET owner_epoch = owner_epoch + 1, updated_at = now()
+REVISE_PARKED: Final = """
+UPDATE projections.checkpoints SET parked_revision = parked_revision + 1, updated_at = now()
 WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
@@ -51,7 +52,8 @@ WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
 SELECT_ONE: Final = """
-SELECT next_offset, owner_epoch FROM projections.checkpoints WHERE projection = $1 AND topic = $2 AND partition = $3
+SELECT next_offset, owner_epoch, parked_revision FROM projections.checkpoints
+WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
 SELECT_ALL: Final = """
@@ -66,11 +68,13 @@ SELECT partition, next_offset FROM projections.checkpoints WHERE projection = $1
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to advance a partition from `next_offset`, valid until another owner claims it with a higher epoch."""
+    """The right to advance a partition from `next_offset`, valid until another owner claims it with a higher epoch.
+    `parked_revision`: of the parked generations that the owner knows."""
 
     partition: int
     next_offset: int
     epoch: int
+    parked_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +92,24 @@ async def claim(pool: Pool, topic: str, partitions: Collection[int]) -> dict[int
     with transient_errors():
         for partition in sorted(partitions):
             [row] = await pool.fetch(CLAIM, PROJECTION, topic, partition)
-            claims[partition] = Claim(partition, row["next_offset"], row["owner_epoch"])
+            claims[partition] = Claim(partition, row["next_offset"], row["owner_epoch"], row["parked_revision"])
     return claims
 
 
 async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
-    """The claim as the database holds it, after a commit whose outcome is unknown. Raises FencedError when another
-    owner has claimed the partition."""
+    """The claim as the database holds it, after a commit that failed or whose outcome is unknown. Raises FencedError
+    when another owner has claimed the partition."""
     with transient_errors():
         row = await pool.fetchrow(SELECT_ONE, PROJECTION, topic, held.partition)
     if row is None or row["owner_epoch"] != held.epoch:
         raise FencedError(f"partition {held.partition} of {topic} has another owner")
-    return Claim(held.partition, row["next_offset"], held.epoch)
+    return Claim(held.partition, row["next_offset"], held.epoch, row["parked_revision"])
 
 
 async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, writes: Sequence[Write]) -> None:
     """Advances the checkpoints and writes the rows in one statement, which is its own transaction: a paused process
     holds no locks, and a small batch costs one round trip. Raises FencedError, and changes nothing, when a claim is no
-    longer valid."""
+    longer valid or an operator has changed what is parked: `refresh` tells which."""
     arguments = [_arguments(topic, moves), *(write.arguments() for write in writes), (len(moves),)]
     statements = (ADVANCE, *(write.statement for write in writes), ADVANCED)
     statement = joined(statements, tuple(map(len, arguments)))
@@ -125,9 +129,10 @@ async def skip_to(connection: Connection, topic: str, partition: int, next_offse
     await connection.execute(SKIP, PROJECTION, topic, partition, next_offset, skipped)
 
 
-async def fence(connection: Connection, topic: str, partition: int) -> None:
-    """Makes every uncommitted batch of the partition's owner fail with FencedError."""
-    await connection.execute(FENCE, PROJECTION, topic, partition)
+async def revise_parked(connection: Connection, topic: str, partition: int) -> None:
+    """Makes every uncommitted batch of the partition's owner fail, which then loads again what is parked. Until the
+    transaction ends, the owner commits nothing."""
+    await connection.execute(REVISE_PARKED, PROJECTION, topic, partition)
 
 
 async def recount(connection: Connection, topic: str, partition: int, folded: Tally, retried: int) -> None:
@@ -155,9 +160,9 @@ def _arguments(topic: str, moves: Sequence[Move]) -> tuple[object, ...]:
 def _columns(move: Move) -> tuple[int, ...]:
     claim, tally = move.claim, move.tally
     counts = (tally.applied, tally.ignored, tally.dead_lettered)
-    return claim.partition, claim.next_offset, claim.epoch, move.next_offset, *counts
+    return claim.partition, claim.next_offset, claim.epoch, claim.parked_revision, move.next_offset, *counts
 
 
 def _fenced(topic: str, moves: Sequence[Move]) -> FencedError:
     expected = ", ".join(f"{move.claim.partition} at {move.claim.next_offset}" for move in moves)
-    return FencedError(f"partitions of {topic} have another offset or owner than expected: {expected}")
+    return FencedError(f"partitions of {topic} have another offset, owner or parked revision than expected: {expected}")

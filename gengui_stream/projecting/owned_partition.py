@@ -1,7 +1,7 @@
 """The state that the owner of a partition keeps between two batches."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 from uuid import UUID
@@ -43,16 +43,16 @@ class OwnedPartition:
         """Before each commit."""
         self.in_doubt = True
 
-    def restart(self, claim: Claim) -> None:
+    def restart(self, claim: Claim, parked: set[UUID], dead: DeadLetterCount) -> None:
         """Continues from the claim as the database holds it."""
-        self.claim, self.in_doubt = claim, False
+        self.claim, self.parked, self.dead, self.in_doubt = claim, parked, dead, False
         self.states.clear()
 
     def advance(
         self, next_offset: int, states: Mapping[UUID, Generation], parked: set[UUID], dead: DeadLetterCount
     ) -> None:
         """After a successful commit. `states`: the latest to be cached."""
-        self.claim = Claim(self.claim.partition, next_offset, self.claim.epoch)
+        self.claim = replace(self.claim, next_offset=next_offset)
         self.in_doubt = False
         self.parked, self.dead = parked, dead
         for generation_id, state in states.items():

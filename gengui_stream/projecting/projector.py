@@ -14,10 +14,10 @@ import structlog
 
 from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.domain.generation.state import Generation
-from gengui_stream.errors import BugError, FencedError
+from gengui_stream.errors import FencedError
 from gengui_stream.log.codec import decode_record
 from gengui_stream.log.event_log import Forwarder
-from gengui_stream.log.gaps import first_gap
+from gengui_stream.log.gaps import check_no_gap
 from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.postgres.rejections import rejects_value
@@ -106,10 +106,15 @@ class Projector:
         return {partition: claim.next_offset for partition, claim in claims.items()}
 
     async def _owned(self, claim: checkpoints.Claim, log_end: int) -> OwnedPartition:
+        parked, dead = await self._dead_letters(claim)
+        return OwnedPartition(claim, parked, log_end, dead=dead)
+
+    async def _dead_letters(self, claim: checkpoints.Claim) -> tuple[set[UUID], DeadLetterCount]:
+        """Read after the claim: what an operator changes in between, the next commit notices."""
         at = (self._pool, self._topic, claim.partition)
         parked = await dead_letters.parked_generations(*at)
         consecutive = await dead_letters.latest_consecutive(*at, claim.next_offset, self._limits.max_consecutive)
-        return OwnedPartition(claim, parked, log_end, dead=DeadLetterCount(consecutive))
+        return parked, DeadLetterCount(consecutive)
 
     async def keep_vouching(self) -> None:
         """For the partitions that have caught up, without end."""
@@ -135,8 +140,26 @@ class Projector:
         Records before the checkpoint are skipped: they were projected before. Raises FencedError when another owner has
         claimed one of the partitions, BugError when records before these are missing, DeadLetterFloodError when too
         many of them are dead letters, and TransientError when PostgreSQL is unavailable; then the call may be repeated,
-        whether or not it had committed.
+        whether or not it had committed. When an operator has retried or discarded dead letters of these partitions,
+        the batches are folded again with what is parked now.
         """
+        while True:
+            try:
+                return await self._project_claimed(batches)
+            except FencedError:
+                if not await self._parked_changed(batches):
+                    raise
+
+    async def _parked_changed(self, partitions: Collection[int]) -> bool:
+        """Whether an operator explains a failed commit. Raises FencedError when another owner does."""
+        known = {partition: held.claim.parked_revision for partition, held in self._partitions.items()}
+        claims = [(await self._held(partition)).claim for partition in partitions]
+        changed = [claim.partition for claim in claims if claim.parked_revision != known[claim.partition]]
+        if changed:
+            _log.info("parked_reloaded", partitions=changed)
+        return bool(changed)
+
+    async def _project_claimed(self, batches: Mapping[int, Sequence[Record]]) -> list[ProjectedBatch]:
         work = [await self._fresh(partition, records) for partition, records in batches.items()]
         done = {batch.partition: batch for batch in await self._project_or_isolate([each for each in work if each[1]])}
         for held, _ in work:
@@ -149,7 +172,7 @@ class Projector:
         await go_live(self._pool, held, self._timings)
         fresh = [record for record in records if record.offset >= held.claim.next_offset]
         if fresh:
-            _check_no_gap(partition, held.claim.next_offset, fresh)
+            check_no_gap(partition, held.claim.next_offset, fresh)
         return held, fresh
 
     async def _held(self, partition: int) -> OwnedPartition:
@@ -157,7 +180,9 @@ class Projector:
         if held is None:
             raise FencedError(f"partition {partition} of {self._topic} is not claimed")
         if held.in_doubt:
-            held.restart(await checkpoints.refresh(self._pool, self._topic, held.claim))
+            claim = await checkpoints.refresh(self._pool, self._topic, held.claim)
+            with transient_errors():
+                held.restart(claim, *await self._dead_letters(claim))
         return held
 
     async def _project_or_isolate(self, work: _Work) -> Sequence[ProjectedBatch]:
@@ -177,12 +202,12 @@ class Projector:
         wanted = [(held, generation_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
         folded: list[_Folded] = []
         states = await self._states(wanted)
-        unrequested = await self._unrequested(
-            {
-                held.claim.partition: requested_ids(each).difference(known)
-                for (held, _), each, known in zip(work, decoded, states, strict=True)
-            }
-        )
+        requested = {
+            held.claim.partition: requested_ids(each).difference(known)
+            for (held, _), each, known in zip(work, decoded, states, strict=True)
+        }
+        with transient_errors():
+            unrequested = await timeline.unrequested_events(self._pool, requested)
         for (held, _), each, own in zip(work, decoded, states, strict=True):
             partition = held.claim.partition
             known = FoldState(own, set(held.parked), unrequested[partition], self._place(partition))
@@ -200,10 +225,6 @@ class Projector:
         if self._forwarding and strays:
             _log.warning("records_forwarded", records=len(strays), first_offset=strays[0].offset)
             await self._forwarding.forwarder.forward(strays)
-
-    async def _unrequested(self, wanted: Mapping[int, set[UUID]]) -> timeline.UnrequestedEvents:
-        with transient_errors():
-            return await timeline.unrequested_events(self._pool, wanted)
 
     async def _states(self, wanted: Sequence[tuple[OwnedPartition, set[UUID]]]) -> Sequence[dict[UUID, Generation]]:
         """The states of these generations, from the cache or from the database."""
@@ -276,14 +297,3 @@ class Projector:
 def _meet_in_a_row(error: Exception, folded: Sequence[_Folded]) -> bool:
     """Two partitions have events of one generation, which only a foreign producer can cause: each commits alone."""
     return isinstance(error, asyncpg.CardinalityViolationError) and len(folded) > 1
-
-
-def _check_no_gap(partition: int, expected: int, records: Sequence[Record]) -> None:
-    """The log has no gaps (law 1): a missing offset means that records were removed, and skipping it would hide the
-    loss."""
-    if first_gap(expected, records) is not None:
-        last = records[-1].offset
-        raise BugError(
-            f"partition {partition}: expected offsets {expected} to {last}, but {len(records)} records begin at "
-            f"{records[0].offset}: part of the log is gone. Restore it from its archive, or rebuild the projections."
-        )

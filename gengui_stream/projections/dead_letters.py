@@ -47,6 +47,18 @@ SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, 
 FROM projections.dead_letters WHERE topic = $1 AND partition = $2 AND log_offset = $3
 """
 
+COUNT_OPEN: Final = """
+SELECT count(*) FROM projections.dead_letters
+WHERE topic = $1 AND resolution IS NULL AND reason <> 'parked' AND ($2::text IS NULL OR reason = $2)
+"""
+
+OPEN_AFTER: Final = """
+SELECT partition, log_offset FROM projections.dead_letters
+WHERE topic = $1 AND resolution IS NULL AND reason <> 'parked' AND ($2::text IS NULL OR reason = $2)
+    AND (partition, log_offset) > ($3, $4)
+ORDER BY partition, log_offset LIMIT $5
+"""
+
 OPEN_OF_GENERATION: Final = """
 SELECT topic, partition, log_offset, generation_id, reason, detail, record_key, record_value, appended_at, created_at,
     resolution, resolved_at

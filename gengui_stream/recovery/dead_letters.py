@@ -1,8 +1,8 @@
 """Lists dead letters and resolves them: folds one again (`retry`) or skips it for good (`discard`).
 
-Both then fold the events parked behind it in the order of the log, in the same transaction, and fence the owner of the
-partition: a running projector aborts its batch, claims the partition again and reloads the parked generations. An event
-that still cannot be folded stays, with everything parked behind it.
+Both then fold the events parked behind it in the order of the log, in the same transaction, and raise the partition's
+parked revision: a running projector then loads the parked generations again, and folds its batch again. An event that
+still cannot be folded stays, with everything parked behind it.
 """
 
 from collections.abc import Sequence
@@ -91,30 +91,42 @@ async def retry(pool: Pool, topic: str, position: Position, timings: JobTimings)
     """Folds the dead letter and the events parked behind it. Raises PermanentError, and changes nothing, when it is not
     open, is itself parked, or still cannot be folded."""
     with transient_errors():
-        async with pool.acquire() as connection, connection.transaction():
-            letters = await _opened(connection, topic, position)
-            resolution = await _fold(connection, letters, timings)
-            if not resolution.folded:
-                raise PermanentError(f"{position} still cannot be folded: {resolution.because}")
-            await _settle(connection, letters[0], resolution)
-            return resolution
+        async with pool.acquire() as connection:
+            return await retry_on(connection, topic, position, timings)
+
+
+async def retry_on(connection: Connection, topic: str, position: Position, timings: JobTimings) -> Resolution:
+    """`retry` as a transaction of this connection, nested when it is in one."""
+    async with connection.transaction():
+        letters = await _opened(connection, topic, position)
+        resolution = await _fold(connection, letters, timings)
+        if not resolution.folded:
+            raise PermanentError(f"{position} still cannot be folded: {resolution.because}")
+        await _settle(connection, letters[0], resolution)
+        return resolution
 
 
 async def discard(pool: Pool, topic: str, position: Position, timings: JobTimings) -> Resolution:
     """Skips the dead letter for good and folds the events parked behind it. Raises PermanentError, and changes nothing,
     when it is not open or is itself parked."""
     with transient_errors():
-        async with pool.acquire() as connection, connection.transaction():
-            first, *letters = await _opened(connection, topic, position)
-            await connection.execute(RESOLVE, topic, position.partition, [position.offset], "discarded")
-            resolution = await _fold(connection, letters, timings)
-            await _settle(connection, first, resolution)
-            return resolution
+        async with pool.acquire() as connection:
+            return await discard_on(connection, topic, position, timings)
+
+
+async def discard_on(connection: Connection, topic: str, position: Position, timings: JobTimings) -> Resolution:
+    """`discard` as a transaction of this connection, nested when it is in one."""
+    async with connection.transaction():
+        first, *letters = await _opened(connection, topic, position)
+        await connection.execute(RESOLVE, topic, position.partition, [position.offset], "discarded")
+        resolution = await _fold(connection, letters, timings)
+        await _settle(connection, first, resolution)
+        return resolution
 
 
 async def _opened(connection: Connection, topic: str, position: Position) -> list[DeadLetter]:
-    """The dead letter and those parked behind it. Fences the partition first, so that none is added meanwhile."""
-    await checkpoints.fence(connection, topic, position.partition)
+    """The dead letter and those parked behind it. Raises the parked revision first, so that none is added meanwhile."""
+    await checkpoints.revise_parked(connection, topic, position.partition)
     letter = await find(connection, topic, position)
     if letter.resolution is not None:
         raise PermanentError(f"{position} was {letter.resolution} already")

@@ -2,18 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Annotated, TypeAlias
+from itertools import islice
+from typing import Annotated, Final, NoReturn, TypeAlias
 
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.output import counted_progress, echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
 from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool, opened_pool
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.recovery import dead_letters
+from gengui_stream.recovery.bulk_dead_letters import BulkResolution, ResolveOn, resolve_all
 from gengui_stream.recovery.dead_letters import DeadLetter, Resolution
 from gengui_stream.settings import Settings
 
@@ -30,6 +33,9 @@ def _position(text: str) -> Position:
 Resolve: TypeAlias = Callable[[Pool, str, Position, JobTimings], Awaitable[Resolution]]
 
 At: TypeAlias = Annotated[Position, typer.Argument(parser=_position, metavar="PARTITION:OFFSET")]
+MaybeAt: TypeAlias = Annotated[Position | None, typer.Argument(parser=_position, metavar="[PARTITION:OFFSET]")]
+
+SHOWN_MAX: Final = 20
 
 
 @app.command("list")
@@ -93,30 +99,84 @@ def show(at: At, json: AsJson = False) -> None:
     run_command(work)
 
 
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="All open ones, in the order of the log.")]
+Reason: TypeAlias = Annotated[str | None, typer.Option("--reason", help="With --all: only those of this reason.")]
+
+
 @app.command()
-def retry(at: At, json: AsJson = False) -> None:
-    """Fold the event again, and the events parked behind it. Exit 1 when it still cannot be folded.
+def retry(at: MaybeAt = None, every: All = False, reason: Reason = None, json: AsJson = False) -> None:
+    """Fold the event again, and the events parked behind it. Exit 1 when it, or with --all any, cannot be folded.
 
     gengui-stream dead-letters retry 2:1041
     """
+    _check_arguments(at, every=every, reason=reason)
+    if at is None:
+        _resolve_all(dead_letters.retry_on, reason, json)
     _resolve(dead_letters.retry, at, json)
 
 
 @app.command()
-def discard(at: At, json: AsJson = False) -> None:
+def discard(at: MaybeAt = None, every: All = False, reason: Reason = None, json: AsJson = False) -> None:
     """Skip the event for good, and fold the events parked behind it. The record stays in the log and in the list.
+
+    --all needs a --reason.
 
     gengui-stream dead-letters discard 2:1041
     """
+    _check_arguments(at, every=every, reason=reason)
+    if at is None and reason is None:
+        raise typer.BadParameter("--all needs a --reason, such as not_json")
+    if at is None:
+        _resolve_all(dead_letters.discard_on, reason, json)
     _resolve(dead_letters.discard, at, json)
 
 
-def _resolve(resolve: Resolve, at: Position, json: bool) -> None:
+def _check_arguments(at: Position | None, *, every: bool, reason: str | None) -> None:
+    if (at is None) is not every:
+        raise typer.BadParameter("either a position, such as 2:1041, or --all is needed")
+    if reason is not None and not every:
+        raise typer.BadParameter("--reason needs --all")
+
+
+def _resolve(resolve: Resolve, at: Position, json: bool) -> NoReturn:
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
             _echo_resolution(await resolve(pool, settings.events_topic, at, job_timings(settings)), json)
 
     run_command(work)
+
+
+def _resolve_all(resolve: ResolveOn, reason: str | None, json: bool) -> NoReturn:
+    async def work(settings: Settings) -> ExitCode:
+        topic, timings = settings.events_topic, job_timings(settings)
+        with counted_progress() as shown:
+            task = shown.add_task("resolving", total=None)
+            async with opened_pool(settings, size=1) as pool:
+                done = await resolve_all(
+                    pool,
+                    topic,
+                    resolve,
+                    timings,
+                    reason=reason,
+                    progress=lambda tried, total: shown.update(task, completed=tried, total=total),
+                )
+        _echo_all(done, json)
+        return ExitCode.FINDING if done.stays else ExitCode.OK
+
+    run_command(work)
+
+
+def _echo_all(done: BulkResolution, json: bool) -> None:
+    counts = {"applied": done.tally.applied, "ignored": done.tally.ignored}
+    if json:
+        stays = [{"position": str(at), "because": because} for at, because in done.stays.items()]
+        echo_json({"resolved": done.resolved, "folded": done.folded} | counts | {"stays": stays})
+        return
+    echo(f"resolved {done.resolved}, folded {done.folded}: {done.tally.applied} applied, {done.tally.ignored} ignored")
+    for at, because in islice(done.stays.items(), SHOWN_MAX):
+        echo(f"{at} stays: {because}")
+    if len(done.stays) > SHOWN_MAX:
+        echo(f"and {len(done.stays) - SHOWN_MAX} more stay: --json prints all")
 
 
 def _echo_resolution(done: Resolution, json: bool) -> None:

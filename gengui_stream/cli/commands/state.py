@@ -1,16 +1,13 @@
 """`lag`, `verify` and `jobs`: the state of the projections and of the jobs."""
 
-import sys
 import time
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.output import counted_progress, echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
 from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.postgres.pool import opened_pool
@@ -63,7 +60,7 @@ def verify(json: AsJson = False) -> None:
 
     async def work(settings: Settings) -> ExitCode:
         began = time.monotonic()
-        with _progress() as shown:
+        with counted_progress() as shown:
             task = shown.add_task("verifying", total=None)
             report = await compare_everything(
                 settings, lambda done, total: shown.update(task, completed=done, total=total)
@@ -73,12 +70,6 @@ def verify(json: AsJson = False) -> None:
         return ExitCode.OK if report.agrees else ExitCode.FINDING
 
     run_command(work)
-
-
-def _progress() -> Progress:
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _echo_report(report: Report, seconds: float) -> None:

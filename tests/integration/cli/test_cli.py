@@ -185,9 +185,12 @@ async def test_dead_letters(known: Known) -> None:
     refused = await command(known.settings, "dead-letters", "retry", at)
     assert (refused.code, refused.out) == (FOUND, "")
     assert f"{at} still cannot be folded: not_json" in refused.err
-    done = await command(known.settings, "dead-letters", "discard", at, "--json")
+    refused = await command(known.settings, "dead-letters", "retry", "--all", "--json")
+    assert (refused.code, refused.document["resolved"]) == (FOUND, 0)
+    assert [stays["position"] for stays in refused.document["stays"]] == [at]
+    done = await command(known.settings, "dead-letters", "discard", "--all", "--reason", "not_json", "--json")
     assert done.code == 0
-    assert (done.document["applied"], done.document["stays"]) == (1, None)
+    assert (done.document["resolved"], done.document["applied"], done.document["stays"]) == (1, 1, [])
     rest, everything = await known.both("dead-letters", "list", "--all", "--parked")
     assert [letter["resolution"] for letter in everything.document] == ["discarded", "retried"]
     assert "discarded" in rest.out

@@ -1,5 +1,6 @@
 """Dead letters: listed, retried and discarded; the events parked behind them follow in order."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -12,7 +13,9 @@ from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Applied, DeadLettered
-from gengui_stream.recovery.dead_letters import DeadLetter, discard, find, listed, retry
+from gengui_stream.recovery import bulk_dead_letters
+from gengui_stream.recovery.bulk_dead_letters import BulkResolution, Progress, ResolveOn, resolve_all
+from gengui_stream.recovery.dead_letters import DeadLetter, discard, discard_on, find, listed, retry, retry_on
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
@@ -155,18 +158,102 @@ async def test_each_ends_once(picky: Pool, end: type) -> None:
         await discard(picky, TOPIC, REFUSED, TIMINGS)
 
 
-async def test_a_running_projector_is_fenced_and_its_successor_parks_no_more(picky: Pool) -> None:
+async def test_a_running_projector_parks_no_more_after_a_retry(picky: Pool) -> None:
     history = wide_history(0)
     running = await a_projector(picky)
     await running.project(0, a_log(history[:5]))
     await relent(picky)
     await retry(picky, TOPIC, REFUSED, TIMINGS)
+    [outcome] = (await running.project(0, [record_of(history[5], 5)])).outcomes
+    assert isinstance(outcome, Applied)
+    assert outcome.after.version == 6
+    assert await counts(picky) == (6, 6, 0, 0)
+
+
+async def test_another_owner_fences_a_running_projector_also_after_a_retry(picky: Pool) -> None:
+    history = wide_history(0)
+    running = await a_projector(picky)
+    await running.project(0, a_log(history[:5]))
+    await relent(picky)
+    await retry(picky, TOPIC, REFUSED, TIMINGS)
+    assert await Projector(picky, TOPIC, TIMINGS).claim([0], {0: 0}) == {0: 5}
     with pytest.raises(FencedError):
         await running.project(0, [record_of(history[5], 5)])
-    next_one = Projector(picky, TOPIC, TIMINGS)
-    assert await next_one.claim([0], {0: 0}) == {0: 5}
-    [outcome] = (await next_one.project(0, [record_of(history[5], 5)])).outcomes
-    assert isinstance(outcome, Applied)
+
+
+async def test_retries_during_a_projection_lose_and_repeat_nothing(picky: Pool) -> None:
+    """Forty dead letters, retried while a projector projects the rest of their generations."""
+    histories = [wide_history(number) for number in range(40)]
+    records = a_log([event for step in zip(*histories, strict=True) for event in step])
+    running = await a_projector(picky)
+    await running.project(0, records[:200])
+    assert len(await letters(picky, parked=False)) == 40
+    await relent(picky)
+
+    async def project() -> None:
+        for record in records[200:]:
+            await running.project(0, [record])
+
+    projecting = asyncio.create_task(project())
+    for letter in await letters(picky, parked=False):
+        await retry(picky, TOPIC, letter.position, TIMINGS)
+    await projecting
+    assert await counts(picky) == (400, 400, 0, 0)
+    versions = await picky.fetch("SELECT DISTINCT version FROM projections.generation_states")
+    assert [row["version"] for row in versions] == [10]
+
+
+async def stuck_generations(pool: Pool, number: int) -> None:
+    """Each has a refused event, and events parked behind it."""
+    projector = await a_projector(pool)
+    await projector.project(0, a_log(*(wide_history(each) for each in range(number))))
+
+
+async def all_of(
+    pool: Pool, resolve: ResolveOn, reason: str | None, progress: Progress = lambda *_: None
+) -> BulkResolution:
+    return await resolve_all(pool, TOPIC, resolve, TIMINGS, reason=reason, progress=progress)
+
+
+async def test_all_are_retried_in_several_transactions(picky: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_dead_letters, "IN_A_TRANSACTION", 2)
+    await stuck_generations(picky, 5)
+    await relent(picky)
+    shown: list[tuple[int, int]] = []
+    done = await all_of(picky, retry_on, None, lambda tried, total: shown.append((tried, total)))
+    assert (done.resolved, done.folded, done.stays) == (5, 35, {})
+    assert shown == [(2, 5), (4, 5), (5, 5)]
+    assert await counts(picky) == (50, 50, 0, 0)
+
+
+async def test_those_that_stay_do_not_stop_the_others(picky: Pool) -> None:
+    await stuck_generations(picky, 3)
+    await picky.execute(refusing("pickier", 50))
+    try:
+        await relent(picky)
+        done = await all_of(picky, retry_on, "refused_by_database")
+    finally:
+        await picky.execute("ALTER TABLE projections.timeline DROP CONSTRAINT pickier")
+    assert list(done.stays) == [Position(0, 5), Position(0, 15), Position(0, 25)]
+    assert (done.resolved, done.folded) == (3, 6)
+    again = await all_of(picky, retry_on, "refused_by_database")
+    assert (again.resolved, again.folded, again.stays) == (3, 15, {})
+
+
+async def test_only_those_of_the_reason_are_discarded(picky: Pool) -> None:
+    await stuck_generations(picky, 2)
+    assert (await all_of(picky, discard_on, "not_json")).tried == 0
+    done = await all_of(picky, discard_on, "refused_by_database")
+    assert (done.resolved, done.folded, done.stays) == (2, 12, {})
+    assert await counts(picky) == (20, 18, 0, 2)
+
+
+async def test_all_that_still_cannot_be_folded_stay(picky: Pool) -> None:
+    await stuck_generations(picky, 2)
+    before = await letters(picky, resolved=True), await counts(picky)
+    done = await all_of(picky, retry_on, None)
+    assert (done.tried, done.resolved, len(done.stays)) == (2, 0, 2)
+    assert (await letters(picky, resolved=True), await counts(picky)) == before
 
 
 async def test_one_without_a_generation_can_only_be_discarded(emptied: Pool) -> None:

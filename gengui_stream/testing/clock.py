@@ -1,20 +1,21 @@
 """The time of the twins."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """The machine's time, plus the seconds by which a test has advanced it."""
+    """Stands still at the time of its creation, until a test advances it."""
 
     def __init__(self) -> None:
+        self._start = datetime.now(UTC)
         self._advanced_s = 0.0
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self._advanced_s)
+        return self._start + timedelta(seconds=self._advanced_s)
 
     def monotonic(self) -> float:
-        return time.monotonic() + self._advanced_s
+        """Seconds since the creation."""
+        return self._advanced_s
 
     def advance(self, seconds: float) -> None:
         self._advanced_s += seconds

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 from gengui_stream.errors import TransientError
@@ -20,6 +21,7 @@ from gengui_stream.providers.interface import (
     StatusOutcome,
     Superseded,
 )
+from gengui_stream.testing.clock import Clock
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
 ENDPOINT: Final = "in-memory"
@@ -63,12 +65,14 @@ class InMemoryProvider:
     def __init__(
         self,
         name: str = "in-memory",
+        clock: Clock | None = None,
         *,
         repeatable: bool = False,
-        policy: CallPolicy | None = None,
         cancel: bool = True,
+        policy: CallPolicy | None = None,
     ) -> None:
         self.name: Final = name
+        self._clock = clock or Clock()
         self.capabilities: Final = Capabilities(
             size_min=SIZE_MIN,
             size_max=SIZE_MAX,
@@ -78,6 +82,7 @@ class InMemoryProvider:
             observable=not repeatable,
         )
         self.call_policy: Final = policy or CallPolicy()
+        self._in_doubt = timedelta(seconds=self.call_policy.in_doubt_s)
         self.available = True
         self.next_answers: deque[NextAnswer] = deque()
         self.during_call: Callable[[DispatchRequest], Awaitable[None]] | None = None
@@ -113,6 +118,8 @@ class InMemoryProvider:
         if self.capabilities.repeatable:
             self._accept(request)
             return Running(note="queued again")
+        if job.provider_job_id is None and self._clock.now() < job.dispatched_at + self._in_doubt:
+            return Running(note="unknown whether the attempt was accepted")
         return Lost("there is no such job")
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:

@@ -11,6 +11,7 @@ from gengui_stream.dispatch.handler import Dispatcher
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.jobs.context import JobContext
+from gengui_stream.jobs.loop import Claim, Work
 from gengui_stream.metrics import new_metrics
 from gengui_stream.providers.interface import Provider
 from gengui_stream.providers.routing.circuit_breaker import Circuits
@@ -53,42 +54,43 @@ class DispatchProcess:
 
     async def dispatch(self) -> int:
         """Handles the due `dispatch` jobs of one claim; returns their number."""
-        self._projection.catch_up()
-        jobs = await self.dispatcher.claim(BATCH)
-        if jobs:
-            await self.dispatcher.work(jobs)
-        return len(jobs)
+        return await self._handled(self.dispatcher.claim, self.dispatcher.work)
 
     async def cancel(self) -> int:
         """Handles the due `cancel` jobs; returns their number."""
-        self._projection.catch_up()
-        jobs = await self._cancels.claim(BATCH)
-        if jobs:
-            await self.canceler.work(jobs)
-        return len(jobs)
+        return await self._handled(self._cancels.claim, self.canceler.work)
 
     async def reconcile(self) -> int:
         """Handles the due `reconcile` jobs; returns their number."""
-        self._projection.catch_up()
-        jobs = await self._reconciles.claim(BATCH)
-        if jobs:
-            await self.reconciler.work(jobs)
-        return len(jobs)
+        return await self._handled(self._reconciles.claim, self.reconciler.work)
 
     async def work(self) -> None:
         """Handles the due jobs of every kind until none is due."""
         while await self.dispatch() + await self.cancel() + await self.reconcile():
             pass
 
+    async def _handled(self, claim: Claim, work: Work) -> int:
+        self._projection.catch_up()
+        jobs = await claim(BATCH)
+        if jobs:
+            await work(jobs)
+        return len(jobs)
+
 
 class InMemorySystem:
     """What dispatch processes share: the log, its projection, the jobs, the providers and the time."""
 
     def __init__(
-        self, providers: Iterable[Provider], *, timeouts: AttemptTimeouts = TIMEOUTS, cancel_grace_s: float = 5.0
+        self,
+        providers: Iterable[Provider],
+        clock: Clock | None = None,
+        *,
+        log: InMemoryEventLog | None = None,
+        timeouts: AttemptTimeouts = TIMEOUTS,
+        cancel_grace_s: float = 5.0,
     ) -> None:
-        self.clock: Final = Clock()
-        self.log: Final = InMemoryEventLog(self.clock)
+        self.clock: Final = clock or Clock()
+        self.log: Final = log or InMemoryEventLog(self.clock)
         self.jobs: Final = InMemoryJobs(self.clock)
         self.providers: Final = {provider.name: provider for provider in providers}
         self.timeouts: Final = timeouts
@@ -99,6 +101,11 @@ class InMemorySystem:
             if provider.call_policy.heartbeat_timeout_s is not None
         }
         self.projection: Final = InMemoryProjection(self.log, self.jobs, JobTimings(timeouts, heartbeats))
+
+    def advance(self, seconds: float) -> None:
+        """Projects what is on the log now, and then advances the time: delays count from the projection."""
+        self.projection.catch_up()
+        self.clock.advance(seconds)
 
     def process(self, owner: str = "one", fallbacks: Sequence[str] = ()) -> DispatchProcess:
         """A new dispatch process. `fallbacks`: the providers to fall back on, in order."""

@@ -1,7 +1,6 @@
 """The job queue on PostgreSQL and in memory."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -83,8 +82,10 @@ class InMemoryJobTable:
         due_s: float = -1,
     ) -> list[UUID]:
         ids = [new_id() for _ in range(number)]
-        plain = Job("", kind, new_id(), 1, queue=queue, delay_seconds=due_s)
-        jobs = [replace(plain, key=f"{kind}:{new}:1", generation_id=new) for new in ids]
+        jobs = [
+            Job(f"{kind}:{new}:1", kind, new, 1, queue=queue, delay_seconds=due_s + place / 1e6)
+            for place, new in enumerate(ids)
+        ]
         self._jobs.write(JobChanges(made=jobs), partition)
         return ids
 

@@ -1,0 +1,278 @@
+"""Two dispatch processes in any interleaving, with crashes, lost responses and cancellations: no attempt is called
+twice, only announced attempts are called, and every generation ends.
+
+Every step of a process towards the log, the projection or a provider waits at a gate. The state machine opens the gates
+one by one in any order, and kills a process at any of them.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gengui_stream.domain.generation.state import Status
+from gengui_stream.domain.identifiers import uuid7
+from gengui_stream.log.positions import Position
+from gengui_stream.projections.outcomes import Applied
+from gengui_stream.providers.interface import (
+    CallPolicy,
+    CancelOutcome,
+    DispatchOutcome,
+    DispatchRequest,
+    FaultDomain,
+    Finished,
+    Lost,
+    ProviderJob,
+    Refused,
+    StatusOutcome,
+)
+from gengui_stream.testing.clock import Clock
+from gengui_stream.testing.event_log import InMemoryEventLog
+from gengui_stream.testing.provider import InMemoryProvider, NextAnswer, ResponseLost
+from gengui_stream.testing.system import DispatchProcess, InMemorySystem
+from schemas.events import Event, GenerationCancelRequested, GenerationDispatched, GenerationRequested, Output
+from tests.integration.running import a_request
+
+PROCESSES = 2
+IN_DOUBT_S = 20.0
+LEASE_S = 31.0
+LIMIT = timedelta(seconds=300)
+ROUNDS = 60
+TURNS = 30
+"""Of the event loop: more than any process needs from one gate to the next."""
+
+ENDS: Sequence[StatusOutcome] = (
+    Finished((Output(object_key="a.png"),)),
+    Refused("worker_failed", "no memory", retryable=True),
+    Lost("its worker is gone"),
+)
+ANSWERS: Sequence[NextAnswer] = (
+    ResponseLost(),
+    Refused("busy", "too many requests", True, FaultDomain.CAPACITY, retry_after_s=90.0),
+    Refused("broken", "an outage", retryable=True),
+)
+
+
+Kind: TypeAlias = Literal["dispatch", "cancel", "reconcile"]
+
+
+class Gates:
+    """`waiting`: the steps that wait, the first one first. `open`: from now on no step waits."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[None]] = []
+        self.open = False
+
+    async def passed(self) -> None:
+        if not self.open:
+            gate = asyncio.get_running_loop().create_future()
+            self.waiting.append(gate)
+            await gate
+
+    def pass_one(self, number: int) -> None:
+        gate = self.waiting.pop(number % len(self.waiting))
+        if not gate.done():  # its process was killed
+            gate.set_result(None)
+
+    def pass_all(self) -> None:
+        self.open = True
+        while self.waiting:
+            self.pass_one(0)
+
+
+class GatedLog(InMemoryEventLog):
+    def __init__(self, clock: Clock, gates: Gates) -> None:
+        super().__init__(clock)
+        self._gates = gates
+
+    async def append_many(self, events: Sequence[Event]) -> list[Position]:
+        await self._gates.passed()
+        positions = await self.append_at_once(events)
+        await self._gates.passed()
+        return positions
+
+    async def append_at_once(self, events: Sequence[Event]) -> list[Position]:
+        return await super().append_many(events)
+
+
+class GatedProvider(InMemoryProvider):
+    def __init__(self, name: str, clock: Clock, gates: Gates) -> None:
+        super().__init__(name, clock, policy=CallPolicy(in_doubt_s=IN_DOUBT_S))
+        self._gates = gates
+
+    async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
+        outcome = await super().dispatch(request)
+        await self._gates.passed()
+        return outcome
+
+    async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
+        status = await super().get_status(request, job)
+        await self._gates.passed()
+        return status
+
+    async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
+        await self._gates.passed()
+        outcome = await super().cancel(request, job)
+        await self._gates.passed()
+        return outcome
+
+
+class Interleavings(RuleBasedStateMachine):
+    """`processes`: those that run; `tasks`: what each of them has in progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        clock, self.gates = Clock(), Gates()
+        self.providers = [GatedProvider(name, clock, self.gates) for name in ("first", "second")]
+        self.log = GatedLog(clock, self.gates)
+        self.system = InMemorySystem(self.providers, clock, log=self.log)
+        self.requests: list[GenerationRequested] = []
+        self.started = 0
+        self.processes = [self.a_process() for _ in range(PROCESSES)]
+        self.tasks: list[list[asyncio.Task[int]]] = [[] for _ in range(PROCESSES)]
+
+    def a_process(self) -> DispatchProcess:
+        self.started += 1
+        return self.system.process(f"process-{self.started}", fallbacks=["second"])
+
+    def run(self, step: Awaitable[object] | None = None) -> None:
+        async def settled() -> None:
+            if step is not None:
+                await step
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+
+        self.runner.run(settled())
+
+    def append(self, event: Event) -> None:
+        self.run(self.log.append_at_once([event]))
+
+    @precondition(lambda self: len(self.requests) < 4)
+    @rule(pinned=st.booleans(), max_attempts=st.integers(1, 3))
+    def request(self, pinned: bool, max_attempts: int) -> None:
+        now = self.system.clock.now()
+        generation_id = uuid7(1_780_000_000_000 + len(self.requests), b"generation")
+        made = a_request(
+            id=generation_id,
+            generation_id=generation_id,
+            provider="first",
+            provider_choice={"source": "request" if pinned else "default"},
+            max_attempts=max_attempts,
+            deadline=now + LIMIT,
+        )
+        self.requests.append(made)
+        self.append(made)
+
+    @precondition(lambda self: self.requests)
+    @rule(number=st.integers(0, 3))
+    def request_cancellation(self, number: int) -> None:
+        request = self.requests[number % len(self.requests)]
+        event_id = uuid7(1_780_000_001_000, request.generation_id.bytes)
+        common = {"id": event_id, "generation_id": request.generation_id, "occurred_at": request.occurred_at}
+        self.append(GenerationCancelRequested.model_validate({**common, "producer": "test"}))
+
+    @rule(answer=st.sampled_from(ANSWERS))
+    def decide_the_next_answer(self, answer: NextAnswer) -> None:
+        self.providers[0].next_answers.append(answer)
+
+    @precondition(lambda self: any(not run.ended for provider in self.providers for run in provider.runs))
+    @rule(number=st.integers(0, 3), status=st.sampled_from(ENDS))
+    def end_a_run(self, number: int, status: StatusOutcome) -> None:
+        running = [run for provider in self.providers for run in provider.runs if not run.ended]
+        running[number % len(running)].status = status
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 31.0]))
+    def advance(self, seconds: float) -> None:
+        self.system.advance(seconds)
+
+    @rule(
+        number=st.integers(0, PROCESSES - 1),
+        kind=st.sampled_from(["dispatch", "cancel", "reconcile"]),
+        gates=st.integers(0, 4),
+    )
+    def work(self, number: int, kind: Kind, gates: int) -> None:
+        """Starts on the due jobs, and goes as far as that many gates."""
+        process = self.processes[number]
+        steps = {"dispatch": process.dispatch, "cancel": process.cancel, "reconcile": process.reconcile}
+
+        async def start() -> None:
+            self.tasks[number].append(asyncio.create_task(steps[kind]()))
+
+        self.run(start())
+        self.pass_gates(gates)
+
+    def pass_gates(self, number: int) -> None:
+        for _ in range(number):
+            if self.gates.waiting:
+                self.gates.pass_one(-1)
+                self.run()
+
+    @precondition(lambda self: self.gates.waiting)
+    @rule(number=st.integers(0, 5))
+    def pass_a_gate(self, number: int) -> None:
+        self.gates.pass_one(number)
+        self.run()
+
+    @rule(number=st.integers(0, PROCESSES - 1), leases_end=st.booleans())
+    def kill(self, number: int, leases_end: bool) -> None:
+        killed = [task for task in self.tasks[number] if not task.done()]
+        for task in killed:
+            task.cancel()
+        self.run(asyncio.gather(*killed, return_exceptions=True) if killed else None)
+        self.tasks[number] = [task for task in self.tasks[number] if task not in killed]
+        self.processes[number] = self.a_process()
+        if leases_end:
+            self.system.advance(LEASE_S)
+
+    @invariant()
+    def no_attempt_is_called_twice(self) -> None:
+        calls = Counter((call.generation_id, call.attempt) for provider in self.providers for call in provider.calls)
+        assert all(number == 1 for number in calls.values()), calls
+
+    @invariant()
+    def what_is_called_was_announced_and_counts(self) -> None:
+        announced = {
+            (outcome.event.generation_id, outcome.event.attempt, outcome.event.provider)
+            for outcome in self.system.projection.outcomes.values()
+            if isinstance(outcome, Applied) and isinstance(outcome.event, GenerationDispatched)
+        }
+        for provider in self.providers:
+            for call in provider.calls:
+                assert (call.generation_id, call.attempt, provider.name) in announced
+
+    def teardown(self) -> None:
+        try:
+            self.run(self.drained())
+            self.every_generation_has_ended()
+        finally:
+            self.runner.close()
+
+    async def drained(self) -> None:
+        """Lets everything in progress go on, and works until no job is left, or for far longer than any deadline."""
+        self.gates.pass_all()
+        await asyncio.gather(*(task for tasks in self.tasks for task in tasks))
+        for provider in self.providers:
+            provider.next_answers.clear()
+        for _ in range(ROUNDS):
+            for process in self.processes:
+                await process.work()
+            self.system.advance(31)
+
+    def every_generation_has_ended(self) -> None:
+        open_generations = [state for state in self.system.projection.generations() if not state.terminal]
+        assert open_generations == []
+        assert {row.job.kind for row in self.system.jobs.rows.values()} <= {"thumbnail"}
+        running = {(provider.name, run.job_id) for provider in self.providers for run in provider.runs if not run.ended}
+        for state in self.system.projection.generations():
+            if state.status in {Status.CANCELED, Status.TIMED_OUT} and state.provider_job_id is not None:
+                assert (state.provider, state.provider_job_id) not in running
+
+
+Interleavings.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+TestInterleavings = Interleavings.TestCase

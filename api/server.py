@@ -4,6 +4,7 @@ ends."""
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -13,6 +14,7 @@ from api.app import make_app
 from api.context import ApiContext, ApiState
 from api.http.connection import HttpConnection, NoAccessLog
 from api.notification_fanout import NotificationFanout
+from gengui_stream.accounts.idempotency import keep_pruning
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.errors import BugError, TransientError
 from gengui_stream.log.event_log import EventLog
@@ -92,9 +94,16 @@ async def _live(role: RoleContext, state: ApiState) -> None:
         state.context = await retry_transient(opened, role.stop, operation="api")
         role.health.started()
         try:
-            await state.context.fanout.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(state.context.fanout.run())
+                tasks.create_task(_pruned_keys(role, state.context))
         finally:
             state.context = None
+
+
+async def _pruned_keys(role: RoleContext, context: ApiContext) -> None:
+    kept = timedelta(seconds=role.settings.idempotency_key_retention_s)
+    await keep_pruning(context.pool, kept, role.metrics.pruned.labels("idempotency_keys").inc)
 
 
 async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:

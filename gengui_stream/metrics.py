@@ -44,6 +44,7 @@ class Metrics:
         self.events_appended = Counter(
             "gengui_events_appended", "Events that this process appended to the log", ["type"], registry=registry
         )
+        self.pruned = Counter("gengui_pruned", "Entries and rows removed by retention", ["store"], registry=registry)
         self.jobs_done = Counter("gengui_jobs_done", "Ended jobs by outcome", ["kind", "outcome"], registry=registry)
         self.job_seconds = Histogram(
             "gengui_job_seconds", "Duration of a job from claim to end", ["kind"], buckets=SECONDS, registry=registry

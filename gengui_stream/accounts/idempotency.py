@@ -1,13 +1,17 @@
 """One generation for one Idempotency-Key: its event is reserved before the append, so that repeated and parallel
 requests append, and answer with, the same event."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import structlog
 
+from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool, transient_errors
 from schemas.events import GenerationRequested
 
@@ -27,10 +31,22 @@ RENEW: Final = """
 UPDATE accounts.idempotency_keys SET event = $4, created_at = now()
 WHERE owner_id = $1 AND key = $2 AND event = $3 AND position IS NULL
 """
+# Two processes that prune at the same time remove different rows.
+PRUNE: Final = """
+DELETE FROM accounts.idempotency_keys WHERE (owner_id, key) IN (
+    SELECT owner_id, key FROM accounts.idempotency_keys WHERE created_at < now() - $1::interval
+    ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+PRUNE_ROWS: Final = 1_000
+PRUNE_EVERY_S: Final = 60.0
+
 SETTLE: Final = """
 UPDATE accounts.idempotency_keys SET position = coalesce(position, $3) WHERE owner_id = $1 AND key = $2
 RETURNING position
 """
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +88,22 @@ async def settle(pool: Pool, owner_id: UUID, key: str, position: str) -> str:
     """Stores the position of the event and returns it; the first stored position stays."""
     with transient_errors():
         return str(await pool.fetchval(SETTLE, owner_id, key, position) or position)
+
+
+async def prune(pool: Pool, kept: timedelta) -> int:
+    """Forgets at most PRUNE_ROWS of the keys that are older; returns their number."""
+    with transient_errors():
+        status = await pool.execute(PRUNE, kept, PRUNE_ROWS)
+    return int(status.removeprefix("DELETE "))
+
+
+async def keep_pruning(pool: Pool, kept: timedelta, pruned: Callable[[int], None]) -> None:
+    """Forgets old keys in small steps, without end; calls `pruned` with the number of each step."""
+    while True:
+        try:
+            number = await prune(pool, kept)
+            pruned(number)
+        except TransientError as error:
+            number = 0
+            _log.warning("keys_not_pruned", error=str(error))
+        await asyncio.sleep(0.1 if number == PRUNE_ROWS else PRUNE_EVERY_S)

@@ -34,6 +34,9 @@ WAIT_S: Final = 1.0
 """The timeout of a blocking read, and so the longest delay until the bridge notices a shutdown."""
 
 CLAIM_EVERY_S: Final = 5.0
+TRIM_EVERY_S: Final = 60.0
+DEAD_MAX: Final = 10_000
+"""Dead letters kept on Redis, about: the doctor warns at the first."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +52,14 @@ async def run_bridge(role: RoleContext) -> None:
             opened_redis(settings) as redis,
             BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
-            bridge = Bridge(consumer, ProducerStreams(redis), log, role.metrics, claim_idle_s=settings.job_lease_s)
+            bridge = Bridge(
+                consumer,
+                ProducerStreams(redis),
+                log,
+                role.metrics,
+                claim_idle_s=settings.job_lease_s,
+                kept_s=settings.status_stream_retention_s,
+            )
             await retry_transient(consumer.create_group, stop, operation="status stream")
             role.health.started()
             await _carry(bridge, consumer, stop)
@@ -82,17 +92,24 @@ class Bridge:
         metrics: Metrics,
         *,
         claim_idle_s: float,
+        kept_s: float,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
         self._log = log
         self._metrics = metrics
         self._claim_idle_ms = int(claim_idle_s * 1000)
+        self._kept_ms = int(kept_s * 1000)
+        self._trim_at = 0.0
         self._claim_at = 0.0
         self._claim_start = BEGINNING
 
     async def next_entries(self) -> Sequence[StreamEntry]:
-        """Entries that a dead process left pending, at intervals; else new ones; empty when there are none."""
+        """Entries that a dead process left pending, at intervals; else new ones; empty when there are none. At
+        intervals it also removes old entries that are done."""
+        if time.monotonic() >= self._trim_at:
+            self._trim_at = time.monotonic() + TRIM_EVERY_S
+            self._metrics.pruned.labels("status_stream").inc(await self._consumer.trim(self._kept_ms))
         if time.monotonic() >= self._claim_at:
             abandoned = await self._abandoned()
             if abandoned:
@@ -124,6 +141,8 @@ class Bridge:
     async def _dead_letter(self, dead: Sequence[tuple[StreamEntry, InvalidMessage]]) -> None:
         if not dead:
             return
-        await self._producer.add_many(DEAD_STREAM, [dead_letter(entry, invalid) for entry, invalid in dead])
+        await self._producer.add_many(
+            DEAD_STREAM, [dead_letter(entry, invalid) for entry, invalid in dead], max_length=DEAD_MAX
+        )
         for entry, invalid in dead:
             _log.warning("status_dead_lettered", entry_id=entry.id, reason=invalid.reason, detail=invalid.detail)

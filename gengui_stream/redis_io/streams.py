@@ -60,11 +60,13 @@ class ProducerStreams:
         with transient_errors():
             return str(await self._redis.xadd(stream, _encodable(fields), maxlen=max_length))
 
-    async def add_many(self, stream: str, rows: Iterable[Mapping[str, str]]) -> list[str]:
-        """The ids, in the order of `rows`; one round trip."""
+    async def add_many(
+        self, stream: str, rows: Iterable[Mapping[str, str]], *, max_length: int | None = None
+    ) -> list[str]:
+        """The ids, in the order of `rows`; one round trip. `max_length` trims as in `add`."""
         pipeline = self._redis.pipeline(transaction=False)
         for fields in rows:
-            pipeline.xadd(stream, _encodable(fields))
+            pipeline.xadd(stream, _encodable(fields), maxlen=max_length)
         with transient_errors():
             return [str(entry_id) for entry_id in await pipeline.execute()]
 
@@ -118,6 +120,28 @@ class ConsumerStreams:
             with transient_errors():
                 await self._redis.xack(self._stream, self._group, *entry_ids)
 
+    async def trim(self, kept_ms: int) -> int:
+        """Removes the entries that are older than `kept_ms` and that every group of the stream has acknowledged.
+        Returns their number."""
+        try:
+            with transient_errors():
+                groups = await self._redis.xinfo_groups(self._stream)
+                bounds = [await self._first_needed(group) for group in groups]
+                seconds, _ = await self._redis.time()
+                oldest = min([*bounds, (int(seconds) * 1000 - kept_ms, 0)])
+                return int(await self._redis.xtrim(self._stream, minid=f"{oldest[0]}-{oldest[1]}", approximate=False))
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return 0
+
+    async def _first_needed(self, group: Mapping[str, object]) -> tuple[int, int]:
+        """The first entry that the group has not acknowledged, or the last one that it has read."""
+        if group["pending"]:
+            summary = await self._redis.xpending(self._stream, str(group["name"]))
+            return _parts(str(summary["min"]))
+        return _parts(str(group["last-delivered-id"]))
+
     async def leave(self) -> None:
         """Removes this member from the group, unless it has pending entries."""
         with transient_errors():
@@ -170,6 +194,11 @@ class BlockingConsumer(ConsumerStreams):
         `longest_wait_s`)."""
         seconds = min(self._longest_wait_s if wait_s is None else wait_s, self._longest_wait_s)
         return await self._read(">", count, max(1, int(seconds * 1000)))
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)
 
 
 def _entries(raw: Iterable[_RawEntry]) -> list[StreamEntry]:

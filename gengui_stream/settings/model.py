@@ -192,6 +192,12 @@ class Settings(BaseSettings):
     )
     attempt_silence_s: Seconds = Field(120, description="heartbeat time-out of a running attempt in seconds")
     cancel_grace_s: Seconds = Field(30, description="seconds that a worker has to stop a canceled generation")
+    status_stream_retention_s: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
+        86_400, description="seconds that delivered entries stay in the status stream on Redis"
+    )
+    idempotency_key_retention_s: Annotated[float, Field(gt=0, le=315_360_000)] = Field(
+        604_800, description="seconds for which an Idempotency-Key is remembered"
+    )
     deletion_grace_s: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
         86_400,
         description="seconds from the deletion of a generation to the removal of its images",

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 
+from gengui_stream.accounts import idempotency
 from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key, seed_user
 from gengui_stream.accounts.idempotency import Reservation, reserve, settle
 from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool
 from tests.events import NOON
-from tests.integration.running import a_request
+from tests.integration.running import a_request, eventually
 
 pytestmark = pytest.mark.stack
 
@@ -129,3 +130,24 @@ async def test_away_is_not_refused(emptied: Pool) -> None:
     await emptied.close()
     with pytest.raises(TransientError):
         await authenticate(emptied, key)
+
+
+async def test_old_keys_are_forgotten_in_steps_and_recent_ones_are_kept(
+    emptied: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "PRUNE_ROWS", 2)
+    for number in range(6):
+        request = a_request()
+        await reserve(emptied, f"key {number}", b"hash", request)
+    age = "UPDATE accounts.idempotency_keys SET created_at = now() - interval '8 days' WHERE key < 'key 5'"
+    await emptied.execute(age)
+    pruned: list[int] = []
+    pruning = asyncio.ensure_future(idempotency.keep_pruning(emptied, timedelta(days=7), pruned.append))
+    await eventually(lambda: _is_pruned(pruned))
+    pruning.cancel()
+    assert pruned == [2, 2, 1]
+    assert await emptied.fetchval("SELECT array_agg(key) FROM accounts.idempotency_keys") == ["key 5"]
+
+
+async def _is_pruned(steps: list[int]) -> bool:
+    return sum(steps) == 5

@@ -106,7 +106,9 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
     ):
         await consumer.create_group()
         producer = ProducerStreams(redis)
-        bridge = Bridge(consumer, producer, FailingLog(event_log, failures=1), new_metrics(), claim_idle_s=60)
+        bridge = Bridge(
+            consumer, producer, FailingLog(event_log, failures=1), new_metrics(), claim_idle_s=60, kept_s=3_600
+        )
         await producer.add_many(STATUS_STREAM, [{"mediaId": str(uuid4()), "status": "processing"}, {"other": "1"}])
         entries = await bridge.next_entries()
         with pytest.raises(TransientError):
@@ -134,3 +136,25 @@ async def test_it_continues_once_redis_is_available(settings: Settings, tmp_path
                 await server.kill()
                 await server.start()
     assert {str(event.generation_id) for event in await logged(settings)} == set(media_ids)
+
+
+async def test_old_entries_leave_the_stream_once_every_group_has_acknowledged_them(settings: Settings) -> None:
+    async with opened_redis(settings) as redis:
+        ours, others = (ConsumerStreams(redis, STATUS_STREAM, group, "me") for group in (STATUS_GROUP, "others"))
+        assert await ours.trim(0) == 0, "there is no stream yet"
+        for consumer in (ours, others):
+            await consumer.create_group()
+        ids = await ProducerStreams(redis).add_many(STATUS_STREAM, [{"n": str(number)} for number in range(4)])
+        await redis.xadd(STATUS_STREAM, {"n": "the future"}, id="99999999999999-1")
+        for consumer, acknowledged in ((ours, ids[:3]), (others, ids)):
+            await consumer.read_new(10)
+            await consumer.ack(acknowledged)
+        assert await ours.trim(3_600_000) == 0, "they are not old"
+        await eventually(lambda: _in_a_later_second(redis, ids[-1]))
+        assert await ours.trim(0) == 3
+        assert [entry_id for entry_id, _ in await redis.xrange(STATUS_STREAM) or ()] == [ids[3], "99999999999999-1"]
+
+
+async def _in_a_later_second(redis: Redis, entry_id: str) -> bool:
+    seconds, _ = await redis.time()
+    return bool(int(seconds) * 1000 > int(entry_id.split("-", maxsplit=1)[0]))

@@ -101,7 +101,7 @@ async def test_one_that_is_fenced_moves_none(emptied: Pool) -> None:
     expected = await separately(emptied, logs)
     old = await claimed(emptied)
     new = await claimed(emptied, [1])
-    with pytest.raises(FencedError, match="partition 1 of any.topic has another owner"):
+    with pytest.raises(FencedError, match=r"partition 1 of any\.topic has another owner"):
         await old.project_all(logs)
     assert await offsets(emptied) == [0, 0, 0]
     assert await emptied.fetchval("SELECT count(*) FROM projections.timeline") == 0

@@ -53,7 +53,7 @@ async def test_of_two_announcements_the_second_makes_no_call() -> None:
     await announced(stage, 2)
     assert stage.provider.calls == [], "nothing is called before its announcement is projected"
     stage.system.projection.paused = False
-    assert await asyncio.gather(first, second) == [1, 1]
+    assert list(await asyncio.gather(first, second)) == [1, 1]
     assert len(stage.provider.calls) == 1
     assert stage.state(request).attempt == 1
     assert stage.open_jobs() == ["reconcile"]
@@ -225,5 +225,5 @@ async def test_a_process_claims_no_more_than_it_can_call() -> None:
     while len(stage.provider.calls) < len(requests):
         await asyncio.sleep(0)
     held.set()
-    assert await asyncio.gather(first, second) == [stage.provider.call_policy.max_concurrency, 5]
+    assert list(await asyncio.gather(first, second)) == [stage.provider.call_policy.max_concurrency, 5]
     assert all(isinstance(run.status, Running) for run in stage.provider.runs)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import faust
@@ -11,6 +12,8 @@ from faust.types import TP
 
 from agents.transport import BatchConsumer
 from gengui_stream.metrics import Metrics
+from gengui_stream.process.background import background_task
+from gengui_stream.process.lifecycle import pause
 from gengui_stream.projecting.partition_queues import PartitionQueues
 
 INTERVAL_S: Final = 1.0
@@ -59,15 +62,13 @@ class LagReport:
 async def reporting_lag(app: faust.App, topic: str, queues: PartitionQueues, metrics: Metrics) -> AsyncIterator[None]:
     """Measures once a second while the block runs."""
     report = LagReport(app, topic, queues, metrics)
-    task = asyncio.ensure_future(_every_second(report))
     try:
-        yield
+        async with background_task(partial(_every_second, report)):
+            yield
     finally:
-        task.cancel()
         report.forget()
 
 
-async def _every_second(report: LagReport) -> None:
-    while True:
-        await asyncio.sleep(INTERVAL_S)
+async def _every_second(report: LagReport, ended: asyncio.Event) -> None:
+    while not await pause(ended, INTERVAL_S):
         report.measure()

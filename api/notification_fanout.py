@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
+from gengui_stream.process.background import background_task
 from gengui_stream.redis_io.notifications import (
     ALL_CHANNELS,
     Notification,
@@ -54,12 +55,25 @@ class NotificationFanout:
     def __init__(self, subscriber: NotificationSubscriber) -> None:
         self._subscriber = subscriber
         self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
+        self._changed: asyncio.Queue[str] = asyncio.Queue()
         self.closing = asyncio.Event()
 
     async def run(self) -> None:
-        async for channel, notification in self._subscriber.messages():
-            for name in list(self._subscriptions) if channel == ALL_CHANNELS else [channel]:
-                self._wake(name, notification)
+        """Without end. An error ends the process."""
+        async with background_task(self._follow_changes):
+            async for channel, notification in self._subscriber.messages():
+                for name in list(self._subscriptions) if channel == ALL_CHANNELS else [channel]:
+                    self._wake(name, notification)
+
+    async def _follow_changes(self, ended: asyncio.Event) -> None:
+        """Subscribes to channels and unsubscribes, in the order of the requests that need them. Whether a channel is
+        needed may have changed since it was queued."""
+        while not ended.is_set():
+            channel = await self._changed.get()
+            if channel in self._subscriptions:
+                await self._subscriber.subscribe(channel)
+            else:
+                await self._subscriber.unsubscribe(channel)
 
     def close(self) -> None:
         """The process stops: wakes every waiting request."""
@@ -77,14 +91,14 @@ class NotificationFanout:
         """Subscribe before the first read, so that no change between the two is missed."""
         channel, subscription = owner_channel(owner_id), Subscription(generation_id)
         self._subscriptions[channel].add(subscription)
-        subscribing = asyncio.ensure_future(self._subscriber.subscribe(channel))
+        self._changed.put_nowait(channel)
         try:
             yield subscription
         finally:
-            subscribing.add_done_callback(lambda _: self._leave(channel, subscription))
+            self._leave(channel, subscription)
 
     def _leave(self, channel: str, subscription: Subscription) -> None:
         self._subscriptions[channel].discard(subscription)
         if not self._subscriptions[channel]:
             del self._subscriptions[channel]
-            self._unsubscribing = asyncio.ensure_future(self._subscriber.unsubscribe(channel))
+            self._changed.put_nowait(channel)

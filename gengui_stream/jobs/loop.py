@@ -13,7 +13,8 @@ import structlog
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
-from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
+from gengui_stream.process.background import background_task
+from gengui_stream.process.lifecycle import ShutdownRequested, pause, retry_transient
 from gengui_stream.redis_io.notifications import (
     ALL_CHANNELS,
     AttemptNotification,
@@ -98,16 +99,12 @@ async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> N
 @asynccontextmanager
 async def renewing_leases(queue: JobQueue, keys: Collection[str], lease_s: float) -> AsyncIterator[None]:
     """Renews the leases of these jobs while the block runs: they expire only when the process has died."""
-    renewing = asyncio.ensure_future(_renew(queue, keys, lease_s / 3))
-    try:
+    async with background_task(partial(_renew, queue, keys, lease_s / 3)):
         yield
-    finally:
-        renewing.cancel()
 
 
-async def _renew(queue: JobQueue, keys: Collection[str], every_s: float) -> None:
-    while True:
-        await asyncio.sleep(every_s)
+async def _renew(queue: JobQueue, keys: Collection[str], every_s: float, ended: asyncio.Event) -> None:
+    while not await pause(ended, every_s):
         try:
             await queue.renew(keys)
         except TransientError as error:

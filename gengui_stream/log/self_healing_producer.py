@@ -99,7 +99,12 @@ class SelfHealingProducer:
     def _close(self, producer: AIOKafkaProducer) -> None:
         closing = asyncio.ensure_future(_closed(producer))
         self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        closing.add_done_callback(self._forget)
+
+    def _forget(self, closing: "asyncio.Task[None]") -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled() and (error := closing.exception()) is not None:
+            _log.error("producer_not_closed", exc_info=error)
 
 
 async def _closed(producer: AIOKafkaProducer) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from gengui_stream.process.background import background_task
 from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher
 
 
@@ -17,12 +18,8 @@ class NotificationBuffer:
         self._notifications: dict[UUID, ChangeNotification] = {}
         self._kinds: set[str] = set()
         self._filled = asyncio.Event()
-        self._publishing: asyncio.Future[None] | None = None
 
     def add(self, notifications: Sequence[ChangeNotification], job_kinds: Collection[str]) -> None:
-        """Raises the error that ended the background task, if any."""
-        if self._publishing is not None and self._publishing.done():
-            self._publishing.result()
         self._notifications.update((notification.generation_id, notification) for notification in notifications)
         self._kinds.update(job_kinds)
         self._filled.set()
@@ -38,16 +35,14 @@ class NotificationBuffer:
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """Publishes in the background while the block runs, and the rest at its end."""
-        self._publishing = asyncio.ensure_future(self._publish_until_closed())
         try:
-            yield
+            async with background_task(self._publish_until_closed):
+                yield
         finally:
-            self._publishing.cancel()
-            self._publishing = None
             await self.publish()
 
-    async def _publish_until_closed(self) -> None:
-        while True:
+    async def _publish_until_closed(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
             await self._filled.wait()
             await self.publish()
 

@@ -12,8 +12,8 @@ import structlog
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import Bucket
+from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import retry_transient
-from gengui_stream.worker.background import background_task
 from gengui_stream.worker.client import WorkerClient
 from gengui_stream.worker.job import DrawingJob
 from gengui_stream.worker.painter.rendering import MIME_TYPE, Canvas, blank, encode_png, paint

@@ -11,13 +11,13 @@ import structlog
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import owner_name
 from gengui_stream.media.object_store import open_object_store
+from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, pause, retry_transient
 from gengui_stream.process.malloc import give_back_large_blocks, share_heaps
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
 from gengui_stream.role_context import RoleContext
-from gengui_stream.worker.background import background_task
 from gengui_stream.worker.client import WorkerClient, open_worker_client
 from gengui_stream.worker.job import DrawingJob, InvalidMessage, parse
 from gengui_stream.worker.job_runner import JobRunner

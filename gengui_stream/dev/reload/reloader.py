@@ -4,13 +4,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gengui_stream.dev.processes.supervisor import Backoff, Supervisor
 from gengui_stream.dev.reload.messages import Change
+from gengui_stream.process.background import background_task
 
 COMMAND: Final = (sys.executable, "-m", "gengui_stream.dev.reload")
 NAMED_FILES: Final = 3
@@ -50,13 +51,8 @@ def _brief(files: Sequence[str]) -> str:
 @asynccontextmanager
 async def reloading(reloader: Reloader, log: Path) -> AsyncIterator[None]:
     """Handles changes until the context ends. `log` has the errors of the watching process."""
-    watching = asyncio.ensure_future(_watch(reloader, log))
-    try:
+    async with background_task(lambda _: _watch(reloader, log)):
         yield
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
 
 
 async def _watch(reloader: Reloader, log: Path) -> None:

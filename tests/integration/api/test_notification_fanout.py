@@ -6,6 +6,8 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from uuid import UUID, uuid4
 
+import pytest
+
 from api.notification_fanout import NotificationFanout, Subscription
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher, NotificationSubscriber
@@ -71,3 +73,21 @@ async def test_a_notification_that_cannot_be_read_wakes_all_of_the_owner(setting
             await redis.publish(f"gengui:owner:{OWNER}", "rubbish")
             for subscription in subscriptions:
                 await eventually(partial(woken, subscription))
+
+
+class Failing(NotificationSubscriber):
+    """A bug of ours in the end of a subscription."""
+
+    async def unsubscribe(self, channel: str) -> None:
+        raise RuntimeError("a bug in our code")
+
+
+async def test_a_bug_in_a_subscription_s_end_ends_the_process(settings: Settings) -> None:
+    async with Failing(settings) as subscriber:
+        fanout = NotificationFanout(subscriber)
+        running = asyncio.create_task(fanout.run())
+        with fanout.subscribed(OWNER) as subscription:
+            await eventually(partial(woken, subscription))
+        with pytest.raises(RuntimeError, match="a bug in our code"):
+            async with asyncio.timeout(10):
+                await running

@@ -54,6 +54,9 @@ CONFIRM_MAX_S: Final = 600.0
 """After an event that ends the attempt, the job checks whether the projection has it and appends it again if not, with
 growing delays: the projection may be far behind, or the generation parked."""
 
+STOPPED: Final = frozenset({Status.TIMED_OUT, Status.CANCELED})
+"""The ends after which the attempt may still run at its provider."""
+
 Action: TypeAlias = PollProvider | ForceCancel | TimeOut
 Found: TypeAlias = Running | Finished | Moderated | Refused | Canceled
 
@@ -183,9 +186,10 @@ class Reconciler:
 
     async def _close(self, attempt: Attempt) -> None:
         """Records a late success with the circuit breaker, and cancels a run that no longer counts. Called only once
-        the log has the end of the attempt: an earlier cancellation could make the worker report it as canceled."""
+        the log has the end of the attempt: an earlier cancellation could make the worker report it as canceled. A
+        canceled generation may have been ended without the provider's job id, which was recorded later."""
         state = attempt.state
-        if state.attempt == attempt.job.attempt and state.status is not Status.TIMED_OUT:
+        if state.attempt == attempt.job.attempt and state.status not in STOPPED:
             if state.status is Status.COMPLETED:
                 self._context.router.record_late(state.provider, state.model, Finished(()))
             return

@@ -58,8 +58,8 @@ class InMemoryProvider:
     cancellation also prevents a later `dispatch`, and a started run is asked to stop. Otherwise to that of a service
     with job ids: each call starts a run, and a cancellation needs the id, and stops the run.
 
-    `calls` and `cancels`: what was called, in order. `during_call` is awaited in each `dispatch` before its answer.
-    While `available` is False, every call raises TransientError.
+    `calls` and `cancels`: what was called, in order. `during_dispatch` and `during_status` are awaited in each call
+    before its answer. While `available` is False, every call raises TransientError.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class InMemoryProvider:
         self._in_doubt = timedelta(seconds=self.call_policy.in_doubt_s)
         self.available = True
         self.next_answers: deque[NextAnswer] = deque()
-        self.during_call: Callable[[DispatchRequest], Awaitable[None]] | None = None
+        self.during_dispatch: Callable[[DispatchRequest], Awaitable[None]] | None = None
+        self.during_status: Callable[[DispatchRequest], Awaitable[None]] | None = None
         self.calls: list[DispatchRequest] = []
         self.cancels: list[ProviderJob] = []
         self.runs: list[ProviderRun] = []
@@ -96,8 +97,8 @@ class InMemoryProvider:
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         self._check_available()
         self.calls.append(request)
-        if self.during_call is not None:
-            await self.during_call(request)
+        if self.during_dispatch is not None:
+            await self.during_dispatch(request)
         answer = self.next_answers.popleft() if self.next_answers else None
         match answer:
             case None:
@@ -112,6 +113,8 @@ class InMemoryProvider:
 
     async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         self._check_available()
+        if self.during_status is not None:
+            await self.during_status(request)
         run = self._find(request, job)
         if run is not None:
             return run.status

@@ -1,5 +1,6 @@
 """The canceler and the reconciler on the in-memory twins."""
 
+import asyncio
 from datetime import timedelta
 
 from gengui_stream.domain.generation.state import Status
@@ -27,7 +28,7 @@ async def test_a_cancellation_waits_for_the_job_id_and_then_stops_the_run() -> N
         await stage.say(GenerationCancelRequested, request.generation_id)
         assert await stage.process.cancel() == 1
 
-    stage.provider.during_call = cancel
+    stage.provider.during_dispatch = cancel
     await stage.process.dispatch()
     assert stage.provider.cancels == [], "no id to cancel by"
     stage.advance(1)
@@ -164,3 +165,30 @@ async def test_a_finished_result_counts_at_the_deadline_and_a_run_without_one_is
     stage.advance(10)
     await stage.process.work()
     assert stage.open_jobs() == ["thumbnail"]
+
+
+async def test_a_run_whose_id_arrives_while_its_generation_is_canceled_is_stopped() -> None:
+    """Its call took longer than it may be in doubt, so there was no id to cancel by."""
+    stage = Stage()
+    request = await stage.request()
+    called, responds = asyncio.Event(), asyncio.Event()
+
+    async def stall(dispatched: DispatchRequest) -> None:
+        called.set()
+        await responds.wait()
+
+    async def respond(polled: DispatchRequest) -> None:
+        responds.set()
+        await dispatching
+
+    stage.provider.during_dispatch, stage.provider.during_status = stall, respond
+    dispatching = asyncio.create_task(stage.process.dispatch())
+    await called.wait()
+    stage.advance(HEARTBEAT_S)
+    await stage.say(GenerationCancelRequested, request.generation_id)
+    await stage.process.reconcile()
+    assert stage.types()[-2:] == ["accepted", "canceled"]
+    stage.advance(10)
+    await stage.process.work()
+    assert stage.state(request).status is Status.CANCELED
+    assert isinstance(stage.provider.runs[0].status, Canceled)

@@ -31,7 +31,7 @@ async def test_an_attempt_is_announced_before_its_provider_is_called() -> None:
     async def look(called: DispatchRequest) -> None:
         seen.append(stage.state(request).status)
 
-    stage.provider.during_call = look
+    stage.provider.during_dispatch = look
     await stage.process.work()
     assert seen == [Status.DISPATCHED]
     assert stage.types() == ["requested", "dispatched", "accepted"]
@@ -139,7 +139,7 @@ async def test_an_attempt_whose_process_dies_during_the_call_is_not_called_again
         calls.set()
         await asyncio.Event().wait()
 
-    stage.provider.during_call = hang
+    stage.provider.during_dispatch = hang
     dying = asyncio.create_task(stage.process.dispatch())
     await calls.wait()
     dying.cancel()
@@ -185,7 +185,7 @@ async def test_a_run_that_is_accepted_after_its_generation_ended_is_stopped() ->
     async def end(called: DispatchRequest) -> None:
         await stage.say(GenerationCanceled, request.generation_id, attempt=1)
 
-    stage.provider.during_call = end
+    stage.provider.during_dispatch = end
     await stage.process.work()
     [run] = stage.provider.runs
     assert isinstance(run.status, Canceled)
@@ -216,7 +216,7 @@ async def test_a_process_claims_no_more_than_it_can_call() -> None:
     async def hold(called: DispatchRequest) -> None:
         await held.wait()
 
-    stage.provider.during_call = hold
+    stage.provider.during_dispatch = hold
     first = asyncio.create_task(stage.process.dispatch())
     while len(stage.provider.calls) < stage.provider.call_policy.max_concurrency:
         await asyncio.sleep(0)

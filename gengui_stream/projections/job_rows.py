@@ -7,7 +7,7 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.jobs import Job, JobTimings, due_jobs, new_jobs, obsolete_keys
 from gengui_stream.postgres.bulk import Write, execute_writes
-from gengui_stream.postgres.pool import Pool, transient_errors
+from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.projections.outcomes import Outcome, transitions
 
@@ -30,14 +30,31 @@ DELETE: Final = "DELETE FROM jobs.jobs USING unnest($1::text[]) AS gone (key) WH
 
 PAGE: Final = 1_000
 
-# A generation has its jobs in full or not at all, unless rows were removed by hand: then the dispatch may be missing.
-WITHOUT_JOBS: Final = """
+# Precise by the keys: what changed while the partition caught up has made no jobs and removed none, so a generation may
+# have some of its jobs. A missing thumbnail of several is found once the others of its generation are made.
+LACKING_JOBS: Final = """
 SELECT generation_id FROM projections.generation_states s
 WHERE partition = $1 AND NOT settled AND generation_id > $2 AND (
-    NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.generation_id = s.generation_id)
-    OR s.status = 'queued' AND NOT EXISTS (
-        SELECT FROM jobs.jobs j WHERE j.generation_id = s.generation_id AND j.kind = 'dispatch'))
+    EXISTS (
+        SELECT FROM (VALUES
+            ('reconcile', s.status <> 'completed'),
+            ('dispatch', s.status = 'queued'),
+            ('cancel', s.status IN ('dispatched', 'processing') AND s.cancel_requested),
+            ('deletion', s.status = 'completed' AND s.deleted_at IS NOT NULL)) AS job (kind, is_due)
+        WHERE is_due AND NOT EXISTS (
+            SELECT FROM jobs.jobs j WHERE j.job_key = job.kind || ':' || s.generation_id || ':' || s.attempt))
+    OR s.status = 'completed' AND s.deleted_at IS NULL AND NOT EXISTS (
+        SELECT FROM jobs.jobs j WHERE j.generation_id = s.generation_id AND j.kind = 'thumbnail'))
 ORDER BY generation_id LIMIT $3
+"""
+
+EXISTING: Final = "SELECT job_key FROM jobs.jobs WHERE job_key = ANY($1)"
+
+# Only the handler knows whether something of such an attempt still runs at its provider.
+EXPEDITE_ENDED: Final = """
+UPDATE jobs.jobs j SET available_at = now() FROM projections.generation_states s
+WHERE j.partition = $1 AND j.kind = 'reconcile' AND j.available_at > now() AND s.generation_id = j.generation_id
+    AND (s.attempt <> j.attempt OR s.status NOT IN ('queued', 'dispatched', 'processing'))
 """
 
 
@@ -76,14 +93,28 @@ def _row(job: Job, partition: int) -> Row:
 
 
 async def make_missing(pool: Pool, partition: int, timings: JobTimings) -> int:
-    """Makes the jobs of the partition's generations that are not settled and have none; returns their number. Safe to
+    """Makes the jobs that states of the partition call for and that do not exist; returns their number. Safe to
     repeat, and beside the projector: a job that the state no longer calls for is dropped by its handler."""
     made, after = 0, UUID(int=0)
     with transient_errors():
         async with pool.acquire() as connection:
-            while ids := [row["generation_id"] for row in await connection.fetch(WITHOUT_JOBS, partition, after, PAGE)]:
+            while ids := [row["generation_id"] for row in await connection.fetch(LACKING_JOBS, partition, after, PAGE)]:
                 states = await generation_states.load(connection, ids, partition=partition)
-                jobs = [job for state in states.values() for job in due_jobs(state, timings)]
+                jobs = await _missing(
+                    connection, [job for state in states.values() for job in due_jobs(state, timings)]
+                )
                 await execute_writes(connection, [write(jobs, partition)])
                 made, after = made + len(jobs), ids[-1]
     return made
+
+
+async def _missing(connection: Connection, due: Sequence[Job]) -> Sequence[Job]:
+    existing = {row["job_key"] for row in await connection.fetch(EXISTING, [job.key for job in due])}
+    return [job for job in due if job.key not in existing]
+
+
+async def expedite_ended(pool: Pool, partition: int) -> None:
+    """Makes the `reconcile` jobs of attempts that have ended due at once: the transitions that end an attempt while the
+    partition catches up remove no job."""
+    with transient_errors():
+        await pool.execute(EXPEDITE_ENDED, partition)

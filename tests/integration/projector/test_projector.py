@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -20,7 +21,17 @@ from gengui_stream.projecting.live_partitions import sweep
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections import daily_counts, generation_states, partition_owners
 from gengui_stream.projections.outcomes import Ignored, Tally
-from schemas.events import Event, Failure, GenerationFailed
+from schemas.events import (
+    Event,
+    Failure,
+    GenerationCanceled,
+    GenerationCancelRequested,
+    GenerationCompleted,
+    GenerationDeleted,
+    GenerationDispatched,
+    GenerationFailed,
+    GenerationRetried,
+)
 from tests.events import (
     FakeRecord,
     ending_events,
@@ -96,6 +107,36 @@ async def test_a_partition_that_catches_up_makes_no_job_and_then_those_of_its_st
     made = {row["job_key"] for row in await emptied.fetch("SELECT job_key FROM jobs.jobs")}
     assert made == due
     assert {**await contents(emptied), "jobs": None} == {**expected, "jobs": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile"),
+    [
+        ((GenerationDispatched,), (GenerationCancelRequested,)),
+        ((GenerationDispatched,), (GenerationRetried, GenerationDispatched)),
+        ((GenerationDispatched,), (GenerationCompleted,)),
+        ((GenerationDispatched, GenerationCompleted), (GenerationDeleted,)),
+        ((GenerationDispatched,), (GenerationCancelRequested, GenerationCanceled)),
+        ((), (GenerationCancelRequested,)),
+    ],
+    ids=["cancel", "reconcile", "thumbnail", "deletion", "ended", "ended-queued"],
+)
+async def test_what_changed_while_it_caught_up_is_in_the_jobs_afterwards(
+    emptied: Pool, before: Sequence[type[Event]], meanwhile: Sequence[type[Event]]
+) -> None:
+    """An earlier owner made jobs of the states as they were."""
+    request = requests()[-1].model_copy(update={"deadline": datetime.now(UTC) + timedelta(hours=1)})
+    known = {type(event): event for event in (*ending_events(), *running_events())}
+    chosen = [known[kind].model_copy(update={"id": new_id()}) for kind in (*before, *meanwhile)]
+    records = a_log([request, *chosen])
+    await (await a_projector(emptied)).project(0, records[: 1 + len(before)])
+    behind = await a_projector(emptied, log_end=len(records))
+    await behind.project(0, records[1 + len(before) :])
+    due = {job.key for state in (await states(emptied)).values() for job in due_jobs(state, TIMINGS)}
+    rows = await emptied.fetch("SELECT job_key, available_at > now() AS later FROM jobs.jobs")
+    made = {row["job_key"]: row["later"] for row in rows}
+    assert due <= made.keys()
+    assert not [key for key, later in made.items() if later and key not in due], "is reconciled at once, and removed"
 
 
 async def test_an_emptied_jobs_table_heals(emptied: Pool) -> None:

@@ -11,6 +11,7 @@ from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json
 from gengui_stream.cli.runner import run_command
 from gengui_stream.log.topics import ensure_topic
+from gengui_stream.postgres.migrations import Phase
 from gengui_stream.postgres.migrations import migrate as apply_migrations
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.process.lifecycle import retry_transient
@@ -21,6 +22,10 @@ T = TypeVar("T")
 
 def migrate(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for servers that are unavailable.")] = 0,
+    phase: Annotated[
+        Phase,
+        typer.Option(help="Rolling upgrade: pre before the new processes start, post once the old ones end."),
+    ] = "all",
     json: AsJson = False,
 ) -> None:
     """Migrate the database; create the topic and the bucket if they are missing. Safe to repeat.
@@ -29,7 +34,7 @@ def migrate(
     """
 
     async def work(settings: Settings) -> None:
-        applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn))
+        applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn, phase))
         partitions = await _waiting(wait, lambda: ensure_topic(settings))
         await _waiting(wait, lambda: _ensure_bucket(settings))
         if json:

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from gengui_stream.errors import ConfigurationError, TransientError
-from gengui_stream.postgres.migrations import migrate, shipped_migrations
+from gengui_stream.postgres import migrations
+from gengui_stream.postgres.migrations import Migration, migrate, shipped_migrations
 from tests.databases import new_database
 
 pytestmark = pytest.mark.stack
@@ -49,15 +50,52 @@ async def test_a_file_changed_after_it_was_applied_is_refused(empty: str) -> Non
         await migrate(empty)
 
 
-async def test_one_that_fails_leaves_nothing_of_any(empty: str) -> None:
+async def test_one_that_fails_leaves_nothing_of_itself(empty: str) -> None:
     """The last schema to be made is in the way."""
     await query(empty, "CREATE SCHEMA accounts")
     with pytest.raises(asyncpg.DuplicateSchemaError):
         await migrate(empty)
-    made = "SELECT nspname FROM pg_namespace WHERE nspname IN ('projections', 'jobs', 'migrations')"
+    made = "SELECT nspname FROM pg_namespace WHERE nspname IN ('projections', 'jobs')"
     assert await query(empty, made) == []
     await query(empty, "DROP SCHEMA accounts")
     assert len(await migrate(empty)) == len(shipped_migrations())
+
+
+RELEASES = [
+    Migration("0001_pre_a.sql", "CREATE TABLE a (x int)"),
+    Migration("0002_pre_b.sql", "ALTER TABLE a ADD y int"),
+    Migration("0003_post_c.sql", "ALTER TABLE a DROP x"),
+    Migration("0004_pre_d.sql", "ALTER TABLE a ADD z int"),
+]
+
+
+async def test_a_rolling_upgrade_applies_what_the_old_version_bears_and_then_the_rest(empty: str) -> None:
+    first, second = RELEASES[:3], RELEASES
+    assert await migrate(empty, "pre", first) == ["0001_pre_a.sql", "0002_pre_b.sql"]
+    assert await migrate(empty, "pre", first) == []
+    assert await migrate(empty, "post", first) == ["0003_post_c.sql"]
+    assert await migrate(empty, "pre", second) == ["0004_pre_d.sql"]
+
+
+async def test_a_release_that_was_left_out_is_named(empty: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"0004_pre_d\.sql must follow 0003_post_c\.sql"):
+        await migrate(empty, "pre", RELEASES)
+    with pytest.raises(ConfigurationError, match=r"0003_post_c\.sql must follow 0001_pre_a\.sql"):
+        await migrate(empty, "post", RELEASES)
+    assert await migrate(empty, "all", RELEASES) == [migration.name for migration in RELEASES]
+
+
+async def test_a_locked_table_is_not_waited_for_for_long(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a waiting ALTER TABLE every reader of the table waits as well."""
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "100ms")
+    await migrate(empty, "all", RELEASES[:1])
+    reader = await asyncpg.connect(empty)
+    async with reader.transaction():
+        await reader.fetch("SELECT * FROM a")
+        with pytest.raises(TransientError, match=r"0002_pre_b\.sql: a table that it changes was locked"):
+            await migrate(empty, "all", RELEASES[:2])
+    await reader.close()
+    assert await migrate(empty, "all", RELEASES[:2]) == ["0002_pre_b.sql"]
 
 
 async def test_without_a_server_it_may_work_later() -> None:

@@ -129,8 +129,8 @@ class InMemoryProvider:
         self._check_available()
         self.cancels.append(job)
         run = self._find(request, job)
-        if run is None and self.capabilities.repeatable and not self._has_later(request):
-            run = self._add(request)
+        if self.capabilities.repeatable:
+            run = None if self._has_later(request) else run or self._add(request)
         if run is None or (run.ended and not isinstance(run.status, Canceled)):
             return CancelOutcome.ALREADY_ENDED
         return self._stop(run)

@@ -26,7 +26,7 @@ LONG_AGO = timedelta(hours=1)
 
 
 class Subject(Protocol):
-    """The provider under test, and the other side of it. Runs do not end by themselves, unless `finish` says so."""
+    """The provider under test, and the other side of it. A run lasts until `finish`."""
 
     @property
     def provider(self) -> Provider: ...

@@ -56,7 +56,14 @@ async def run_agents(role: RoleContext) -> None:
         )
         buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
         committed = notify_after_commit(buffer, metrics)
-        queues = PartitionQueues(projector, committed, log_ends(settings), settings.projector_batch_max, stop)
+        queues = PartitionQueues(
+            projector,
+            committed,
+            log_ends(settings),
+            settings.projector_batch_max,
+            stop,
+            retry_max_s=settings.projector_retry_max_s,
+        )
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)

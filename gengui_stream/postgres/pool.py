@@ -1,6 +1,7 @@
 """Connection pools, and the classification of PostgreSQL's errors as transient."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeAlias
@@ -18,8 +19,6 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 TRANSIENT = (
     OSError,
     TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
@@ -28,8 +27,17 @@ TRANSIENT = (
     asyncpg.CannotConnectNowError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""Errors that end when the server is available again, or when another transaction ends. InterfaceError: the connection
-was closed; InternalClientError: it was closed during a command."""
+"""Errors that end when the server is available again, or when another transaction ends."""
+
+CONNECTION_ENDED: Final = re.compile(
+    r"connection is closed|pool is clos|not connected|another operation is cancelling"
+    # the session ended between the parts of a command: 2 is the state of a failed connection
+    r"|another operation \(2\) is in progress|protocol is in the \"failed\" state"
+    # asyncpg's own race between a cancellation and the end of a session
+    r"|called on a free connection holder"
+)
+"""In asyncpg's InterfaceError and InternalClientError, which it raises for a wrong use of a connection too: that is a
+bug, and no retry mends it."""
 
 SERVER_SETTINGS: Final = {
     "application_name": "gengui-stream",
@@ -85,13 +93,19 @@ def transient_errors(dsn: str | None = None) -> Iterator[None]:
     other errors pass unchanged. `dsn`: for the address in the message, which the operating system leaves out."""
     try:
         yield
+    except ClientConfigurationError as error:
+        raise ConfigurationError([f"DATABASE_URL: {error}"]) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if CONNECTION_ENDED.search(str(error)) is None:
+            raise
+        raise _transient(error, dsn) from error
     except TRANSIENT as error:
-        if isinstance(error, ClientConfigurationError):
-            raise ConfigurationError([f"DATABASE_URL: {error}"]) from error
-        if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-            raise  # asyncpg's own DataError: an argument that every server would reject
-        where = f" at {_address(dsn)}" if dsn else ""
-        raise TransientError(f"PostgreSQL{where}: {type(error).__name__}: {error}") from error
+        raise _transient(error, dsn) from error
+
+
+def _transient(error: Exception, dsn: str | None) -> TransientError:
+    where = f" at {_address(dsn)}" if dsn else ""
+    return TransientError(f"PostgreSQL{where}: {type(error).__name__}: {error}")
 
 
 def _address(dsn: str) -> str:

@@ -2,15 +2,21 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
 
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import BugError, TransientError
 
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
+
+LONG_WAIT_S: Final = 60.0
+"""After which a wait is logged as an error."""
+LOG_EVERY_S: Final = 300.0
 
 T = TypeVar("T")
 
@@ -31,15 +37,60 @@ async def pause(stop: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-async def retry_transient(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, operation: str) -> T:
+@dataclass(frozen=True, slots=True)
+class RetryLimit:
+    """For an operation that can fail although its server is available. `reach` raises TransientError while it is not:
+    an outage of any length is waited for, and only failures in a row while the server answers count."""
+
+    seconds: float
+    reach: Callable[[], Awaitable[object]]
+
+
+async def retry_transient(
+    attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, operation: str, limit: RetryLimit | None = None
+) -> T:
     """Calls `attempt` until it raises no TransientError, with growing, jittered pauses. Raises ShutdownRequested when
-    `stop` is set meanwhile. `operation`: the name of the call in the log of each failure."""
-    seconds = FIRST_PAUSE_S
+    `stop` is set meanwhile, and BugError at the limit. `operation`: the name of the call in the log.
+
+    Most operations have no limit: they wait for a server, and an end of the process would not make it available.
+    """
+    seconds, failures = FIRST_PAUSE_S, _Failures(operation, limit)
     while True:
         try:
             return await attempt()
         except TransientError as error:
-            _log.warning("waiting", operation=operation, error=str(error), retry_in_s=round(seconds, 2))
+            await failures.add(error)
         if await pause(stop, seconds * random.uniform(0.5, 1.0)):
             raise ShutdownRequested(operation)
         seconds = min(seconds * 2, LONGEST_PAUSE_S)
+
+
+class _Failures:
+    """The failures of one operation: each doubling of the time is logged, and the limit is checked."""
+
+    def __init__(self, operation: str, limit: RetryLimit | None) -> None:
+        self._operation = operation
+        self._limit = limit
+        self._began = time.monotonic()
+        self._log_at = 0.0
+        self._answered_since: float | None = None
+
+    async def add(self, error: TransientError) -> None:
+        waited = time.monotonic() - self._began
+        if waited >= self._log_at:
+            self._log_at = min(max(2 * waited, 1.0), waited + LOG_EVERY_S)
+            write = _log.error if waited >= LONG_WAIT_S else _log.warning
+            write("waiting", operation=self._operation, error=str(error), waited_s=round(waited, 1))
+        if self._limit is not None and await self._answered_for(self._limit) > self._limit.seconds:
+            failed = f"{self._operation} has failed for {self._limit.seconds:g} s while the server answered"
+            raise BugError(f"{failed}: {error}") from error
+
+    async def _answered_for(self, limit: RetryLimit) -> float:
+        """Seconds since the first of the latest failures for which the server was available."""
+        try:
+            await limit.reach()
+        except TransientError:
+            self._answered_since = None
+            return 0.0
+        self._answered_since = self._answered_since or time.monotonic()
+        return time.monotonic() - self._answered_since

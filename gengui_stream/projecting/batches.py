@@ -3,9 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from itertools import islice
+from typing import Final, Protocol, TypeVar
 
 from gengui_stream.projections.outcomes import Record
+
+BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the values in one transaction. Common events have less than 1 KiB, so that their number is the limit. With
+thousands of the largest ones, 1 MiB each, a command would take longer than its time-out, at every retry."""
 
 R = TypeVar("R", bound=Record)
 
@@ -26,9 +31,28 @@ class RecordBatch:
     more_in_fetch: bool = False
 
 
+def bytes_of(record: Record) -> int:
+    return len(record.value or b"")
+
+
+def fitting(records: Iterable[Record], most: int, bytes_most: int) -> int:
+    """How many of the first records fit: at least one."""
+    number = total = 0
+    for record in islice(records, most):
+        total += bytes_of(record)
+        if total > bytes_most and number:
+            break
+        number += 1
+    return number
+
+
 def sliced(records: Sequence[R], size: int) -> Iterator[Sequence[R]]:
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
+    """In parts of at most `size` records and BYTES_MAX bytes."""
+    start = 0
+    while start < len(records):
+        end = start + fitting(islice(records, start, None), size, BYTES_MAX)
+        yield records[start:end]
+        start = end
 
 
 def batches_of(records: Iterable[PartitionedRecord], epoch: int, size: int) -> list[RecordBatch]:

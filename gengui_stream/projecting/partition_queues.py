@@ -19,8 +19,8 @@ import structlog
 
 from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.ends import LogEnds
-from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
-from gengui_stream.projecting.batches import RecordBatch
+from gengui_stream.process.lifecycle import RetryLimit, ShutdownRequested, retry_transient
+from gengui_stream.projecting.batches import BYTES_MAX, RecordBatch, bytes_of, fitting
 from gengui_stream.projecting.projected_batch import ProjectedBatch
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
@@ -30,6 +30,9 @@ AT_ONCE: Final = 2
 
 STALLED_S: Final = 5.0
 """Seconds. A transaction takes that long only when PostgreSQL or this process hangs."""
+
+RETRY_MAX_S: Final = 600.0
+"""Ten of the longest commands. Then the transaction itself is at fault, or a lock that an operator must find."""
 
 Committed = Callable[[ProjectedBatch, float], None]
 """Called with each partition's committed batch and the seconds that its transaction took."""
@@ -46,6 +49,7 @@ class _PartitionQueue:
     done: int
     expected: int
     queued: deque[Record] = field(default_factory=deque)
+    queued_bytes: int = 0
     working: Sequence[Record] = ()
     capacity: asyncio.Event = field(default_factory=asyncio.Event)
     stale: bool = False
@@ -59,36 +63,50 @@ class _PartitionQueue:
             raise BugError(f"partition {self.partition}: expected offset {self.expected}, got {records[0].offset}")
         self.expected = records[-1].offset + 1
         self.queued.extend(records)
+        self.queued_bytes += sum(map(bytes_of, records))
 
     def discard(self) -> None:
         self.stale = True
         self.queued.clear()
+        self.queued_bytes = 0
         self.capacity.set()
 
     @property
     def ready(self) -> bool:
         return bool(self.queued) and not self.working
 
-    def take(self, most: int) -> int:
-        """Moves at most `most` queued records into a transaction; returns their number."""
-        self.working = tuple(itertools.islice(self.queued, most))
-        for _ in self.working:
-            self.queued.popleft()
-        return len(self.working)
+    def full(self, batch_max: int) -> bool:
+        return len(self.queued) > batch_max or self.queued_bytes > BYTES_MAX
+
+    def take(self, most: int, bytes_most: int) -> int:
+        """Moves queued records into a transaction, at least one; returns their bytes."""
+        self.working = tuple(self.queued.popleft() for _ in range(fitting(self.queued, most, bytes_most)))
+        taken = sum(map(bytes_of, self.working))
+        self.queued_bytes -= taken
+        return taken
 
 
 class PartitionQueues:
     """Connects a consumer to the projector: gives the consumer its start offsets, and the projector its batches."""
 
     def __init__(
-        self, projector: Projector, committed: Committed, log_ends: LogEnds, batch_max: int, stop: asyncio.Event
+        self,
+        projector: Projector,
+        committed: Committed,
+        log_ends: LogEnds,
+        batch_max: int,
+        stop: asyncio.Event,
+        *,
+        retry_max_s: float = RETRY_MAX_S,
     ) -> None:
+        """`retry_max_s`: the longest that a transaction may fail while PostgreSQL answers."""
         self.epoch = 0
         self._log_ends = log_ends
         self._projector = projector
         self._committed = committed
         self._batch_max = batch_max
         self._stop = stop
+        self._limit = RetryLimit(retry_max_s, projector.reach)
         self._revocation = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._queues: dict[int, _PartitionQueue] = {}
@@ -170,7 +188,7 @@ class PartitionQueues:
         if queue is None or queue.stale or batch.epoch != self.epoch:
             return
         queue.add(batch.records)
-        full = len(queue.queued) > self._batch_max
+        full = queue.full(self._batch_max)
         if full or not batch.more_in_fetch:
             self._start()
         if full:
@@ -197,15 +215,16 @@ class PartitionQueues:
     def _take(self) -> Sequence[_PartitionQueue]:
         """At most one transaction's records; the partition whose last commit is oldest comes first."""
         taken: list[_PartitionQueue] = []
-        left = self._batch_max
+        left, bytes_left = self._batch_max, BYTES_MAX
         for queue in sorted(
             (queue for queue in self._queues.values() if queue.ready), key=lambda queue: queue.committed_at
         ):
-            if left <= 0:
+            if left <= 0 or bytes_left <= 0:
                 break
-            left -= queue.take(left)
+            bytes_left -= queue.take(left, bytes_left)
+            left -= len(queue.working)
             taken.append(queue)
-            if len(queue.queued) <= self._batch_max:
+            if not queue.full(self._batch_max):
                 queue.capacity.set()
         return taken
 
@@ -213,7 +232,9 @@ class PartitionQueues:
         began = time.monotonic()
         self._begun.add(began)
         try:
-            batches = await retry_transient(lambda: self._attempt(taken), self._stop, operation="project")
+            batches = await retry_transient(
+                lambda: self._attempt(taken), self._stop, operation="project", limit=self._limit
+            )
         except ShutdownRequested:
             self.revoked()
             return

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     projector_batch_max: Annotated[int, Field(ge=1, le=20_000)] = Field(
         5_000, description="maximum of events in one transaction"
     )
+    projector_retry_max_s: Annotated[float, Field(gt=0)] = Field(
+        600, description="seconds that a transaction may fail while PostgreSQL answers; then the agents end"
+    )
     dead_letters_max_consecutive: Annotated[int, Field(ge=1)] = Field(
         1_000, description="consecutive dead letters of a partition that end the agents"
     )

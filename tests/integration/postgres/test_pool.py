@@ -50,6 +50,23 @@ async def test_sessions_that_end_in_the_middle_are_passing_errors(settings: Sett
     assert failures >= ROUNDS / 2
 
 
+async def test_a_connection_used_twice_at_once_is_a_bug(pool: Pool) -> None:
+    """A retry would repeat it forever."""
+    async with pool.acquire() as connection:
+        first = asyncio.create_task(connection.fetchval("SELECT pg_sleep(0.2)"))
+        await asyncio.sleep(0)
+        with pytest.raises(asyncpg.InterfaceError, match="another operation is in progress"), transient_errors():
+            await connection.fetchval("SELECT 1")
+        await first
+
+
+async def test_a_connection_used_after_its_release_is_a_bug(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        pass
+    with pytest.raises(asyncpg.InterfaceError, match="released back to the pool"), transient_errors():
+        await connection.fetchval("SELECT 1")
+
+
 async def test_a_process_that_is_paused_in_a_transaction_holds_no_locks(settings: Settings, pool: Pool) -> None:
     await checkpoints.claim(pool, settings.events_topic, [0])
     async with opened_pool(settings) as paused, paused.acquire() as connection:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from gengui_stream.bootstrap import Entry, run_role, run_until_stopped
 from gengui_stream.errors import BugError, ConfigurationError, FencedError, PermanentError, TransientError
 from gengui_stream.process.exit_codes import ExitCode
-from gengui_stream.process.lifecycle import ShutdownRequested, pause, retry_transient
+from gengui_stream.process.lifecycle import RetryLimit, ShutdownRequested, pause, retry_transient
 from gengui_stream.settings import Settings, load_settings
 
 SETTINGS = load_settings({"SHUTDOWN_GRACE_S": "0.1"}, env_files=())
@@ -149,3 +149,24 @@ async def test_persist_gives_up_only_when_told_and_on_what_does_not_pass() -> No
         await retry_transient(after(1_000), stop, operation="it")
     with pytest.raises(PermanentError):
         await retry_transient(lambda: raising(PermanentError("x")), asyncio.Event(), operation="it")
+
+
+async def test_retries_end_once_they_have_failed_for_too_long_while_the_server_answers() -> None:
+    async def answers() -> None: ...
+
+    async with asyncio.timeout(10):
+        with pytest.raises(BugError, match=r"it has failed for 0\.2 s while the server answered: away"):
+            await retry_transient(after(1_000), asyncio.Event(), operation="it", limit=RetryLimit(0.2, answers))
+
+
+async def test_an_outage_of_any_length_is_waited_for() -> None:
+    """The limit is shorter than every pause, but the server is not available."""
+    stop = asyncio.Event()
+    limit = RetryLimit(0.0, lambda: raising(TransientError("no server")))
+    assert await retry_transient(after(4), stop, operation="it", limit=limit) == 5
+
+
+async def test_a_wait_is_not_logged_at_every_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """But at each doubling of its time, so that an outage does not fill the log."""
+    await retry_transient(after(4), asyncio.Event(), operation="it")
+    assert sum("waiting" in record.getMessage() for record in caplog.records) == 1

@@ -125,7 +125,7 @@ test-faults: $(STAMP) ## processes and servers killed under load
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## 100,000 damaged record batches; FUZZ_SEED=7 FUZZ_MUTATIONS=1000000
-	FUZZ_MUTATIONS=$${FUZZ_MUTATIONS:-100000} $(PYTEST) tests/unit/test_unpacking.py --timeout 1800 $(ARGS)
+	FUZZ_MUTATIONS=$${FUZZ_MUTATIONS:-100000} $(PYTEST) tests/unit/log/test_unpacking.py --timeout 1800 $(ARGS)
 
 .PHONY: chaos
 chaos: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"

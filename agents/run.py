@@ -69,6 +69,7 @@ async def run_agents(role: RoleContext) -> None:
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)
         add_project_events(app, log_topic(app, settings), queues)
         await stack.enter_async_context(reporting_lag(app, settings.events_topic, queues, metrics))
+        role.health.watch(queues.work_age_s)
         role.health.started()
         await run_app(app, stop, settings.shutdown_grace_s)
 

@@ -99,7 +99,7 @@ def evaluate(name: RoleName, where: str, response: LivezResponse | None, traces:
     line = f"role.{name}"
     command = ROLES[name].command
     if response is not None and response.status == 503:
-        detail = f"its event loop has been blocked for {response.tick_age_s:.0f} s ({where})"
+        detail = f"it makes no progress; its event loop last ticked {response.tick_age_s:.0f} s ago ({where})"
         return fail(line, detail, "restart the process; its log shows its last action")
     if response is not None and response.status == 0:
         detail = f"it accepts connections and does not respond ({where})"

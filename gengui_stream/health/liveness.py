@@ -1,4 +1,5 @@
-"""Liveness of a process: its event loop ticks once a second, and a process whose ticks stop must be restarted."""
+"""Liveness of a process is progress: its event loop ticks once a second, and the work that it has begun gets done. A
+process without progress must be restarted."""
 
 import asyncio
 import time
@@ -9,6 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 TICK_EVERY_S: Final = 1.0
 STALLED_AFTER_S: Final = 10.0
+WORK_STALLED_AFTER_S: Final = 300.0
+"""Work waits for a server that is unavailable. A process that started again meanwhile waits as `starting`."""
 
 Status: TypeAlias = Literal["starting", "alive", "stalled"]
 """`starting`: it is waiting for an unavailable server, which is not a fault of the process."""
@@ -16,17 +19,24 @@ Status: TypeAlias = Literal["starting", "alive", "stalled"]
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """`tick_age_s`: seconds since the event loop last ticked."""
+    """`tick_age_s`: seconds since the event loop last ticked. `work_age_s`: seconds for which the oldest piece of work
+    has been in progress; 0 without any, and in roles that do not measure it."""
 
     status: Status
     tick_age_s: float
+    work_age_s: float = 0.0
 
     @property
     def live(self) -> bool:
         return self.status != "stalled"
 
+    @property
+    def ready(self) -> bool:
+        return self.status == "alive"
+
     def document(self) -> dict[str, object]:
-        return {"status": self.status, "tick_age_s": round(self.tick_age_s, 1)}
+        work = {"work_age_s": round(self.work_age_s, 1)} if self.work_age_s else {}
+        return {"status": self.status, "tick_age_s": round(self.tick_age_s, 1), **work}
 
 
 class Health:
@@ -36,6 +46,11 @@ class Health:
         self._clock = clock
         self._ticked_at = clock()
         self._started = False
+        self._work_age: Callable[[], float] = lambda: 0.0
+
+    def watch(self, work_age_s: Callable[[], float]) -> None:
+        """`work_age_s`: seconds for which the oldest piece of work has been in progress. Called from any thread."""
+        self._work_age = work_age_s
 
     def tick(self) -> None:
         self._ticked_at = self._clock()
@@ -48,10 +63,10 @@ class Health:
         self._started = True
 
     def liveness(self) -> Liveness:
-        age_s = self._clock() - self._ticked_at
-        if age_s > STALLED_AFTER_S:
-            return Liveness("stalled", age_s)
-        return Liveness("alive" if self._started else "starting", age_s)
+        age_s, work_s = self._clock() - self._ticked_at, self._work_age()
+        if age_s > STALLED_AFTER_S or work_s > WORK_STALLED_AFTER_S:
+            return Liveness("stalled", age_s, work_s)
+        return Liveness("alive" if self._started else "starting", age_s, work_s)
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""`/livez` and `/metrics` of a role without an HTTP server. Served by a thread, so that a blocked event loop is
-reported."""
+"""`/livez`, `/readyz` and `/metrics` of a role without an HTTP server. Served by a thread, so that a blocked event loop
+is reported."""
 
 import errno
 import json
@@ -111,7 +111,10 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 def _application(health: Health, registry: CollectorRegistry) -> "WSGIApplication":
     metrics: WSGIApplication = make_wsgi_app(registry)
-    documents: Mapping[str, Callable[[], Answer]] = {"/livez": lambda: _livez(health)}
+    documents: Mapping[str, Callable[[], Answer]] = {
+        "/livez": lambda: _livez(health),
+        "/readyz": lambda: _readyz(health),
+    }
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = str(environ["PATH_INFO"])
@@ -137,9 +140,15 @@ def _livez(health: Health) -> Answer:
     return "200 OK" if liveness.live else "503 Service Unavailable", liveness.document()
 
 
+def _readyz(health: Health) -> Answer:
+    """Whether every server that the role needs was available at its start, and its work gets done."""
+    liveness = health.liveness()
+    return "200 OK" if liveness.ready else "503 Service Unavailable", liveness.document()
+
+
 def _not_allowed() -> Answer:
     return "405 Method Not Allowed", {"status": "method_not_allowed"}
 
 
 def _not_found() -> Answer:
-    return "404 Not Found", {"status": "not_found", "paths": ["/livez", "/metrics"]}
+    return "404 Not Found", {"status": "not_found", "paths": ["/livez", "/readyz", "/metrics"]}

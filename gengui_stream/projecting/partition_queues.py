@@ -170,7 +170,13 @@ class PartitionQueues:
 
     @property
     def stalled(self) -> bool:
-        return bool(self._begun) and time.monotonic() - min(self._begun) > STALLED_S
+        return self.work_age_s() > STALLED_S
+
+    def work_age_s(self) -> float:
+        """Seconds for which the oldest transaction has been in progress; 0 without any. May be called from any
+        thread."""
+        begun = min(tuple(self._begun), default=None)
+        return 0.0 if begun is None else time.monotonic() - begun
 
     def oldest(self, partition: int) -> Record | None:
         """The first record that was delivered and is not committed."""

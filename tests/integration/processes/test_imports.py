@@ -17,6 +17,7 @@ from gengui_stream.roles import ROLES, RoleName
 EVERY_ROLE: Final = frozenset(
     {
         "aiokafka",
+        "cramjam",  # with aiokafka, in a millisecond
         "orjson",
         "prometheus-client",
         "pydantic",

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from gengui_stream.errors import ConfigurationError
-from gengui_stream.health.liveness import STALLED_AFTER_S, Health, ticking
+from gengui_stream.health.liveness import STALLED_AFTER_S, WORK_STALLED_AFTER_S, Health, ticking
 from gengui_stream.health.server import served_health
 from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.roles import ROLES, Role
@@ -107,7 +107,7 @@ def test_metrics_are_served_in_the_form_that_is_asked_for() -> None:
     assert b"process_resident_memory_bytes" in body
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/livez/x", "/readyz", "/favicon.ico", "/..%2fmetrics"])
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/livez/x", "/readyz/", "/favicon.ico", "/..%2fmetrics"])
 def test_anything_else_is_not_there(path: str) -> None:
     with served() as port:
         assert get(port, path)[0] == 404
@@ -209,3 +209,18 @@ def test_the_process_does_not_depend_on_a_name_server(monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "getfqdn", asked)
     with served() as port:
         assert livez(port)[0] == 200
+
+
+def test_a_process_is_ready_once_its_servers_are_and_stalled_when_its_work_is_not_done() -> None:
+    clock, work = Clock(), [0.0]
+    health = Health(clock=lambda: clock.now)
+    with served(health) as port:
+        assert get(port, "/readyz")[0] == 503
+        health.started()
+        assert get(port, "/readyz")[0] == 200
+        health.watch(lambda: work[0])
+        work[0] = WORK_STALLED_AFTER_S
+        assert livez(port) == (200, {"status": "alive", "tick_age_s": 0.0, "work_age_s": 300.0})
+        work[0] += 1
+        assert livez(port) == (503, {"status": "stalled", "tick_age_s": 0.0, "work_age_s": 301.0})
+        assert get(port, "/readyz")[0] == 503

@@ -7,9 +7,13 @@ from gengui_stream.domain.generation.stamp import EventStamp
 from gengui_stream.identifiers import new_id
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def new_stamp(producer: str, *, correlation_id: str | None = None, traceparent: str | None = None) -> EventStamp:
     """For a fact that is recorded for the first time, now."""
-    return EventStamp(new_id(), datetime.now(UTC), producer, correlation_id, traceparent)
+    return EventStamp(new_id(), utc_now(), producer, correlation_id, traceparent)
 
 
 def repeatable_stamp(
@@ -22,5 +26,5 @@ def repeatable_stamp(
     traceparent: str | None = None,
 ) -> EventStamp:
     """For a fact that may be recorded again, for example after a crash: the same `fact` has the same event id."""
-    moment = datetime.now(UTC) if occurred_at is None else occurred_at
+    moment = utc_now() if occurred_at is None else occurred_at
     return EventStamp(uuid5(namespace, fact), moment, producer, correlation_id, traceparent)

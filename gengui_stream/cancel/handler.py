@@ -71,7 +71,7 @@ class Canceler:
         for attempt, answer in answered:
             delay = self._delay(attempt.job, answer)
             if delay is None:
-                ended.append(canceled(attempt))
+                ended.append(canceled(attempt, self._context.clock()))
             else:
                 later[attempt.job.key] = delay
         return ended, later

@@ -113,7 +113,8 @@ class Dispatcher:
         """The attempts to call: those whose announcement counts. A cancellation or another process came before the
         others, whose jobs are finished."""
         placed = await self._placed(attempts)
-        events: dict[str, Event] = {a.job.key: dispatched(a, route, new_id()) for a, route in placed}
+        now = self._context.clock()
+        events: dict[str, Event] = {a.job.key: dispatched(a, route, new_id(), now) for a, route in placed}
         counted = await self._context.appended_and_applied(events)
         refused = [(attempt, route) for attempt, route in placed if attempt.job.key not in counted]
         for _, route in refused:
@@ -170,7 +171,7 @@ class Dispatcher:
 
     async def _answer(self, attempt: Attempt, route: Route, announced_at: datetime) -> Answer:
         async def begins() -> None:
-            await self._context.append([started(attempt)])
+            await self._context.append([started(attempt, self._context.clock())])
 
         try:
             answer = await self._calls.dispatch(route.provider, attempt.at(route, announced_at), begins)
@@ -181,6 +182,7 @@ class Dispatcher:
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Route, Answer]]) -> Sequence[Run]:
         """Returns the runs that the providers have accepted, whose jobs are not finished yet."""
+        now = self._context.clock()
         events: list[Event] = []
         runs: list[Run] = []
         for attempt, route, answer in answered:
@@ -190,11 +192,11 @@ class Dispatcher:
                 case Superseded():
                     pass
                 case Finished():
-                    events.append(completed(attempt, answer))
+                    events.append(completed(attempt, answer, now))
                 case Moderated():
-                    events.append(moderated(attempt, answer.reason))
+                    events.append(moderated(attempt, answer.reason, now))
                 case Refused():
-                    events.append(failed(attempt, answer))
+                    events.append(failed(attempt, answer, now))
                 case TransientError():
                     event = await self._repeat_or_give_up(attempt, answer, route.provider)
                     events += [event] if event else []
@@ -208,10 +210,11 @@ class Dispatcher:
     async def _accept(self, runs: Sequence[Run]) -> None:
         """Records the providers' job ids, and finishes the jobs. A run whose attempt has ended meanwhile could not be
         stopped without its id, and is stopped now."""
+        now = self._context.clock()
         events: dict[str, Event] = {
             attempt.job.key: event
             for attempt, route, answer in runs
-            if (event := accepted(attempt, route.provider, answer)) is not None
+            if (event := accepted(attempt, route.provider, answer, now)) is not None
         }
         counted = await self._context.appended_and_applied(events)
         late = [run for run in runs if run[0].job.key in events and run[0].job.key not in counted]
@@ -244,7 +247,8 @@ class Dispatcher:
         if known is not None and not known.capabilities.repeatable:
             return None
         if attempt.job.tries >= TRIES_MAX:
-            return failed(attempt, Refused("provider_unreachable", str(error)[:500], retryable=True))
+            refusal = Refused("provider_unreachable", str(error)[:500], retryable=True)
+            return failed(attempt, refusal, self._context.clock())
         await self._reschedule(attempt.job, error)
         return None
 

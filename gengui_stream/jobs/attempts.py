@@ -69,31 +69,31 @@ def missing(jobs: Sequence[ClaimedJob], found: Collection[Attempt]) -> list[str]
     return [job.key for job in jobs if job.key not in known]
 
 
-def dispatched(attempt: Attempt, route: Route, claim_id: UUID) -> GenerationDispatched:
+def dispatched(attempt: Attempt, route: Route, claim_id: UUID, now: datetime) -> GenerationDispatched:
     """`claim_id`: of one claim of the job, so that of two processes that announce the attempt, one after the other lost
     its lease, each knows whether its own announcement counts."""
     where = {"provider": route.provider, "model": route.model, "fallback_reason": route.reason}
-    return GenerationDispatched.model_validate({**_common(attempt, f"dispatched/{claim_id}"), **where})
+    return GenerationDispatched.model_validate({**_common(attempt, f"dispatched/{claim_id}", now), **where})
 
 
-def accepted(attempt: Attempt, provider: str, answer: Dispatched) -> GenerationAccepted | None:
+def accepted(attempt: Attempt, provider: str, answer: Dispatched, now: datetime) -> GenerationAccepted | None:
     """None for a provider without endpoints: it finds the attempt by the generation's id."""
     if answer.provider_job_id is None or answer.endpoint_id is None:
         return None
     named = {"provider": provider, "provider_job_id": answer.provider_job_id, "endpoint_id": answer.endpoint_id}
-    return GenerationAccepted.model_validate({**_common(attempt, "accepted"), **named})
+    return GenerationAccepted.model_validate({**_common(attempt, "accepted", now), **named})
 
 
-def started(attempt: Attempt) -> GenerationStarted:
-    return GenerationStarted.model_validate(_common(attempt, "started"))
+def started(attempt: Attempt, now: datetime) -> GenerationStarted:
+    return GenerationStarted.model_validate(_common(attempt, "started", now))
 
 
-def completed(attempt: Attempt, found: Finished) -> GenerationCompleted:
-    return GenerationCompleted.model_validate({**_common(attempt, "completed"), "outputs": found.outputs})
+def completed(attempt: Attempt, found: Finished, now: datetime) -> GenerationCompleted:
+    return GenerationCompleted.model_validate({**_common(attempt, "completed", now), "outputs": found.outputs})
 
 
-def moderated(attempt: Attempt, reason: str) -> GenerationModerated:
-    return GenerationModerated.model_validate({**_common(attempt, "moderated"), "reason": _truncated(reason)})
+def moderated(attempt: Attempt, reason: str, now: datetime) -> GenerationModerated:
+    return GenerationModerated.model_validate({**_common(attempt, "moderated", now), "reason": _truncated(reason)})
 
 
 def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived:
@@ -101,27 +101,29 @@ def seen_running(attempt: Attempt, now: datetime) -> GenerationHeartbeatReceived
     return GenerationHeartbeatReceived.model_validate(_common(attempt, f"running/{now.isoformat()}", now))
 
 
-def failed(attempt: Attempt, refusal: Refused) -> GenerationFailed:
+def failed(attempt: Attempt, refusal: Refused, now: datetime) -> GenerationFailed:
     error = Failure(
         code=refusal.code,
         message=_truncated(refusal.message),
         retryable=refusal.retryable,
         retry_after_s=refusal.retry_after_s,
     )
-    return GenerationFailed.model_validate({**_common(attempt, "failed"), "error": error})
+    return GenerationFailed.model_validate({**_common(attempt, "failed", now), "error": error})
 
 
-def canceled(attempt: Attempt) -> GenerationCanceled:
-    return GenerationCanceled.model_validate(_common(attempt, "canceled"))
+def canceled(attempt: Attempt, now: datetime) -> GenerationCanceled:
+    return GenerationCanceled.model_validate(_common(attempt, "canceled", now))
 
 
-def timed_out(attempt: Attempt, reason: str, last_heard_at: datetime | None = None) -> GenerationTimedOut:
-    fields = {**_common(attempt, _given_up("timed_out", last_heard_at)), "reason": _truncated(reason)}
+def timed_out(
+    attempt: Attempt, reason: str, now: datetime, last_heard_at: datetime | None = None
+) -> GenerationTimedOut:
+    fields = {**_common(attempt, _given_up("timed_out", last_heard_at), now), "reason": _truncated(reason)}
     return GenerationTimedOut.model_validate({**fields, "last_heard_at": last_heard_at})
 
 
-def retried(attempt: Attempt, reason: str, last_heard_at: datetime) -> GenerationRetried:
-    fields = {**_common(attempt, _given_up("retried", last_heard_at)), "reason": _truncated(reason)}
+def retried(attempt: Attempt, reason: str, now: datetime, last_heard_at: datetime) -> GenerationRetried:
+    fields = {**_common(attempt, _given_up("retried", last_heard_at), now), "reason": _truncated(reason)}
     return GenerationRetried.model_validate({**fields, "last_heard_at": last_heard_at})
 
 
@@ -135,13 +137,13 @@ def _given_up(what: str, last_heard_at: datetime | None) -> str:
     return what if last_heard_at is None else f"{what}/{last_heard_at.isoformat()}"
 
 
-def _common(attempt: Attempt, fact: str, occurred_at: datetime | None = None) -> Mapping[str, object]:
+def _common(attempt: Attempt, fact: str, now: datetime) -> Mapping[str, object]:
     request = attempt.request
     stamp = repeatable_stamp(
         _NAMESPACE,
         f"{attempt.job.key}/{fact}",
         PRODUCER,
-        occurred_at=occurred_at,
+        occurred_at=now,
         correlation_id=request.correlation_id,
         traceparent=request.traceparent,
     )

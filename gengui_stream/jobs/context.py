@@ -1,9 +1,9 @@
 """The servers and providers that job handlers use, with retries until the process stops."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
@@ -15,13 +15,14 @@ from gengui_stream.log.positions import Position
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.interface import Provider
 from gengui_stream.providers.routing.router import Router
+from gengui_stream.stamps import utc_now
 from schemas.events import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """Each method retries while a server is unavailable, and raises ShutdownRequested when the process stops
-    meanwhile."""
+    meanwhile. `clock`: the time of the events that the handlers append."""
 
     log: Appender
     projection: Projection
@@ -29,6 +30,7 @@ class JobContext:
     router: Router
     default_timeouts: AttemptTimeouts
     stop: asyncio.Event
+    clock: Callable[[], datetime] = utc_now
 
     def timeouts(self, provider: str) -> AttemptTimeouts:
         """The defaults, overridden by the provider's call policy."""

@@ -120,7 +120,7 @@ class Reconciler:
             found = await self._found(attempt)
             if isinstance(found, Finished | Moderated):
                 return self._event(attempt, found, now)
-        return self._given_up(attempt, timed_out(attempt, reason), "gave_up")
+        return self._given_up(attempt, timed_out(attempt, reason, self._context.clock()), "gave_up")
 
     async def _stopped(self, attempt: Attempt, now: datetime) -> Event | None:
         """The end of a silent attempt that was asked to stop; None while it still runs, or may."""
@@ -128,7 +128,7 @@ class Reconciler:
             case Running():
                 return None
             case Lost() | Canceled():
-                return self._given_up(attempt, canceled(attempt), "canceled")
+                return self._given_up(attempt, canceled(attempt, self._context.clock()), "canceled")
             case _:
                 return self._event(attempt, found, now)
 
@@ -138,8 +138,8 @@ class Reconciler:
             return self._event(attempt, found, now)
         reason, last_heard_at = self._why(attempt, found), attempt.state.last_heard_at
         if attempt.state.attempt < attempt.state.max_attempts:
-            return self._given_up(attempt, retried(attempt, reason, last_heard_at), "retried")
-        return self._given_up(attempt, timed_out(attempt, reason, last_heard_at), "gave_up")
+            return self._given_up(attempt, retried(attempt, reason, self._context.clock(), last_heard_at), "retried")
+        return self._given_up(attempt, timed_out(attempt, reason, self._context.clock(), last_heard_at), "gave_up")
 
     def _why(self, attempt: Attempt, found: Lost) -> str:
         heartbeat_timeout = self._context.timeouts(attempt.state.provider).heartbeat_timeout.total_seconds()
@@ -164,14 +164,14 @@ class Reconciler:
             case Running(alive):
                 return seen_running(attempt, now) if alive else None
             case Finished():
-                event: Event = completed(attempt, found)
+                event: Event = completed(attempt, found, self._context.clock())
             case Moderated(reason):
-                event = moderated(attempt, reason)
+                event = moderated(attempt, reason, self._context.clock())
             case Refused():
                 self._context.router.record_late(provider, attempt.state.model, found)
-                event = failed(attempt, found)
+                event = failed(attempt, found, self._context.clock())
             case Canceled():
-                event = canceled(attempt)
+                event = canceled(attempt, self._context.clock())
             case _:
                 assert_never(found)
         if not attempt.job.expedited:

@@ -41,6 +41,7 @@ class DispatchProcess:
             router=Router(providers, fallbacks, Circuits(), system.clock.monotonic),
             default_timeouts=system.timeouts,
             stop=self.stop,
+            clock=system.clock.now,
         )
         metrics = new_metrics()
         self._projection = system.projection

@@ -32,10 +32,10 @@ ATTEMPT: Final = Attempt(
 @given(st.text() | st.text(alphabet="\x00a", min_size=1) | st.just("long " * 1_000))
 def test_any_text_of_a_provider_can_be_told(text: str) -> None:
     kept = text.replace("\x00", "")[:2_000]
-    assert failed(ATTEMPT, Refused("no", text, retryable=False)).error.message == kept
-    assert moderated(ATTEMPT, text).reason == kept
-    assert timed_out(ATTEMPT, text).reason == kept
-    assert retried(ATTEMPT, text, NOON).reason == kept
+    assert failed(ATTEMPT, Refused("no", text, retryable=False), NOON).error.message == kept
+    assert moderated(ATTEMPT, text, NOON).reason == kept
+    assert timed_out(ATTEMPT, text, NOON).reason == kept
+    assert retried(ATTEMPT, text, NOON, NOON).reason == kept
 
 
 def test_where_the_next_attempt_runs_is_not_told_for_an_earlier_one() -> None:

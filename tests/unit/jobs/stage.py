@@ -1,7 +1,6 @@
 """A system in memory with one provider, and the actions and observations of a test."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +15,8 @@ from schemas.events import Event, GenerationRequested
 from tests.integration.running import a_request
 
 IN_DOUBT_S = 20.0
-HEARTBEAT_S = 31.0
-"""Longer than the heartbeat timeout of the system's default timeouts."""
+HEARTBEAT_S = 30.0
+"""The heartbeat timeout of the system's default timeouts."""
 
 NOT_PINNED = {"source": "default"}
 
@@ -40,13 +39,20 @@ class Stage:
         self.system.advance(seconds)
 
     async def request(self, **changes: Any) -> GenerationRequested:
-        request = a_request(**{"provider": "first", "provider_choice": NOT_PINNED, **changes})
+        request = a_request(
+            **{"provider": "first", "provider_choice": NOT_PINNED, "occurred_at": self.system.clock.now(), **changes}
+        )
         await self.system.log.append(request)
         return request
 
     async def say(self, kind: type[Event], generation_id: UUID, **fields: object) -> None:
         """Another producer's event about the generation."""
-        common = {"id": new_id(), "generation_id": generation_id, "occurred_at": datetime.now(UTC), "producer": "test"}
+        common = {
+            "id": new_id(),
+            "generation_id": generation_id,
+            "occurred_at": self.system.clock.now(),
+            "producer": "test",
+        }
         await self.system.log.append(kind.model_validate({**common, **fields}))
 
     def state(self, request: GenerationRequested) -> Generation:

@@ -164,6 +164,7 @@ class Interleavings(RuleBasedStateMachine):
             provider="first",
             provider_choice={"source": "request" if pinned else "default"},
             max_attempts=max_attempts,
+            occurred_at=now,
             deadline=now + LIMIT,
         )
         self.requests.append(made)
@@ -174,7 +175,7 @@ class Interleavings(RuleBasedStateMachine):
     def request_cancellation(self, number: int) -> None:
         request = self.requests[number % len(self.requests)]
         event_id = uuid7(1_780_000_001_000, request.generation_id.bytes)
-        common = {"id": event_id, "generation_id": request.generation_id, "occurred_at": request.occurred_at}
+        common = {"id": event_id, "generation_id": request.generation_id, "occurred_at": self.system.clock.now()}
         self.append(GenerationCancelRequested.model_validate({**common, "producer": "test"}))
 
     @rule(answer=st.sampled_from(ANSWERS))

@@ -21,6 +21,12 @@ LONGEST_WAIT_S: Final = 60.0
 UNKNOWN_PROVIDER_SLOTS: Final = 32
 """Attempts of a provider that does not exist, each of which is refused at once."""
 
+Begins: TypeAlias = Callable[[], Awaitable[None]]
+"""Awaited before the first call to a synchronous provider."""
+
+Repeats: TypeAlias = Callable[[Refused], bool]
+"""Whether to wait and call the same provider again, which lacks the capacity now."""
+
 Answer: TypeAlias = DispatchOutcome | TransientError
 
 _log = structlog.get_logger(__name__)
@@ -53,9 +59,8 @@ class CallLimiter:
     def release(self, name: str) -> None:
         self._reserved[name] -= 1
 
-    async def dispatch(self, name: str, request: DispatchRequest, begins: Callable[[], Awaitable[None]]) -> Answer:
-        """The provider's last outcome; a TransientError, returned as a value, when the outcome is unknown. `begins` is
-        awaited before the first call to a synchronous provider."""
+    async def dispatch(self, name: str, request: DispatchRequest, begins: Begins, repeats: Repeats) -> Answer:
+        """The provider's last outcome; a TransientError, returned as a value, when the outcome is unknown."""
         provider = self._providers.get(name)
         if provider is None:
             return Refused(
@@ -65,13 +70,12 @@ class CallLimiter:
         while True:
             answer = await self._once(provider, request, begins if failures == 0 else _nothing)
             failures += 1
-            again = _is_too_much(answer) and failures < TRIES_MAX
-            if not again or not await self._waited(request, answer, failures):
+            if not isinstance(answer, Refused) or not _is_too_much(answer) or not repeats(answer):
+                return answer
+            if failures >= TRIES_MAX or not await self._waited(request, answer, failures):
                 return answer
 
-    async def _once(
-        self, provider: Provider, request: DispatchRequest, begins: Callable[[], Awaitable[None]]
-    ) -> Answer:
+    async def _once(self, provider: Provider, request: DispatchRequest, begins: Begins) -> Answer:
         async with self._slots[provider.name]:
             if provider.call_policy.synchronous:
                 await begins()
@@ -90,10 +94,9 @@ class CallLimiter:
             ids = {"generation_id": str(request.generation_id), "attempt": request.attempt}
             _log.warning("not_dispatched", provider=provider, **ids, answer=repr(answer))
 
-    async def _waited(self, request: DispatchRequest, answer: Answer, failures: int) -> bool:
+    async def _waited(self, request: DispatchRequest, refusal: Refused, failures: int) -> bool:
         """Waits before the next call; False when the deadline, LONGEST_WAIT_S or a stop rules out another call."""
-        requested = answer.retry_after_s if isinstance(answer, Refused) else None
-        seconds = max(requested or 0.0, backoff_seconds(failures, salt=request.generation_id.int, base=0.5))
+        seconds = max(refusal.retry_after_s or 0.0, backoff_seconds(failures, salt=request.generation_id.int, base=0.5))
         if seconds > LONGEST_WAIT_S or (request.deadline and time.time() + seconds >= request.deadline.timestamp()):
             return False
         return not await pause(self._stop, seconds)
@@ -103,5 +106,5 @@ async def _nothing() -> None:
     """The start has been recorded before the first call."""
 
 
-def _is_too_much(answer: Answer) -> bool:
-    return isinstance(answer, Refused) and answer.retryable and answer.fault_domain is FaultDomain.CAPACITY
+def _is_too_much(refusal: Refused) -> bool:
+    return refusal.retryable and refusal.fault_domain is FaultDomain.CAPACITY

@@ -174,11 +174,22 @@ class Dispatcher:
             await self._context.append([started(attempt, self._context.clock())])
 
         try:
-            answer = await self._calls.dispatch(route.provider, attempt.at(route, announced_at), begins)
+            repeats = partial(self._repeats, attempt, route)
+            answer = await self._calls.dispatch(route.provider, attempt.at(route, announced_at), begins, repeats)
         finally:
             self._free(attempt.job.key)
         self._context.router.record(route, answer)
         return answer
+
+    def _repeats(self, attempt: Attempt, route: Route, refusal: Refused) -> bool:
+        """A pause that the provider asks for holds its other calls too. The attempt waits for its end only where
+        another provider cannot take the next attempt meanwhile."""
+        router, state = self._context.router, attempt.state
+        router.hold(route, refusal)
+        is_last = state.attempt >= state.max_attempts
+        if refusal.retry_after_s is None or is_last:
+            return True
+        return not router.has_alternative(state.preference, attempt.request, route.provider)
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Route, Answer]]) -> Sequence[Run]:
         """Returns the runs that the providers have accepted, whose jobs are not finished yet."""

@@ -19,7 +19,7 @@ from gengui_stream.providers.interface import (
 )
 from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Permit, Rejected
 from gengui_stream.providers.routing.decision import Opening, Route, RoutingDecision, Unavailable
-from gengui_stream.providers.routing.fallback import Candidate, Requirements, Selection, select
+from gengui_stream.providers.routing.fallback import Candidate, Requirements, Selection, select, unmet
 
 RETRY_MIN_S: Final = 0.1
 RETRY_MAX_S: Final = 5.0
@@ -49,10 +49,10 @@ class Router:
             provider = self._providers.get(name)
             if provider is None:
                 continue
-            model = provider.model_for(preference.model)
-            calls = None if provider.capabilities.repeatable else self._circuits.permitted(name, model, self._clock())
+            calls = self._permitted(provider, preference)
             if calls != 0:
                 return Opening(name, calls)
+            model = provider.model_for(preference.model)
             misconfigured = misconfigured and self._circuits.is_misconfigured(name, model, self._clock())
         return Opening(preference.provider, None) if misconfigured else None
 
@@ -102,8 +102,32 @@ class Router:
             return
         outcome, reason = _outcome_of(answer)
         self._circuits.record(route.permit, outcome, self._clock(), reason=reason)
-        if isinstance(answer, Refused) and answer.fault_domain is FaultDomain.CAPACITY and answer.retry_after_s:
-            self._circuits.hold(route.provider, route.model, answer.retry_after_s, self._clock(), reason=reason)
+        if isinstance(answer, Refused):
+            self.hold(route, answer)
+
+    def hold(self, route: Route, refusal: Refused) -> None:
+        """Keeps every call from the provider for as long as the refusal asks; also while its own call waits to be
+        repeated."""
+        if route.permit is not None and refusal.fault_domain is FaultDomain.CAPACITY and refusal.retry_after_s:
+            _, reason = _outcome_of(refusal)
+            self._circuits.hold(route.provider, route.model, refusal.retry_after_s, self._clock(), reason=reason)
+
+    def has_alternative(self, preference: ProviderPreference, request: DispatchRequest, provider: str) -> bool:
+        """Whether another provider would take the attempt now. Reserves nothing."""
+        required = Requirements(width=request.width, height=request.height)
+        others = (self._providers.get(name) for name in self._order(preference) if name != provider)
+        return any(
+            other is not None
+            and unmet(other.capabilities, required) is None
+            and self._permitted(other, preference) != 0
+            for other in others
+        )
+
+    def _permitted(self, provider: Provider, preference: ProviderPreference) -> int | None:
+        """The number of calls that the provider's circuit permits now; None: any number."""
+        if provider.capabilities.repeatable:
+            return None
+        return self._circuits.permitted(provider.name, provider.model_for(preference.model), self._clock())
 
     def record_late(self, provider: str, model: str, end: Finished | Refused) -> None:
         """How an accepted attempt ended, which may correct what was recorded when it was accepted."""

@@ -30,6 +30,7 @@ async def go_live(pool: Pool, held: OwnedPartition, timings: JobTimings) -> None
         return
     partition = held.claim.partition
     made = await job_rows.make_missing(pool, partition, timings)
+    await job_rows.bring_forward(pool, partition, timings)
     await job_rows.expedite_ended(pool, partition)
     await partition_owners.vouch(pool, {partition: held.claim.epoch})
     held.live = True

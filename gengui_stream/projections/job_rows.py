@@ -58,6 +58,13 @@ WHERE j.partition = $1 AND j.kind = 'reconcile' AND j.available_at > now() AND s
 """
 
 
+RUNNING: Final = """
+SELECT generation_id FROM projections.generation_states
+WHERE partition = $1 AND NOT settled AND generation_id > $2 AND status IN ('dispatched', 'processing')
+ORDER BY generation_id LIMIT $3
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class JobChanges:
     """`made`: new or brought forward. `obsolete`: the keys of jobs that no state calls for any more."""
@@ -106,6 +113,19 @@ async def make_missing(pool: Pool, partition: int, timings: JobTimings) -> int:
                 await execute_writes(connection, [write(jobs, partition)])
                 made, after = made + len(jobs), ids[-1]
     return made
+
+
+async def bring_forward(pool: Pool, partition: int, timings: JobTimings) -> None:
+    """Makes the `reconcile` jobs of attempts that run due after their first silence: they were due at the deadline if
+    the attempt was dispatched while the partition caught up."""
+    after = UUID(int=0)
+    with transient_errors():
+        async with pool.acquire() as connection:
+            while ids := [row["generation_id"] for row in await connection.fetch(RUNNING, partition, after, PAGE)]:
+                states = await generation_states.load(connection, ids, partition=partition)
+                due = [job for state in states.values() for job in due_jobs(state, timings) if job.kind == "reconcile"]
+                await execute_writes(connection, [write(due, partition)])
+                after = ids[-1]
 
 
 async def _missing(connection: Connection, due: Sequence[Job]) -> Sequence[Job]:

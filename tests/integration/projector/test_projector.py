@@ -139,6 +139,18 @@ async def test_what_changed_while_it_caught_up_is_in_the_jobs_afterwards(
     assert not [key for key, later in made.items() if later and key not in due], "is reconciled at once, and removed"
 
 
+async def test_an_attempt_that_was_dispatched_before_the_catch_up_is_reconciled_after_its_first_silence(
+    emptied: Pool,
+) -> None:
+    """The job exists since the request, and is due at the deadline."""
+    request, announced = a_log(wide_history(0, start=datetime.now(UTC))[:2])
+    due = "SELECT available_at < now() + interval '3 minutes' FROM jobs.jobs WHERE kind = 'reconcile'"
+    await (await a_projector(emptied)).project(0, [request])
+    assert not await emptied.fetchval(due)
+    await (await a_projector(emptied, log_end=2)).project(0, [announced])
+    assert await emptied.fetchval(due)
+
+
 async def test_an_emptied_jobs_table_heals(emptied: Pool) -> None:
     owner = await a_projector(emptied)
     await owner.project(0, three_generations()[:-6])

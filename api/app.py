@@ -20,7 +20,7 @@ from api.handlers import (
     streams,
     worker_events,
 )
-from api.http.parsing import CORRELATION_ID, TRACEPARENT
+from api.http.parsing import CORRELATION_ID, TRACEPARENT, WAITED
 from api.http.problems import Refusal, problem_response
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
@@ -28,6 +28,9 @@ from gengui_stream.identifiers import new_id
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 VALID_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+CLIENT_CLOSED_REQUEST: Final = 499
+"""In metrics alone, as nginx has it: no response was sent to the end."""
+
 VALID_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +74,11 @@ async def _observed(request: web.Request, handler: Handler) -> web.StreamRespons
     trace = request.headers.get("traceparent", "")
     if VALID_TRACEPARENT.fullmatch(trace):
         request[TRACEPARENT] = trace
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    except BaseException:  # the client has disconnected, or a response that had begun is cut off
+        _measure(request, CLIENT_CLOSED_REQUEST, time.perf_counter() - started)
+        raise
     seconds = time.perf_counter() - started
     if not response.prepared:
         response.headers["X-Request-ID"] = request[CORRELATION_ID]
@@ -83,7 +90,8 @@ def _measure(request: web.Request, status: int, seconds: float) -> None:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unmatched"
     metrics = request.app[STATE].metrics
-    metrics.observe_request(method=request.method, route=route, status=status, seconds=seconds)
+    measured = None if request.get(WAITED) or status == CLIENT_CLOSED_REQUEST else seconds
+    metrics.observe_request(method=request.method, route=route, status=status, seconds=measured)
     _log.debug("request", method=request.method, route=route, status=status, ms=round(seconds * 1000, 2))
 
 

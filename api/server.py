@@ -110,7 +110,7 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
     settings = role.settings
     pool = await stack.enter_async_context(opened_pool(settings))
     await ensure_topic(settings)
-    log = await stack.enter_async_context(EventLog(settings))
+    log = await stack.enter_async_context(EventLog(settings, role.metrics))
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     providers = await stack.enter_async_context(opened_providers(settings, redis, store, role.metrics))

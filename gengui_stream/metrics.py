@@ -3,6 +3,8 @@
 Nothing is registered at import: a process creates one `Metrics` in a registry of its own and passes it on.
 """
 
+from collections import Counter as Counted
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
@@ -82,7 +84,7 @@ class Metrics:
         )
         self.http_seconds = Histogram(
             "gengui_http_request_seconds",
-            "Duration of an HTTP request",
+            "Duration of an HTTP request; without event streams and `Prefer: wait`",
             ["method", "route"],
             buckets=SECONDS,
             registry=registry,
@@ -106,15 +108,21 @@ class Metrics:
         self.lag_events.remove(str(partition))
         self.oldest_unprocessed_seconds.remove(str(partition))
 
+    def count_appended(self, types: Iterable[str]) -> None:
+        for event_type, number in Counted(types).items():
+            self.events_appended.labels(event_type).inc(number)
+
     def observe_job(self, kind: str, outcome: str, seconds: float) -> None:
         """An ended job. `outcome`: done, failed, retried."""
         self.jobs_done.labels(kind, outcome).inc()
         self.job_seconds.labels(kind).observe(seconds)
 
-    def observe_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """A request. `route`: the pattern, since each path would be another label."""
+    def observe_request(self, *, method: str, route: str, status: int, seconds: float | None) -> None:
+        """A request. `route`: the pattern, since each path would be another label. `seconds`: None for a response that
+        waits on purpose, which says nothing about latency."""
         self.http_requests.labels(method, route, str(status)).inc()
-        self.http_seconds.labels(method, route).observe(seconds)
+        if seconds is not None:
+            self.http_seconds.labels(method, route).observe(seconds)
 
 
 def new_metrics() -> Metrics:

@@ -14,7 +14,7 @@ from api.context import ApiContext, base_url, context_of
 from api.handlers.generations import own, reach, shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
-from api.http.parsing import Query, generation_id_of, parse, read_json, wait_seconds
+from api.http.parsing import WAITED, Query, generation_id_of, parse, read_json, wait_seconds
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
 from gengui_stream.accounts import idempotency
@@ -93,6 +93,7 @@ async def _answer(request: web.Request, context: ApiContext, made: Submission) -
         headers["Idempotent-Replayed"] = "true"
     if seconds:
         headers["Preference-Applied"] = f"wait={seconds}"
+        request[WAITED] = True
         found = await _until_ended(context, made.event.owner_id, made.event.generation_id, seconds)
         if found is not None:
             status = 200 if found.state.terminal else 202

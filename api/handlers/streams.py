@@ -9,10 +9,10 @@ import structlog
 from aiohttp import web
 
 from api.auth import principal_of
-from api.context import ApiContext, context_of
+from api.context import STATE, ApiContext, context_of
 from api.handlers.generations import own, reach
 from api.http import resources
-from api.http.parsing import CORRELATION_ID, Query, generation_id_of
+from api.http.parsing import CORRELATION_ID, WAITED, Query, generation_id_of
 from api.http.problems import fault, invalid
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
@@ -101,8 +101,10 @@ class _Stream:
         self._written_at = time.monotonic()
 
     async def serve(self) -> web.StreamResponse:
-        with self._context.fanout.subscribed(self._owner_id, self._only) as subscription:
-            self._request[STREAMING] = True
+        streams_open = self._request.app[STATE].metrics.streams_open
+        fanout = self._context.fanout
+        with streams_open.track_inprogress(), fanout.subscribed(self._owner_id, self._only) as subscription:
+            self._request[STREAMING] = self._request[WAITED] = True
             await self._response.prepare(self._request)
             with suppress(ConnectionResetError):
                 await self._write(f"retry: 1000\nid: {_event_id(self._seen)}\n\n")

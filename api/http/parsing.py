@@ -15,6 +15,8 @@ from gengui_stream.stamps import new_stamp
 
 WAIT_MAX_S: Final = 60
 
+WAITED: Final = web.RequestKey("waited", bool)
+"""Present when the response waited on purpose."""
 CORRELATION_ID: Final = web.RequestKey("correlation_id", str)
 TRACEPARENT: Final = web.RequestKey("traceparent", str)
 """Present when the client sent a valid one."""

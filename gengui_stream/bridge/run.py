@@ -45,7 +45,7 @@ async def run_bridge(role: RoleContext) -> None:
     """Runs until the shutdown; waits for Redis and the broker while they are unavailable."""
     settings, stop = role.settings, role.stop
     consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
-    log = EventLog(settings)
+    log = EventLog(settings, role.metrics)
     try:
         await retry_transient(log.start, stop, operation="broker")
         async with (
@@ -132,8 +132,6 @@ class Bridge:
         events: list[StatusEvent] = [event for _, event in translated if not isinstance(event, InvalidMessage)]
         if events:
             await self._log.append_many(events)
-            for event in events:
-                self._metrics.events_appended.labels(event.type).inc()
         await self._dead_letter([(entry, found) for entry, found in translated if isinstance(found, InvalidMessage)])
         await self._consumer.ack([entry.id for entry in entries])
         _log.debug("statuses_bridged", appended=len(events), dead=len(entries) - len(events))

@@ -15,8 +15,9 @@ from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
+from gengui_stream.jobs.measured_queue import MeasuredJobQueue
 from gengui_stream.jobs.projection import PostgresProjection
-from gengui_stream.jobs.queue import PostgresJobQueue, expedite_reconcile
+from gengui_stream.jobs.queue import JobQueue, PostgresJobQueue, expedite_reconcile
 from gengui_stream.jobs.timings import default_timeouts
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
@@ -47,7 +48,7 @@ async def run_dispatch(role: RoleContext) -> None:
 async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     settings, stop, metrics = role.settings, role.stop, role.metrics
     pool = await retry_transient(lambda: stack.enter_async_context(opened_pool(settings)), stop, operation="database")
-    log = EventLog(settings)
+    log = EventLog(settings, metrics)
     stack.push_async_callback(log.stop)
     await retry_transient(log.start, stop, operation="broker")
     redis = await stack.enter_async_context(opened_redis(settings))
@@ -70,8 +71,9 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
 async def _loops(settings: Settings, pool: Pool, context: JobContext, metrics: Metrics) -> None:
     owner = f"dispatch-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
-    def queue(kind: JobKind) -> PostgresJobQueue:
-        return PostgresJobQueue(pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
+    def queue(kind: JobKind) -> JobQueue:
+        jobs = PostgresJobQueue(pool, kind, owner=owner, lease_seconds=settings.job_lease_s)
+        return MeasuredJobQueue(jobs, kind, metrics)
 
     calls = CallLimiter(context.providers, metrics, context.stop)
     dispatches, cancels, reconciles = queue("dispatch"), queue("cancel"), queue("reconcile")

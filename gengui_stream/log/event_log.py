@@ -22,6 +22,7 @@ from gengui_stream.log.codec import (
 )
 from gengui_stream.log.positions import Position
 from gengui_stream.log.self_healing_producer import REQUEST_TIMEOUT_MS, SelfHealingProducer
+from gengui_stream.metrics import Metrics
 from gengui_stream.settings import Settings
 from schemas.events import Event
 
@@ -66,7 +67,8 @@ class EventLog:
     appends the same event (same id) again, and the fold ignores a duplicate.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics
         self._topic = settings.events_topic
         self._producer = SelfHealingProducer(settings)
 
@@ -93,7 +95,10 @@ class EventLog:
     async def append_many(self, events: Sequence[Event]) -> list[Position]:
         """Returns the positions in the order of `events`. Events of one generation keep their order. Raises
         PermanentError, and appends none, when one of them exceeds VALUE_MAX_BYTES."""
-        return await self._send([_NewRecord.of(event) for event in events])
+        positions = await self._send([_NewRecord.of(event) for event in events])
+        if self._metrics is not None:
+            self._metrics.count_appended(event.type for event in events)
+        return positions
 
     async def forward(self, records: Sequence[KeyedRecord]) -> None:
         """Appends records again, with their own keys, values and times, to the partitions of their keys."""

@@ -78,7 +78,6 @@ class ThumbnailJobs:
 
     async def _append(self, job: ClaimedJob, event: ThumbnailCreated | ThumbnailFailed) -> None:
         await retry_transient(partial(self._log.append, event), self._stop, operation="log")
-        self._metrics.events_appended.labels(event.type).inc()
         await self._finish(job)
         _report(job, event)
 

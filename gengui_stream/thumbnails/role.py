@@ -49,7 +49,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     settings, stop, metrics = role.settings, role.stop, role.metrics
     pool = await retry_transient(partial(open_pool, settings, size=CONNECTIONS), stop, operation="database")
     stack.push_async_callback(pool.close)
-    log = EventLog(settings)
+    log = EventLog(settings, metrics)
     stack.push_async_callback(log.stop)
     await retry_transient(log.start, stop, operation="broker")
     store = await stack.enter_async_context(open_object_store(settings))

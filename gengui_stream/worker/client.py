@@ -20,6 +20,7 @@ from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.identifiers import new_id, process_name
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.metrics import Metrics
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.settings import Settings
@@ -114,16 +115,18 @@ class WorkerClient:
 
 
 @asynccontextmanager
-async def open_worker_client(settings: Settings, producer: str | None = None) -> AsyncIterator[WorkerClient]:
+async def open_worker_client(
+    settings: Settings, producer: str | None = None, *, metrics: Metrics | None = None
+) -> AsyncIterator[WorkerClient]:
     """A client over WORKER_TRANSPORT. Raises TransientError when its server is unavailable."""
     async with AsyncExitStack() as stack:
-        yield WorkerClient(await _transport(settings, stack), producer or process_name("worker"))
+        yield WorkerClient(await _transport(settings, stack, metrics), producer or process_name("worker"))
 
 
-async def _transport(settings: Settings, stack: AsyncExitStack) -> Transport:
+async def _transport(settings: Settings, stack: AsyncExitStack, metrics: Metrics | None) -> Transport:
     match settings.worker_transport:
         case "kafka":
-            return KafkaTransport(await stack.enter_async_context(EventLog(settings)))
+            return KafkaTransport(await stack.enter_async_context(EventLog(settings, metrics)))
         case "redis":
             return RedisTransport(ProducerStreams(await stack.enter_async_context(opened_redis(settings))))
         case "http":

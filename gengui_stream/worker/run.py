@@ -46,7 +46,7 @@ async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
     settings, stop = role.settings, role.stop
     name = owner_name("worker")
     client = await retry_transient(
-        lambda: stack.enter_async_context(open_worker_client(settings)), stop, operation="log"
+        lambda: stack.enter_async_context(open_worker_client(settings, metrics=role.metrics)), stop, operation="log"
     )
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))

@@ -132,3 +132,32 @@ async def test_a_request_is_finished_before_the_end_and_streams_are_closed(setti
         assert (status, found["status"]) == (202, "queued")
         assert await stream.rest() == []
         assert "Last-Event-ID" in stream.seen[-1].comment
+
+
+async def sample(user: Client, name: str) -> float | None:
+    """The value of a metric, with its labels as the page has them."""
+    async with user.session.get(f"{user.base}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), None)
+
+
+async def test_open_streams_are_counted_and_are_no_slow_requests(user: Client) -> None:
+    async with user.stream("/v1/stream") as stream:
+        await stream.next()
+        assert await sample(user, "gengui_streams_open") == 1
+
+    async def closed() -> bool:
+        return await sample(user, "gengui_streams_open") == 0
+
+    await eventually(closed)
+    route = 'method="GET",route="/v1/stream"'
+    assert await sample(user, f'gengui_http_requests_total{{{route},status="499"}}') == 1
+    assert await sample(user, f"gengui_http_request_seconds_count{{{route}}}") is None
+
+
+async def test_a_request_that_waits_on_purpose_is_no_slow_request(user: Client) -> None:
+    route = 'method="POST",route="/v1/generations"'
+    await user.create()
+    await user.call("POST", "/v1/generations", json={"prompt": "x"}, headers={"Prefer": "wait=1"})
+    assert await sample(user, f"gengui_http_request_seconds_count{{{route}}}") == 1
+    assert await sample(user, 'gengui_events_appended_total{type="generation.requested"}') == 2

@@ -17,7 +17,9 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.loaders import Loader
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.signed_urls import BucketUrl, SigningKey, UrlSigner
+from gengui_stream.media.signed_urls import BucketUrl, UrlSigner
+from gengui_stream.media.signing_credentials import SigningCredentials
+from gengui_stream.process.background import background_task
 from gengui_stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,17 +59,20 @@ class Bucket(Protocol):
 
 
 class ObjectStore:
-    """One bucket. Methods raise TransientError while the object store is unavailable, else PermanentError."""
+    """One bucket. Methods raise TransientError while the object store is unavailable, else PermanentError. The
+    constructor blocks: it may ask a server for credentials."""
 
     def __init__(self, settings: Settings, *, read_timeout_s: float = 20, tries: int = 2) -> None:
         self._bucket = settings.s3_bucket
         self._region = settings.aws_region
         session = _session(settings)
+        self.credentials = SigningCredentials(session)
+        self.credentials.refresh()
         self._client = _client(session, settings.s3_endpoint, read_timeout_s, tries)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._signer = UrlSigner(
             BucketUrl.of(settings.s3_public_endpoint or settings.s3_endpoint, self._bucket, self._region),
-            lambda: _signing_key(session),
+            self.credentials.current,
             ttl_s=settings.presigned_url_ttl_s,
         )
 
@@ -104,7 +109,8 @@ class ObjectStore:
             return None
 
     def presigned_url(self, key: str) -> str:
-        """A GET URL for clients, valid for at least half of PRESIGNED_URL_TTL_S. Cheap: no I/O."""
+        """A GET URL for clients, valid for at least half of PRESIGNED_URL_TTL_S. Cheap: no I/O. Raises
+        TransientError or PermanentError without credentials."""
         return self._signer.url(key, time.time())
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
@@ -145,10 +151,12 @@ class ObjectStore:
 async def open_object_store(
     settings: Settings, *, read_timeout_s: float = 20, tries: int = 2
 ) -> AsyncIterator[ObjectStore]:
-    """Makes no request yet. Creating the client reads boto3's service description, so it runs in a thread."""
+    """Makes no request to the store yet. Creating the client reads boto3's service description, and perhaps asks a
+    server for credentials, so it runs in a thread. Credentials are kept fresh while the block runs."""
     store = await asyncio.to_thread(partial(ObjectStore, settings, read_timeout_s=read_timeout_s, tries=tries))
     try:
-        yield store
+        async with background_task(store.credentials.keep_fresh):
+            yield store
     finally:
         store.close()
 
@@ -201,14 +209,6 @@ def _create_in(client: "S3Client", bucket: str, region: str) -> None:
     # An untyped call: the typed client accepts only the regions of its own release.
     create: Callable[..., object] = client.create_bucket
     create(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
-
-
-def _signing_key(session: boto3.session.Session) -> SigningKey:
-    found = session.get_credentials()
-    if found is None:
-        raise PermanentError("no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    frozen = found.get_frozen_credentials()
-    return SigningKey(str(frozen.access_key), str(frozen.secret_key), frozen.token)
 
 
 def _limited(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:

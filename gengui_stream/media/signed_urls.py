@@ -54,13 +54,13 @@ class UrlSigner:
 
     def url(self, key: str, now_s: float) -> str:
         """The URL at Unix time `now_s`."""
-        begins = int(now_s) // self._slot_s * self._slot_s
-        if self._slot is None or self._slot.begins != begins:
-            self._slot = self._open_slot(begins)
+        begins, credentials = int(now_s) // self._slot_s * self._slot_s, self._credentials()
+        if self._slot is None or self._slot.begins != begins or self._slot.credentials is not credentials:
+            self._slot = self._open_slot(begins, credentials)
         return self._signed(self._slot, quote(key, safe="/~"))
 
-    def _open_slot(self, begins: int) -> "_Slot":
-        credentials, moment = self._credentials(), datetime.fromtimestamp(begins, UTC)
+    def _open_slot(self, begins: int, credentials: SigningKey) -> "_Slot":
+        moment = datetime.fromtimestamp(begins, UTC)
         stamp, scope = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}/{self._bucket.region}/s3/aws4_request"
         query = {
             "X-Amz-Algorithm": ALGORITHM,
@@ -72,7 +72,7 @@ class UrlSigner:
         if credentials.token:
             query["X-Amz-Security-Token"] = credentials.token
         line = "&".join(f"{name}={quote(query[name], safe='~')}" for name in sorted(query))
-        return _Slot(begins, line, f"{ALGORITHM}\n{stamp}\n{scope}\n", _derived(credentials.secret, scope))
+        return _Slot(begins, credentials, line, f"{ALGORITHM}\n{stamp}\n{scope}\n", _derived(credentials.secret, scope))
 
     def _signed(self, slot: "_Slot", key: str) -> str:
         request = f"GET\n{self._path}/{key}\n{slot.query}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
@@ -86,6 +86,7 @@ class _Slot:
     """The part that all URLs of one slot share."""
 
     begins: int
+    credentials: SigningKey
     query: str
     preamble: str
     key: bytes

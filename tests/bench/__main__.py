@@ -35,6 +35,7 @@ SECTIONS: Final = {
     "memory": Section("memory", "Memory"),
     "flags": Section("flags", "Choosing a provider by feature flags"),
     "dispatching": Section("jobs.dispatching", "Dispatch and reconciliation"),
+    "backlog": Section("jobs.backlog", "A queue that waits for a slow provider"),
 }
 
 RUN: Final = "import importlib, sys; print(importlib.import_module(sys.argv[1]).run(sys.argv[2] == 'quick'))"

@@ -5,7 +5,7 @@ removed. A change is a new optional field, or a new `schema_version` with an upc
 ignore unknown fields (`extra="ignore"`), so a newer producer does not break an older reader.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -282,25 +282,6 @@ Event: TypeAlias = (
     | OutputsDeleted
 )
 
-EVENT_CLASSES: tuple[type[Event], ...] = (
-    GenerationRequested,
-    GenerationDispatched,
-    GenerationAccepted,
-    GenerationStarted,
-    GenerationProgressed,
-    GenerationHeartbeatReceived,
-    GenerationCompleted,
-    GenerationFailed,
-    GenerationCancelRequested,
-    GenerationCanceled,
-    GenerationTimedOut,
-    GenerationModerated,
-    GenerationRetried,
-    ThumbnailRequested,
-    ThumbnailCreated,
-    ThumbnailFailed,
-    GenerationDeleted,
-    OutputsDeleted,
-)
+EVENT_CLASSES: tuple[type[Event], ...] = get_args(Event)
 
 AnyEvent: TypeAlias = Annotated[Event, Field(discriminator="type")]

@@ -14,7 +14,7 @@ from gengui_stream.fakes.scripts import Rule
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
-from tests.integration.jobs.test_dispatch import scene
+from tests.integration.jobs.conftest import scene
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack

@@ -1,4 +1,4 @@
-"""A projector and dispatchers at work on the local queue, and what a test does and sees."""
+"""A projector and dispatchers on the local queue, and the actions and observations of a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

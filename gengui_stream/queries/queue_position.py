@@ -26,21 +26,20 @@ LATELY: Final = timedelta(minutes=15)
 QueueKey: TypeAlias = tuple[datetime, UUID]
 """The order of a provider's queue."""
 
+# `NOT settled` is what the index of the open generations covers: without it the whole history is read. The front of the
+# queues is found by id, which sorts by its creation. With ids of another kind the front may differ beyond COUNTED_MAX.
 WAITING: Final = """
-SELECT s.provider, r.requested_at, r.generation_id
-FROM jobs.jobs j JOIN projections.generation_states s USING (generation_id) JOIN projections.generation_requests r
-    USING (generation_id)
-WHERE j.kind = 'reconcile' AND j.attempt = s.attempt
-  AND s.status IN ('queued', 'dispatched') AND s.started_at IS NULL
-ORDER BY r.requested_at, r.generation_id LIMIT $1
+SELECT waiting.provider, r.requested_at, r.generation_id FROM (
+    SELECT generation_id, provider FROM projections.generation_states
+    WHERE NOT settled AND status IN ('queued', 'dispatched') AND started_at IS NULL
+    ORDER BY generation_id LIMIT $1) AS waiting
+JOIN projections.generation_requests r USING (generation_id)
+ORDER BY r.requested_at, r.generation_id
 """
 
 RUNNING: Final = """
-SELECT s.provider, count(*) AS running
-FROM jobs.jobs j JOIN projections.generation_states s USING (generation_id)
-WHERE j.kind = 'reconcile' AND j.attempt = s.attempt AND s.started_at IS NOT NULL
-  AND s.ended_at IS NULL
-GROUP BY s.provider
+SELECT provider, count(*) AS running FROM projections.generation_states
+WHERE NOT settled AND started_at IS NOT NULL AND ended_at IS NULL GROUP BY provider
 """
 
 RUNS: Final = """

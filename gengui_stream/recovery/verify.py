@@ -1,7 +1,8 @@
 """Folds the whole log without caches and compares every row of every read model with the result.
 
-The checkpoints and all rows come from one snapshot of the database; the log is read up to those checkpoints. It
-proceeds by partition, and keeps only one partition's states in memory.
+It proceeds by partition, and keeps only one partition's states in memory. The checkpoint and the rows of a partition
+come from one snapshot of the database, which is closed before the next partition: an open one stops PostgreSQL from
+removing old row versions. The log is read up to that checkpoint.
 """
 
 import asyncio
@@ -46,18 +47,27 @@ async def verify(settings: Settings, progress: Progress = lambda done, total: No
     does not match the settings; the rows may be correct in both cases."""
     report = Report()
     async with opened_snapshot(settings) as connection:
-        held = await connection.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, settings.events_topic)
-        if held:
-            await check_topic(settings)
-        total = sum(row["next_offset"] - row["start_offset"] for row in held)
-        for position in held:
+        held = await _held(settings, connection)
+    if held:
+        await check_topic(settings)
+    total = sum(row["next_offset"] - row["start_offset"] for row in held.values())
+    for partition in held:
+        async with opened_snapshot(settings) as connection:
+            position = (await _held(settings, connection))[partition]
             check = _PartitionCheck(settings, connection, report, position)
-            await check.run(lambda: progress(report.events, total))
-        partitions = [row["partition"] for row in held]
+            await check.run(lambda: progress(report.events, max(total, report.events)))
+    async with opened_snapshot(settings) as connection:
+        partitions = list(await _held(settings, connection))
         await read_models.compare_strays(connection, report, partitions)
         for row in await connection.fetch(dead_letters.OF_OTHER_PARTITIONS, settings.events_topic, partitions):
             report.unexpected("dead_letters", f"{row['partition']}:{row['log_offset']}")
     return report
+
+
+async def _held(settings: Settings, connection: Connection) -> Mapping[int, asyncpg.Record]:
+    """The checkpoints, by partition."""
+    rows = await connection.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, settings.events_topic)
+    return {row["partition"]: row for row in rows}
 
 
 class _PartitionCheck:

@@ -1,6 +1,6 @@
 """`verify`: agrees with the rows of the projector, and finds every later change."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,6 +9,7 @@ import pytest
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.recovery import verify as verify_module
 from gengui_stream.recovery.report import Report
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
@@ -242,3 +243,26 @@ def test_a_report_counts_all_and_shows_some() -> None:
     assert len(report.samples) == 20
     assert report.samples[0].what.startswith("b is None, should be 'xxx")
     assert len(report.samples[0].what) < 300
+
+
+async def test_no_snapshot_outlives_its_partition(
+    settings: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later partition is compared as of then: what was projected during the earlier ones is part of it."""
+    events = [event for number in range(10) for event in recent(number)]
+    await event_log.append_many(events)
+    await project_everything(settings, pool)
+    later = [event for number in range(10, 20) for event in recent(number)]
+    check = verify_module._PartitionCheck.run
+
+    async def projecting_meanwhile(self: verify_module._PartitionCheck, progress: Callable[[], None]) -> None:
+        await check(self, progress)
+        if later:
+            await event_log.append_many(later)
+            await project_everything(settings, pool)
+            later.clear()
+
+    monkeypatch.setattr(verify_module._PartitionCheck, "run", projecting_meanwhile)
+    report = await verify(settings)
+    assert report.agrees, report.samples
+    assert report.events > len(events)

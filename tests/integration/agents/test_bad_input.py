@@ -10,9 +10,11 @@ from agents.run import run_agents
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.codec import encode_key, encode_value
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.recovery.dead_letters import discard, listed
 from gengui_stream.settings import Settings
 from tests.integration.agents.agents_runs import progress, send_raw
 from tests.integration.running import a_request, eventually, running, state_of
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
 
@@ -67,3 +69,24 @@ async def test_a_bad_record_is_accounted_for_and_the_next_is_applied(
     assert await state_of(pool, good.generation_id)
     letters = await pool.fetch("SELECT record_key, record_value FROM projections.dead_letters")
     assert [(row["record_key"], row["record_value"]) for row in letters] == [(key, value)] * (fate == LETTER)
+
+
+async def test_the_agents_live_through_a_discard(settings: Settings, pool: Pool) -> None:
+    """And apply the later events of the generation, which were parked before."""
+    event, now = a_request(), int(time.time() * 1000)
+    key, request = encode_key(event), encode_value(event)
+    await send_raw(settings, [(key, b"{", now), (key, request, now)])
+
+    async def reached(offset: int) -> bool:
+        return (await progress(pool, settings)).next_offset == offset
+
+    async with running(run_agents, settings):
+        await eventually(lambda: reached(2))
+        [letter] = await listed(pool, settings.events_topic, resolved=False, parked=False, limit=10)
+        await discard(pool, settings.events_topic, letter.position, TIMINGS)
+        await send_raw(settings, [(key, encode_value(event.model_copy(update={"id": new_id()})), now)])
+        await eventually(lambda: reached(3))
+    done = await progress(pool, settings)
+    assert done.consistent
+    assert (done.applied, done.ignored, done.dead_lettered) == (1, 1, 1)
+    assert await state_of(pool, event.generation_id)

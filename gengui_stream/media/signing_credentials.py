@@ -1,20 +1,23 @@
-"""The credentials that sign URLs, read ahead: those of a role of AWS come from a server and expire."""
+"""The credentials that sign URLs, read ahead: those of a role of AWS come from a server and expire.
+
+The worker on RunPod imports this module, in an environment without structlog.
+"""
 
 import asyncio
+import logging
+from contextlib import suppress
 from typing import Final
 
 import boto3.session
-import structlog
 from botocore.exceptions import BotoCoreError
 
 from gengui_stream.errors import GenGuiError, PermanentError, TransientError
 from gengui_stream.media.signed_urls import SigningKey
-from gengui_stream.process.lifecycle import pause
 
 REFRESH_EVERY_S: Final = 30.0
 """botocore renews credentials from 15 minutes before their end; in between a refresh makes no request."""
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class SigningCredentials:
@@ -35,7 +38,7 @@ class SigningCredentials:
             key = self._read()
         except BotoCoreError as error:
             self._fault = TransientError(f"credentials of the object store: {error}")
-            _log.warning("credentials_not_refreshed", error=str(error))
+            _log.warning("credentials_not_refreshed: %s", error)
         except PermanentError as error:
             self._fault = error
         else:
@@ -49,5 +52,9 @@ class SigningCredentials:
         return SigningKey(str(frozen.access_key), str(frozen.secret_key), frozen.token)
 
     async def keep_fresh(self, ended: asyncio.Event) -> None:
-        while not await pause(ended, REFRESH_EVERY_S):
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH_EVERY_S):
+                    await ended.wait()
+                    return
             await asyncio.to_thread(self.refresh)

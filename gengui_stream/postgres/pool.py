@@ -30,7 +30,8 @@ TRANSIENT = (
 """Errors that end when the server is available again, or when another transaction ends."""
 
 CONNECTION_ENDED: Final = re.compile(
-    r"connection is closed|pool is clos|not connected|another operation is cancelling"
+    # "released back": also said of a connection that a task holds while its session ends
+    r"connection is closed|pool is clos|not connected|another operation is cancelling|released back to the pool"
     # the session ended between the parts of a command: 2 is the state of a failed connection
     r"|another operation \(2\) is in progress|protocol is in the \"failed\" state"
     # asyncpg's own race between a cancellation and the end of a session

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import pytest
 
 from gengui_stream.dev.reload.import_graph import PACKAGES
@@ -58,6 +59,27 @@ async def restarted(system: DevSystem, before: dict[str, list[int]], *roles: str
 
     await eventually(runs_again)
     assert {role for role in ROLES if system.pids(role) != before[role]} == set(roles)
+
+
+async def settings_read(system: DevSystem) -> None:
+    """A role that is starting would read the file that the test is about to write, and end."""
+
+    async def alive() -> bool:
+        health = system.document()["health"]
+        assert isinstance(health, dict)
+        urls = [str(url) for url in health.values()]
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+            return all([await _is_alive(http, url) for url in urls])
+
+    await eventually(alive)
+
+
+async def _is_alive(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(f"{url}/livez") as response:
+            return bool((await response.json())["status"] == "alive")
+    except aiohttp.ClientError:
+        return False
 
 
 def append(system: DevSystem, file: str, code: str) -> None:
@@ -114,11 +136,12 @@ async def test_many_files_at_once_are_one_restart(system: DevSystem) -> None:
 
 
 async def test_settings_that_changed_restart_every_role_and_faults_none(system: DevSystem) -> None:
+    await settings_read(system)
     before, file = pids(system), system.directory / ".env"
     proper = file.read_text()
     file.write_text(f"{proper}MAX_ATTEMPTS=none\n")
     await says(system, "MAX_ATTEMPTS", "the roles keep their current settings")
-    assert pids(system) == before
+    assert pids(system) == before, system.said()
     file.write_text(f"{proper}MAX_ATTEMPTS=2\n")
     await says(system, ".env changed: restarting every role")
     await restarted(system, before, *ROLES)

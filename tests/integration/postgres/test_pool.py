@@ -60,13 +60,6 @@ async def test_a_connection_used_twice_at_once_is_a_bug(pool: Pool) -> None:
         await first
 
 
-async def test_a_connection_used_after_its_release_is_a_bug(pool: Pool) -> None:
-    async with pool.acquire() as connection:
-        pass
-    with pytest.raises(asyncpg.InterfaceError, match="released back to the pool"), transient_errors():
-        await connection.fetchval("SELECT 1")
-
-
 async def test_a_process_that_is_paused_in_a_transaction_holds_no_locks(settings: Settings, pool: Pool) -> None:
     await checkpoints.claim(pool, settings.events_topic, [0])
     async with opened_pool(settings) as paused, paused.acquire() as connection:

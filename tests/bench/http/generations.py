@@ -29,7 +29,7 @@ STATES: Final = """
 INSERT INTO projections.generation_states (generation_id, partition, log_offset, status, version, attempt, provider,
     percent,
     cancel_requested, dispatched_at, started_at, ended_at, heartbeat_at, outputs,
-    provider_model)
+    provider_model, settled)
 SELECT generation_id, seed % 8, seed, 'completed', 9, 1, provider, 100, false, requested_at + interval '20 ms',
     requested_at + interval '40 ms', requested_at + interval '2 seconds', requested_at + interval '1 second',
     json_build_array(json_build_object('id', '0',
@@ -37,8 +37,8 @@ SELECT generation_id, seed % 8, seed, 'completed', 9, 1, provider, 100, false, r
         'mime_type', 'image/png', 'width', 1024, 'height', 1024, 'bytes', 1572864,
         'sha256', repeat('9f', 32),
         'thumbnail', json_build_object('object_key', format('users/%s/media/thumbs/%s.png', owner_id, generation_id),
-            'width', 128, 'height', 128, 'bytes', 4096),
-        'thumbnail_error', null)), model
+            'mime_type', 'image/webp', 'width', 128, 'height', 128, 'bytes', 4096),
+        'thumbnail_error', null)), model, true
 FROM projections.generation_requests
 """
 

@@ -4,9 +4,7 @@ Every step may be repeated: an object that is gone is removed again without an e
 """
 
 import asyncio
-import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
@@ -17,12 +15,11 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import process_name
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
+from gengui_stream.jobs.single import SingleJobs
 from gengui_stream.log.event_log import Appender
 from gengui_stream.media.object_store import Bucket
 from gengui_stream.metrics import Metrics
-from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.process.lifecycle import retry_transient
-from gengui_stream.projections import generation_states
+from gengui_stream.postgres.pool import Pool
 from gengui_stream.stamps import repeatable_stamp
 from schemas.events import OutputsDeleted
 
@@ -34,52 +31,33 @@ _EVENT_IDS: Final = UUID("3a0c9e1e-6b0f-5f43-9b0e-2f6d8a1c7d55")
 _log = structlog.get_logger(__name__)
 
 
-class Deleter:
-    """Handles deletion jobs. Raises ShutdownRequested at a stop while a server is unavailable: the leases expire."""
+class Deleter(SingleJobs):
+    """Handles deletion jobs."""
 
     def __init__(
         self, queue: JobQueue, *, store: Bucket, pool: Pool, log: Appender, metrics: Metrics, stop: asyncio.Event
     ) -> None:
-        self._queue = queue
+        super().__init__(queue, pool=pool, log=log, metrics=metrics, stop=stop)
         self._store = store
-        self._pool = pool
-        self._log = log
-        self._metrics = metrics
-        self._stop = stop
-
-    async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        for job in jobs:
-            began = time.perf_counter()
-            outcome = await self._do(job)
-            self._metrics.observe_job(job.kind, outcome, time.perf_counter() - began)
 
     async def _do(self, job: ClaimedJob) -> str:
-        state = await retry_transient(partial(self._load, job), self._stop, operation="generation")
+        state = await self._load(job)
         if state is not None and state.deleted_at is not None and state.outputs:
             try:
                 await self._remove(state)
             except (TransientError, PermanentError) as error:
-                await self._reschedule(job, error)
+                delay = backoff_seconds(job.tries, salt=job.generation_id.int, ceiling=RETRY_CEILING_S)
+                _log.warning("outputs_not_deleted", job_key=job.key, tries=job.tries, error=str(error))
+                await self._reschedule(job, delay, str(error))
                 return "retried"
-            await retry_transient(partial(self._log.append, outputs_deleted(job)), self._stop, operation="log")
-        await retry_transient(partial(self._queue.finish, [job.key]), self._stop, operation="jobs")
+            await self._append(outputs_deleted(job))
+        await self._finish(job)
         return "done"
-
-    async def _load(self, job: ClaimedJob) -> Generation | None:
-        with transient_errors():
-            return (await generation_states.load(self._pool, [job.generation_id])).get(job.generation_id)
 
     async def _remove(self, state: Generation) -> None:
         for key in own_keys(state):
             await self._store.remove(key)
         _log.info("outputs_deleted", generation_id=str(state.generation_id), outputs=len(state.outputs))
-
-    async def _reschedule(self, job: ClaimedJob, error: Exception) -> None:
-        delay = backoff_seconds(job.tries, salt=job.generation_id.int, ceiling=RETRY_CEILING_S)
-        _log.warning("outputs_not_deleted", job_key=job.key, tries=job.tries, error=str(error))
-        await retry_transient(
-            partial(self._queue.reschedule_after_error, job.key, delay, str(error)), self._stop, operation="jobs"
-        )
 
 
 def own_keys(state: Generation) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The role `dispatch`: hands attempts to providers, cancels them, and reconciles those whose outcome is unknown."""
 
-import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -14,7 +13,7 @@ from gengui_stream.dispatch.handler import Dispatcher
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.context import JobContext
-from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
+from gengui_stream.jobs.loop import JobHandler, run_job_loops
 from gengui_stream.jobs.measured_queue import MeasuredJobQueue
 from gengui_stream.jobs.projection import PostgresProjection
 from gengui_stream.jobs.queue import JobQueue, PostgresJobQueue, expedite_reconcile
@@ -85,11 +84,5 @@ async def _loops(settings: Settings, pool: Pool, context: JobContext, metrics: M
         "cancel": JobHandler(queue=cancels, claim=cancels.claim, work=canceler.work),
         "reconcile": JobHandler(queue=reconciles, claim=reconciles.claim, work=reconciler.work),
     }
-    ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in handlers}
     _log.info("dispatch_started", owner=owner, providers=sorted(context.providers))
-    async with asyncio.TaskGroup() as listeners:
-        listening = listeners.create_task(listen(settings, ready, partial(expedite_reconcile, pool)))
-        async with asyncio.TaskGroup() as group:
-            for kind, handler in handlers.items():
-                group.create_task(run_job_loop(handler, context.stop, ready=ready[kind], lease_s=settings.job_lease_s))
-        listening.cancel()
+    await run_job_loops(settings, handlers, context.stop, partial(expedite_reconcile, pool))

@@ -48,6 +48,22 @@ class JobHandler:
     in_flight_max: int = 1_000
 
 
+async def run_job_loops(
+    settings: Settings,
+    handlers: Mapping[JobKind, JobHandler],
+    stop: asyncio.Event,
+    expedite: "Expedite | None" = None,
+) -> None:
+    """A loop for each kind until `stop` is set, woken by notifications. `expedite`: as in `listen`."""
+    ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in handlers}
+    async with asyncio.TaskGroup() as listeners:
+        listening = listeners.create_task(listen(settings, ready, expedite))
+        async with asyncio.TaskGroup() as group:
+            for kind, handler in handlers.items():
+                group.create_task(run_job_loop(handler, stop, ready=ready[kind], lease_s=settings.job_lease_s))
+        listening.cancel()
+
+
 async def run_job_loop(handler: JobHandler, stop: asyncio.Event, *, ready: asyncio.Event, lease_s: float) -> None:
     """Claims batches and works on several at once until `stop` is set, then finishes what it has claimed.
 

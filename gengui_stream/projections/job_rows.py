@@ -1,6 +1,6 @@
 """The rows of `jobs.jobs`, written with the read models and nowhere else (law 5)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -102,30 +102,34 @@ def _row(job: Job, partition: int) -> Row:
 async def make_missing(pool: Pool, partition: int, timings: JobTimings) -> int:
     """Makes the jobs that states of the partition call for and that do not exist; returns their number. Safe to
     repeat, and beside the projector: a job that the state no longer calls for is dropped by its handler."""
-    made, after = 0, UUID(int=0)
+    made = 0
     with transient_errors():
         async with pool.acquire() as connection:
-            while ids := [row["generation_id"] for row in await connection.fetch(LACKING_JOBS, partition, after, PAGE)]:
-                states = await generation_states.load(connection, ids, partition=partition)
-                jobs = await _missing(
-                    connection, [job for state in states.values() for job in due_jobs(state, timings)]
-                )
+            async for due in _due_jobs(connection, LACKING_JOBS, partition, timings):
+                jobs = await _missing(connection, due)
                 await execute_writes(connection, [write(jobs, partition)])
-                made, after = made + len(jobs), ids[-1]
+                made += len(jobs)
     return made
 
 
 async def bring_forward(pool: Pool, partition: int, timings: JobTimings) -> None:
     """Makes the `reconcile` jobs of attempts that run due after their first silence: they were due at the deadline if
     the attempt was dispatched while the partition caught up."""
-    after = UUID(int=0)
     with transient_errors():
         async with pool.acquire() as connection:
-            while ids := [row["generation_id"] for row in await connection.fetch(RUNNING, partition, after, PAGE)]:
-                states = await generation_states.load(connection, ids, partition=partition)
-                due = [job for state in states.values() for job in due_jobs(state, timings) if job.kind == "reconcile"]
-                await execute_writes(connection, [write(due, partition)])
-                after = ids[-1]
+            async for due in _due_jobs(connection, RUNNING, partition, timings):
+                await execute_writes(connection, [write((job for job in due if job.kind == "reconcile"), partition)])
+
+
+async def _due_jobs(
+    connection: Connection, generations: str, partition: int, timings: JobTimings
+) -> AsyncIterator[Sequence[Job]]:
+    """The jobs that the states of these generations call for, by page. `generations`: LACKING_JOBS or RUNNING."""
+    after = UUID(int=0)
+    while ids := [row["generation_id"] for row in await connection.fetch(generations, partition, after, PAGE)]:
+        states = await generation_states.load(connection, ids, partition=partition)
+        yield [job for state in states.values() for job in due_jobs(state, timings)]
+        after = ids[-1]
 
 
 async def _missing(connection: Connection, due: Sequence[Job]) -> Sequence[Job]:

@@ -5,8 +5,6 @@ A repeated job writes the same object and appends an event with the same id, whi
 leaves its generation completed.
 """
 
-import asyncio
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -17,7 +15,7 @@ import structlog
 from gengui_stream.deletion.handler import Deleter
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import owner_name
-from gengui_stream.jobs.loop import JobHandler, listen, run_job_loop
+from gengui_stream.jobs.loop import JobHandler, run_job_loops
 from gengui_stream.jobs.queue import PostgresJobQueue
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
@@ -67,18 +65,8 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         "thumbnail": JobHandler(thumbnails, thumbnails.claim, jobs.work, batch=1, in_flight_max=slots),
         "deletion": JobHandler(deletions, deletions.claim, deleter.work, batch=1, in_flight_max=1),
     }
-    await _work(settings, handlers, stop)
-
-
-async def _work(settings: Settings, handlers: Mapping[JobKind, JobHandler], stop: asyncio.Event) -> None:
-    ready: dict[JobKind, asyncio.Event] = {kind: asyncio.Event() for kind in handlers}
     _log.info("thumbnails_started", threads=settings.thumbnail_threads)
-    async with asyncio.TaskGroup() as listeners:
-        listening = listeners.create_task(listen(settings, ready))
-        async with asyncio.TaskGroup() as group:
-            for kind, handler in handlers.items():
-                group.create_task(run_job_loop(handler, stop, ready=ready[kind], lease_s=settings.job_lease_s))
-        listening.cancel()
+    await run_job_loops(settings, handlers, stop)
 
 
 def limits_of(settings: Settings) -> Limits:

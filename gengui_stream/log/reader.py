@@ -83,7 +83,7 @@ async def open_reader(
         max_partition_fetch_bytes=8 * 1024 * 1024,
     )
     try:
-        await consumer.start()
+        await _started(consumer)
     except (KafkaError, OSError) as error:
         await stop_consumer(consumer)
         raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
@@ -98,6 +98,20 @@ async def open_reader(
         yield LogReader(consumer, settings.events_topic, offsets)
     finally:
         await stop_consumer(consumer)
+
+
+async def _started(consumer: AIOKafkaConsumer) -> None:
+    """aiokafka leaves a connection open when it is cancelled while it makes it: a start that has begun goes on for at
+    most CLOSE_S, and the caller closes it."""
+    starting = asyncio.ensure_future(consumer.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting}, timeout=CLOSE_S)
+        if starting.done() and not starting.cancelled():
+            starting.exception()  # retrieved: the caller is cancelled
+        starting.cancel()
+        raise
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -1,14 +1,17 @@
 """The state that the owner of a partition keeps between two batches."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from gengui_stream.domain.generation.state import Generation
+from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.checkpoints import Claim
 from gengui_stream.projecting.dead_letter_limits import DeadLetterCount
+from gengui_stream.projections import generation_states, timeline
+from gengui_stream.projections.timeline import UnrequestedEvents
 
 CACHED_STATES: Final = 50_000
 """States kept in memory for each partition, 1 to 2 KiB each, of generations that are not settled. Events of settled
@@ -61,3 +64,27 @@ class OwnedPartition:
                 self.states[generation_id] = state
         for oldest in list(islice(self.states, max(0, len(self.states) - CACHED_STATES))):
             del self.states[oldest]
+
+
+Wanted: TypeAlias = Sequence[tuple[OwnedPartition, Collection[UUID]]]
+"""Generations by the partition whose records name them."""
+
+
+async def load_states(pool: Pool, wanted: Wanted) -> Sequence[dict[UUID, Generation]]:
+    """The states of these generations, from the cache or from the database, in the order of `wanted`."""
+    known = [held.known(ids) for held, ids in wanted]
+    missing = {
+        held.claim.partition: lacking
+        for (held, ids), states in zip(wanted, known, strict=True)
+        if (lacking := set(ids).difference(states))
+    }
+    loaded = await generation_states.load_own(pool, missing) if missing else {}
+    for (held, _), states in zip(wanted, known, strict=True):
+        states.update(loaded.get(held.claim.partition, {}))
+    return known
+
+
+async def load_unrequested(pool: Pool, wanted: Wanted) -> UnrequestedEvents:
+    """The recorded events of the generations that have no cached state."""
+    unknown = {held.claim.partition: set(ids).difference(held.states) for held, ids in wanted}
+    return await timeline.unrequested_events(pool, unknown)

@@ -4,6 +4,7 @@ A transaction covers one or more partitions, because its cost, here and in Postg
 checkpoint of each partition is compared and set separately.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -30,10 +31,10 @@ from gengui_stream.projecting.dead_letter_limits import (
 )
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records, generation_ids, requested_ids
 from gengui_stream.projecting.live_partitions import go_live, keep_vouching
-from gengui_stream.projecting.owned_partition import OwnedPartition
+from gengui_stream.projecting.owned_partition import OwnedPartition, load_states, load_unrequested
 from gengui_stream.projecting.projected_batch import ProjectedBatch, joined
 from gengui_stream.projecting.writes import together, writes_of
-from gengui_stream.projections import dead_letters, generation_states, job_rows, partition_owners, timeline
+from gengui_stream.projections import dead_letters, job_rows, partition_owners
 from gengui_stream.projections.job_rows import JobChanges
 from gengui_stream.projections.outcomes import DeadLettered, Forwarded, Outcome, Record, Tally
 
@@ -200,14 +201,12 @@ class Projector:
     async def _project(self, work: _Work) -> Sequence[ProjectedBatch]:
         decoded = [decode_records(records) for _, records in work]
         wanted = [(held, generation_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
-        folded: list[_Folded] = []
-        states = await self._states(wanted)
-        requested = {
-            held.claim.partition: requested_ids(each).difference(known)
-            for (held, _), each, known in zip(work, decoded, states, strict=True)
-        }
+        requested = [(held, requested_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
         with transient_errors():
-            unrequested = await timeline.unrequested_events(self._pool, requested)
+            states, unrequested = await asyncio.gather(
+                load_states(self._pool, wanted), load_unrequested(self._pool, requested)
+            )
+        folded: list[_Folded] = []
         for (held, _), each, own in zip(work, decoded, states, strict=True):
             partition = held.claim.partition
             known = FoldState(own, set(held.parked), unrequested[partition], self._place(partition))
@@ -225,21 +224,6 @@ class Projector:
         if self._forwarding and strays:
             _log.warning("records_forwarded", records=len(strays), first_offset=strays[0].offset)
             await self._forwarding.forwarder.forward(strays)
-
-    async def _states(self, wanted: Sequence[tuple[OwnedPartition, set[UUID]]]) -> Sequence[dict[UUID, Generation]]:
-        """The states of these generations, from the cache or from the database."""
-        known = [held.known(ids) for held, ids in wanted]
-        missing = {
-            held.claim.partition: lacking
-            for (held, ids), states in zip(wanted, known, strict=True)
-            if (lacking := ids.difference(states))
-        }
-        if missing:
-            with transient_errors():
-                loaded = await generation_states.load_own(self._pool, missing)
-            for (held, _), states in zip(wanted, known, strict=True):
-                states.update(loaded.get(held.claim.partition, {}))
-        return known
 
     def _folded(
         self, held: OwnedPartition, outcomes: list[Outcome], states: dict[UUID, Generation], parked: set[UUID]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -43,6 +44,12 @@ class JobTimings:
 
 NO_JOBS: Final[tuple[Job, ...]] = ()
 
+# All that `due_jobs` reads of a state and an event can change. Most events change none of it: comparing costs 0.5 us,
+# making the jobs of both states 15.
+_calling: Final = attrgetter(
+    "status", "attempt", "provider", "cancel_requested", "deadline", "error", "outputs", "deleted_at", "preference"
+)
+
 
 def due_jobs(state: Generation, timings: JobTimings) -> tuple[Job, ...]:
     """Every open generation has a `reconcile` job: from its request on it ends the generation at its deadline, and once
@@ -61,7 +68,11 @@ def due_jobs(state: Generation, timings: JobTimings) -> tuple[Job, ...]:
 
 def new_jobs(before: Generation | None, after: Generation, timings: JobTimings) -> tuple[Job, ...]:
     """The jobs that this transition makes or brings forward; none for most."""
-    known = due_jobs(before, timings) if before is not None else NO_JOBS
+    if before is None:
+        return due_jobs(after, timings)
+    if _calling(before) == _calling(after):
+        return NO_JOBS
+    known = due_jobs(before, timings)
     return tuple(job for job in due_jobs(after, timings) if job not in known)
 
 

@@ -1,6 +1,7 @@
 """The jobs that states call for, and what a transition adds and removes."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 
@@ -47,6 +48,14 @@ def test_a_table_that_follows_the_transitions_has_every_job_that_is_due(history:
         assert table >= {job.key for job in due_jobs(state, TIMINGS)}
         assert not any(key.startswith("dispatch:") for key in table) or not state.terminal
         before = state
+
+
+@settings(max_examples=200)
+@given(histories())
+def test_a_transition_makes_the_jobs_that_its_earlier_state_did_not_call_for(history: list[Event]) -> None:
+    for before, after in pairwise(states(history)):
+        known = due_jobs(before, TIMINGS)
+        assert list(new_jobs(before, after, TIMINGS)) == [job for job in due_jobs(after, TIMINGS) if job not in known]
 
 
 def said(cls: type[Event], **fields: object) -> Event:

@@ -2,9 +2,12 @@
 
 import io
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+from gengui_stream.media.decoding import decoded
 
 FORMATS: Final = tuple(
     decoder.format
@@ -29,16 +32,20 @@ class ImageFacts:
 
 
 def inspect_image(body: bytes, max_pixels: int) -> ImageFacts | str:
-    """The facts, or why the bytes are not a complete image within the limit."""
+    """The facts, or why the bytes are not an image within the limit that a browser shows completely."""
     try:
-        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
-            if max(image.size) > SIDE_MAX:
-                return f"{image.width} x {image.height} pixels; no side may have more than {SIDE_MAX}"
-            if image.width * image.height > max_pixels:
-                return f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
-            image.load()
-            return ImageFacts(MIME_TYPES[image.format or ""], image.width, image.height)
+        return decoded(body, partial(_facts, max_pixels=max_pixels))
     except UnidentifiedImageError:
         return "neither PNG, JPEG nor WebP"
     except Exception as error:  # noqa: BLE001 - there is no list of what Pillow's decoders raise for hostile bytes
         return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def _facts(body: bytes, *, max_pixels: int) -> ImageFacts | str:
+    with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+        if max(image.size) > SIDE_MAX:
+            return f"{image.width} x {image.height} pixels; no side may have more than {SIDE_MAX}"
+        if image.width * image.height > max_pixels:
+            return f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
+        image.load()
+        return ImageFacts(MIME_TYPES[image.format or ""], image.width, image.height)

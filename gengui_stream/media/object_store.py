@@ -19,6 +19,15 @@ from botocore.loaders import Loader
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.signed_urls import BucketUrl, UrlSigner
 from gengui_stream.media.signing_credentials import SigningCredentials
+from gengui_stream.media.store_errors import (
+    MISSING_CODES,
+    ObjectMissing,
+    ObjectTooLarge,
+    classified,
+    code_of,
+    hides_missing,
+    status_of,
+)
 from gengui_stream.process.background import background_task
 from gengui_stream.settings import Settings
 
@@ -27,19 +36,10 @@ if TYPE_CHECKING:
 
 THREADS: Final = 8
 CHUNK_BYTES: Final = 256 * 1024
-MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
-PASSING: Final = frozenset({"NoSuchBucket", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
-"""A missing bucket is transient too: the start of the system creates it."""
+PROBE_KEY: Final = "users/readiness-probe"
+"""No output has it."""
 
 T = TypeVar("T")
-
-
-class ObjectMissing(PermanentError):
-    """The key has no object."""
-
-
-class ObjectTooLarge(PermanentError):
-    """The object has more bytes than the caller accepts; the rest was not read."""
 
 
 class Bucket(Protocol):
@@ -71,7 +71,7 @@ class ObjectStore:
         self._client = _client(session, settings.s3_endpoint, read_timeout_s, tries)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._signer = UrlSigner(
-            BucketUrl.of(settings.s3_public_endpoint or settings.s3_endpoint, self._bucket, self._region),
+            _public_url(settings, session),
             self.credentials.current,
             ttl_s=settings.presigned_url_ttl_s,
         )
@@ -93,16 +93,16 @@ class ObjectStore:
         await self._in_thread(self._ensure_bucket)
 
     async def check(self) -> None:
-        """Raises unless the bucket exists and is available: for readiness checks."""
-        await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
+        """Raises unless the bucket exists and is available: for readiness checks. Needs no right but that to read
+        objects."""
+        await self._in_thread(self._probe)
 
     async def remove(self, key: str) -> None:
         await self._in_thread(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     async def server_time(self) -> datetime | None:
         """The store's clock in seconds, from the Date of a response. Raises as `check` does."""
-        answer = await self._in_thread(lambda: self._client.head_bucket(Bucket=self._bucket))
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        date = await self._in_thread(self._date)
         try:
             return parsedate_to_datetime(date)
         except ValueError:
@@ -120,8 +120,31 @@ class ObjectStore:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
 
+    def _date(self) -> str:
+        """Every response has it, also one that refuses to show the bucket."""
+        try:
+            headers = self._client.head_bucket(Bucket=self._bucket)["ResponseMetadata"]["HTTPHeaders"]
+        except ClientError as error:
+            if not hides_missing(error):
+                raise
+            headers = error.response["ResponseMetadata"]["HTTPHeaders"]
+        return headers.get("date", "")
+
+    def _probe(self) -> None:
+        try:
+            with closing(self._client.get_object(Bucket=self._bucket, Key=PROBE_KEY)["Body"]):
+                pass
+        except ClientError as error:
+            if not (code_of(error) in MISSING_CODES or hides_missing(error)):
+                raise
+
     def _get(self, key: str, max_bytes: int) -> bytes:
-        answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if hides_missing(error):
+                raise ObjectMissing(f"{key} is missing, or the credentials may not read it: {error}") from error
+            raise
         with closing(answer["Body"]) as body:  # its own context manager would return the raw response
             if answer["ContentLength"] > max_bytes:
                 raise ObjectTooLarge(f"{key}: {answer['ContentLength']} bytes; the limit is {max_bytes}")
@@ -132,7 +155,9 @@ class ObjectStore:
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except ClientError as error:
-            if _status(error) != 404:
+            if hides_missing(error):  # the right to read objects is not the right to see the bucket
+                return self._probe()
+            if status_of(error) != 404:
                 raise
             self._create_bucket()
 
@@ -143,7 +168,7 @@ class ObjectStore:
             else:
                 _create_in(self._client, self._bucket, self._region)
         except ClientError as error:
-            if error.response["Error"].get("Code") not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+            if code_of(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
 
 
@@ -205,6 +230,22 @@ def _client(session: boto3.session.Session, endpoint: str | None, read_timeout_s
     return session.client("s3", endpoint_url=endpoint, config=config)
 
 
+def _public_url(settings: Settings, session: boto3.session.Session) -> BucketUrl:
+    if endpoint := settings.s3_public_endpoint or settings.s3_endpoint:
+        return BucketUrl.of(endpoint, settings.s3_bucket, settings.aws_region)
+    return BucketUrl(_url_at_aws(session, settings.s3_bucket), settings.aws_region)
+
+
+def _url_at_aws(session: boto3.session.Session, bucket: str) -> str:
+    """By boto3's rules, which know partitions, regions and buckets whose names no certificate covers. The credentials
+    are placeholders: the real ones may not be known yet."""
+    config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    none = "-"
+    with closing(session.client("s3", config=config, aws_access_key_id=none, aws_secret_access_key=none)) as client:
+        signed = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "-"})
+    return signed.partition("?")[0].removesuffix("/-")
+
+
 def _create_in(client: "S3Client", bucket: str, region: str) -> None:
     # An untyped call: the typed client accepts only the regions of its own release.
     create: Callable[..., object] = client.create_bucket
@@ -226,19 +267,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _classified(error) from error
+        raise classified(error) from error
     except (ParamValidationError, NoCredentialsError) as error:
         raise PermanentError(f"object store: {error}") from error
     except (BotoCoreError, OSError) as error:
         raise TransientError(f"object store: {type(error).__name__}: {error}") from error
-
-
-def _classified(error: ClientError) -> TransientError | PermanentError:
-    code = error.response["Error"].get("Code", "")
-    if code in PASSING or _status(error) >= 500:
-        return TransientError(f"object store: {error}")
-    return ObjectMissing(str(error)) if code in MISSING else PermanentError(f"object store: {error}")
-
-
-def _status(error: ClientError) -> int:
-    return error.response["ResponseMetadata"]["HTTPStatusCode"]

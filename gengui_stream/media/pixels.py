@@ -17,6 +17,9 @@ _TURNS: Final = {
 }
 """By EXIF orientation: the operation that makes the image upright."""
 
+_PROFILE_MODES: Final = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
+"""The mode of the colours that a profile describes, by its signature (ICC.1:2022, table 19)."""
+
 
 def displayable(image: Image.Image) -> Image.Image:
     """The image in a mode that can be scaled: L, RGB, RGBA or CMYK."""
@@ -51,20 +54,24 @@ def shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def in_srgb(small: Image.Image, original: Image.Image) -> Image.Image:
     """Applies the file's colour profile, if it has a valid one. Cheap on the small image."""
     profile = original.info.get("icc_profile")
-    if isinstance(profile, bytes) and small.mode in {"RGB", "CMYK", "RGBA"} and b"sRGB" not in profile[:512]:
-        return _by_profile(small, profile)
+    if isinstance(profile, bytes):
+        try:
+            return _by_profile(small, profile)
+        except (ImageCms.PyCMSError, OSError, ValueError):  # an invalid profile, or one for another mode
+            pass
     return small.convert("RGB") if small.mode == "CMYK" else small
 
 
 def _by_profile(small: Image.Image, profile: bytes) -> Image.Image:
-    mode = "RGBA" if small.mode == "RGBA" else "RGB"
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        changed = ImageCms.profileToProfile(small, source, target, outputMode=mode)
-    except (ImageCms.PyCMSError, OSError, ValueError):  # an invalid profile, or one for another mode
-        changed = None
-    return changed or small.convert(mode)
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    colours = small.convert(_PROFILE_MODES.get(source.profile.xcolor_space, small.mode))
+    changed = ImageCms.profileToProfile(colours, source, target, outputMode="RGB")
+    if changed is None:
+        raise ValueError("the profile was not applied")
+    if small.mode == "RGBA":
+        changed.putalpha(small.getchannel("A"))
+    return changed
 
 
 def upright(small: Image.Image, original: Image.Image) -> Image.Image:

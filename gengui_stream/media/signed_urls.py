@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,22 @@ class BucketUrl:
     region: str
 
     @classmethod
-    def of(cls, endpoint: str | None, bucket: str, region: str) -> "BucketUrl":
-        """Custom endpoints have the bucket in the path; AWS has it in the host."""
-        if endpoint:
-            return cls(f"{endpoint.rstrip('/')}/{bucket}", region)
-        return cls(f"https://{bucket}.s3.{region}.amazonaws.com", region)
+    def of(cls, endpoint: str, bucket: str, region: str) -> "BucketUrl":
+        """At a custom endpoint, which has the bucket in the path."""
+        return cls(f"{endpoint.rstrip('/')}/{bucket}", region)
+
+    @property
+    def host(self) -> str:
+        """As every client sends it: in lower case, without the default port of the scheme (RFC 9110, 7.2; RFC 3986,
+        6.2.3)."""
+        parts = urlsplit(self.base)
+        name = (parts.hostname or "").lower()
+        host = f"[{name}]" if ":" in name else name
+        return host if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{parts.port}"
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.base).path
 
 
 class UrlSigner:
@@ -44,9 +56,8 @@ class UrlSigner:
     new URL is valid for at least that long."""
 
     def __init__(self, bucket: BucketUrl, credentials: Callable[[], SigningKey], *, ttl_s: int) -> None:
-        parts = urlsplit(bucket.base)
         self._bucket = bucket
-        self._host, self._path = parts.netloc, parts.path
+        self._host, self._path = bucket.host, bucket.path
         self._credentials = credentials
         self._ttl = ttl_s
         self._slot_s = max(1, ttl_s // 2)

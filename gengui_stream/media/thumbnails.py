@@ -6,6 +6,7 @@ An image that gets none is a value, not an exception: whatever bytes come in, th
 import io
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from PIL import (
@@ -20,6 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from gengui_stream.media.decoding import decoded
 from gengui_stream.media.pixels import displayable, in_srgb, shrunk, upright
 
 MIME_TYPE: Final = "image/webp"
@@ -40,8 +42,27 @@ FORMATS: Final = tuple(decoder.format for decoder in _DECODERS)
 """Other formats are rejected: each decoder is attack surface for hostile bytes. Pillow knows a format once its module
 is imported, so these are imported by name."""
 
-_FOREIGN: Final = (b"%!PS", b"%PDF", b"<svg", b"<?xml", b"8BPS", b"\x00\x00\x01\x00", b"\x00\x00\x00\x0cjP", b"qoif")
+_FOREIGN: Final = (
+    *(b"%!PS", b"%PDF", b"<svg", b"<?xml", b"<!doctype svg", b"{\\rtf"),  # vectors and documents
+    *(b"8BPS", b"gimp xcf", b"II\xbc\x01", b"FUJIFILM", b"IIRO", b"IIU\x00"),  # editors and cameras
+    *(b"\x00\x00\x00\x0cJXL ", b"\xff\x0a", b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51", b"qoif", b"FLIF", b"BPG\xfb"),
+    *(b"\x00\x00\x01\x00", b"\x00\x00\x02\x00", b"icns", b"DDS ", b"KTX ", b"\xabKTX"),  # icons and textures
+    *(b"v/1\x01", b"#?RADIANCE", b"#?RGBE", b"PF\n", b"Pf\n", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7"),
+    *(b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"PK\x03\x04", b"\x1f\x8b"),  # films and archives
+)
 """The first bytes of images (or documents) of other formats."""
+
+_FOREIGN_BRANDS: Final = (
+    b"ftyphei",
+    b"ftyphev",
+    b"ftypmif1",
+    b"ftypmsf1",
+    b"ftypisom",
+    b"ftypmp4",
+    b"ftypqt",
+    b"ftypcrx",
+)
+"""HEIF and films (ISO/IEC 14496-12), from the fifth byte on. AVIF has the same form, and is read."""
 
 
 class Refusal(StrEnum):
@@ -87,7 +108,7 @@ def make_thumbnail(body: bytes, limits: Limits) -> MadeThumbnail | Refused:
     if len(body) > limits.max_bytes:
         return Refused(Refusal.TOO_LARGE, f"{len(body)} bytes; the limit is {limits.max_bytes}")
     try:
-        return _made(body, limits)
+        return decoded(body, partial(_made, limits=limits))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return Refused(Refusal.TOO_MANY_PIXELS, str(error))
     except UnidentifiedImageError:
@@ -104,7 +125,7 @@ def fitted(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, round(width * side / longest)), max(1, round(height * side / longest))
 
 
-def _made(body: bytes, limits: Limits) -> MadeThumbnail | Refused:
+def _made(body: bytes, *, limits: Limits) -> MadeThumbnail | Refused:
     with Image.open(io.BytesIO(body), formats=FORMATS) as image:
         if image.width * image.height > limits.max_pixels:
             size = f"{image.width} x {image.height}"
@@ -125,9 +146,14 @@ def _small(image: Image.Image, side: int) -> Image.Image:
 def _unidentified(body: bytes) -> Refused:
     if not body:
         return Refused(Refusal.TRUNCATED, "the file is empty")
-    if body.lstrip()[:8].lower().startswith(_FOREIGN) or body.startswith(_FOREIGN):
+    if _is_foreign(body):
         return Refused(Refusal.UNSUPPORTED, f"none of {', '.join(FORMATS)}")
     return Refused(Refusal.UNREADABLE, "no image can be found in the file")
+
+
+def _is_foreign(body: bytes) -> bool:
+    text = body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()[:16].lower()
+    return body.startswith(_FOREIGN) or text.startswith(_FOREIGN) or body[4:12].startswith(_FOREIGN_BRANDS)
 
 
 def _broken(error: Exception) -> Refused:

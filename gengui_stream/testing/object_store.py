@@ -3,7 +3,7 @@
 from typing import Final
 
 from gengui_stream.errors import TransientError
-from gengui_stream.media.object_store import ObjectMissing, ObjectTooLarge
+from gengui_stream.media.store_errors import ObjectMissing, ObjectTooLarge
 
 
 class InMemoryObjectStore:

@@ -13,7 +13,8 @@ from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import process_name
 from gengui_stream.jobs.queue import ClaimedJob
 from gengui_stream.media.object_keys import thumbnail_key
-from gengui_stream.media.object_store import Bucket, ObjectMissing, ObjectTooLarge
+from gengui_stream.media.object_store import Bucket
+from gengui_stream.media.store_errors import ObjectMissing, ObjectTooLarge
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
 from gengui_stream.metrics import Metrics
 from gengui_stream.stamps import repeatable_stamp

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.object_store import Bucket, ObjectMissing, ObjectTooLarge, open_object_store
+from gengui_stream.media.object_store import Bucket, open_object_store
+from gengui_stream.media.store_errors import ObjectMissing, ObjectTooLarge
 from gengui_stream.settings import Settings
 from gengui_stream.testing.object_store import InMemoryObjectStore
 

@@ -8,7 +8,8 @@ from gengui_stream.domain.generation.state import Generation
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_keys import media_key
-from gengui_stream.media.object_store import ObjectMissing, ObjectStore, open_object_store
+from gengui_stream.media.object_store import ObjectStore, open_object_store
+from gengui_stream.media.store_errors import ObjectMissing
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from gengui_stream.thumbnails.role import run_thumbnails

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gengui_stream.media.thumbnails import (
     make_thumbnail,
 )
 
+IMAGES = Path(__file__).parent / "images"
 LIMITS = Limits()
 RED, GREEN, BLUE, CLEAR = (220, 20, 20), (20, 200, 20), (20, 20, 220), (0, 0, 0, 0)
 
@@ -183,6 +185,41 @@ def test_another_colour_space_is_turned_into_srgb() -> None:
     assert made(wrong_mode).mode == "RGB"
 
 
+def test_a_grey_profile_is_applied() -> None:
+    """Gamma 1.8: 128 is 147 of sRGB."""
+    thumbnail = made((IMAGES / "icc_gray_gray.png").read_bytes())
+    assert near(thumbnail.convert("RGB").getpixel((64, 64)), (147, 147, 147), 2)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparency_survives_a_profile(mode: str) -> None:
+    profile = grey_profile() if mode == "LA" else linear_profile()
+    image = Image.new("RGBA", (200, 200), (128, 128, 128, 77)).convert(mode)
+    grey = 147 if mode == "LA" else 188
+    assert near(made(saved(image, icc_profile=profile)).getpixel((64, 64)), (grey, grey, grey, 77), 3)
+
+
+def test_the_curves_of_a_profile_count_and_not_its_name() -> None:
+    """Linear light: 128 is 188 of sRGB, whatever model the header names."""
+    named = saved(Image.new("RGB", (200, 200), (128, 128, 128)), icc_profile=linear_profile())
+    assert near(made(named).getpixel((64, 64)), (188, 188, 188), 2)
+
+
+def grey_profile() -> bytes:
+    with Image.open(IMAGES / "icc_gray_gray.png") as image:
+        return bytes(image.info["icc_profile"])
+
+
+def linear_profile() -> bytes:
+    """sRGB with the exponent 1 instead of 2.4 (s15Fixed16), which says that it is of the model "sRGB"."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[52:56] = b"sRGB"
+    curve = profile.index(b"para")
+    profile[curve + 8 : curve + 12] = b"\x00\x00\x00\x00"  # function type 0: a plain exponent
+    profile[curve + 12 : curve + 16] = b"\x00\x01\x00\x00"
+    return bytes(profile)
+
+
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_of_an_animation_the_first_frame(form: str) -> None:
     frames = [Image.new("RGB", (200, 100), colour) for colour in (RED, BLUE, GREEN)]
@@ -237,6 +274,10 @@ def test_reasons_tell_the_cases_apart() -> None:
     assert refused(b"") == Refusal.TRUNCATED
     assert refused(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == Refusal.UNSUPPORTED
     assert refused(b"%PDF-1.7 ...") == Refusal.UNSUPPORTED
+    assert refused(b"\xef\xbb\xbf  <?xml version='1.0'?><svg/>") == Refusal.UNSUPPORTED
+    assert refused(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic") == Refusal.UNSUPPORTED
+    assert refused(b"\xff\x0a" + b"\x00" * 60) == Refusal.UNSUPPORTED, "JPEG XL"
+    assert refused(b"P6\n1 1\n255\nabc") == Refusal.UNSUPPORTED
     assert refused(b"not an image at all") == Refusal.UNREADABLE
     assert refused(b"\0" * 100_000) == Refusal.UNREADABLE
 

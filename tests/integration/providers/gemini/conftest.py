@@ -12,7 +12,8 @@ from gengui_stream.fakes.gemini.script import READY, GeminiBehaviour, GeminiScri
 from gengui_stream.fakes.gemini.server import GeminiServer, fake_gemini
 from gengui_stream.fakes.scripts import Rule
 from gengui_stream.media.object_keys import media_key
-from gengui_stream.media.object_store import ObjectMissing, ObjectStore, open_object_store
+from gengui_stream.media.object_store import ObjectStore, open_object_store
+from gengui_stream.media.store_errors import ObjectMissing
 from gengui_stream.metrics import Metrics
 from gengui_stream.providers.interface import (
     DispatchOutcome,

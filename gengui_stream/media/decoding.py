@@ -17,7 +17,7 @@ JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 SHOWN_CHUNKS: Final = frozenset({b"tRNS", b"iCCP", b"eXIf"})
 """Of the ancillary chunks (PNG specification, 3rd edition, 5.6): transparency, colours, orientation. The others are
-texts, dates, hints and the further frames of an animation."""
+texts, dates, print sizes and the further frames of an animation."""
 
 _PADDING: Final = b"\xa5\x5a\x3c\xc3" * 64
 

@@ -57,7 +57,8 @@ WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 
 SELECT_ALL: Final = """
-SELECT partition, start_offset, next_offset, owner_epoch, applied, ignored, dead_lettered, updated_at
+SELECT partition, start_offset, next_offset, owner_epoch, applied, ignored, dead_lettered, updated_at,
+    parked_revision
 FROM projections.checkpoints WHERE projection = $1 AND topic = $2 ORDER BY partition
 """
 

@@ -82,15 +82,12 @@ SET_REASON: Final = """
 UPDATE projections.dead_letters SET reason = $4, detail = $5 WHERE topic = $1 AND partition = $2 AND log_offset = $3
 """
 
-OF_PARTITION: Final = """
-SELECT topic, partition, log_offset, generation_id, reason, record_key, record_value, appended_at, resolution, detail
-FROM projections.dead_letters WHERE topic = $1 AND partition = $2 ORDER BY log_offset
+NOT_OF_THE_LOG: Final = """
+SELECT d.partition, d.log_offset FROM projections.dead_letters d LEFT JOIN projections.checkpoints c
+    ON c.projection = $1 AND c.topic = d.topic AND c.partition = d.partition
+WHERE d.topic = $2 AND (c.next_offset IS NULL OR d.log_offset >= c.next_offset)
 """
-
-OF_OTHER_PARTITIONS: Final = (
-    "SELECT partition, log_offset FROM projections.dead_letters WHERE topic = $1 AND partition <> ALL($2)"
-)
-"""Rows of partitions that the verification did not fold."""
+"""Rows past the checkpoint of their partition, or of a partition without one."""
 
 
 def rows_of(outcomes: Iterable[Outcome], topic: str, partition: int) -> list[tuple[object, ...]]:

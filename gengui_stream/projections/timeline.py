@@ -88,14 +88,6 @@ LATERAL (SELECT generation_id, partition, log_offset, owner_id, event_id, type, 
     ORDER BY log_offset LIMIT $4) t
 """
 
-# The digest instead of the payload keeps the sort narrow: OFFSET 0 makes PostgreSQL compute it before it sorts.
-DIGESTS: Final = """
-SELECT * FROM (
-    SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
-        status, ignored, md5(payload) FROM projections.timeline WHERE partition = $1 OFFSET 0) AS narrow
-ORDER BY log_offset, generation_id
-"""
-
 
 def rows_of(outcomes: Iterable[Outcome], partition: int) -> list[TimelineRow]:
     return [row for outcome in outcomes if (row := _row(outcome, partition)) is not None]

@@ -13,7 +13,7 @@ from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
-from gengui_stream.recovery.report import Report
+from gengui_stream.recovery.verification.report import Report
 from gengui_stream.recovery.verify import verify as compare_everything
 from gengui_stream.settings import Settings
 

@@ -1,16 +1,16 @@
 """`verify`: agrees with the rows of the projector, and finds every later change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
+from gengui_stream.log import reader
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.recovery import verify as verify_module
-from gengui_stream.recovery.report import Report
+from gengui_stream.recovery.verification.report import Report
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
@@ -228,6 +228,17 @@ async def test_records_that_are_gone_are_a_difference(
     assert found == [f"records are gone before {len(history)}"]
 
 
+async def test_it_agrees_whatever_the_number_of_records_of_a_fetch(
+    settings: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader.LogReader.read, "__defaults__", (7, reader.POLL_MS))
+    await event_log.append_many([event for number in range(10) for event in recent(number)])
+    await project_everything(settings, pool)
+    report = await verify(settings)
+    assert report.agrees, report.samples
+    assert report.events == 100
+
+
 async def test_an_empty_database_agrees_with_an_empty_log(settings: Settings) -> None:
     report = await verify(settings)
     assert report.agrees
@@ -243,26 +254,3 @@ def test_a_report_counts_all_and_shows_some() -> None:
     assert len(report.samples) == 20
     assert report.samples[0].what.startswith("b is None, should be 'xxx")
     assert len(report.samples[0].what) < 300
-
-
-async def test_no_snapshot_outlives_its_partition(
-    settings: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The later partition is compared as of then: what was projected during the earlier ones is part of it."""
-    events = [event for number in range(10) for event in recent(number)]
-    await event_log.append_many(events)
-    await project_everything(settings, pool)
-    later = [event for number in range(10, 20) for event in recent(number)]
-    check = verify_module._PartitionCheck.run
-
-    async def projecting_meanwhile(self: verify_module._PartitionCheck, progress: Callable[[], None]) -> None:
-        await check(self, progress)
-        if later:
-            await event_log.append_many(later)
-            await project_everything(settings, pool)
-            later.clear()
-
-    monkeypatch.setattr(verify_module._PartitionCheck, "run", projecting_meanwhile)
-    report = await verify(settings)
-    assert report.agrees, report.samples
-    assert report.events > len(events)

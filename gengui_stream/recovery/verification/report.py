@@ -1,7 +1,7 @@
 """The report of a verification: the rows compared, and the differences between database and log."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -87,3 +87,30 @@ def _shown(value: object) -> str:
     text = repr(value) if isinstance(value, bytes) or value is None else str(value)
     text = repr(text) if isinstance(value, str) else text  # a status as the database has it, not as an enumeration
     return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+
+
+def compare_rows(
+    report: Report,
+    table: str,
+    columns: Sequence[str],
+    *,
+    key: Iterable[int],
+    expected: Iterable[Sequence[object]],
+    found: Iterable[Sequence[object]],
+) -> None:
+    """Compares two sets of rows with the same columns, matched by the columns whose indexes are in `key`."""
+    indexes = tuple(key)
+    unseen = {tuple(row[index] for index in indexes): row for row in expected}
+    for row in found:
+        name = tuple(row[index] for index in indexes)
+        due = unseen.pop(name, None)
+        if due is None:
+            report.unexpected(table, _named(columns, indexes, name))
+        else:
+            report.compare(table, _named(columns, indexes, name), columns, due, tuple(row))
+    for name in unseen:
+        report.missing(table, _named(columns, indexes, name))
+
+
+def _named(columns: Sequence[str], indexes: Sequence[int], values: Sequence[object]) -> str:
+    return " ".join(f"{columns[index]}={value}" for index, value in zip(indexes, values, strict=True))

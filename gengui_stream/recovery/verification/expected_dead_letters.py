@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 
 from gengui_stream.projections.outcomes import DeadLettered, Outcome, appended_at
-from gengui_stream.recovery.reference_fold import LetterFacts
+from gengui_stream.recovery.verification.reference_fold import LetterFacts
 
 COLUMNS: Final = (
     "topic",

@@ -59,9 +59,10 @@ async def requested(
 
 async def requested_again(request: web.Request, context: ApiContext, ended: OwnedGeneration) -> GenerationRequested:
     """Requests the same generation again with its original model and provider. Raises a 422 refusal when that is no
-    longer valid."""
+    longer valid. The default model stands for none: its provider may not know it by name."""
     before = ended.request
-    choice = {"model": before.model, "provider": before.provider if before.provider_pinned else None}
+    model = None if before.model == context.settings.default_model else before.model
+    choice = {"model": model, "provider": before.provider if before.provider_pinned else None}
     sketch = {"prompt": before.prompt, "width": before.width, "height": before.height, "seed": before.seed}
     asked = parse(CreateGeneration, sketch | choice)
     return await requested(request, context, before.owner_id, asked, retried_from=before.generation_id)

@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 
 from api.handlers import generations
 from gengui_stream.accounts.api_keys import seed_user
@@ -125,6 +126,21 @@ async def test_only_what_has_ended_is_retried_and_a_key_makes_one_of_it(user: Cl
     assert (status, found["code"]) == (422, "idempotency_key_reused")
     read = await user.get(f"{LIST}/{again['id']}", Min_Position=answers[0][1]["Gengui-Position"])
     assert {**read, "queue": None} == again
+
+
+async def test_a_generation_of_a_provider_that_lacks_the_default_model_is_retried(
+    settings: Settings, session: aiohttp.ClientSession, pool: Pool, event_log: EventLog
+) -> None:
+    """Its request named no model, so the recorded one is the default, which that provider does not know by name."""
+    changes: dict[str, object] = {"runpod_api_key": SecretStr("k"), "runpod_endpoint_id": "e"}
+    given = settings.model_copy(update=changes)
+    async with projecting(given), serving(given, session) as address:
+        user = Client(session, address, await seed_user(pool, "user@example.com", "user"))
+        generation_id = await user.created(provider="runpod", width=512, height=512)
+        await event_log.append(completed(generation_id))
+        await eventually(lambda: _is(user, generation_id, "completed"))
+        status, _, found = await user.call("POST", f"{LIST}/{generation_id}/retry")
+    assert (status, found.get("provider"), found.get("retried_from")) == (202, "runpod", generation_id), found
 
 
 async def test_what_was_deleted_is_gone_everywhere_at_once(user: Client) -> None:

@@ -131,6 +131,10 @@ fuzz: $(STAMP) ## 100,000 damaged record batches; FUZZ_SEED=7 FUZZ_MUTATIONS=100
 chaos: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: fault-schedule
+fault-schedule: $(STAMP) ## 1,000 kills and pauses over every role and server, checked by an oracle; ARGS="--count 50 --seed 7 --json"
+	$(BIN)/python -m tests.faults.schedule $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -65,11 +65,11 @@ async def test_a_change_that_the_projections_do_not_have_yet_is_answered_as_such
     change: tuple[str, str],
 ) -> None:
     method, suffix = change
-    monkeypatch.setattr(generations, "POSITION_WAIT_S", 0.3)
     async with serving(settings, session) as address:
         user = Client(session, address, await seed_user(pool, "user@example.com", "user"))
         async with projecting(settings):
             path = f"{LIST}/{await user.created()}"
+        monkeypatch.setattr(generations, "POSITION_WAIT_S", 0.3)
         status, headers, found = await user.call(method, path + suffix)
         assert (status, found["code"], headers["Retry-After"]) == (504, "projection_behind", "1")
         assert (await user.get(path))["status"] == "queued"

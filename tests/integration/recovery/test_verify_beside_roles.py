@@ -1,4 +1,4 @@
-"""`verify` beside roles at work: pages of different checkpoints, and no transaction across statements."""
+"""`verify` beside running roles: pages of different checkpoints, and no transaction across statements."""
 
 import asyncio
 from collections.abc import Sequence

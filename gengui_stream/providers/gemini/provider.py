@@ -120,7 +120,7 @@ class GeminiProvider:
 
     async def _outcome(self, request: DispatchRequest, body: bytes) -> DispatchOutcome:
         answer, retirement = await asyncio.to_thread(
-            lambda: (read_response(body), read_retirement(body, request.model))
+            lambda: (read_response(body, datetime.now(UTC)), read_retirement(body, request.model))
         )
         if retirement is not None:
             self._warn_of_retirement(retirement)

@@ -5,7 +5,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -54,36 +54,75 @@ class Retirement:
 ResponseOutcome: TypeAlias = Images | Moderated | Refused
 
 
-def read_response(body: bytes) -> ResponseOutcome:
-    """The outcome of a response with status 200."""
-    document = _object(_json(body))
-    if document is None:
+def read_response(body: bytes, now: datetime) -> ResponseOutcome:
+    """The outcome of a response with status 200. A gateway may put an error into it, with its status as `code`."""
+    document = _json(body)
+    error = _error(document)
+    if error:
+        code = error.get("code")
+        return read_error(code if isinstance(code, int) and code >= 400 else 500, body, None, now)
+    answer = _object(document)
+    if answer is None:
         return Refused("bad_answer", "Gemini returned a body that is not its JSON", retryable=True)
-    parts = list(_parts(document))
-    bodies = [found for part in parts if (found := _image(part)) is not None]
+    bodies = _bodies(answer)
     if any(found == b"" for found in bodies):
         return Refused("bad_answer", "Gemini returned an image that is not base64", retryable=True)
-    return Images(tuple(bodies)) if bodies else _no_image(document)
+    return Images(tuple(bodies)) if bodies else _no_image(answer)
+
+
+def _bodies(document: Json) -> Sequence[bytes]:
+    """Of the thoughts, which contain drafts, the last image, and only where there is no other and the model ended as it
+    should: it may mark its one image as a thought."""
+    candidates = _objects(document.get("candidates"))
+    parts = [part for candidate in candidates for part in _parts(candidate)]
+    results = [found for part in parts if not _is_thought(part) and (found := _image(part)) is not None]
+    finished = (candidate for candidate in candidates if _word(candidate.get("finishReason")) == "STOP")
+    marked = [found for candidate in finished for part in _parts(candidate) if (found := _image(part)) is not None]
+    return results or marked[-1:]
 
 
 def _no_image(document: Json) -> Moderated | Refused:
     feedback = _object(document.get("promptFeedback")) or {}
     if block_reason := _word(feedback.get("blockReason")):
-        return Moderated(f"the prompt was blocked: {block_reason}")
-    reasons = [_word(candidate.get("finishReason")) for candidate in _objects(document.get("candidates"))]
+        return Moderated(
+            _with_words(f"the prompt was blocked: {block_reason}", _text(feedback.get("blockReasonMessage")))
+        )
+    candidates = _objects(document.get("candidates"))
+    reasons = [_word(candidate.get("finishReason")) for candidate in candidates]
+    words = _words(candidates)
     for reason in reasons:
         if reason in MODERATED:
-            return Moderated(f"the image was withheld: {reason}")
+            return Moderated(_with_words(f"the image was withheld: {reason}", words))
     reason = next((found for found in reasons if found), "no reason given")
-    # The provider works, so its circuit breaker does not count this.
-    return Refused("no_image", f"Gemini returned no image: {reason}", retryable=True, fault_domain=FaultDomain.REQUEST)
+    # The provider works, so its circuit breaker does not count this. A reason in words holds for a repetition, which
+    # would be billed, too.
+    message = _with_words(f"Gemini returned no image: {reason}", words)
+    return Refused("no_image", message, retryable=not words, fault_domain=FaultDomain.REQUEST)
 
 
-def _parts(document: Json) -> Iterator[Json]:
-    """The parts of every candidate without its thoughts, which contain drafts."""
-    for candidate in _objects(document.get("candidates")):
-        content = _object(candidate.get("content")) or {}
-        yield from (part for part in _objects(content.get("parts")) if part.get("thought") is not True)
+def _words(candidates: Sequence[Json]) -> str:
+    """What the model says about a missing image: the message of the end, else its text."""
+    ends = (_text(candidate.get("finishMessage")) for candidate in candidates)
+    parts = (part for candidate in candidates for part in _parts(candidate))
+    texts = (_text(part.get("text")) for part in parts if not _is_thought(part))
+    return next((found for found in ends if found), "") or " ".join(found for found in texts if found)
+
+
+def _with_words(message: str, words: str) -> str:
+    return f"{message}: {words}"[:MESSAGE_MAX] if words else message
+
+
+def _text(value: object) -> str:
+    return " ".join(value.split())[:MESSAGE_MAX] if isinstance(value, str) else ""
+
+
+def _parts(candidate: Json) -> Sequence[Json]:
+    content = _object(candidate.get("content")) or {}
+    return _objects(content.get("parts"))
+
+
+def _is_thought(part: Json) -> bool:
+    return part.get("thought") is True
 
 
 def _image(part: Json) -> bytes | None:
@@ -93,7 +132,7 @@ def _image(part: Json) -> bytes | None:
         return None
     data = inline.get("data")
     try:
-        return base64.b64decode(data, validate=True) if isinstance(data, str) else b""
+        return base64.b64decode("".join(data.split()), validate=True) if isinstance(data, str) else b""
     except (binascii.Error, ValueError):
         return b""
 

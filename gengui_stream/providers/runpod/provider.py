@@ -42,6 +42,7 @@ from gengui_stream.providers.runpod.responses import (
     JobReport,
     JobState,
     failure_message,
+    failure_of_output,
     inline_image,
     report_of,
     run_outcome,
@@ -179,8 +180,10 @@ class RunpodProvider:
         except PermanentError as error:  # a fault of this installation, to be repaired while RunPod has the image
             raise TransientError(f"the image could not be stored: {error}") from error
         if not isinstance(outputs, tuple):
-            why = "the worker reported success, but there is no valid image"
-            return Refused("no_image", why, retryable=True)
+            if (failure := failure_of_output(output)) is not None:
+                return Refused("worker_failed", failure, retryable=True)
+            why = f": {outputs.reason}" if outputs else ""
+            return Refused("no_image", f"the worker reported success, but there is no valid image{why}", retryable=True)
         return Finished(outputs)
 
     async def _queued(self, job: ProviderJob) -> StatusOutcome:
@@ -260,7 +263,8 @@ def _without_image(
 ) -> StatusOutcome:
     match state:
         case JobState.FAILED:
-            return Refused("worker_failed", failure_message(report.error), retryable=True)
+            failure = failure_of_output(report.output) if report.error is None else None
+            return Refused("worker_failed", failure or failure_message(report.error), retryable=True)
         case JobState.TIMED_OUT:
             return Refused("provider_timed_out", _timed_out(report), retryable=True)
         case JobState.CANCELLED:

@@ -98,7 +98,8 @@ def _refused(response: Response) -> Refused:
     if status in {401, 402, 403, 404} or status < 400:
         message = f"RunPod rejects the API key, the account or the endpoint (HTTP {status})"
         return Refused("provider_misconfigured", message, True, FaultDomain.CONFIGURATION)
-    return Refused("invalid_request", f"RunPod refused the request (HTTP {status})", False, FaultDomain.REQUEST)
+    message = f"RunPod refused the request (HTTP {status}): {response.detail}"
+    return Refused("invalid_request", message, False, FaultDomain.REQUEST)
 
 
 def report_of(response: Response) -> JobReport:
@@ -136,6 +137,17 @@ def _decoded(error: object) -> object:
     return document
 
 
+def failure_of_output(output: object) -> str | None:
+    """What a worker says in a result without an image: RunPod completes a job whose handler returns an error."""
+    match output:
+        case [first, *_]:
+            return failure_of_output(first)
+        case {"error": error} | {"error_message": error} if error:
+            return failure_message(error)
+        case _:
+            return None
+
+
 def inline_image(output: object) -> bytes | None:
     """The image that a job without an object key returns; the first of a list."""
     match output:
@@ -149,7 +161,8 @@ def inline_image(output: object) -> bytes | None:
 
 def _decoded_image(text: str) -> bytes | None:
     try:
-        return base64.b64decode(text.partition(";base64,")[2] or text, validate=True) or None
+        encoded = text.partition(";base64,")[2] or text
+        return base64.b64decode("".join(encoded.split()), validate=True) or None
     except ValueError:
         return None
 

@@ -106,7 +106,7 @@ async def test_each_comes_to_its_own_end(settings: Settings, pool: Pool, event_l
             await eventually(has_thumbnails)
             moderated = await scene.ends(knife, Status.MODERATED)
             assert moderated.error is not None
-            assert moderated.error.message == "the image was withheld: IMAGE_SAFETY"
+            assert moderated.error.message == "the image was withheld: IMAGE_SAFETY: The image violates a policy."
             failed = await scene.ends(odd, Status.FAILED)
             assert failed.error is not None
             assert (failed.error.code, failed.error.message) == ("invalid_request", "Gemini: 400 UNKNOWN: ...  is odd")

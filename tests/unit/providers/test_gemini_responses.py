@@ -46,7 +46,7 @@ def image(data: object = "aGk=", **more: object) -> dict[str, object]:
 
 def answer(*parts: object, reason: object = "STOP", **more: object) -> ResponseOutcome:
     candidate = {"finishReason": reason, **({"content": {"role": "model", "parts": parts}} if parts else {})}
-    return read_response(encoded({"candidates": [candidate], **more}))
+    return read_response(encoded({"candidates": [candidate], **more}), NOW)
 
 
 def error(status: int, word: str = "", *details: object, header: str | None = None, message: str = "no") -> Refused:
@@ -57,7 +57,7 @@ def error(status: int, word: str = "", *details: object, header: str | None = No
 @given(JSON)
 def test_no_json_raises(document: object) -> None:
     body = encoded(document)
-    assert isinstance(read_response(body), Images | Moderated | Refused)
+    assert isinstance(read_response(body, NOW), Images | Moderated | Refused)
     retirement = read_retirement(body, "m")
     assert retirement is None or isinstance(retirement.at.timestamp(), float)
 
@@ -70,7 +70,7 @@ def test_no_error_raises(document: object, status: int, header: str | None) -> N
 
 @given(st.binary(max_size=200), st.none() | st.text(max_size=40))
 def test_no_bytes_raise(body: bytes, header: str | None) -> None:
-    assert isinstance(read_response(body), Images | Moderated | Refused)
+    assert isinstance(read_response(body, NOW), Images | Moderated | Refused)
     assert read_retirement(body, "m") is None
     assert isinstance(read_error(503, body, header, NOW), Refused)
 
@@ -80,7 +80,51 @@ def test_every_image_but_the_drafts_in_order(sent: list[tuple[bytes, bool]]) -> 
     parts = [image(base64.b64encode(body).decode(), thought=draft) for body, draft in sent]
     kept = tuple(body for body, draft in sent if not draft)
     found = answer({"text": "Composing.", "thought": True}, *parts)
-    assert found == Images(kept) if kept else isinstance(found, Refused)
+    assert found == Images(kept or (sent[-1][0],)), "the last draft is the image where there is no other"
+
+
+@pytest.mark.parametrize(
+    ("parts", "ending"),
+    [
+        ([{"text": "I can only draw\nsquares."}], {}),
+        ([], {"finishMessage": "I can only draw squares."}),
+        ([{"text": "Well ..."}], {"finishMessage": "I can only draw squares."}),
+        ([{"text": "Hm.", "thought": True}, {"text": "I can only"}, {"text": "draw squares."}], {}),
+    ],
+)
+def test_the_words_of_the_model_reach_the_user_and_are_paid_for_once(
+    parts: list[object], ending: dict[str, object]
+) -> None:
+    candidate = {"finishReason": "IMAGE_OTHER", "content": {"parts": parts}, **ending}
+    found = read_response(encoded({"candidates": [candidate]}), NOW)
+    message = "Gemini returned no image: IMAGE_OTHER: I can only draw squares."
+    assert found == Refused("no_image", message, retryable=False, fault_domain=FaultDomain.REQUEST)
+
+
+def test_the_words_of_a_moderation_reach_the_user() -> None:
+    candidate = {"finishReason": "IMAGE_SAFETY", "finishMessage": "Try another\nsubject."}
+    found = read_response(encoded({"candidates": [candidate]}), NOW)
+    assert found == Moderated("the image was withheld: IMAGE_SAFETY: Try another subject.")
+    blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "Not this."}}
+    assert read_response(encoded(blocked), NOW) == Moderated("the prompt was blocked: OTHER: Not this.")
+
+
+@pytest.mark.parametrize("status", [400, 403, 429, 500, 503])
+def test_an_error_in_a_200_is_that_error(status: int) -> None:
+    body = encoded({"error": {"code": status, "message": "no", "status": "WORD"}})
+    assert read_response(body, NOW) == read_error(status, body, None, NOW)
+    listed = encoded([{"error": {"code": status, "message": "no", "status": "WORD"}}])
+    assert read_response(listed, NOW) == read_error(status, listed, None, NOW)
+
+
+def test_an_error_without_a_status_in_a_200_may_pass() -> None:
+    found = read_response(encoded({"error": {"message": "overloaded"}}), NOW)
+    assert found == Refused("provider_error", "Gemini: 500: overloaded", retryable=True)
+
+
+def test_base64_may_have_line_breaks() -> None:
+    body = bytes(range(256))
+    assert answer(image(base64.encodebytes(body).decode())) == Images((body,))
 
 
 def test_an_image_counts_whatever_the_reason_and_the_signature() -> None:
@@ -96,28 +140,28 @@ def test_moderated(reason: str) -> None:
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "JAILBREAK"])
 def test_a_blocked_prompt_is_moderated(reason: str) -> None:
     body = encoded({"promptFeedback": {"blockReason": reason}})
-    assert read_response(body) == Moderated(f"the prompt was blocked: {reason}")
+    assert read_response(body, NOW) == Moderated(f"the prompt was blocked: {reason}")
 
 
 @pytest.mark.parametrize(
     "reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MAX_TOKENS", "STOP", "LANGUAGE", "NEWLY_MADE", 7, None]
 )
 def test_no_image_is_retryable_and_not_the_providers_fault(reason: object) -> None:
-    found = answer({"text": "I would rather not."}, reason=reason)
+    found = answer({"text": "Composing.", "thought": True}, reason=reason)
     assert isinstance(found, Refused)
     assert (found.code, found.retryable, found.fault_domain) == ("no_image", True, FaultDomain.REQUEST)
 
 
 def test_a_finish_reason_inside_the_content_is_none() -> None:
     body = encoded({"candidates": [{"content": {"finishReason": "SAFETY", "parts": []}}]})
-    assert isinstance(read_response(body), Refused)
+    assert isinstance(read_response(body, NOW), Refused)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"<!doctype html>", b"[]", b"null", b'{"candidates": [', b"\xff\xfe", b"[" * 5_000]
 )
 def test_what_is_not_its_json_is_the_providers_fault(body: bytes) -> None:
-    found = read_response(body)
+    found = read_response(body, NOW)
     assert isinstance(found, Refused)
     assert (found.code, found.retryable, found.fault_domain) == ("bad_answer", True, FaultDomain.PROVIDER)
 

@@ -1,5 +1,6 @@
 """RunPod's responses as outcomes: any form is parsed, or its outcome is unknown."""
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,6 +18,8 @@ from gengui_stream.providers.runpod.responses import (
     JobState,
     Response,
     failure_message,
+    failure_of_output,
+    inline_image,
     report_of,
     retry_after_s,
     run_outcome,
@@ -100,6 +103,33 @@ def test_any_report_has_a_state_or_none(body: object) -> None:
         assert not (isinstance(body, dict) and isinstance(body.get("status"), str))
     else:
         assert report.state in JobState
+
+
+def test_a_refused_request_says_why() -> None:
+    outcome = run_outcome(Response(400, {"error": "input.width is not a multiple of 8"}), "e")
+    assert isinstance(outcome, Refused)
+    assert outcome.message == "RunPod refused the request (HTTP 400): input.width is not a multiple of 8"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [{"error": "CUDA out of memory"}, [{"error": "CUDA out of memory"}], {"error_message": "CUDA out of memory"}],
+)
+def test_an_error_in_the_output_of_a_completed_job_is_the_workers_word(output: object) -> None:
+    assert failure_of_output(output) == "CUDA out of memory"
+    nothing: object
+    for nothing in (None, {}, [], {"error": None}, {"error": ""}, {"image_base64": "aGk="}, "text"):
+        assert failure_of_output(nothing) is None
+
+
+def test_base64_may_have_line_breaks() -> None:
+    body = bytes(range(256))
+    text = base64.encodebytes(body).decode()
+    assert (
+        inline_image({"image_base64": text})
+        == inline_image([{"image_base64": f"data:image/png;base64,{text}"}])
+        == body
+    )
 
 
 def test_undocumented_states_count_as_running() -> None:

@@ -74,7 +74,7 @@ async def test_200_without_an_image(scene: Scene) -> None:
     moderated = ("moderated", "prohibited", "recitation", "blocked")
     assert [type(await scene.after(name)) for name in moderated] == [Moderated] * 4
     expected = {
-        **dict.fromkeys(("no_image", "image_other", "max_tokens", "text_only", "drafts_only"), ("no_image", REQUEST)),
+        **dict.fromkeys(("no_image", "image_other", "max_tokens", "text_only"), ("no_image", REQUEST)),
         **dict.fromkeys(("html", "half_body", "not_base64", "empty_image"), ("bad_answer", BROKEN)),
         **dict.fromkeys(("not_an_image", "truncated_image", "document"), ("bad_image", BROKEN)),
     }
@@ -84,7 +84,7 @@ async def test_200_without_an_image(scene: Scene) -> None:
         request = a_request()
         answer = await scene.gemini.dispatch(request)
         assert isinstance(answer, Refused), name
-        assert answer.retryable
+        assert answer.retryable is (name != "text_only")
         assert await scene.is_empty(request), name
         found[name] = (answer.code, answer.fault_domain)
     assert found == expected

@@ -1,7 +1,9 @@
 """The two faust roles: the projector, and the live tables for operators."""
 
 import gc
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +20,14 @@ from gengui_stream.log.ends import log_ends
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
-from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.postgres.pool import Pool, opened_pool
+from gengui_stream.process.background import background_task
 from gengui_stream.projecting.batches import sliced
 from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
 from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import Forwarding, Projector
+from gengui_stream.projections.timeline_retention import keep_pruning
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
@@ -68,10 +72,23 @@ async def run_agents(role: RoleContext) -> None:
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)
         add_project_events(app, log_topic(app, settings), queues)
+        await stack.enter_async_context(_pruned_timeline(role, pool, projector))
         await stack.enter_async_context(reporting_lag(app, settings.events_topic, queues, metrics))
         role.health.watch(queues.work_age_s)
         role.health.started()
         await run_app(app, stop, settings.shutdown_grace_s)
+
+
+@asynccontextmanager
+async def _pruned_timeline(role: RoleContext, pool: Pool, projector: Projector) -> AsyncIterator[None]:
+    """Prunes the timeline of the partitions of this process, if the settings ask for it."""
+    if role.settings.timeline_retention_s is None:
+        yield
+        return
+    kept = timedelta(seconds=role.settings.timeline_retention_s)
+    pruned = role.metrics.pruned.labels("timeline").inc
+    async with background_task(lambda _: keep_pruning(pool, kept, lambda: projector.live().keys(), pruned)):
+        yield
 
 
 async def run_live_tables(role: RoleContext) -> None:

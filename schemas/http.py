@@ -159,10 +159,12 @@ class EventResource(Resource):
 
 
 class EventPage(Resource):
-    """In the order of the log."""
+    """In the order of the log. `pruned_before`: events appended before this moment were removed by the retention of the
+    timeline; null: it is complete."""
 
     data: list[EventResource]
     next_cursor: str | None
+    pruned_before: Moment | None
 
 
 class FieldFault(Resource):

@@ -65,10 +65,11 @@ async def events(request: web.Request) -> web.Response:
     query.check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    await own(context, generation_id, caller.user_id)
+    generation = await own(context, generation_id, caller.user_id)
     rows = await timeline.of_generation(context.pool, generation_id, after, limit + 1)
     found = [resources.event(row) for row in rows[:limit]]
-    return json_response({"data": found, "next_cursor": found[-1]["position"] if len(rows) > limit else None})
+    cursor = found[-1]["position"] if len(rows) > limit else None
+    return json_response({"data": found, "next_cursor": cursor, "pruned_before": generation.pruned_before})
 
 
 async def shown(request: web.Request, context: ApiContext, generation: OwnedGeneration) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -54,7 +55,9 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
     # A foreign producer may have put some of its events on other partitions: those that were seen count as well.
     home = found.position.partition
     read = {partition: offset for partition, offset in seen.items() if offset >= 0 or partition == home}
-    return await _Stream(request, context, caller.user_id, read, generation_id).serve()
+    return await _Stream(
+        request, context, caller.user_id, read, generation_id, pruned_before=found.pruned_before
+    ).serve()
 
 
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
@@ -92,9 +95,17 @@ class _Stream:
     delays only itself."""
 
     def __init__(
-        self, request: web.Request, context: ApiContext, owner_id: UUID, seen: dict[int, int], only: UUID | None = None
+        self,
+        request: web.Request,
+        context: ApiContext,
+        owner_id: UUID,
+        seen: dict[int, int],
+        only: UUID | None = None,
+        *,
+        pruned_before: datetime | None = None,
     ) -> None:
         self._request, self._context, self._owner_id, self._seen, self._only = request, context, owner_id, seen, only
+        self._pruned_before = pruned_before
         self._response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
@@ -108,6 +119,9 @@ class _Stream:
             await self._response.prepare(self._request)
             with suppress(ConnectionResetError):
                 await self._write(f"retry: 1000\nid: {_event_id(self._seen)}\n\n")
+                if self._pruned_before is not None:
+                    data = resources.dump({"pruned_before": self._pruned_before}).decode()
+                    await self._write(f"event: pruned\ndata: {data}\n\n")
                 while not self._context.fanout.closing.is_set():
                     if await self._has_ended():
                         await self._write("event: end\ndata: {}\n\n")
@@ -148,7 +162,11 @@ class _Stream:
         found = await generations.find(self._context.pool, self._only, self._owner_id)
         if found is None:
             return True
-        return found.state.settled and found.position.offset <= self._seen[found.position.partition]
+        if not found.state.settled:
+            return False
+        if found.pruned_before is not None:  # the event at that position may have been removed
+            return not await self._send_new()
+        return found.position.offset <= self._seen[found.position.partition]
 
     async def _keep_alive(self) -> float:
         """Writes a comment after COMMENT_EVERY_S without data; returns the seconds until the next one is due."""

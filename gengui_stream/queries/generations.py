@@ -37,11 +37,13 @@ ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
 
 @dataclass(frozen=True, slots=True)
 class OwnedGeneration:
-    """The request, the state that followed from it, and the position of the last event applied."""
+    """The request, the state that followed from it, and the position of the last event applied. `pruned_before`: events
+    of the timeline that were appended before were removed; None: none were."""
 
     request: RequestRow
     state: Generation
     position: Position
+    pruned_before: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,4 +85,5 @@ def _literal(text: str) -> str:
 def _owned(row: asyncpg.Record) -> OwnedGeneration:
     names = {"provider": "requested_provider"}
     request = RequestRow(*(row[names.get(field, field)] for field in RequestRow._fields))
-    return OwnedGeneration(request, generation_states.state_of(row), Position(row["partition"], row["log_offset"]))
+    position = Position(row["partition"], row["log_offset"])
+    return OwnedGeneration(request, generation_states.state_of(row), position, row["timeline_pruned_before"])

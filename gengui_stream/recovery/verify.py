@@ -99,7 +99,7 @@ class _Verification:
         comparison = LogComparison(self._connection, self._topic, span.partition, self._report)
         check = PartitionCheck(span, comparison, fold, self._staging, self._report)
         await self._read(span, check, progress)
-        check.finish(self._timings)
+        await check.finish(self._timings)
         if self._staging.has_lost_jobs(span.partition):
             await self._fold_rest(span, fold)
             report_lost_jobs(span.partition, self._staging, self._report, self._timings)

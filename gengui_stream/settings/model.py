@@ -201,6 +201,9 @@ class Settings(BaseSettings):
     idempotency_key_retention_s: Annotated[float, Field(gt=0, le=315_360_000)] = Field(
         604_800, description="seconds for which an Idempotency-Key is remembered"
     )
+    timeline_retention_s: Annotated[float, Field(ge=60, le=3_153_600_000)] | None = Field(
+        None, description="seconds from its end for which the timeline of a generation is kept; unset: forever"
+    )
     deletion_grace_s: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
         86_400,
         description="seconds from the deletion of a generation to the removal of its images",

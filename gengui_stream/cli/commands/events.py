@@ -20,7 +20,7 @@ from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.projections.outcomes import appended_at
 from gengui_stream.recovery.dead_letters import DeadLetter
-from gengui_stream.recovery.generation_records import Recorded, records_of
+from gengui_stream.recovery.generation_records import History, Recorded, history_of
 from gengui_stream.recovery.lag import log_ends
 from gengui_stream.settings import Settings
 from schemas.events import EVENT_CLASSES
@@ -140,14 +140,21 @@ def show(
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            records = await records_of(pool, settings.events_topic, generation)
+            history = await history_of(pool, settings.events_topic, generation)
         if json:
-            echo_json({"generation_id": generation, "history": [_document(record) for record in records]})
+            documents = [_document(record) for record in history.records]
+            echo_json({"generation_id": generation, "history": documents, "pruned_before": history.pruned_before})
         else:
-            columns = ("position", "appended", "+ms", "type", "attempt", "version", "status", "outcome")
-            echo_table(columns, [_row(record, records[0]) for record in records])
+            _echo_history(history)
 
     run_command(work)
+
+
+def _echo_history(history: History) -> None:
+    if history.pruned_before is not None:
+        echo(f"events before {history.pruned_before:%Y-%m-%d %H:%M:%S} were removed by retention; the log has them")
+    columns = ("position", "appended", "+ms", "type", "attempt", "version", "status", "outcome")
+    echo_table(columns, [_row(record, history.records[0]) for record in history.records])
 
 
 def _document(record: Recorded) -> dict[str, object]:

@@ -77,6 +77,8 @@ def _echo_report(report: Report, seconds: float) -> None:
         (p.partition, p.start_offset, p.next_offset, p.applied, p.ignored, p.dead_lettered) for p in report.partitions
     ]
     echo_table(("partition", "start", "next offset", "applied", "ignored", "dead-lettered"), rows)
+    if report.pruned:
+        echo(f"{report.pruned:,} rows of the timeline were removed by retention, and not compared")
     rate = f"{report.events:,} events, {report.rows.total():,} rows in {seconds:.1f} s"
     if report.agrees:
         echo(f"agreed: {rate}")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import md5
 from typing import Final, NamedTuple, assert_never
+from uuid import UUID
 
 import orjson
 
@@ -22,10 +23,6 @@ STATE_COLUMNS: Final = (
 )
 DOCUMENTS: Final = ("outputs", "error", "duplicates")
 
-TIMELINE_COLUMNS: Final = (
-    *("generation_id", "partition", "log_offset", "owner_id", "event_id", "type", "attempt", "occurred_at"),
-    *("appended_at", "version", "status", "ignored", "payload"),
-)
 
 REQUEST_COLUMNS: Final = (
     *("generation_id", "owner_id", "prompt", "seed", "width", "height", "model", "provider", "max_attempts"),
@@ -41,6 +38,24 @@ MEASURES: Final = {
 LATENCY_BOUNDS_MS: Final = (50, 100, 250, 500, 1000, 2500, 5000, 10000, 20000, 30000, 60000, 120000, 300000, 2**31 - 1)
 
 LATEST_APPEND_MS: Final = 4_102_444_800_000  # the year 2100
+
+
+class TimelineRow(NamedTuple):
+    """`payload`: the digest of the record's value."""
+
+    generation_id: UUID
+    partition: int
+    log_offset: int
+    owner_id: UUID | None
+    event_id: UUID | None
+    type: str
+    attempt: int | None
+    occurred_at: datetime | None
+    appended_at: datetime
+    version: int | None
+    status: str | None
+    ignored: str | None
+    payload: str
 
 
 class Transition(NamedTuple):
@@ -92,8 +107,8 @@ def request_row(event: GenerationRequested) -> tuple[object, ...]:
     return tuple(own[name] if name in own else getattr(event, name) for name in REQUEST_COLUMNS)
 
 
-def timeline_row(outcome: Outcome, partition: int) -> tuple[object, ...] | None:
-    """In the order of TIMELINE_COLUMNS, with the digest of the payload; None for a record that the timeline lacks."""
+def timeline_row(outcome: Outcome, partition: int) -> TimelineRow | None:
+    """None for a record that the timeline lacks."""
     match outcome:
         case DeadLettered():
             return None
@@ -111,17 +126,19 @@ def timeline_row(outcome: Outcome, partition: int) -> tuple[object, ...] | None:
 
 def _row(
     outcome: Outcome, read: Event | UnknownType, state: Generation | None, reason: str | None, partition: int
-) -> tuple[object, ...] | None:
+) -> TimelineRow | None:
     record, value = outcome.record, outcome.record.value or b""
     appended = datetime.fromtimestamp(min(max(record.timestamp or 0, 0), LATEST_APPEND_MS) / 1000, UTC)
     owner = state.owner_id if state else None
     after = (appended, state.version, state.status.value) if state else (appended, None, None)
     ending = (*after, reason, md5(value, usedforsecurity=False).hexdigest())
     if isinstance(read, UnknownType):
-        begin = (read.generation_id, partition, record.offset, owner, None, read.type, None, None)
-        return None if read.generation_id is None else (*begin, *ending)
+        if read.generation_id is None:
+            return None
+        return TimelineRow(read.generation_id, partition, record.offset, owner, None, read.type, None, None, *ending)
     moment = read.occurred_at if plausible_time(read.occurred_at, record.timestamp) else None
-    return (read.generation_id, partition, record.offset, owner, read.id, read.type, read.attempt, moment, *ending)
+    begin = (read.generation_id, partition, record.offset, owner, read.id, read.type, read.attempt, moment)
+    return TimelineRow(*begin, *ending)
 
 
 def counts_of(transitions: Iterable[Transition]) -> dict[str, Counter[tuple[str, str]]]:

@@ -11,12 +11,22 @@ import asyncpg
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projections.outcomes import Applied, Outcome
 from gengui_stream.recovery.verification import expected_dead_letters, expected_rows
+from gengui_stream.recovery.verification.expected_rows import TimelineRow, timeline_row
 from gengui_stream.recovery.verification.report import Report, compare_rows
 
 TIMELINE: Final = """
 SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
     status, ignored, md5(payload) FROM projections.timeline
 WHERE generation_id = ANY($1) AND partition = $2 AND log_offset >= $3 AND log_offset < $4
+"""
+
+TIMELINE_SIZE: Final = """
+SELECT count(*) FROM projections.timeline WHERE generation_id = $1 AND partition = $2 AND log_offset < $3
+"""
+
+PRUNED: Final = """
+SELECT generation_id, timeline_pruned_before FROM projections.generation_states
+WHERE generation_id = ANY($1) AND timeline_pruned_before IS NOT NULL
 """
 
 REQUESTS: Final = """
@@ -63,18 +73,46 @@ class LogComparison:
 
     async def compare_timeline(self, outcomes: Sequence[Outcome]) -> Counter[UUID]:
         """Returns the number of rows of each generation that belong to these records."""
-        rows = [expected_rows.timeline_row(outcome, self._partition) for outcome in outcomes]
-        expected = [row for row in rows if row is not None]
-        if not expected:
+        rows = [row for each in outcomes if (row := timeline_row(each, self._partition)) is not None]
+        if not rows:
             return Counter()
+        expected = {(row.log_offset, row.generation_id): row for row in rows}
+        ids = list({row.generation_id for row in rows})
         span = (outcomes[0].record.offset, outcomes[-1].record.offset + 1)
-        ids = list({row[0] for row in expected})
-        found = [tuple(row) for row in await self._connection.fetch(TIMELINE, ids, self._partition, *span)]
-        columns, key = expected_rows.TIMELINE_COLUMNS, (2, 0)
-        due = {(row[2], row[0]) for row in expected}
-        own = [row for row in found if (row[2], row[0]) in due]  # the others are counted once all records are folded
-        compare_rows(self._report, "timeline", columns, key=key, expected=expected, found=own)
-        return Counter(row[0] for row in own if isinstance(row[0], UUID))
+        there = await self._connection.fetch(TIMELINE, ids, self._partition, *span)
+        # Rows that no record explains are found once all are folded.
+        found = [row for row in there if (row["log_offset"], row["generation_id"]) in expected]
+        missing = expected.keys() - {(row["log_offset"], row["generation_id"]) for row in found}
+        pruned = await self._pruned([expected[place] for place in missing])
+        due = [row for place, row in expected.items() if place not in pruned]
+        compare_rows(
+            self._report,
+            "timeline",
+            TimelineRow._fields,
+            key=(2, 0),
+            expected=due,
+            found=[tuple(row) for row in found],
+        )
+        return Counter(row["generation_id"] for row in found)
+
+    async def _pruned(self, missing: Sequence[TimelineRow]) -> set[tuple[int, UUID]]:
+        """The offset and generation of those that retention has removed."""
+        ids = list({row.generation_id for row in missing})
+        rows = await self._connection.fetch(PRUNED, ids) if ids else ()
+        before = {row["generation_id"]: row["timeline_pruned_before"] for row in rows}
+        pruned = {
+            (row.log_offset, row.generation_id)
+            for row in missing
+            if (moment := before.get(row.generation_id)) is not None and row.appended_at < moment
+        }
+        self._report.pruned += len(pruned)
+        return pruned
+
+    async def surplus_rows(self, generation_id: UUID, compared: int, before: int) -> int:
+        """The rows of the generation before this offset, less those that were compared: retention may have removed some
+        since they were counted."""
+        rows = await self._connection.fetch(TIMELINE_SIZE, generation_id, self._partition, before)
+        return max(0, int(rows[0]["count"]) - compared)
 
     async def compare_requests(self, outcomes: Sequence[Outcome]) -> None:
         events = [outcome.event for outcome in outcomes if isinstance(outcome, Applied)]

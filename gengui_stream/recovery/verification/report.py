@@ -42,6 +42,8 @@ class Report:
     samples: list[Difference] = field(default_factory=list)
     events: int = 0
     rows: Counter[str] = field(default_factory=Counter)
+    pruned: int = 0
+    """Rows of the timeline that retention removed."""
 
     @property
     def agrees(self) -> bool:
@@ -77,6 +79,7 @@ class Report:
             "agrees": self.agrees,
             "events": self.events,
             "rows": dict(self.rows),
+            "pruned": self.pruned,
             "partitions": [asdict(partition) for partition in self.partitions],
             "differences": dict(self.counts),
             "samples": [asdict(difference) for difference in self.samples],

@@ -65,7 +65,7 @@ FROM found f WHERE f.partition = ? AND position = ? AND f.name = ?
 """
 
 SURPLUS_TIMELINES: Final = """
-SELECT key, row - coalesce(rows, 0), coalesce(rows, 0)
+SELECT key, coalesce(rows, 0)
 FROM found f LEFT JOIN generations g ON g.partition = f.partition AND generation_id = key
 WHERE f.partition = ? AND name = 'timeline' AND row > coalesce(rows, 0)
 """
@@ -160,8 +160,8 @@ class Staging:
         for (key,) in self._database.execute(MISSING_COUNTS, (name, partition)):
             yield key
 
-    def surplus_timelines(self, partition: int) -> Iterator[tuple[str, int, int]]:
-        """Generations with more rows than were compared: id, surplus, compared."""
+    def surplus_timelines(self, partition: int) -> Iterator[tuple[str, int]]:
+        """Generations with more rows than were compared, and how many were compared."""
         yield from self._database.execute(SURPLUS_TIMELINES, (partition,))
 
     def open_states(self, partition: int) -> Iterator[Generation]:

@@ -3,7 +3,9 @@
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from itertools import product
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -14,6 +16,7 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.log.codec import encode_value
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections.timeline_retention import prune
 from gengui_stream.settings import Settings
 from schemas.events import GenerationFailed
 from tests.integration.api.client import Client, completed, failed, started, thumbnail
@@ -174,3 +177,19 @@ async def test_an_event_on_another_partition_is_streamed_and_paged_once(
     paged = [item["type"] async for page in user.pages(f"{path}/events", limit=1) for item in page["data"]]
     once = ["generation.completed", "generation.requested", "thumbnail.created"]
     assert sorted(paged) == sorted([*once, "generation.started", "generation.started"])
+
+
+async def test_a_stream_of_a_pruned_timeline_begins_with_the_cut_and_ends(user: Client, event_log: EventLog, pool: Pool) -> None:
+    generation_id = await user.created()
+    path = f"/v1/generations/{generation_id}"
+    async with user.stream(f"{path}/stream") as live:
+        await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
+        await live.rest()
+    assert (await user.get(f"{path}/events"))["pruned_before"] is None
+    await prune(pool, UUID(int=0), range(16), timedelta(0))
+    events = await user.get(f"{path}/events")
+    assert (events["data"], events["pruned_before"] is None) == ([], False)
+    async with user.stream(f"{path}/stream") as stream:
+        messages = await stream.rest()
+    assert [message.event for message in messages] == ["pruned", "end"]
+    assert events["pruned_before"] in messages[0].data

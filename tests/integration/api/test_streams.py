@@ -179,7 +179,9 @@ async def test_an_event_on_another_partition_is_streamed_and_paged_once(
     assert sorted(paged) == sorted([*once, "generation.started", "generation.started"])
 
 
-async def test_a_stream_of_a_pruned_timeline_begins_with_the_cut_and_ends(user: Client, event_log: EventLog, pool: Pool) -> None:
+async def test_a_stream_of_a_pruned_timeline_begins_with_the_cut_and_ends(
+    user: Client, event_log: EventLog, pool: Pool
+) -> None:
     generation_id = await user.created()
     path = f"/v1/generations/{generation_id}"
     async with user.stream(f"{path}/stream") as live:

@@ -18,7 +18,9 @@ from api.handlers import (
     health,
     provider_webhooks,
     streams,
+    worker_claims,
     worker_events,
+    worker_jobs,
 )
 from api.http.parsing import CORRELATION_ID, TRACEPARENT, WAITED
 from api.http.problems import Refusal, problem_response
@@ -48,6 +50,11 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/generations/{id}/stream", streams.stream_one, allow_head=False),
         web.get("/v1/stream", streams.stream_all, allow_head=False),
         web.post("/v1/worker/events", worker_events.report),
+        web.post("/v1/worker/jobs/claim", worker_claims.claim),
+        web.post("/v1/worker/jobs/{id}/heartbeat", worker_jobs.heartbeat),
+        web.post("/v1/worker/jobs/{id}/upload", worker_jobs.upload),
+        web.post("/v1/worker/jobs/{id}/report", worker_jobs.report),
+        web.post("/v1/worker/jobs/{id}/release", worker_jobs.release),
         web.post("/v1/provider-webhooks/{provider}/{token}", provider_webhooks.called),
         web.get("/livez", health.livez),
         web.get("/readyz", health.readyz),

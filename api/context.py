@@ -15,6 +15,9 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.flags.provider_flags import Flags
 from gengui_stream.providers.interface import Providers
+from gengui_stream.providers.local.claims import JobClaims
+from gengui_stream.providers.local.leases import JobLeases
+from gengui_stream.providers.local.rejected_entries import Rejections
 from gengui_stream.queries.queue_position import QueueSnapshotCache
 from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.settings import Settings
@@ -34,6 +37,9 @@ class ApiContext:
     flags: Flags
     queue_snapshots: QueueSnapshotCache
     keys: KeyCache
+    leases: JobLeases
+    claims: JobClaims
+    rejections: Rejections
 
 
 @dataclass(slots=True)

@@ -23,10 +23,14 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.flags.provider_flags import open_flags
+from gengui_stream.providers.local.claims import JobClaims
+from gengui_stream.providers.local.leases import JobLeases
+from gengui_stream.providers.local.rejected_entries import Rejections
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.queue_position import QueueSnapshotCache
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notifications import NotificationPublisher, NotificationSubscriber
+from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.role_context import RoleContext
 
 _log = structlog.get_logger(__name__)
@@ -77,6 +81,7 @@ def _connection(runner: web.AppRunner) -> HttpConnection:
 async def _close_streams(state: ApiState) -> None:
     if state.context is not None:
         state.context.fanout.close()
+        state.context.claims.close()
 
 
 async def _live(role: RoleContext, state: ApiState) -> None:
@@ -96,6 +101,7 @@ async def _live(role: RoleContext, state: ApiState) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(state.context.fanout.run())
+                tasks.create_task(state.context.claims.run())
                 tasks.create_task(_pruned_keys(role, state.context))
         finally:
             state.context = None
@@ -116,6 +122,7 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
     providers = await stack.enter_async_context(opened_providers(settings, redis, store, role.metrics))
     flags = await stack.enter_async_context(open_flags(settings, providers))
     subscriber = await stack.enter_async_context(NotificationSubscriber(settings))
+    leases = JobLeases(redis)
     return ApiContext(
         settings=settings,
         pool=pool,
@@ -127,4 +134,7 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
         flags=flags,
         queue_snapshots=QueueSnapshotCache(pool),
         keys=KeyCache(pool),
+        leases=leases,
+        claims=JobClaims(settings, leases),
+        rejections=Rejections(log, leases, ProducerStreams(redis)),
     )

@@ -18,6 +18,17 @@ from schemas.http import (
     WebhookReceipt,
 )
 from schemas.worker import WorkerEventOutcomes, WorkerEvents
+from schemas.worker_jobs import (
+    ClaimedJob,
+    ClaimJob,
+    JobHeartbeat,
+    JobReceipt,
+    JobRelease,
+    JobReport,
+    JobStanding,
+    JobUpload,
+    UploadUrl,
+)
 
 Answer = type[BaseModel] | str | None
 """A model as JSON, the content type of a text, or None for an empty body."""
@@ -79,15 +90,17 @@ PROBLEMS: Final[Mapping[int, str]] = {
     400: "`malformed_json`, `malformed_body`",
     401: "`unauthorized`: no valid key",
     403: "`forbidden`: a key of another role",
-    404: "`not_found`: no such generation of this owner, no such webhook",
-    409: "`not_ended`",
+    404: "`not_found`: no such generation of this owner, no such webhook; `unknown_job`",
+    409: "`not_ended`; `lease_lost`, `job_ended`: stop working on this job",
     413: "`body_too_large`",
     415: "`unsupported_media_type`",
-    422: "`invalid_request`: the faults are in `errors`; `idempotency_key_reused`",
+    422: "`invalid_request`: the faults are in `errors`; `idempotency_key_reused`; `object_missing`",
     503: "`unavailable`, `starting`: try again",
     504: "`projection_behind`: try again",
 }
 
+_JOB: Final = "/v1/worker/jobs/{id}"
+_JOB_REFUSALS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 503)
 _ALL: Final = "/v1/generations"
 _ONE: Final = "/v1/generations/{id}"
 _MADE: Final = ("Location", "Gengui-Position", "Idempotent-Replayed", "Preference-Applied")
@@ -116,6 +129,16 @@ OPERATIONS: Final = (
               _EVENTS, (401, 422, 503), None, ("Last-Event-ID",)),
     Operation("post", "/v1/worker/events", "report", "workers", "Report events of workers, each accepted or refused",
               {200: WorkerEventOutcomes}, (400, 401, 403, 413, 415, 422, 503), WorkerEvents),
+    Operation("post", "/v1/worker/jobs/claim", "claim_job", "workers", "Lease the oldest queued job, or wait for one",
+              {200: ClaimedJob, 204: None}, (400, 401, 403, 413, 415, 422, 503), ClaimJob),
+    Operation("post", f"{_JOB}/heartbeat", "job_heartbeat", "workers", "Extend the lease; whether the job goes on",
+              {200: JobStanding}, _JOB_REFUSALS, JobHeartbeat),
+    Operation("post", f"{_JOB}/upload", "job_upload", "workers", "A signed URL to upload one output",
+              {200: UploadUrl}, _JOB_REFUSALS, JobUpload),
+    Operation("post", f"{_JOB}/report", "job_report", "workers", "Report a status of the job",
+              {200: JobReceipt}, _JOB_REFUSALS, JobReport),
+    Operation("post", f"{_JOB}/release", "job_release", "workers", "Give the job back: it is queued again at once",
+              {204: None}, _JOB_REFUSALS, JobRelease),
     Operation("post", "/v1/provider-webhooks/{provider}/{token}", "called", "providers",
               "Webhook of a provider: an attempt has ended; the body is ignored", {200: WebhookReceipt},
               (400, 404, 413, 503), None, ("webhook_provider", "webhook_token"), secured=False),

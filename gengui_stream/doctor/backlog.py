@@ -10,10 +10,10 @@ from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.logging import redact_text
 from gengui_stream.postgres.pool import opened_pool, transient_errors
+from gengui_stream.providers.local import redis_keys
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import count_entries
-from gengui_stream.worker import queue
 
 OVERDUE: Final = timedelta(seconds=30)
 """A process claims a job within a second of its due time."""
@@ -123,7 +123,7 @@ def evaluate_dead_letters(dead: int, parked: int) -> Finding:
 
 async def check_dead_entries(context: Context) -> list[Finding]:
     """The dead-letter streams of workers and the bridge on Redis."""
-    streams = (queue.DEAD_STREAM, messages.DEAD_STREAM)
+    streams = (redis_keys.DEAD_STREAM, messages.DEAD_STREAM)
     async with opened_redis(context.settings) as redis:
         counts = {stream: await count_entries(redis, stream) for stream in streams}
     dead = [f"{number} in {stream}" for stream, number in counts.items() if number]

@@ -25,6 +25,19 @@ def thumbnail_key(owner_id: UUID, generation_id: UUID, mime_type: str, output_id
     return f"users/{owner_id}/media/thumbs/{_file(generation_id, mime_type, output_id)}"
 
 
+def leased_prefix(owner_id: UUID, generation_id: UUID, lease: str) -> str:
+    """Begins the keys of what a worker uploads under one lease: no other worker with the same job overwrites it."""
+    return f"users/{owner_id}/media/{generation_id}.{lease}"
+
+
+def leased_media_key(
+    owner_id: UUID, generation_id: UUID, lease: str, mime_type: str, output_id: str = FIRST_OUTPUT
+) -> str:
+    """The key of an image that a worker uploads under a lease."""
+    suffix = "" if output_id == FIRST_OUTPUT else f"-{output_id}"
+    return f"{leased_prefix(owner_id, generation_id, lease)}{suffix}{_EXTENSIONS.get(mime_type, '.bin')}"
+
+
 def _file(generation_id: UUID, mime_type: str, output_id: str) -> str:
     suffix = "" if output_id == FIRST_OUTPUT else f"-{output_id}"
     return f"{generation_id}{suffix}{_EXTENSIONS.get(mime_type, '.bin')}"

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -42,11 +43,24 @@ PROBE_KEY: Final = "users/readiness-probe"
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """The size of an object, and the content type that it was stored with. Both are None where the store answers these
+    credentials as it does for an object that they may not see: it may exist."""
+
+    bytes: int | None
+    content_type: str | None
+
+
 class Bucket(Protocol):
     """Objects by key. Methods raise TransientError while the object store is unavailable, else PermanentError."""
 
     async def get(self, key: str, max_bytes: int) -> bytes:
         """The whole object. Raises ObjectMissing, or ObjectTooLarge without reading more than `max_bytes`."""
+        ...
+
+    async def head(self, key: str) -> ObjectFacts | None:
+        """None: the key surely has no object."""
         ...
 
     async def put(self, key: str, body: bytes, content_type: str) -> None:
@@ -83,6 +97,12 @@ class ObjectStore:
     async def get(self, key: str, max_bytes: int) -> bytes:
         return await self._in_thread(lambda: self._get(key, max_bytes))
 
+    async def head(self, key: str) -> ObjectFacts | None:
+        try:
+            return await self._in_thread(lambda: self._head(key))
+        except ObjectMissing:
+            return None
+
     async def put(self, key: str, body: bytes, content_type: str) -> None:
         await self._in_thread(
             lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
@@ -113,6 +133,12 @@ class ObjectStore:
         TransientError or PermanentError without credentials."""
         return self._signer.url(key, time.time())
 
+    def presigned_upload(self, key: str, mime_type: str, size: int, valid_s: int) -> str:
+        """A PUT URL for an object of exactly this type and size in bytes. Cheap: no I/O. Raises as `presigned_url`
+        does."""
+        headers = {"content-type": mime_type, "content-length": str(size)}
+        return self._signer.upload_url(key, headers, time.time(), valid_s)
+
     async def _in_thread(self, call: Callable[[], T]) -> T:
         def guarded() -> T:
             with _translated():
@@ -137,6 +163,15 @@ class ObjectStore:
         except ClientError as error:
             if not (code_of(error) in MISSING_CODES or hides_missing(error)):
                 raise
+
+    def _head(self, key: str) -> ObjectFacts:
+        try:
+            found = self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if not hides_missing(error):
+                raise
+            return ObjectFacts(None, None)
+        return ObjectFacts(found["ContentLength"], found.get("ContentType"))
 
     def _get(self, key: str, max_bytes: int) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""Signed GET URLs: AWS Signature Version 4 in the query string, as the S3 reference describes it.
+"""Signed URLs: AWS Signature Version 4 in the query string, as the S3 reference describes it.
 
 Signing here instead of asking boto3 makes a URL some fifty times cheaper, and lets the moment be rounded: within half
 a life every process gives the same URL for the same key, so that browsers and proxies keep what they fetched.
@@ -6,7 +6,7 @@ a life every process gives the same URL for the same key, so that browsers and p
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -52,8 +52,8 @@ class BucketUrl:
 
 
 class UrlSigner:
-    """Signs for one bucket. A URL is valid for `ttl_s` from the start of its slot; a slot lasts half of `ttl_s`, so a
-    new URL is valid for at least that long."""
+    """Signs for one bucket. A GET URL is valid for `ttl_s` from the start of its slot; a slot lasts half of `ttl_s`, so
+    a new URL is valid for at least that long."""
 
     def __init__(self, bucket: BucketUrl, credentials: Callable[[], SigningKey], *, ttl_s: int) -> None:
         self._bucket = bucket
@@ -70,15 +70,25 @@ class UrlSigner:
             self._slot = self._open_slot(begins, credentials)
         return self._signed(self._slot, quote(key, safe="/~"))
 
-    def _open_slot(self, begins: int, credentials: SigningKey) -> "_Slot":
+    def upload_url(self, key: str, headers: Mapping[str, str], now_s: float, valid_s: int) -> str:
+        """A PUT URL, valid for `valid_s` from `now_s`. `headers`: those that the request must have, exactly so: the
+        store rejects any other value. Names in lower case."""
+        signed = {"host": self._host, **headers}
+        slot = self._open_slot(int(now_s), self._credentials(), ttl_s=valid_s, headers=";".join(sorted(signed)))
+        lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+        return self._url(slot, "PUT", quote(key, safe="/~"), lines, ";".join(sorted(signed)))
+
+    def _open_slot(
+        self, begins: int, credentials: SigningKey, *, ttl_s: int | None = None, headers: str = "host"
+    ) -> "_Slot":
         moment = datetime.fromtimestamp(begins, UTC)
         stamp, scope = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}/{self._bucket.region}/s3/aws4_request"
         query = {
             "X-Amz-Algorithm": ALGORITHM,
             "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
             "X-Amz-Date": stamp,
-            "X-Amz-Expires": str(self._ttl),
-            "X-Amz-SignedHeaders": "host",
+            "X-Amz-Expires": str(self._ttl if ttl_s is None else ttl_s),
+            "X-Amz-SignedHeaders": headers,
         }
         if credentials.token:
             query["X-Amz-Security-Token"] = credentials.token
@@ -86,7 +96,10 @@ class UrlSigner:
         return _Slot(begins, credentials, line, f"{ALGORITHM}\n{stamp}\n{scope}\n", _derived(credentials.secret, scope))
 
     def _signed(self, slot: "_Slot", key: str) -> str:
-        request = f"GET\n{self._path}/{key}\n{slot.query}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        return self._url(slot, "GET", key, f"host:{self._host}\n", "host")
+
+    def _url(self, slot: "_Slot", method: str, key: str, headers: str, names: str) -> str:
+        request = f"{method}\n{self._path}/{key}\n{slot.query}\n{headers}\n{names}\nUNSIGNED-PAYLOAD"
         text = slot.preamble + hashlib.sha256(request.encode()).hexdigest()
         signature = hmac.digest(slot.key, text.encode(), "sha256").hex()
         return f"{self._bucket.base}/{key}?{slot.query}&X-Amz-Signature={signature}"

@@ -3,6 +3,7 @@
 ProducerStreams    adds entries on the shared client; cannot read
 ConsumerStreams    a member of a consumer group on the shared client; never blocks
 BlockingConsumer   the same with blocking reads, on its own connection, which it opens from Settings
+StreamWatcher      waits until entries are added, and consumes none; on its own connection
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -194,6 +195,45 @@ class BlockingConsumer(ConsumerStreams):
         `longest_wait_s`)."""
         seconds = min(self._longest_wait_s if wait_s is None else wait_s, self._longest_wait_s)
         return await self._read(">", count, max(1, int(seconds * 1000)))
+
+
+class StreamWatcher:
+    """Waits for new entries of a stream, whatever its groups read, on its own connection. For one task at a time."""
+
+    def __init__(self, settings: Settings, stream: str, *, longest_wait_s: float) -> None:
+        self._redis = open_dedicated(settings, answer_timeout=longest_wait_s + ANSWER_TIMEOUT_S)
+        self._stream = stream
+        self._block_ms = max(1, int(longest_wait_s * 1000))
+        self._seen: str | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._redis.aclose()
+
+    async def wait(self) -> bool:
+        """True as soon as an entry was added since the last call, and at the first call; False after the longest wait.
+        Raises TransientError while Redis is unavailable; entries added meanwhile count at the next call."""
+        with transient_errors():
+            if self._seen is None:
+                self._seen = await self._last()
+                return True
+            if not await self._redis.xread({self._stream: self._seen}, count=1, block=self._block_ms):
+                return False
+            self._seen = await self._last()
+            return True
+
+    async def _last(self) -> str:
+        """The id of the last entry ever added: reading the entries themselves would cost their prompts."""
+        try:
+            return str((await self._redis.xinfo_stream(self._stream))["last-generated-id"])
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return BEGINNING
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

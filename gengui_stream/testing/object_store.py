@@ -3,6 +3,7 @@
 from typing import Final
 
 from gengui_stream.errors import TransientError
+from gengui_stream.media.object_store import ObjectFacts
 from gengui_stream.media.store_errors import ObjectMissing, ObjectTooLarge
 
 
@@ -22,6 +23,13 @@ class InMemoryObjectStore:
         if len(body) > max_bytes:
             raise ObjectTooLarge(f"{key}: {len(body)} bytes; the limit is {max_bytes}")
         return body
+
+    async def head(self, key: str) -> ObjectFacts | None:
+        self._check_available()
+        if key not in self.objects:
+            return None
+        body, content_type = self.objects[key]
+        return ObjectFacts(len(body), content_type)
 
     async def put(self, key: str, body: bytes, content_type: str) -> None:
         self._check_available()

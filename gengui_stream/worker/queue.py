@@ -10,13 +10,18 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from gengui_stream.providers.local.redis_keys import JOB_KEPT_S, QUEUE_STREAM, job_key
+from gengui_stream.providers.local.entries import InvalidMessage
+from gengui_stream.providers.local.redis_keys import (
+    DEAD_MAX,
+    DEAD_STREAM,
+    JOB_KEPT_S,
+    QUEUE_STREAM,
+    WORKER_GROUP,
+    job_key,
+)
 from gengui_stream.redis_io.clients import transient_errors
 from gengui_stream.redis_io.streams import BlockingConsumer, ProducerStreams, StreamEntry
-from gengui_stream.worker.job import InvalidMessage
 
-GROUP: Final = "generation-workers"
-DEAD_STREAM: Final = f"{QUEUE_STREAM}:dead"
 WAIT_S: Final = 1.0
 """The timeout of a blocking read, and so the longest delay until a worker notices a shutdown."""
 
@@ -74,7 +79,7 @@ class WorkQueue:
     async def deliveries(self, entry_id: str) -> int:
         """How often the entry was delivered to a worker, this time included."""
         with transient_errors():
-            rows = await self._redis.xpending_range(QUEUE_STREAM, GROUP, min=entry_id, max=entry_id, count=1)
+            rows = await self._redis.xpending_range(QUEUE_STREAM, WORKER_GROUP, min=entry_id, max=entry_id, count=1)
         return int(rows[0]["times_delivered"]) if rows else 1
 
     async def heartbeat(self, entry_id: str) -> None:
@@ -88,7 +93,7 @@ class WorkQueue:
     async def done(self, entry_id: str) -> None:
         """Acknowledges and deletes the entry, so that the stream holds open jobs only."""
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.xack(QUEUE_STREAM, GROUP, entry_id)
+        pipeline.xack(QUEUE_STREAM, WORKER_GROUP, entry_id)
         pipeline.xdel(QUEUE_STREAM, entry_id)
         with transient_errors():
             await pipeline.execute()
@@ -96,7 +101,7 @@ class WorkQueue:
     async def dead_letter(self, entry: StreamEntry, invalid: InvalidMessage) -> None:
         """Copies an entry to the dead-letter stream, as it names no generation for a failure to be reported of."""
         why = {"dead.reason": invalid.message, "dead.entry_id": entry.id}
-        await self._dead.add(DEAD_STREAM, {**entry.fields, **why}, max_length=10_000)
+        await self._dead.add(DEAD_STREAM, {**entry.fields, **why}, max_length=DEAD_MAX)
 
     async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
         """Whether the job is still this worker's."""
@@ -117,4 +122,4 @@ class WorkQueue:
 
     async def _set_idle(self, entry_id: str, idle_ms: int) -> None:
         with transient_errors():
-            await self._redis.xclaim(QUEUE_STREAM, GROUP, self._name, 0, [entry_id], idle=idle_ms, justid=True)
+            await self._redis.xclaim(QUEUE_STREAM, WORKER_GROUP, self._name, 0, [entry_id], idle=idle_ms, justid=True)

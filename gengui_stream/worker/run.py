@@ -4,7 +4,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Final
 
 import structlog
 
@@ -14,17 +13,15 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, pause, retry_transient
 from gengui_stream.process.malloc import give_back_large_blocks, share_heaps
-from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
+from gengui_stream.providers.local.entries import InvalidMessage
+from gengui_stream.providers.local.redis_keys import DELIVERIES_MAX, QUEUE_STREAM, WORKER_GROUP
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
 from gengui_stream.role_context import RoleContext
 from gengui_stream.worker.client import WorkerClient, open_worker_client
-from gengui_stream.worker.job import DrawingJob, InvalidMessage, parse
+from gengui_stream.worker.job import DrawingJob, parse
 from gengui_stream.worker.job_runner import JobRunner
-from gengui_stream.worker.queue import GROUP, WAIT_S, WorkQueue
-
-DELIVERIES_MAX: Final = 5
-"""A job that was delivered this often without an acknowledgement has crashed its workers, and is failed."""
+from gengui_stream.worker.queue import WAIT_S, WorkQueue
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +48,7 @@ async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     consumer = await stack.enter_async_context(
-        BlockingConsumer(settings, QUEUE_STREAM, GROUP, name, longest_wait_s=WAIT_S)
+        BlockingConsumer(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=WAIT_S)
     )
     threads = stack.enter_context(ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="painter"))
     queue = WorkQueue(consumer, redis, name, claim_idle_s=settings.worker_claim_idle_s)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.object_store import Bucket, open_object_store
+from gengui_stream.media.object_store import Bucket, ObjectFacts, open_object_store
 from gengui_stream.media.store_errors import ObjectMissing, ObjectTooLarge
 from gengui_stream.settings import Settings
 from gengui_stream.testing.object_store import InMemoryObjectStore
@@ -40,6 +40,11 @@ class ObjectStoreContract:
         with pytest.raises(ObjectMissing):
             await bucket.get("a", 10)
 
+    async def test_a_head_tells_size_and_type_or_that_there_is_no_object(self, bucket: Bucket) -> None:
+        await bucket.put("users/a/media/ü 1.bin", b"body", "image/webp")
+        assert await bucket.head("users/a/media/ü 1.bin") == ObjectFacts(4, "image/webp")
+        assert await bucket.head("nothing/here") is None
+
     async def test_an_invalid_key_is_refused(self, bucket: Bucket) -> None:
         with pytest.raises(PermanentError):
             await bucket.get("", 10)
@@ -49,6 +54,8 @@ class ObjectStoreContract:
             await unavailable.get("a", 10)
         with pytest.raises(TransientError):
             await unavailable.put("a", b"", "image/png")
+        with pytest.raises(TransientError):
+            await unavailable.head("a")
         with pytest.raises(TransientError):
             await unavailable.remove("a")
 

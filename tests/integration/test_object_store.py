@@ -5,7 +5,7 @@ import pytest
 from yarl import URL
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.object_store import open_object_store
+from gengui_stream.media.object_store import ObjectFacts, open_object_store
 from gengui_stream.settings import Settings
 
 pytestmark = pytest.mark.stack
@@ -20,6 +20,21 @@ async def test_a_signed_url_gives_the_object_with_its_type_and_another_nothing(s
             assert (answer.status, answer.content_type, await answer.read()) == (200, "image/webp", b"body")
         forged = store.presigned_url("other").replace("X-Amz-Signature=", "X-Amz-Signature=0")
         async with session.get(_exactly(forged)) as answer:
+            assert answer.status == 403
+
+
+async def test_an_upload_url_takes_exactly_the_type_and_size_that_it_was_signed_for(settings: Settings) -> None:
+    async with open_object_store(settings) as store, aiohttp.ClientSession() as session:
+        url = store.presigned_upload("users/ü/a b.png", "image/png", 4, 60)
+        for body, mime_type in ((b"longer", "image/png"), (b"abc", "image/png"), (b"body", "text/html")):
+            async with session.put(_exactly(url), data=body, headers={"Content-Type": mime_type}) as answer:
+                assert answer.status == 403, (body, mime_type)
+        assert await store.head("users/ü/a b.png") is None
+        async with session.put(_exactly(url), data=b"body", headers={"Content-Type": "image/png"}) as answer:
+            assert answer.status == 200
+        assert await store.head("users/ü/a b.png") == ObjectFacts(4, "image/png")
+        elsewhere = url.replace("a%20b.png", "c.png")
+        async with session.put(_exactly(elsewhere), data=b"body", headers={"Content-Type": "image/png"}) as answer:
             assert answer.status == 403
 
 

@@ -32,7 +32,7 @@ from gengui_stream.providers.interface import (
     StatusOutcome,
     Superseded,
 )
-from gengui_stream.providers.local.redis_keys import JOB_KEPT_S, QUEUE_STREAM, job_key
+from gengui_stream.providers.local.redis_keys import INDEX_MAX, JOB_KEPT_S, QUEUE_STREAM, job_key, model_index
 from gengui_stream.redis_io.clients import transient_errors
 from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
@@ -54,14 +54,13 @@ class LocalProvider:
         self._cancel = redis.register_script(_script("cancel.lua"))
 
     def model_for(self, requested: str) -> str:
-        return requested  # a queue entry names no model: the worker has one
+        return requested  # any: which models there are is up to the workers
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         fields = [text for field in _entry(request).items() for text in field]
+        keys = [job_key(request.generation_id), QUEUE_STREAM, model_index(request.model)]
         with transient_errors():
-            reply = await self._enqueue(
-                keys=[job_key(request.generation_id), QUEUE_STREAM], args=[request.attempt, JOB_KEPT_S, *fields]
-            )
+            reply = await self._enqueue(keys=keys, args=[request.attempt, JOB_KEPT_S, INDEX_MAX, *fields])
         found, entry_id = cast(tuple[str, str], reply)
         return Dispatched(entry_id) if found in {"queued", "known"} else Superseded()
 
@@ -113,6 +112,7 @@ def _entry(request: DispatchRequest) -> dict[str, str]:
         "height": str(request.height),
         "status": "queued",
         "attempt": str(request.attempt),
+        "model": request.model,
     }
 
 

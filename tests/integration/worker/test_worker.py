@@ -19,12 +19,11 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import DispatchRequest
 from gengui_stream.providers.local.provider import LocalProvider
-from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
+from gengui_stream.providers.local.redis_keys import DEAD_STREAM, DELIVERIES_MAX, QUEUE_STREAM, WORKER_GROUP, job_key
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
-from gengui_stream.worker.queue import DEAD_STREAM, GROUP
-from gengui_stream.worker.run import DELIVERIES_MAX, run_worker
+from gengui_stream.worker.run import run_worker
 from gengui_stream.worker.transports import STATUS_STREAM
 from schemas.events import GenerationRequested
 from tests.dispatches import a_dispatch
@@ -97,13 +96,13 @@ async def test_a_job_becomes_a_picture(settings: Settings, pool: Pool, event_log
         assert await redis.hgetall(job_key(generation_id)) | {"entryId": ""} == {
             "status": "completed", "attempt": "1", "entryId": "", "s3Key": output.object_key,
         }  # fmt: skip
-        assert (await redis.xpending(QUEUE_STREAM, GROUP))["pending"] == 0
+        assert (await redis.xpending(QUEUE_STREAM, WORKER_GROUP))["pending"] == 0
 
 
 async def test_what_a_lost_worker_held_is_taken_over(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     impatient = settings.model_copy(update={"worker_claim_idle_s": 0.5})
     async with queue_of(settings, pool) as redis:
-        lost = ConsumerStreams(redis, QUEUE_STREAM, GROUP, "lost")
+        lost = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "lost")
         await lost.create_group()
         generation_id = await requested(event_log, redis)
         assert len(await lost.read_new(1)) == 1
@@ -119,7 +118,7 @@ async def test_a_job_that_costs_every_worker_its_life_is_given_up(
 ) -> None:
     impatient = settings.model_copy(update={"worker_claim_idle_s": 0.5})
     async with queue_of(settings, pool) as redis:
-        lost = ConsumerStreams(redis, QUEUE_STREAM, GROUP, "lost")
+        lost = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "lost")
         await lost.create_group()
         generation_id = await requested(event_log, redis)
         await lost.read_new(1)

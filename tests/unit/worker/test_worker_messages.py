@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import new_id
+from gengui_stream.providers.local.entries import InvalidMessage
 from gengui_stream.worker.client import TRIES, WorkerClient
-from gengui_stream.worker.job import DrawingJob, InvalidMessage, parse
+from gengui_stream.worker.job import DrawingJob, parse
 from gengui_stream.worker.transports import EVENTS_PATH, ReportedEvent, open_http_transport, status_message
 from schemas.events import (
     GenerationCanceled,

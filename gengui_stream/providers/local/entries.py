@@ -1,0 +1,60 @@
+"""Parses a queue entry into a job, or into the reason why it is invalid. Pure and total."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.fields import Attempt, Name, Pixels, Prompt, Seed
+
+
+class QueuedJob(BaseModel):
+    """A job of the queue. All fields are strings in the entry; an entry of the original service has no attempt and no
+    model."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    owner_id: UUID = Field(alias="userId")
+    generation_id: UUID = Field(alias="mediaId")
+    prompt: Prompt
+    seed: Seed
+    width: Pixels
+    height: Pixels
+    attempt: Attempt | None = None
+    model: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidMessage:
+    """An entry that is not a job. `generation_id`: if the entry names one, so that its failure can be reported."""
+
+    message: str
+    generation_id: UUID | None
+    attempt: int | None
+
+
+Job = TypeVar("Job", bound=QueuedJob)
+
+
+def parse(fields: Mapping[str, str], job: type[Job]) -> Job | InvalidMessage:
+    """Never raises."""
+    try:
+        return job.model_validate(fields)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        return InvalidMessage(message[:1000], _generation_id(fields), _attempt(fields))
+
+
+def _generation_id(fields: Mapping[str, str]) -> UUID | None:
+    try:
+        return UUID(fields.get("mediaId", ""))
+    except ValueError:
+        return None
+
+
+def _attempt(fields: Mapping[str, str]) -> int | None:
+    text = fields.get("attempt", "")
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 1_000 else None

@@ -1,0 +1,161 @@
+"""Claims of workers over HTTP, through the socket: each job goes to one worker, in every case."""
+
+import asyncio
+import socket
+from functools import partial
+
+import aiohttp
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from gengui_stream.providers.local.redis_keys import (
+    DEAD_STREAM,
+    DELIVERIES_MAX,
+    LEASES,
+    QUEUE_STREAM,
+    WORKER_GROUP,
+)
+from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
+from gengui_stream.settings import Settings
+from tests.integration.api.client import Client
+from tests.integration.api.conftest import serving
+from tests.integration.api.workers.job_worker import CLAIM, JobWorker, queued, reaches
+from tests.integration.running import eventually
+
+pytestmark = pytest.mark.stack
+
+
+async def test_of_many_claims_one_gets_the_job(user: Client, box: JobWorker) -> None:
+    claims = [asyncio.ensure_future(box.claim(wait_s=2)) for _ in range(20)]
+    generation_id = await user.created()
+    found = [body for status, body in await asyncio.gather(*claims) if status == 200]
+    assert [job["id"] for job in found] == [generation_id]
+    assert (await box.claim(wait_s=0))[0] == 204
+
+
+async def test_waiting_claims_get_jobs_in_their_order(user: Client, box: JobWorker, redis: Redis) -> None:
+    first = [await user.created() for _ in range(3)]
+    await eventually(partial(queued, redis, 3))
+    jobs = [await box.claimed() for _ in range(3)]
+    assert sorted(job["id"] for job in jobs) == sorted(first)
+    assert len({job["lease"] for job in jobs}) == 3
+
+
+async def test_a_claim_whose_answer_is_lost_is_claimed_again_after_its_lease(
+    user: Client, box: JobWorker, redis: Redis
+) -> None:
+    generation_id = await user.created()
+    await eventually(partial(queued, redis))
+    await _claim_and_vanish(box, lease_s=1)
+    await eventually(partial(redis.zcard, LEASES))
+    job = await box.claimed()
+    assert (job["id"], job["attempt"]) == (generation_id, 1)
+
+
+async def _claim_and_vanish(box: JobWorker, **body: object) -> None:
+    """Sends the claim and closes the connection without reading."""
+    host, port = box.client.base.removeprefix("http://").split(":")
+    content = orjson.dumps({"wait_s": 60, **body})
+    head = (
+        f"POST {CLAIM} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {box.client.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + content)
+    await writer.drain()
+    await reader.read(1)  # the answer has begun, so the job is leased
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    writer.close()
+
+
+async def test_a_client_that_leaves_while_it_waits_takes_no_job(user: Client, box: JobWorker, redis: Redis) -> None:
+    left = asyncio.ensure_future(box.claimed())
+    stays = asyncio.ensure_future(box.claimed())
+    assert (await box.claim(wait_s=0))[0] == 204  # both are waiting by now
+    left.cancel()
+    generation_id = await user.created()
+    assert (await stays)["id"] == generation_id
+
+
+async def test_jobs_are_claimed_by_model_and_never_from_a_redis_worker(
+    user: Client, box: JobWorker, redis: Redis
+) -> None:
+    other = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "redis-worker")
+    await other.create_group()
+    taken = await user.created(model="large")
+    await eventually(partial(queued, redis))
+    [entry] = await other.read_new(1)
+    assert (entry.fields["mediaId"], entry.fields["model"]) == (taken, "large")
+    assert (await box.claim(wait_s=0))[0] == 204
+    assert (await box.claim(wait_s=0, models=["large"]))[0] == 204
+
+    small, large = await user.created(model="small"), await user.created(model="large")
+    await eventually(partial(queued, redis, 3))
+    assert (await box.claim(wait_s=0, models=["tiny"]))[0] == 204
+    assert (await box.claimed(models=["large", "tiny"]))["id"] == large
+    assert (await box.claim(wait_s=0, models=["large"]))[0] == 204
+    waiting = asyncio.ensure_future(box.claimed(models=["large"]))
+    assert (await box.claimed(models=["large", "small"]))["id"] == small
+    later = await user.created(model="large")
+    assert (await waiting)["id"] == later
+    assert await other.read_new(1) == []
+
+
+async def test_entries_that_are_no_job_are_kept_or_fail_their_generation(
+    user: Client, box: JobWorker, redis: Redis
+) -> None:
+    broken = await user.created()
+    await eventually(partial(queued, redis))
+    await redis.xtrim(QUEUE_STREAM, maxlen=0)
+    streams = ProducerStreams(redis)
+    await streams.add(QUEUE_STREAM, {"mediaId": "rubbish", "x": "y"})
+    await streams.add(QUEUE_STREAM, {"mediaId": broken, "attempt": "1", "prompt": "without a size"})
+    good = await user.created()
+    assert (await box.claimed())["id"] == good
+    found = await reaches(user, broken, "failed")
+    assert found["error"]["code"] == "invalid_job"
+    assert int(await redis.xlen(DEAD_STREAM)) == 1
+    assert (await box.claim(wait_s=0))[0] == 204
+
+
+async def test_a_job_that_costs_every_worker_its_life_is_given_up(user: Client, box: JobWorker) -> None:
+    generation_id = await user.created()
+    for _ in range(DELIVERIES_MAX):
+        job = await box.claimed()
+        assert job["id"] == generation_id
+        assert (await box.on(job, "release"))[0] == 204
+    assert (await box.claim(wait_s=0))[0] == 204
+    found = await reaches(user, generation_id, "failed")
+    assert found["error"]["code"] == "worker_lost"
+
+
+async def test_only_a_workers_key_takes_jobs_and_it_reads_nothing_of_a_user(
+    user: Client, box: JobWorker, session: aiohttp.ClientSession
+) -> None:
+    generation_id = await user.created()
+    steps = [
+        CLAIM,
+        *(f"/v1/worker/jobs/{generation_id}/{step}" for step in ("heartbeat", "upload", "report", "release")),
+    ]
+    for path in steps:
+        status, _, problem = await user.call("POST", path, json={})
+        assert (status, problem["code"]) == (403, "forbidden")
+        status, _, problem = await Client(session, user.base, "gg_nobody").call("POST", path, json={})
+        assert (status, problem["code"]) == (401, "unauthorized")
+    job = await box.claimed()
+    assert job["id"] == generation_id
+    for path in (f"/v1/generations/{generation_id}", f"/v1/generations/{generation_id}/events"):
+        assert (await box.client.call("GET", path))[0] == 404
+    assert (await box.client.get("/v1/generations"))["data"] == []
+
+
+async def test_waiting_claims_end_when_the_api_stops(
+    settings: Settings, session: aiohttp.ClientSession, worker: Client
+) -> None:
+    async with serving(settings, session) as address:
+        elsewhere = JobWorker(Client(session, address, worker.key))
+        waiting = asyncio.ensure_future(elsewhere.claim(wait_s=60))
+        assert (await elsewhere.claim(wait_s=0))[0] == 204
+    assert (await waiting)[0] == 204

@@ -11,7 +11,7 @@ from gengui_stream.bootstrap import import_roles
 from gengui_stream.cli import main as run_command
 from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
 from gengui_stream.dev.forks.server import forked
-from gengui_stream.media.object_store import read_service_description
+from gengui_stream.media.s3_client import read_service_description
 
 
 def main() -> None:

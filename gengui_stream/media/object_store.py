@@ -8,17 +8,14 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cache, partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
-import boto3.session
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
-from botocore.loaders import Loader
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.signed_urls import BucketUrl, UrlSigner
+from gengui_stream.media.s3_client import THREADS, create_bucket_in, new_client, new_session, public_url
+from gengui_stream.media.signed_urls import UrlSigner
 from gengui_stream.media.signing_credentials import SigningCredentials
 from gengui_stream.media.store_errors import (
     MISSING_CODES,
@@ -32,10 +29,6 @@ from gengui_stream.media.store_errors import (
 from gengui_stream.process.background import background_task
 from gengui_stream.settings import Settings
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-THREADS: Final = 8
 CHUNK_BYTES: Final = 256 * 1024
 PROBE_KEY: Final = "users/readiness-probe"
 """No output has it."""
@@ -79,13 +72,13 @@ class ObjectStore:
     def __init__(self, settings: Settings, *, read_timeout_s: float = 20, tries: int = 2) -> None:
         self._bucket = settings.s3_bucket
         self._region = settings.aws_region
-        session = _session(settings)
+        session = new_session(settings)
         self.credentials = SigningCredentials(session)
         self.credentials.refresh()
-        self._client = _client(session, settings.s3_endpoint, read_timeout_s, tries)
+        self._client = new_client(session, settings.s3_endpoint, read_timeout_s, tries)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._signer = UrlSigner(
-            _public_url(settings, session),
+            public_url(settings, session),
             self.credentials.current,
             ttl_s=settings.presigned_url_ttl_s,
         )
@@ -201,7 +194,7 @@ class ObjectStore:
             if self._region == "us-east-1":  # the one region that S3 rejects as a constraint
                 self._client.create_bucket(Bucket=self._bucket)
             else:
-                _create_in(self._client, self._bucket, self._region)
+                create_bucket_in(self._client, self._bucket, self._region)
         except ClientError as error:
             if code_of(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
@@ -219,72 +212,6 @@ async def open_object_store(
             yield store
     finally:
         store.close()
-
-
-def read_service_description() -> None:
-    """What the first client of a process reads, for a process that forks others."""
-    session = boto3.session.Session(botocore_session=_botocore_session())
-    session.client("s3", region_name="us-east-1").close()
-
-
-def _botocore_session() -> botocore.session.Session:
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader())
-    return session
-
-
-@cache
-def _loader() -> Loader:
-    """One for the process: reading the description of S3 is nearly all of the time that a new client takes."""
-    loader: Loader = botocore.session.get_session().get_component("data_loader")
-    return loader
-
-
-def _session(settings: Settings) -> boto3.session.Session:
-    secret, token = settings.aws_secret_access_key, settings.aws_session_token
-    return boto3.session.Session(
-        botocore_session=_botocore_session(),
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-        aws_session_token=token.get_secret_value() if token else None,
-        region_name=settings.aws_region,
-    )
-
-
-def _client(session: boto3.session.Session, endpoint: str | None, read_timeout_s: float, tries: int) -> "S3Client":
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path" if endpoint else "virtual"},
-        connect_timeout=3,
-        read_timeout=read_timeout_s,
-        retries={"mode": "standard", "total_max_attempts": tries},
-        max_pool_connections=THREADS,
-        request_checksum_calculation="when_required",  # not all other stores support AWS's newer checksums
-        response_checksum_validation="when_required",
-    )
-    return session.client("s3", endpoint_url=endpoint, config=config)
-
-
-def _public_url(settings: Settings, session: boto3.session.Session) -> BucketUrl:
-    if endpoint := settings.s3_public_endpoint or settings.s3_endpoint:
-        return BucketUrl.of(endpoint, settings.s3_bucket, settings.aws_region)
-    return BucketUrl(_url_at_aws(session, settings.s3_bucket), settings.aws_region)
-
-
-def _url_at_aws(session: boto3.session.Session, bucket: str) -> str:
-    """By boto3's rules, which know partitions, regions and buckets whose names no certificate covers. The credentials
-    are placeholders: the real ones may not be known yet."""
-    config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
-    none = "-"
-    with closing(session.client("s3", config=config, aws_access_key_id=none, aws_secret_access_key=none)) as client:
-        signed = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "-"})
-    return signed.partition("?")[0].removesuffix("/-")
-
-
-def _create_in(client: "S3Client", bucket: str, region: str) -> None:
-    # An untyped call: the typed client accepts only the regions of its own release.
-    create: Callable[..., object] = client.create_bucket
-    create(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
 
 
 def _limited(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:

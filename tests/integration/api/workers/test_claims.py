@@ -142,7 +142,7 @@ async def test_only_a_workers_key_takes_jobs_and_it_reads_nothing_of_a_user(
     for path in steps:
         status, _, problem = await user.call("POST", path, json={})
         assert (status, problem["code"]) == (403, "forbidden")
-        status, _, problem = await Client(session, user.base, "gg_nobody").call("POST", path, json={})
+        status, _, problem = await Client(session, user.base, "gg_unknown").call("POST", path, json={})
         assert (status, problem["code"]) == (401, "unauthorized")
     job = await box.claimed()
     assert job["id"] == generation_id

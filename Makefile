@@ -169,6 +169,10 @@ lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
 lock-kafka: $(STAMP) ## renew the list of Apache Kafka's jars from requirements/kafka-pom.xml (for maintainers; Maven)
 	@$(BIN)/python -m gengui_stream.dev.kafka.lock_renewal
 
+.PHONY: previous-release
+previous-release: $(STAMP) ## keep a commit as the release that tests run beside this one; COMMIT=v1.2.0 (for maintainers)
+	@$(BIN)/python -m tests.previous_release $(COMMIT)
+
 .PHONY: clean
 clean: ## remove .venv, caches and the development stack's data (.gengui)
 	@case "$$(readlink .gengui/postgres || true)" in */gengui-stream*/*) rm -rf "$$(readlink .gengui/postgres)" ;; esac

@@ -41,6 +41,11 @@ def counted_progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
+def echo_progress(line: str) -> None:
+    """Prints one line on stderr."""
+    sys.stderr.write(line + "\n")
+
+
 def echo_error(*lines: str) -> None:
     """Prints errors on stderr, one line each."""
     for line in lines:

@@ -16,9 +16,11 @@ PROJECTION: Final = "generations"
 """All read models advance in one transaction, under this one name."""
 
 CLAIM: Final = """
-INSERT INTO projections.checkpoints AS p (projection, topic, partition, start_offset, next_offset, owner_epoch)
-VALUES ($1, $2, $3, 0, 0, 1)
-ON CONFLICT (projection, topic, partition) DO UPDATE SET owner_epoch = p.owner_epoch + 1, updated_at = now()
+INSERT INTO projections.checkpoints AS p
+    (projection, topic, partition, start_offset, next_offset, owner_epoch, revision_epoch)
+VALUES ($1, $2, $3, 0, 0, 1, 1)
+ON CONFLICT (projection, topic, partition) DO UPDATE SET owner_epoch = p.owner_epoch + 1,
+    revision_epoch = p.owner_epoch + 1, updated_at = now()
 RETURNING next_offset, owner_epoch, parked_revision
 """
 
@@ -36,8 +38,10 @@ RETURNING 1
 ADVANCED: Final = "SELECT 1 / (count(*) = $1::bigint)::int FROM part_0"
 """Divides by zero, and so fails the whole statement, when the advance before it did not update all its rows."""
 
+# An owner of the release before, which heeds no revision, has claimed without a `revision_epoch`: it is fenced.
 REVISE_PARKED: Final = """
-UPDATE projections.checkpoints SET parked_revision = parked_revision + 1, updated_at = now()
+UPDATE projections.checkpoints SET parked_revision = parked_revision + 1, updated_at = now(),
+    owner_epoch = owner_epoch + (revision_epoch < owner_epoch)::int
 WHERE projection = $1 AND topic = $2 AND partition = $3
 """
 

@@ -1,17 +1,18 @@
 """`migrate` and `seed`: the tables, topic, bucket and users that the roles need."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import typer
 
 from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import echo, echo_json
+from gengui_stream.cli.output import echo, echo_json, echo_progress
 from gengui_stream.cli.runner import run_command
 from gengui_stream.log.topics import ensure_topic
-from gengui_stream.postgres.migrations import Phase
+from gengui_stream.postgres.migrations import Phase, Progress
 from gengui_stream.postgres.migrations import migrate as apply_migrations
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.process.lifecycle import retry_transient
@@ -19,12 +20,17 @@ from gengui_stream.settings import Settings
 
 T = TypeVar("T")
 
+PROGRESS_EVERY_S: Final = 5.0
+
 
 def migrate(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for servers that are unavailable.")] = 0,
     phase: Annotated[
         Phase,
-        typer.Option(help="Rolling upgrade: pre before the new processes start, post once the old ones end."),
+        typer.Option(
+            help="Rolling upgrade: pre before the new processes start, backfill at any time then, post once the old "
+            "ones end."
+        ),
     ] = "all",
     json: AsJson = False,
 ) -> None:
@@ -34,7 +40,7 @@ def migrate(
     """
 
     async def work(settings: Settings) -> None:
-        applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn, phase))
+        applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn, phase, progress=_progress()))
         partitions = await _waiting(wait, lambda: ensure_topic(settings))
         await _waiting(wait, lambda: _ensure_bucket(settings))
         if json:
@@ -44,6 +50,19 @@ def migrate(
             echo(f"topic {settings.events_topic}: {partitions} partitions; bucket {settings.s3_bucket}")
 
     run_command(work)
+
+
+def _progress() -> Progress:
+    """Prints how far a backfill is, after its first batch and then every few seconds."""
+    printed_at: dict[str, float] = {}
+
+    def report(name: str, rows: int) -> None:
+        now = time.monotonic()
+        if now - printed_at.get(name, -PROGRESS_EVERY_S) >= PROGRESS_EVERY_S:
+            printed_at[name] = now
+            echo_progress(f"{name}: {rows} rows")
+
+    return report
 
 
 async def _ensure_bucket(settings: Settings) -> None:

@@ -28,7 +28,6 @@ CREATE TABLE accounts.idempotency_keys (
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (owner_id, key)
 );
-CREATE INDEX idempotency_keys_by_age ON accounts.idempotency_keys (created_at);
 
 CREATE TABLE projections.checkpoints (
     projection    text NOT NULL,

@@ -107,4 +107,25 @@ def test_each_says_when_it_is_to_run() -> None:
     for migration in shipped_migrations():
         number, when, *_ = migration.name.split("_")
         assert number.isdigit()
-        assert when in {"pre", "post"}
+        assert when in {"pre", "backfill", "post"}
+        assert len(migration.statements) == 1 or when != "backfill"
+
+
+async def test_an_index_is_built_while_rows_are_written_and_after_a_build_that_failed(empty: str) -> None:
+    """The first build finds a duplicate, as an interrupted one does, and leaves an invalid index behind."""
+    build = (
+        "DROP INDEX CONCURRENTLY IF EXISTS a_by_x;  \nCREATE UNIQUE INDEX CONCURRENTLY a_by_x ON a (x);\n"
+        "COMMENT ON INDEX a_by_x IS 'x;y'"
+    )
+    shipped = [RELEASES[0], Migration("0002_pre_index.sql", build)]
+    await migrate(empty, "all", shipped[:1])
+    await query(empty, "INSERT INTO a VALUES (1), (1)")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await migrate(empty, "all", shipped)
+    assert [
+        row["indisvalid"] for row in await query(empty, "SELECT indisvalid FROM pg_index WHERE indrelid='a'::regclass")
+    ] == [False]
+    await query(empty, "DELETE FROM a")
+    at_once = await asyncio.gather(*(migrate(empty, "all", shipped) for _ in range(3)))
+    assert sorted(map(len, at_once)) == [0, 0, 1]
+    assert await query(empty, "SELECT FROM pg_index WHERE indrelid = 'a'::regclass AND indisvalid")

@@ -1,17 +1,26 @@
 """Record batches as a broker stores them, and damage to them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Final
 
+from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from tests.events import FakeRecord
 
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+COMPRESSORS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
+    0: bytes,
+    1: gzip_encode,
+    2: snappy_encode,
+    3: lz4_encode,
+    4: zstd_encode,
+}
 HEADER_NAME: Final = "a-header-name"
+HEADER_BYTES: Final = 61
 
 _CRC: Final = Struct(">I")
 CRC_AT: Final = 17
@@ -56,14 +65,14 @@ def damaged(batch: bytes, source: random.Random) -> bytes:
     """The batch after one to three mutations; mostly with a correct length and checksum, so that they are parsed."""
     whole = bytearray(batch)
     for _ in range(source.randrange(1, 4)):
-        _mutate(whole, source)
+        mutate(whole, source)
     if len(whole) > CHECKED_FROM and source.random() < 0.8:
         whole = bytearray(with_length(whole)) if source.random() < 0.9 else whole
         return with_checksum(whole)
     return bytes(whole)
 
 
-def _mutate(whole: bytearray, source: random.Random) -> None:
+def mutate(whole: bytearray, source: random.Random) -> None:
     at = source.randrange(len(whole) + 1) if source.random() < 0.6 else source.randrange(min(len(whole), 61) + 1)
     match source.randrange(5):
         case 0 if at < len(whole):
@@ -76,3 +85,10 @@ def _mutate(whole: bytearray, source: random.Random) -> None:
             del whole[at : at + source.randrange(1, 40)]
         case _:
             whole[at:at] = source.randbytes(source.randrange(1, 12))
+
+
+def compressed(batch: bytes, codec: int) -> bytes:
+    """An uncompressed batch with its records compressed, whatever they are."""
+    attributes = _INT16.unpack_from(batch, CHECKED_FROM)[0] | codec
+    header = batch[:CHECKED_FROM] + _INT16.pack(attributes) + batch[CHECKED_FROM + 2 : HEADER_BYTES]
+    return with_checksum(with_length(header + COMPRESSORS[codec](batch[HEADER_BYTES:])))

@@ -14,6 +14,7 @@ from typing import Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gengui_stream.printable import printable, printable_lines
 from gengui_stream.settings import Settings
 
 REDACTED: Final = "***"
@@ -79,6 +80,16 @@ def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     return {name: _redact_field(name, value) for name, value in event.items()}
 
 
+def escape(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """A structlog processor for terminals: strings keep no control character, and tracebacks only their line breaks."""
+    return {
+        name: (printable_lines if name in {"exception", "stack"} else printable)(value)
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
+
+
 def redact_text(text: str) -> str:
     """The text with API keys, passwords in URLs, authorization headers and signatures masked."""
     for pattern, replacement in _SECRETS:
@@ -132,9 +143,10 @@ def _renderer(settings: Settings, target: TextIO) -> Processor:
     production = settings.environment == "production"
     if settings.log_format == "console" or (settings.log_format == "auto" and not production and target.isatty()):
         # Not rich's tracebacks, which print the values of local variables.
-        return structlog.dev.ConsoleRenderer(
+        render = structlog.dev.ConsoleRenderer(
             colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=28
         )
+        return lambda logger, method, event: render(logger, method, escape(logger, method, event))
     return structlog.processors.JSONRenderer()
 
 

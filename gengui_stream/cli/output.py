@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gengui_stream.printable import printable
+
 
 def echo(line: str) -> None:
-    """Prints one line of the result and flushes it, as the reader may be a pipe."""
-    sys.stdout.write(line + "\n")
+    """Prints one line of the result and flushes it, as the reader may be a pipe. Control characters are escaped."""
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 
 def echo_json(value: object) -> None:
-    """Prints one JSON document on one line. Ids and times become strings."""
+    """Prints one JSON document on one line. Ids and times become strings. Control characters that JSON allows in a
+    string are escaped, which changes no value."""
     echo(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS).decode())
 
 
@@ -29,7 +32,7 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         numeric = any(isinstance(row[index], int | float) for row in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
     console.print(table)
 
@@ -49,4 +52,4 @@ def echo_progress(line: str) -> None:
 def echo_error(*lines: str) -> None:
     """Prints errors on stderr, one line each."""
     for line in lines:
-        sys.stderr.write(f"gengui-stream: {line}\n")
+        sys.stderr.write(f"gengui-stream: {printable(line)}\n")

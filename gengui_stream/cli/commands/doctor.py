@@ -16,6 +16,7 @@ from gengui_stream.cli.output import echo_json
 from gengui_stream.cli.runner import log_for_people, run_inspected_command
 from gengui_stream.doctor.examination import Progress, Report
 from gengui_stream.doctor.findings import Finding, Status, fail, ok, warn
+from gengui_stream.printable import printable
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import DEV_ENV, Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks
@@ -99,11 +100,12 @@ def _print(report: Report, seconds: float) -> None:
     for finding in report.findings:
         console.print(
             Text.assemble(
-                (f"{finding.status:<4}", STYLES[finding.status]), f"  {finding.name:<{width}}  {finding.detail}"
+                (f"{finding.status:<4}", STYLES[finding.status]),
+                f"  {finding.name:<{width}}  {printable(finding.detail)}",
             )
         )
         if finding.remedy is not None:
-            console.print(Text(f"      → {finding.remedy}"))
+            console.print(Text(f"      → {printable(finding.remedy)}"))
     for check, servers in report.not_checked.items():
         console.print(Text(f"--    {check:<{width}}  not checked: it needs {', '.join(servers)}"))
     console.print(Text(_summary(report, seconds)))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gengui_stream.dev.demo.run import DemoRun
+from gengui_stream.printable import printable
 from gengui_stream.projecting import checkpoints
 from gengui_stream.settings import Settings
 from schemas.http import EventResource, GenerationResource, OutputResource
@@ -188,4 +189,4 @@ def _timeline(events: Sequence[EventResource]) -> Table:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))

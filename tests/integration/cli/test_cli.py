@@ -1,6 +1,7 @@
 """Every command as a user runs it, with and without `--json`, on a system with data."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.stack
 
 FOUND, INTERRUPTED = 1, 130
 
+UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+HOSTILE = "\x1b[31mRED\x1b]0;pwned\x07\nforged line \x9b2J \u202e"
+"""A prompt that would colour a terminal, name its window, forge a line, clear it and reorder text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -50,12 +55,12 @@ class Known:
 
 @pytest_asyncio.fixture
 async def known(settings: Settings, pool: Pool, event_log: EventLog) -> AsyncIterator[Known]:
-    history, stuck = wide_history(0, start=datetime.now(UTC)), a_request()
+    history, stuck = wide_history(0, start=datetime.now(UTC)), a_request(prompt=HOSTILE)
     positions = await event_log.append_many(history)
     # An unknown field with a number that JSON does not have, and one of no owner.
     odd = f'{{"type": "of.the.future", "generation_id": "{history[0].generation_id}", "odd": NaN}}'
     await send_by_key(settings, str(history[0].generation_id).encode(), odd.encode())
-    letter = await send_by_key(settings, str(stuck.generation_id).encode(), b"\xff{")
+    letter = await send_by_key(settings, str(stuck.generation_id).encode(), b"\xff\x1b]0;pwned\x07{")
     await event_log.append(stuck)
     await project_everything(settings, pool)
     yield Known(settings, history, positions, stuck.generation_id, letter)
@@ -104,6 +109,22 @@ async def test_events_tail(known: Known) -> None:
     late = known.positions[4]
     rest = await command(known.settings, "events", "tail", "--from", str(late), "--no-follow", "--json", *one_of)
     assert [one["position"] for one in rest.documents[:6]] == [str(position) for position in known.positions[4:]]
+
+
+async def test_no_command_sends_a_strangers_control_characters_to_a_terminal(known: Known) -> None:
+    at = str(known.letter)
+    for arguments in (
+        ("events", "tail", "--from", "start", "--no-follow"),
+        ("events", "show", str(known.history[0].generation_id)),
+        ("dead-letters", "list"),
+        ("dead-letters", "show", at),
+        ("dead-letters", "retry", at),
+        ("verify",),
+    ):
+        for ran in await known.both(*arguments):
+            assert not UNPRINTABLE.search(ran.out + ran.err), arguments
+    tailed = await command(known.settings, "events", "tail", "--from", "start", "--no-follow")
+    assert r"\u001b[31mRED\u001b]0;pwned\u0007\nforged line" in tailed.out
 
 
 async def test_events_tail_follows_until_ctrl_c(settings: Settings, event_log: EventLog) -> None:
@@ -178,7 +199,7 @@ async def test_dead_letters(known: Known) -> None:
     plain, programs = await known.both("dead-letters", "list")
     assert [row[:3] for row in plain.rows] == [[at, str(known.stuck), "not_json"]]
     assert [letter["position"] for letter in programs.document] == [at]
-    assert programs.document[0]["value"] == "\\xff{"
+    assert programs.document[0]["value"] == "\\xff\x1b]0;pwned\x07{"
     shown, document = await known.both("dead-letters", "show", at)
     assert f"generation_id  {known.stuck}" in shown.out
     assert document.document == programs.document[0]

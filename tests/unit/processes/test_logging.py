@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 
@@ -92,6 +93,17 @@ def test_the_console_form_is_for_people() -> None:
     assert "port=3000" in stream.getvalue()
     with pytest.raises(json.JSONDecodeError):
         lines(stream)
+
+
+def test_a_strangers_control_characters_do_not_reach_a_terminal() -> None:
+    stream = configured(log_format="console")
+    try:
+        raise ValueError("\x1b[31mred\nforged \x9b2J")
+    except ValueError:
+        structlog.get_logger().exception("\x1b[2Jfailed", prompt="a\x07\nforged", ids=["\x1b"])
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", stream.getvalue())
+    assert r"prompt=a\u0007\nforged" in stream.getvalue()
+    assert not any(line.startswith("forged") for line in stream.getvalue().split("\n")[:1])
 
 
 @pytest.mark.parametrize(

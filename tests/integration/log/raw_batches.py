@@ -13,8 +13,8 @@ from tests.integration.running import eventually
 
 NO_ERROR = 0
 REFUSED = {2, 76, 87}
-"""A corrupt message, a codec that does not fit, an invalid record. Any other error passes, such as that of a topic whose
-partitions are not known to the broker yet."""
+"""A corrupt message, a codec that does not fit, an invalid record. Any other error passes, such as that of a
+topic whose partitions are not known to the broker yet."""
 
 
 class BatchProducer:

@@ -107,7 +107,7 @@ test-unit: $(STAMP) ## the tests that need no server; ARGS="-k name"
 	$(PYTEST) $(TWO_AT_ONCE) -m "not stack" tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: $(STAMP) chromium kafka ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"
+test: $(STAMP) chromium kafka kcat ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"
 	$(PYTEST) $(FOUR_AT_ONCE) -m "not faults and not runpod" $(ARGS)
 
 .PHONY: test-runpod
@@ -142,6 +142,10 @@ bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
 .PHONY: chromium
 chromium: # for the browser tests, which are skipped without it
 	@command -v chromium chromium-browser google-chrome >/dev/null || { $(call install,chromium,the browser tests); }
+
+.PHONY: kcat
+kcat: # for the test of its partitioner, which fails without it
+	@command -v kcat >/dev/null || { $(call install,kcat,the test with kcat); }
 
 .PHONY: kafka
 kafka: $(STAMP) # fetched before the tests, whose time is limited; without it they say what was skipped

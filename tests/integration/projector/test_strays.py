@@ -1,9 +1,10 @@
 """Records that another client's partitioner put on a wrong partition: forwarded once, and harmless when twice."""
 
-from collections.abc import Sequence
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-import confluent_kafka
 import pytest
 
 from agents.run import run_agents
@@ -19,6 +20,7 @@ from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import EVENTS_A_GENERATION, wide_history
+from tests.integration.log.foreign_clients import produced, produced_by_kcat
 from tests.integration.log.logs import everything, send_to
 from tests.integration.projector.projecting import project_everything
 from tests.integration.running import eventually, running, state_of
@@ -34,12 +36,8 @@ def histories() -> list[list[Event]]:
     return [wide_history(number, start=start) for number in range(GENERATIONS)]
 
 
-def produced_by_librdkafka(settings: Settings, events: Sequence[Event]) -> None:
-    """With the default partitioner of C, Go, .NET and Node clients."""
-    producer = confluent_kafka.Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
-    for event in events:
-        producer.produce(settings.events_topic, encode_value(event), encode_key(event))
-    assert producer.flush(30) == 0
+async def produced_by_confluent(settings: Settings, events: Sequence[Event]) -> None:
+    await asyncio.to_thread(produced, settings, events, {})
 
 
 async def strays(settings: Settings) -> list[tuple[int, int]]:
@@ -55,9 +53,15 @@ async def completed(pool: Pool, events: Sequence[Sequence[Event]]) -> bool:
     return all(state is not None and state.status is Status.COMPLETED for state in states)
 
 
-async def test_events_from_another_clients_partitioner_are_applied(settings: Settings, pool: Pool) -> None:
+@pytest.mark.parametrize("produce", [produced_by_confluent, produced_by_kcat], ids=["confluent-kafka", "kcat"])
+async def test_events_from_another_clients_partitioner_are_applied(
+    settings: Settings, pool: Pool, produce: Callable[[Settings, Sequence[Event]], Awaitable[None]]
+) -> None:
+    """CRC-32 of the key is the default of librdkafka, on which most clients but Java's are built."""
     told = histories()
-    produced_by_librdkafka(settings, [event for step in zip(*told, strict=True) for event in step])
+    await produce(settings, [event for step in zip(*told, strict=True) for event in step])
+    for record in await everything(settings):
+        assert record.partition == zlib.crc32(record.key or b"") % settings.events_partitions
     misplaced = await strays(settings)
     assert misplaced
     metrics = new_metrics()

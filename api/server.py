@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -20,7 +21,7 @@ from gengui_stream.errors import BugError, TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
-from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.postgres.pool import REQUEST_WAITS, opened_pool
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.flags.provider_flags import open_flags
 from gengui_stream.providers.local.claims import JobClaims
@@ -32,6 +33,9 @@ from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notifications import NotificationPublisher, NotificationSubscriber
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.role_context import RoleContext
+
+APPEND_WITHIN_S: Final = 8.0
+"""A request whose event the brokers have not confirmed by then is answered with 503, and repeated with its key."""
 
 _log = structlog.get_logger(__name__)
 
@@ -114,9 +118,9 @@ async def _pruned_keys(role: RoleContext, context: ApiContext) -> None:
 
 async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
     settings = role.settings
-    pool = await stack.enter_async_context(opened_pool(settings))
+    pool = await stack.enter_async_context(opened_pool(settings, waits=REQUEST_WAITS))
     await ensure_topic(settings)
-    log = await stack.enter_async_context(EventLog(settings, role.metrics))
+    log = await stack.enter_async_context(EventLog(settings, role.metrics, append_s=APPEND_WITHIN_S))
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     providers = await stack.enter_async_context(opened_providers(settings, redis, store, role.metrics))

@@ -67,8 +67,12 @@ class EventLog:
     appends the same event (same id) again, and the fold ignores a duplicate.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics | None = None, *, append_s: float = APPEND_TIMEOUT_S
+    ) -> None:
+        """`append_s`: seconds after which an append that the brokers have not confirmed fails."""
         self._metrics = metrics
+        self._append_s = append_s
         self._topic = settings.events_topic
         self._producer = SelfHealingProducer(settings)
 
@@ -107,7 +111,7 @@ class EventLog:
     async def _send(self, events: Sequence[_NewRecord]) -> list[Position]:
         try:
             # The time-out is the inner one, so that the producer sees it, and is replaced.
-            async with self._producer.sending() as producer, asyncio.timeout(APPEND_TIMEOUT_S):
+            async with self._producer.sending() as producer, asyncio.timeout(self._append_s):
                 sent = [
                     await producer.send(
                         self._topic, new.value, key=new.key, headers=new.headers, timestamp_ms=new.timestamp

@@ -4,15 +4,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
+from asyncpg.pool import PoolAcquireContext
 
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.settings import Settings
 
-# Quoted: only the stubs are generic.
+if TYPE_CHECKING:  # only the stubs are generic
+    _AsyncpgPool = asyncpg.Pool[asyncpg.Record]
+else:
+    _AsyncpgPool = asyncpg.Pool
+
+# Quoted, for the same reason.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
@@ -54,26 +61,57 @@ async def _no_reset(_: object) -> None:
     state behind (no SET but SET LOCAL, no session advisory lock, no LISTEN, no temporary table)."""
 
 
-async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds. `connection_s`: for a free connection, and for the end of a command that timed out before its connection
+    is given up; None: without limit. `command_s`: for the answer to one command."""
+
+    connection_s: float | None
+    command_s: float
+
+
+PATIENT_WAITS: Final = Waits(connection_s=None, command_s=60.0)
+REQUEST_WAITS: Final = Waits(connection_s=2.0, command_s=5.0)
+"""Of a process that answers requests: a server that is silent costs a request less than ten seconds."""
+
+
+class _BoundedPool(_AsyncpgPool):
+    """asyncpg's own methods acquire without a time-out, and a release then waits without end for a server that does not
+    confirm the cancellation of a command. A release has the time-out of its acquisition."""
+
+    connection_s: float | None = None
+
+    def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
+        return super().acquire(timeout=self.connection_s if timeout is None else timeout)
+
+
+async def open_pool(settings: Settings, *, size: int | None = None, waits: Waits = PATIENT_WAITS) -> Pool:
     """A pool of at most DB_POOL_MAX (or `size`) connections. Raises TransientError when the server is unavailable."""
     with transient_errors(settings.database_dsn):
-        pool = asyncpg.create_pool(
+        pool = _BoundedPool(
             settings.database_dsn,
             min_size=1,
             max_size=size or settings.db_pool_max,
+            max_queries=50_000,
             max_inactive_connection_lifetime=settings.db_idle_timeout,
             timeout=settings.db_connect_timeout,
-            command_timeout=60,
+            command_timeout=waits.command_s,
             reset=_no_reset,
             server_settings=SERVER_SETTINGS,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            loop=asyncio.get_running_loop(),
         )
+        pool.connection_s = waits.connection_s
         return await pool
 
 
 @asynccontextmanager
-async def opened_pool(settings: Settings, *, size: int | None = None) -> AsyncIterator[Pool]:
+async def opened_pool(
+    settings: Settings, *, size: int | None = None, waits: Waits = PATIENT_WAITS
+) -> AsyncIterator[Pool]:
     """`open_pool`, closed at the end. Connections that are busy for more than five seconds are terminated."""
-    pool = await open_pool(settings, size=size)
+    pool = await open_pool(settings, size=size, waits=waits)
     try:
         yield pool
     finally:

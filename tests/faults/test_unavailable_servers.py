@@ -2,7 +2,10 @@
 
 import asyncio
 import signal
+import uuid
+from collections.abc import Mapping
 
+import aiohttp
 import psutil
 import pytest
 
@@ -59,6 +62,48 @@ async def test_a_server_is_silent_for_a_while(given_system: GivenSystem, name: s
         await given_system.ready()
         await asked.more(5)
     await settled(given_system, asked)
+
+
+SILENT: Mapping[str, tuple[int, int, int]] = {
+    "postgres": (503, 503, 503),
+    "valkey": (200, 202, 200),
+    "seaweed": (200, 202, 200),
+    "kafka": (200, 503, 200),
+}
+"""The responses to a read, a request and the start of a stream while the process of that server is stopped."""
+
+ANSWERED_WITHIN_S = 10.0
+
+
+@pytest.mark.parametrize("name", SILENT)
+async def test_a_request_is_answered_while_a_server_is_silent(given_system: GivenSystem, name: str) -> None:
+    """On a connection that the client has kept."""
+    pid = given_system.server(name).child.pid
+    assert pid is not None
+    headers = {"Authorization": f"Bearer {given_system.key()}"}
+    timeout = aiohttp.ClientTimeout(total=ANSWERED_WITHIN_S)
+    async with aiohttp.ClientSession(given_system.url, headers=headers, timeout=timeout) as http:
+
+        async def status(method: str, path: str, **sent: object) -> int:
+            key = {"Idempotency-Key": str(uuid.uuid4())} if sent else {}
+            async with http.request(method, path, json=sent or None, headers=key) as response:
+                return response.status
+
+        async def responses() -> tuple[int, int, int]:
+            return (
+                await status("GET", "/v1/generations"),
+                await status("POST", "/v1/generations", prompt="a lighthouse"),
+                await status("GET", "/v1/stream"),
+            )
+
+        assert await responses() == (200, 202, 200)
+        _signal_all(pid, signal.SIGSTOP)
+        try:
+            assert await responses() == SILENT[name]
+        finally:
+            _signal_all(pid, signal.SIGCONT)
+        await given_system.ready()
+        assert await responses() == (200, 202, 200)
 
 
 def _signal_all(pid: int, number: signal.Signals) -> None:

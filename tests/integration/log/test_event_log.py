@@ -73,7 +73,7 @@ async def test_an_append_that_takes_too_long_gets_a_new_producer(
     async with event_log._producer.sending() as first:
         pass
     with monkeypatch.context() as patched:
-        patched.setattr("gengui_stream.log.event_log.APPEND_TIMEOUT_S", 0)
+        patched.setattr(event_log, "_append_s", 0)
         with pytest.raises(TransientError):
             await event_log.append(a_request())
     request = a_request()

@@ -17,7 +17,6 @@ from gengui_stream.media.thumbnails import (
     MadeThumbnail,
     Refusal,
     Refused,
-    fitted,
     make_thumbnail,
 )
 
@@ -299,20 +298,3 @@ def test_damaged_images_never_raise(sample: bytes, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 8))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     make_thumbnail(bytes(body), LIMITS)
-
-
-@given(st.integers(1, 65_535), st.integers(1, 65_535), st.integers(16, 1024))
-def test_fits_keeps_the_aspect_and_never_enlarges(width: int, height: int, side: int) -> None:
-    small_width, small_height = fitted(width, height, side)
-    assert 1 <= small_width <= min(side, width)
-    assert 1 <= small_height <= min(side, height)
-    scale = min(1.0, side / max(width, height))
-    assert abs(small_width - width * scale) <= 1
-    assert abs(small_height - height * scale) <= 1
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["RGB", "RGBA", "L", "P", "CMYK"]))
-@settings(max_examples=40, deadline=None)
-def test_the_image_made_has_the_fitted_size(width: int, height: int, mode: str) -> None:
-    body = saved(Image.new(mode, (width, height)), "TIFF")
-    assert made(body, Limits(side=64)).size == fitted(width, height, 64)

@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         30, description="seconds without a heartbeat until another worker claims a job"
     )
     worker_transport: Literal["kafka", "redis", "http"] = Field(
-        "kafka", description="transport by which workers report"
+        "kafka", description="transport by which workers report; with http they also claim jobs and upload over it"
     )
     worker_api_url: HttpAddress | None = Field(None, description="base URL of the API, for WORKER_TRANSPORT=http")
     worker_api_key: SecretStr | None = Field(None, description="API key of a worker, for WORKER_TRANSPORT=http")

@@ -5,6 +5,8 @@
         await client.progressed(generation_id, 40.0, stage="denoising", attempt=1)
         await client.completed(generation_id, [Output(object_key=key, mime_type="image/png")], attempt=1)
 
+With WORKER_TRANSPORT=http, `client.jobs` also claims jobs; their events need no attempt.
+
 `attempt` comes with the job; without it, the current attempt is meant. Each method returns once its event is stored,
 after a few retries if needed. TransientError means that this is unknown: call again, repeated reports change nothing.
 """
@@ -24,7 +26,9 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.settings import Settings
+from gengui_stream.worker.http_jobs import HttpJobs
 from gengui_stream.worker.transports import (
+    HttpTransport,
     KafkaTransport,
     RedisTransport,
     ReportedEvent,
@@ -61,6 +65,13 @@ class WorkerClient:
     def __init__(self, transport: Transport, producer: str) -> None:
         self._transport = transport
         self._producer = producer
+
+    @property
+    def jobs(self) -> HttpJobs:
+        """Claims jobs over HTTP. Raises ConfigurationError with another transport: its jobs are on Redis."""
+        if not isinstance(self._transport, HttpTransport):
+            raise ConfigurationError(["WORKER_TRANSPORT: jobs are claimed over http alone"])
+        return self._transport.jobs
 
     async def started(self, generation_id: UUID, *, attempt: int | None = None) -> None:
         """The work has started."""
@@ -120,10 +131,11 @@ async def open_worker_client(
 ) -> AsyncIterator[WorkerClient]:
     """A client over WORKER_TRANSPORT. Raises TransientError when its server is unavailable."""
     async with AsyncExitStack() as stack:
-        yield WorkerClient(await _transport(settings, stack, metrics), producer or process_name("worker"))
+        name = producer or process_name("worker")
+        yield WorkerClient(await _transport(settings, stack, metrics, name), name)
 
 
-async def _transport(settings: Settings, stack: AsyncExitStack, metrics: Metrics | None) -> Transport:
+async def _transport(settings: Settings, stack: AsyncExitStack, metrics: Metrics | None, name: str) -> Transport:
     match settings.worker_transport:
         case "kafka":
             return KafkaTransport(await stack.enter_async_context(EventLog(settings, metrics)))
@@ -133,6 +145,6 @@ async def _transport(settings: Settings, stack: AsyncExitStack, metrics: Metrics
             if settings.worker_api_url is None or settings.worker_api_key is None:
                 raise ConfigurationError(["WORKER_API_URL, WORKER_API_KEY: needed with WORKER_TRANSPORT=http"])
             key = settings.worker_api_key.get_secret_value()
-            return await stack.enter_async_context(open_http_transport(settings.worker_api_url, key))
+            return await stack.enter_async_context(open_http_transport(settings.worker_api_url, key, name))
         case _:
             assert_never(settings.worker_transport)

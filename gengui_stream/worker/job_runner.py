@@ -10,8 +10,6 @@ from typing import Final, TypeVar, assert_never
 import structlog
 
 from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.media.object_keys import media_key
-from gengui_stream.media.object_store import Bucket
 from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.worker.client import WorkerClient
@@ -37,13 +35,11 @@ class JobRunner:
         self,
         queue: WorkQueue,
         client: WorkerClient,
-        store: Bucket,
         threads: ThreadPoolExecutor,
         stop: asyncio.Event,
     ) -> None:
         self._queue = queue
         self._client = client
-        self._store = store
         self._threads = threads
         self._stop = stop
 
@@ -67,13 +63,12 @@ class JobRunner:
         if isinstance(canvas, Ownership):
             return canvas
         body = await self._in_thread(partial(encode_png, canvas))
-        output = _output(job, body)
         try:
-            await self._persist(partial(self._store.put, output.object_key, body, MIME_TYPE), "object store")
+            key = await self._persist(partial(self._queue.upload, job, body, MIME_TYPE), "object store")
         except PermanentError as error:
             await self._fail(job, error)
         else:
-            await self._complete(job, output)
+            await self._complete(job, _output(job, key, body))
         return Ownership.OURS
 
     async def _painted(self, job: DrawingJob) -> Canvas | Ownership:
@@ -149,9 +144,9 @@ class Reports:
         self.ownership = await self._queue.ownership(self._job.generation_id, self._job.attempt)
 
 
-def _output(job: DrawingJob, body: bytes) -> Output:
+def _output(job: DrawingJob, key: str, body: bytes) -> Output:
     return Output(
-        object_key=media_key(job.owner_id, job.generation_id, MIME_TYPE),
+        object_key=key,
         mime_type=MIME_TYPE,
         width=job.width,
         height=job.height,

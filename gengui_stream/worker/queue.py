@@ -1,15 +1,18 @@
-"""The queue of the local provider for workers: entries of a Redis stream, and the hashes of the jobs."""
+"""The queue of the local provider as one worker uses it, and its form on Redis: entries of a stream, and the hashes of
+the jobs."""
 
 import asyncio
 import time
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from redis.asyncio import Redis
 
+from gengui_stream.media.object_keys import media_key
+from gengui_stream.media.object_store import Bucket
 from gengui_stream.providers.local.entries import InvalidMessage
 from gengui_stream.providers.local.redis_keys import (
     DEAD_MAX,
@@ -21,6 +24,7 @@ from gengui_stream.providers.local.redis_keys import (
 )
 from gengui_stream.redis_io.clients import transient_errors
 from gengui_stream.redis_io.streams import BlockingConsumer, ProducerStreams, StreamEntry
+from gengui_stream.worker.job import DrawingJob
 
 WAIT_S: Final = 1.0
 """The timeout of a blocking read, and so the longest delay until a worker notices a shutdown."""
@@ -37,15 +41,65 @@ class Ownership(StrEnum):
     ENDED = "over"
 
 
-class WorkQueue:
-    """The queue as one worker uses it. `consumer` blocks on a connection of its own; `redis` is for everything else.
+class WorkQueue(Protocol):
+    """Methods raise TransientError while a server is unavailable, and may then be called again."""
 
-    Methods raise TransientError while Redis is unavailable, and may then be called again.
-    """
+    async def create(self) -> None:
+        """Prepares the queue for this worker."""
+        ...
 
-    def __init__(self, consumer: BlockingConsumer, redis: Redis, name: str, *, claim_idle_s: float) -> None:
+    async def take(self) -> StreamEntry | None:
+        """The next entry; None after a short wait without any. Its fields are empty if it was deleted."""
+        ...
+
+    async def deliveries(self, entry_id: str) -> int:
+        """How often the entry was delivered to a worker, this time included."""
+        ...
+
+    async def heartbeat(self, entry_id: str) -> None:
+        """Keeps other workers from taking the entry."""
+        ...
+
+    async def release(self, entry_id: str) -> None:
+        """Returns an unfinished entry to the other workers."""
+        ...
+
+    async def done(self, entry_id: str) -> None:
+        """The outcome of the job is in the log."""
+        ...
+
+    async def dead_letter(self, entry: StreamEntry, invalid: InvalidMessage) -> None:
+        """Keeps an entry that names no generation for a failure to be reported of."""
+        ...
+
+    async def upload(self, job: DrawingJob, body: bytes, mime_type: str) -> str:
+        """Stores the image; returns its object key. Raises PermanentError if the store refuses it."""
+        ...
+
+    async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
+        """Whether the job is still this worker's."""
+        ...
+
+    async def mark(
+        self, generation_id: UUID, attempt: int | None, status: str, more: Mapping[str, str] | None = None
+    ) -> Ownership:
+        """Writes the status if the job is still this worker's."""
+        ...
+
+    async def leave(self) -> None:
+        """The worker stops."""
+        ...
+
+
+class RedisWorkQueue:
+    """`consumer` blocks on a connection of its own; `redis` is for everything else."""
+
+    def __init__(
+        self, consumer: BlockingConsumer, redis: Redis, store: Bucket, name: str, *, claim_idle_s: float
+    ) -> None:
         self._consumer = consumer
         self._redis = redis
+        self._store = store
         self._name = name
         self._claim_idle_ms = int(claim_idle_s * 1000)
         self._claim_every_s = claim_idle_s / 3
@@ -102,6 +156,12 @@ class WorkQueue:
         """Copies an entry to the dead-letter stream, as it names no generation for a failure to be reported of."""
         why = {"dead.reason": invalid.message, "dead.entry_id": entry.id}
         await self._dead.add(DEAD_STREAM, {**entry.fields, **why}, max_length=DEAD_MAX)
+
+    async def upload(self, job: DrawingJob, body: bytes, mime_type: str) -> str:
+        """A repeated job has the same key."""
+        key = media_key(job.owner_id, job.generation_id, mime_type)
+        await self._store.put(key, body, mime_type)
+        return key
 
     async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
         """Whether the job is still this worker's."""

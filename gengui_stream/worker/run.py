@@ -18,10 +18,12 @@ from gengui_stream.providers.local.redis_keys import DELIVERIES_MAX, QUEUE_STREA
 from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
 from gengui_stream.role_context import RoleContext
+from gengui_stream.settings import Settings
 from gengui_stream.worker.client import WorkerClient, open_worker_client
+from gengui_stream.worker.http_queue import HttpWorkQueue
 from gengui_stream.worker.job import DrawingJob, parse
 from gengui_stream.worker.job_runner import JobRunner
-from gengui_stream.worker.queue import WAIT_S, WorkQueue
+from gengui_stream.worker.queue import WAIT_S, RedisWorkQueue, WorkQueue
 
 _log = structlog.get_logger(__name__)
 
@@ -41,20 +43,27 @@ async def run_worker(role: RoleContext) -> None:
 
 async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
     settings, stop = role.settings, role.stop
-    name = owner_name("worker")
     client = await retry_transient(
         lambda: stack.enter_async_context(open_worker_client(settings, metrics=role.metrics)), stop, operation="log"
     )
+    queue = await _queue(settings, client, stack)
+    threads = stack.enter_context(ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="painter"))
+    await retry_transient(queue.create, stop, operation="job queue")
+    runner = JobRunner(queue, client, threads, stop)
+    return Worker(queue, client, runner, stop, heartbeat_every_s=settings.worker_claim_idle_s / 3)
+
+
+async def _queue(settings: Settings, client: WorkerClient, stack: AsyncExitStack) -> WorkQueue:
+    """Over HTTP the API alone is needed: neither Redis nor the object store."""
+    if settings.worker_transport == "http":
+        return HttpWorkQueue(client.jobs, lease_s=settings.worker_claim_idle_s)
+    name = owner_name("worker")
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     consumer = await stack.enter_async_context(
         BlockingConsumer(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=WAIT_S)
     )
-    threads = stack.enter_context(ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="painter"))
-    queue = WorkQueue(consumer, redis, name, claim_idle_s=settings.worker_claim_idle_s)
-    await retry_transient(queue.create, stop, operation="job queue")
-    runner = JobRunner(queue, client, store, threads, stop)
-    return Worker(queue, client, runner, stop, heartbeat_every_s=settings.worker_claim_idle_s / 3)
+    return RedisWorkQueue(consumer, redis, store, name, claim_idle_s=settings.worker_claim_idle_s)
 
 
 class Worker:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.log.event_log import Appender
 from gengui_stream.redis_io.streams import ProducerStreams
+from gengui_stream.worker.http_jobs import PASSING_STATUSES, HttpJobs
 from schemas.events import (
     GenerationCanceled,
     GenerationCompleted,
@@ -25,6 +26,20 @@ from schemas.worker import WORKER_BATCH_MAX, WorkerEventOutcomes
 STATUS_STREAM: Final = "job:status:stream"
 EVENTS_PATH: Final = "/v1/worker/events"
 HTTP_TIMEOUT_S: Final = 15.0
+
+LEASED: Final = frozenset(
+    {
+        "attempt",
+        "correlation_id",
+        "generation_id",
+        "producer",
+        "schema_version",
+        "traceparent",
+        "tracestate",
+        "worker",
+    }
+)
+"""Fields of an event that follow from the lease."""
 
 ReportedEvent: TypeAlias = (
     GenerationStarted
@@ -91,18 +106,30 @@ def status_message(event: ReportedEvent) -> dict[str, str] | None:
 
 
 class HttpTransport:
-    """`POST /v1/worker/events` with a worker's key: for workers anywhere."""
+    """For workers anywhere, with a worker's key: events of a claimed job go to that job, others to
+    `POST /v1/worker/events`."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str, worker: str = "worker") -> None:
+        self.jobs = HttpJobs(session, base_url, key, worker)
         self._session = session
         self._url = base_url.rstrip("/") + EVENTS_PATH
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
     async def publish(self, events: Sequence[ReportedEvent]) -> None:
-        for start in range(0, len(events), WORKER_BATCH_MAX):
-            batch = events[start : start + WORKER_BATCH_MAX]
-            status, body = await self._post(_batch_body(batch))
+        others = [event for event in events if event.generation_id not in self.jobs.leases]
+        for event in events:
+            if event.generation_id in self.jobs.leases:
+                await self._report(event)
+        for start in range(0, len(others), WORKER_BATCH_MAX):
+            status, body = await self._post(_batch_body(others[start : start + WORKER_BATCH_MAX]))
             _check(status, body)
+
+    async def _report(self, event: ReportedEvent) -> None:
+        if event.type == "generation.heartbeat_received":
+            await self.jobs.heartbeat(event.generation_id)
+        else:
+            known = event.model_dump(mode="json", exclude=set(LEASED), exclude_none=True)
+            await self.jobs.report(event.generation_id, known)
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         try:
@@ -113,17 +140,14 @@ class HttpTransport:
 
 
 @asynccontextmanager
-async def open_http_transport(base_url: str, key: str) -> AsyncIterator[HttpTransport]:
+async def open_http_transport(base_url: str, key: str, worker: str = "worker") -> AsyncIterator[HttpTransport]:
     timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        yield HttpTransport(session, base_url, key)
+        yield HttpTransport(session, base_url, key, worker)
 
 
 def _batch_body(events: Sequence[ReportedEvent]) -> bytes:
     return b'{"events":[' + b",".join(event.model_dump_json(exclude_none=True).encode() for event in events) + b"]}"
-
-
-PASSING_STATUSES: Final = frozenset({408, 425, 429})
 
 
 def _check(status: int, body: bytes) -> None:

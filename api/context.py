@@ -7,6 +7,7 @@ from aiohttp import web
 
 from api.http.problems import Refusal
 from api.notification_fanout import NotificationFanout
+from api.standstill import StandstillDetector
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.health.liveness import Health
 from gengui_stream.log.event_log import EventLog
@@ -19,6 +20,7 @@ from gengui_stream.providers.local.claims import JobClaims
 from gengui_stream.providers.local.leases import JobLeases
 from gengui_stream.providers.local.rejected_entries import Rejections
 from gengui_stream.queries.queue_position import QueueSnapshotCache
+from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.settings import Settings
 
@@ -40,6 +42,8 @@ class ApiContext:
     leases: JobLeases
     claims: JobClaims
     rejections: Rejections
+    redis: RedisHealth
+    standstill: StandstillDetector
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from api.app import make_app
 from api.context import ApiContext, ApiState
 from api.http.connection import HttpConnection, NoAccessLog
 from api.notification_fanout import NotificationFanout
+from api.standstill import StandstillDetector
 from gengui_stream.accounts.idempotency import keep_pruning
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.errors import BugError, TransientError
@@ -30,6 +31,7 @@ from gengui_stream.providers.local.rejected_entries import Rejections
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.queue_position import QueueSnapshotCache
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.notifications import NotificationPublisher, NotificationSubscriber
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.role_context import RoleContext
@@ -141,4 +143,6 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
         leases=leases,
         claims=JobClaims(settings, leases),
         rejections=Rejections(log, leases, ProducerStreams(redis)),
+        redis=RedisHealth(redis),
+        standstill=StandstillDetector(),
     )

@@ -19,6 +19,7 @@ from gengui_stream.logging import configure_logging
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.process.ready_file import announce_ready
+from gengui_stream.process.waits import current_waits
 from gengui_stream.roles import ROLES, RoleName
 from gengui_stream.settings import Inspection, Settings
 
@@ -78,9 +79,11 @@ def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
     from gengui_stream.role_context import RoleContext
 
     role, health, metrics = ROLES[name], Health(), new_metrics()
+    health.waits.count(lambda operation: metrics.retries.labels(operation).inc())
 
     async def entry(settings: Settings, stop: asyncio.Event) -> None:
         health.starting()
+        current_waits.set(health.waits)
         await run(RoleContext(settings, stop, metrics, health))
 
     async def measured() -> ExitCode:

@@ -47,6 +47,12 @@ class Metrics:
             "gengui_events_appended", "Events that this process appended to the log", ["type"], registry=registry
         )
         self.pruned = Counter("gengui_pruned", "Entries and rows removed by retention", ["store"], registry=registry)
+        self.retries = Counter(
+            "gengui_retries",
+            "Failures of operations that are repeated until a server is available, or takes writes, again",
+            ["operation"],
+            registry=registry,
+        )
         self.jobs_done = Counter("gengui_jobs_done", "Ended jobs by outcome", ["kind", "outcome"], registry=registry)
         self.job_seconds = Histogram(
             "gengui_job_seconds", "Duration of a job from claim to end", ["kind"], buckets=SECONDS, registry=registry

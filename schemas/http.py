@@ -201,7 +201,8 @@ class Liveness(Resource):
 
 
 class Readiness(Resource):
-    """Each server behind the API by name: `ok`, or its fault."""
+    """Each check by name: `ok`, or the fault. `degraded`: the API answers, and a part of the system behind it does not
+    do its work."""
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "degraded", "not_ready"]
     checks: dict[str, str]

@@ -24,8 +24,10 @@ from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.metrics import Metrics
+from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.streams import BEGINNING, BlockingConsumer, ProducerStreams, StreamEntry
 from gengui_stream.role_context import RoleContext
 
@@ -62,7 +64,8 @@ async def run_bridge(role: RoleContext) -> None:
             )
             await retry_transient(consumer.create_group, stop, operation="status stream")
             role.health.started()
-            await _carry(bridge, consumer, stop)
+            async with background_task(lambda _: RedisHealth(redis).keep_checking(stop)):
+                await _carry(bridge, consumer, stop)
     except ShutdownRequested:
         _log.info("bridge_stopped")
     finally:

@@ -22,6 +22,7 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool, opened_pool
+from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.routing.circuit_breaker import Circuits
@@ -29,6 +30,7 @@ from gengui_stream.providers.routing.circuit_metrics import registered_circuits
 from gengui_stream.providers.routing.router import Router
 from gengui_stream.reconcile.handler import Reconciler
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 
@@ -63,6 +65,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         default_timeouts=default_timeouts(settings),
         stop=stop,
     )
+    await stack.enter_async_context(background_task(lambda _: RedisHealth(redis).keep_checking(stop)))
     role.health.started()
     await _loops(settings, pool, context, metrics)
 

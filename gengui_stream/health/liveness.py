@@ -3,13 +3,18 @@ process without progress must be restarted."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+
+from gengui_stream.process.waits import Waits
 
 TICK_EVERY_S: Final = 1.0
 STALLED_AFTER_S: Final = 10.0
+UNREADY_AFTER_S: Final = 5.0
+"""Above the pauses of one repeated operation: a server that was unavailable for a moment is no news."""
+
 WORK_STALLED_AFTER_S: Final = 300.0
 """Work waits for a server that is unavailable. A process that started again meanwhile waits as `starting`."""
 
@@ -20,11 +25,13 @@ Status: TypeAlias = Literal["starting", "alive", "stalled"]
 @dataclass(frozen=True, slots=True)
 class Liveness:
     """`tick_age_s`: seconds since the event loop last ticked. `work_age_s`: seconds for which the oldest piece of work
-    has been in progress; 0 without any, and in roles that do not measure it."""
+    has been in progress; 0 without any, and in roles that do not measure it. `waits`: operations that fail for a
+    server's sake, by name: the seconds since the first failure, and the last error."""
 
     status: Status
     tick_age_s: float
     work_age_s: float = 0.0
+    waits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
     def live(self) -> bool:
@@ -32,11 +39,18 @@ class Liveness:
 
     @property
     def ready(self) -> bool:
-        return self.status == "alive"
+        return self.status == "alive" and not self.waits
 
     def document(self) -> dict[str, object]:
-        work = {"work_age_s": round(self.work_age_s, 1)} if self.work_age_s else {}
-        return {"status": self.status, "tick_age_s": round(self.tick_age_s, 1), **work}
+        document: dict[str, object] = {"status": self.status, "tick_age_s": round(self.tick_age_s, 1)}
+        if self.work_age_s:
+            document["work_age_s"] = round(self.work_age_s, 1)
+        return document
+
+    def readiness_document(self) -> dict[str, object]:
+        """Names servers, so that it is not for the API's public port."""
+        waits = {name: {"seconds": round(seconds, 1), "error": error} for name, (seconds, error) in self.waits.items()}
+        return {**self.document(), "waits": waits} if waits else self.document()
 
 
 class Health:
@@ -47,6 +61,7 @@ class Health:
         self._ticked_at = clock()
         self._started = False
         self._work_age: Callable[[], float] = lambda: 0.0
+        self.waits = Waits(clock)
 
     def watch(self, work_age_s: Callable[[], float]) -> None:
         """`work_age_s`: seconds for which the oldest piece of work has been in progress. Called from any thread."""
@@ -65,8 +80,13 @@ class Health:
     def liveness(self) -> Liveness:
         age_s, work_s = self._clock() - self._ticked_at, self._work_age()
         if age_s > STALLED_AFTER_S or work_s > WORK_STALLED_AFTER_S:
-            return Liveness("stalled", age_s, work_s)
-        return Liveness("alive" if self._started else "starting", age_s, work_s)
+            return Liveness("stalled", age_s, work_s, self._long_waits())
+        return Liveness("alive" if self._started else "starting", age_s, work_s, self._long_waits())
+
+    def _long_waits(self) -> Mapping[str, tuple[float, str]]:
+        now = self._clock()
+        waits = {wait.operation: (now - wait.since, wait.error) for wait in self.waits.oldest()}
+        return {name: wait for name, wait in waits.items() if wait[0] >= UNREADY_AFTER_S}
 
 
 @contextmanager

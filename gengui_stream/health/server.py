@@ -141,9 +141,10 @@ def _livez(health: Health) -> Answer:
 
 
 def _readyz(health: Health) -> Answer:
-    """Whether every server that the role needs was available at its start, and its work gets done."""
+    """Whether every server that the role needs was available at its start, its work gets done, and no operation waits
+    for a server."""
     liveness = health.liveness()
-    return "200 OK" if liveness.ready else "503 Service Unavailable", liveness.document()
+    return "200 OK" if liveness.ready else "503 Service Unavailable", liveness.readiness_document()
 
 
 def _not_allowed() -> Answer:

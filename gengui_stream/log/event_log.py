@@ -1,6 +1,7 @@
 """Appending to the log with an idempotent, non-transactional producer and `acks=all` (law 1)."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -74,6 +75,7 @@ class EventLog:
         self._metrics = metrics
         self._append_s = append_s
         self._topic = settings.events_topic
+        self._failed: tuple[float, str] | None = None
         self._producer = SelfHealingProducer(settings)
 
     async def __aenter__(self) -> Self:
@@ -124,8 +126,16 @@ class EventLog:
             raise PermanentError(f"an event is larger than the broker takes: {error}") from error
         except (KafkaError, TimeoutError) as error:
             _log.warning("append_failed", events=len(events), error=repr(error))
+            self._failed = (time.monotonic(), type(error).__name__)
             raise TransientError(f"the log did not confirm the append: {error!r}") from error
+        self._failed = None
         return [Position(record.partition, record.offset) for record in records]
+
+    def failing(self, within_s: float) -> str | None:
+        """The error of the last append, if it failed in the last `within_s` seconds."""
+        if self._failed is None or time.monotonic() - self._failed[0] > within_s:
+            return None
+        return self._failed[1]
 
 
 class Forwarder(Protocol):

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import structlog
 
 from gengui_stream.errors import BugError, TransientError
+from gengui_stream.process.waits import current_waits
 
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
@@ -55,18 +56,22 @@ async def retry_transient(
     Most operations have no limit: they wait for a server, and an end of the process would not make it available.
     """
     seconds, failures = FIRST_PAUSE_S, _Failures(operation, limit)
-    while True:
-        try:
-            return await attempt()
-        except TransientError as error:
-            await failures.add(error)
-        if await pause(stop, seconds * random.uniform(0.5, 1.0)):
-            raise ShutdownRequested(operation)
-        seconds = min(seconds * 2, LONGEST_PAUSE_S)
+    try:
+        while True:
+            try:
+                return await attempt()
+            except TransientError as error:
+                await failures.add(error)
+            if await pause(stop, seconds * random.uniform(0.5, 1.0)):
+                raise ShutdownRequested(operation)
+            seconds = min(seconds * 2, LONGEST_PAUSE_S)
+    finally:
+        failures.end()
 
 
 class _Failures:
-    """The failures of one operation: each doubling of the time is logged, and the limit is checked."""
+    """The failures of one operation: each doubling of the time is logged, `/readyz` reports them, and the limit is
+    checked."""
 
     def __init__(self, operation: str, limit: RetryLimit | None) -> None:
         self._operation = operation
@@ -74,8 +79,15 @@ class _Failures:
         self._began = time.monotonic()
         self._log_at = 0.0
         self._answered_since: float | None = None
+        self._waits = current_waits.get()
+
+    def end(self) -> None:
+        if self._waits is not None:
+            self._waits.ended(self)
 
     async def add(self, error: TransientError) -> None:
+        if self._waits is not None:
+            self._waits.failed(self, self._operation, error)
         waited = time.monotonic() - self._began
         if waited >= self._log_at:
             self._log_at = min(max(2 * waited, 1.0), waited + LOG_EVERY_S)

@@ -16,9 +16,9 @@ from gengui_stream.process.malloc import give_back_large_blocks, share_heaps
 from gengui_stream.providers.local.entries import InvalidMessage
 from gengui_stream.providers.local.redis_keys import DELIVERIES_MAX, QUEUE_STREAM, WORKER_GROUP
 from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
 from gengui_stream.role_context import RoleContext
-from gengui_stream.settings import Settings
 from gengui_stream.worker.client import WorkerClient, open_worker_client
 from gengui_stream.worker.http_queue import HttpWorkQueue
 from gengui_stream.worker.job import DrawingJob, parse
@@ -46,15 +46,16 @@ async def _assembled(role: RoleContext, stack: AsyncExitStack) -> "Worker":
     client = await retry_transient(
         lambda: stack.enter_async_context(open_worker_client(settings, metrics=role.metrics)), stop, operation="log"
     )
-    queue = await _queue(settings, client, stack)
+    queue = await _queue(role, client, stack)
     threads = stack.enter_context(ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="painter"))
     await retry_transient(queue.create, stop, operation="job queue")
     runner = JobRunner(queue, client, threads, stop)
     return Worker(queue, client, runner, stop, heartbeat_every_s=settings.worker_claim_idle_s / 3)
 
 
-async def _queue(settings: Settings, client: WorkerClient, stack: AsyncExitStack) -> WorkQueue:
+async def _queue(role: RoleContext, client: WorkerClient, stack: AsyncExitStack) -> WorkQueue:
     """Over HTTP the API alone is needed: neither Redis nor the object store."""
+    settings = role.settings
     if settings.worker_transport == "http":
         return HttpWorkQueue(client.jobs, lease_s=settings.worker_claim_idle_s)
     name = owner_name("worker")
@@ -63,6 +64,7 @@ async def _queue(settings: Settings, client: WorkerClient, stack: AsyncExitStack
     consumer = await stack.enter_async_context(
         BlockingConsumer(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=WAIT_S)
     )
+    await stack.enter_async_context(background_task(lambda _: RedisHealth(redis).keep_checking(role.stop)))
     return RedisWorkQueue(consumer, redis, store, name, claim_idle_s=settings.worker_claim_idle_s)
 
 

@@ -44,7 +44,8 @@ async def test_health_and_metrics_need_no_key(user: Client) -> None:
         text = await answer.text()
     assert 'route="/v1/generations/{id}"' in text
     ready = await user.get("/readyz")
-    assert ready == {"status": "ready", "checks": dict.fromkeys(("postgres", "redis", "objects", "log"), "ok")}
+    names = ("postgres", "redis", "objects", "log", "redis_writes", "log_appends", "projection")
+    assert ready == {"status": "ready", "checks": dict.fromkeys(names, "ok")}
 
 
 async def test_a_lost_topic_makes_it_unready_and_is_not_created_again(user: Client, settings: Settings) -> None:

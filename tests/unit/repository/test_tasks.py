@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[3]
 
 AWAITED = {
     "agents/app_runner.py": "the app and its stop",
-    "api/handlers/health.py": "a check, awaited with a time-out",
+    "api/readiness.py": "a check, awaited with a time-out",
     "gengui_stream/bootstrap.py": "the role",
     "gengui_stream/dispatch/handler.py": "the calls of a batch",
     "gengui_stream/doctor/examination.py": "the checks",

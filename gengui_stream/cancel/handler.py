@@ -1,7 +1,9 @@
-"""`cancel` jobs: ask the provider to stop the attempt, and record the generation as canceled once nothing runs."""
+"""`cancel` jobs: ask the provider to stop the attempt, and record the generation as canceled once nothing runs. A job
+with a run of its own cancels only that: its attempt has ended."""
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, assert_never
 
@@ -33,7 +35,10 @@ class Canceler:
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
         """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
-        attempts = await self._context.load(jobs)
+        runs = {job.key for job in jobs if job.run is not None}
+        loaded = await self._context.load(jobs)
+        await self._cancel_runs([attempt for attempt in loaded if attempt.job.key in runs])
+        attempts = [attempt for attempt in loaded if attempt.job.key not in runs]
         current = [attempt for attempt in attempts if _is_current(attempt)]
         unknown = {attempt.job.key: UNKNOWN_S for attempt in current if self._is_in_doubt(attempt)}
         await self._context.reschedule(self._queue, unknown, reset_tries=unknown.keys())
@@ -43,7 +48,30 @@ class Canceler:
         await self._context.append(ended)
         await self._context.reschedule(self._queue, later)
         over = [attempt.job.key for attempt in attempts if attempt.job.key not in {*later, *unknown}]
-        await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
+        await self._context.finish(self._queue, [*over, *missing(jobs, loaded)])
+
+    async def _cancel_runs(self, attempts: Sequence[Attempt]) -> None:
+        """Whatever became of their generations. No event follows: the attempts have ended."""
+        answers = await asyncio.gather(*(self._cancel_run(attempt) for attempt in attempts))
+        errors = {
+            attempt.job.key: self._retry_delay(attempt.job, answer)
+            for attempt, answer in zip(attempts, answers, strict=True)
+            if isinstance(answer, TransientError)
+        }
+        await self._context.reschedule(self._queue, errors)
+        over = [attempt.job.key for attempt in attempts if attempt.job.key not in errors]
+        await self._context.finish(self._queue, over)
+
+    async def _cancel_run(self, attempt: Attempt) -> CancelOutcome | TransientError:
+        run, job = attempt.job.run, attempt.provider_job
+        provider = self._context.providers.get(run.provider) if run is not None else None
+        if run is None or provider is None or not provider.capabilities.cancel:
+            return CancelOutcome.STOPPED
+        named = replace(job, cancel_requested=True, provider_job_id=run.job_id, endpoint_id=run.endpoint_id)
+        try:
+            return await provider.cancel(attempt.request, named)
+        except TransientError as error:
+            return error
 
     def _is_in_doubt(self, attempt: Attempt) -> bool:
         """Whether the call that starts the attempt may still be in progress, so that there is no id to cancel by."""
@@ -83,10 +111,13 @@ class Canceler:
             case CancelOutcome.REQUESTED | CancelOutcome.ALREADY_ENDED:
                 return self._grace_s if job.tries == 1 else None
             case TransientError():
-                _log.warning("not_canceled", job_key=job.key, tries=job.tries, error=str(answer))
-                return backoff_seconds(job.tries, ceiling=15.0)
+                return self._retry_delay(job, answer)
             case _:
                 assert_never(answer)
+
+    def _retry_delay(self, job: ClaimedJob, error: TransientError) -> float:
+        _log.warning("not_canceled", job_key=job.key, tries=job.tries, error=str(error))
+        return backoff_seconds(job.tries, ceiling=15.0)
 
 
 def _is_current(attempt: Attempt) -> bool:

@@ -220,7 +220,7 @@ class Dispatcher:
 
     async def _accept(self, runs: Sequence[Run]) -> None:
         """Records the providers' job ids, and finishes the jobs. A run whose attempt has ended meanwhile could not be
-        stopped without its id, and is stopped now."""
+        stopped without its id, and is stopped now: while the partition catches up, its event makes no job."""
         now = self._context.clock()
         events: dict[str, Event] = {
             attempt.job.key: event

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from gengui_stream.domain.generation.jobs import JobKind
-from gengui_stream.domain.generation.state import ProviderPreference
+from gengui_stream.domain.generation.state import ProviderPreference, ProviderRun
 from gengui_stream.postgres.pool import Pool, transient_errors
 
 NO_QUEUE: Final = ProviderPreference("", "", pinned=False)
@@ -34,7 +34,7 @@ UPDATE jobs.jobs j SET lease_owner = $2, leased_until = now() + $3, tries = trie
 FROM locked WHERE j.job_key = locked.job_key
 RETURNING j.job_key, j.kind, j.generation_id, j.attempt, j.output_id, j.tries, locked.expedited,
     now() AS claimed_at, j.provider,
-    j.model, j.pinned, j.available_at
+    j.model, j.pinned, j.available_at, j.run_provider, j.run_job_id, j.run_endpoint_id
 """
 
 # Skips from each queue to the next in the index, however many jobs a queue has.
@@ -85,7 +85,8 @@ OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs.jobs GROUP BY kind"
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """A job leased to this process. `tries` includes the current one. `expedited`: a webhook reports news.
-    `claimed_at`: by PostgreSQL's clock, which also decided that the job is due."""
+    `claimed_at`: by PostgreSQL's clock, which also decided that the job is due. `run`: what the job is to cancel,
+    whatever became of its generation."""
 
     key: str
     kind: JobKind
@@ -96,6 +97,7 @@ class ClaimedJob:
     expedited: bool
     claimed_at: datetime
     queue: ProviderPreference = NO_QUEUE
+    run: ProviderRun | None = None
 
 
 class JobQueue(Protocol):
@@ -183,6 +185,7 @@ def _claimed(row: asyncpg.Record) -> ClaimedJob:
         expedited=row["expedited"],
         claimed_at=row["claimed_at"],
         queue=ProviderPreference(row["provider"], row["model"], row["pinned"]),
+        run=ProviderRun(row["run_provider"], row["run_job_id"], row["run_endpoint_id"]) if row["run_job_id"] else None,
     )
 
 

@@ -5,23 +5,34 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from gengui_stream.domain.generation.jobs import Job, JobTimings, due_jobs, new_jobs, obsolete_keys
+from gengui_stream.domain.generation.jobs import (
+    Job,
+    JobTimings,
+    due_jobs,
+    late_run,
+    new_jobs,
+    obsolete_keys,
+    superseded_run,
+)
+from gengui_stream.log.codec import UnknownType
 from gengui_stream.postgres.bulk import Write, execute_writes
 from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.projections import generation_states
-from gengui_stream.projections.outcomes import Outcome, transitions
+from gengui_stream.projections.outcomes import Applied, Ignored, Outcome, transitions
 
 Row: TypeAlias = tuple[object, ...]
 
 # The state of an open attempt brings its `reconcile` job forward; nothing else changes an existing job.
 UPSERT: Final = """
 INSERT INTO jobs.jobs AS j (job_key, kind, partition, generation_id, attempt, output_id, provider, model, pinned,
-    available_at)
+    available_at, run_provider, run_job_id, run_endpoint_id)
 SELECT key, kind, partition, generation_id, attempt, output_id, coalesce(provider, ''), coalesce(model, ''),
-    coalesce(pinned, false), least(now() + make_interval(secs => delay), not_after)
+    coalesce(pinned, false), least(now() + make_interval(secs => delay), not_after),
+    run_provider, run_job_id, run_endpoint_id
 FROM unnest($1::text[], $2::text[], $3::smallint[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[],
-    $9::bool[], $10::float8[], $11::timestamptz[])
-    AS new (key, kind, partition, generation_id, attempt, output_id, provider, model, pinned, delay, not_after)
+    $9::bool[], $10::float8[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
+    AS new (key, kind, partition, generation_id, attempt, output_id, provider, model, pinned, delay, not_after,
+        run_provider, run_job_id, run_endpoint_id)
 ON CONFLICT (job_key) DO UPDATE SET available_at = EXCLUDED.available_at
 WHERE j.kind = 'reconcile' AND EXCLUDED.available_at < j.available_at
 """
@@ -73,7 +84,18 @@ class JobChanges:
     obsolete: Sequence[str] = ()
 
 
-def changes_of(outcomes: Iterable[Outcome], timings: JobTimings) -> JobChanges:
+def run_to_cancel(outcome: Outcome) -> Job | None:
+    """The job that cancels a run which nothing else knows any more."""
+    match outcome:
+        case Applied(_, event, before, after):
+            return superseded_run(before, after, event)
+        case Ignored(_, event, state, reason) if event.type == "generation.accepted":
+            return None if isinstance(event, UnknownType) else late_run(state, event, reason)
+        case _:
+            return None
+
+
+def changes_of(outcomes: Sequence[Outcome], timings: JobTimings) -> JobChanges:
     """The net changes of a batch: a job that it makes and ends is in neither."""
     made: dict[str, Job] = {}
     obsolete: dict[str, None] = {}
@@ -82,6 +104,7 @@ def changes_of(outcomes: Iterable[Outcome], timings: JobTimings) -> JobChanges:
             made.pop(key, None)
             obsolete[key] = None
         made.update((job.key, job) for job in new_jobs(outcome.before, outcome.after, timings))
+    made.update((job.key, job) for outcome in outcomes if (job := run_to_cancel(outcome)) is not None)
     return JobChanges(tuple(made.values()), tuple(obsolete))
 
 
@@ -96,7 +119,8 @@ def write_obsolete(keys: Iterable[str]) -> Write:
 def _row(job: Job, partition: int) -> Row:
     queue = job.queue or (None, None, None)
     subject = (job.key, job.kind, partition, job.generation_id, job.attempt, job.output_id)
-    return (*subject, *queue, job.delay_seconds, job.not_after)
+    run = job.run or (None, None, None)
+    return (*subject, *queue, job.delay_seconds, job.not_after, *run)
 
 
 async def make_missing(pool: Pool, partition: int, timings: JobTimings) -> int:

@@ -21,6 +21,7 @@ from gengui_stream.domain.generation.attempt_timeouts import (
     TimeOut,
     next_check,
 )
+from gengui_stream.domain.generation.jobs import STOPPED
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.attempts import (
@@ -53,9 +54,6 @@ CONFIRM_S: Final = 2.0
 CONFIRM_MAX_S: Final = 600.0
 """After an event that ends the attempt, the job checks whether the projection has it and appends it again if not, with
 growing delays: the projection may be far behind, or the generation parked."""
-
-STOPPED: Final = frozenset({Status.TIMED_OUT, Status.CANCELED})
-"""The ends after which the attempt may still run at its provider."""
 
 Action: TypeAlias = PollProvider | ForceCancel | TimeOut
 Found: TypeAlias = Running | Finished | Moderated | Refused | Canceled

@@ -47,6 +47,7 @@ class JobRow:
             expedited=expedited,
             claimed_at=now,
             queue=self.queue,
+            run=job.run,
         )
 
     def release(self, due: datetime) -> None:

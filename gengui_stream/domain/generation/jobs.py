@@ -9,7 +9,9 @@ from uuid import UUID
 
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts, deadline_of
-from gengui_stream.domain.generation.state import Generation, ProviderPreference, Status, StoredOutput
+from gengui_stream.domain.generation.ignored import IgnoredReason
+from gengui_stream.domain.generation.state import Generation, ProviderPreference, ProviderRun, Status, StoredOutput
+from schemas.events import Event
 
 JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile", "deletion"]
 
@@ -17,7 +19,8 @@ JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile", "de
 @dataclass(frozen=True, slots=True)
 class Job:
     """Work to do once: due `delay_seconds` after the commit, by PostgreSQL's clock, and at `not_after` at the latest;
-    a delay of None is `not_after` itself. `queue` is set for dispatches, `output_id` for thumbnails."""
+    a delay of None is `not_after` itself. `queue` is set for dispatches, `output_id` for thumbnails, `run` for the
+    cancellation of one run, whatever became of its generation."""
 
     key: str
     kind: JobKind
@@ -27,6 +30,7 @@ class Job:
     queue: ProviderPreference | None = None
     delay_seconds: float | None = 0.0
     not_after: datetime | None = None
+    run: ProviderRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,12 @@ class JobTimings:
     def first_check_s(self, provider: str) -> float:
         return self.heartbeat_timeouts.get(provider, self.default.heartbeat_timeout).total_seconds()
 
+
+STOPPED: Final = frozenset({Status.TIMED_OUT, Status.CANCELED})
+"""The ends after which the attempt may still run at its provider."""
+
+GIVEN_UP: Final = frozenset({"generation.retried", "generation.timed_out"})
+"""The events that end an attempt without a report of its own: it may still run."""
 
 NO_JOBS: Final[tuple[Job, ...]] = ()
 
@@ -74,6 +84,34 @@ def new_jobs(before: Generation | None, after: Generation, timings: JobTimings) 
         return NO_JOBS
     known = due_jobs(before, timings)
     return tuple(job for job in due_jobs(after, timings) if job not in known)
+
+
+def superseded_run(before: Generation | None, after: Generation, event: Event) -> Job | None:
+    """Cancels the run of an attempt that was given up: the next attempt takes the place of its id in the state."""
+    if before is None or before.run is None or event.type not in GIVEN_UP or after.attempt == before.attempt:
+        return None
+    return _cancel_run(before.generation_id, before.attempt, before.run)
+
+
+def late_run(state: Generation | None, event: Event, reason: IgnoredReason) -> Job | None:
+    """Cancels a run whose id is learned after its attempt was given up, so that no state ever has it. An attempt that
+    ended otherwise has itself reported its end."""
+    if state is None or event.type != "generation.accepted":
+        return None
+    attempt = state.attempt if event.attempt is None else event.attempt
+    stopped = reason is IgnoredReason.TERMINAL and (attempt != state.attempt or state.status in STOPPED)
+    second = reason is IgnoredReason.ALREADY_ACCEPTED
+    if event.provider_job_id == state.provider_job_id or not (
+        stopped or second or reason is IgnoredReason.STALE_ATTEMPT
+    ):
+        return None
+    return _cancel_run(
+        state.generation_id, attempt, ProviderRun(event.provider, event.provider_job_id, event.endpoint_id)
+    )
+
+
+def _cancel_run(generation_id: UUID, attempt: int, run: ProviderRun) -> Job:
+    return Job(f"cancel:{generation_id}:{attempt}:{run.job_id}", "cancel", generation_id, attempt, run=run)
 
 
 def obsolete_keys(before: Generation | None, after: Generation) -> tuple[str, ...]:

@@ -80,6 +80,14 @@ class ProviderPreference(NamedTuple):
     pinned: bool
 
 
+class ProviderRun(NamedTuple):
+    """One run of an attempt at its provider. `endpoint_id`: the endpoint that has it."""
+
+    provider: str
+    job_id: str
+    endpoint_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class DuplicateFilter:
     """Recognises events that are appended again where the other fields of the state do not.
@@ -127,6 +135,11 @@ class Generation(NamedTuple):
     outputs: tuple[StoredOutput, ...] = ()
     error: Failure | None = None
     duplicates: DuplicateFilter | None = None
+
+    @property
+    def run(self) -> ProviderRun | None:
+        """Of the current or last attempt; None while the provider's id is unknown."""
+        return ProviderRun(self.provider, self.provider_job_id, self.endpoint_id) if self.provider_job_id else None
 
     @property
     def last_heard_at(self) -> datetime:

@@ -10,19 +10,19 @@ import orjson
 
 from gengui_stream.domain.generation.jobs import JobTimings, due_jobs
 from gengui_stream.log.unpacking.records import LogRecord
+from gengui_stream.projections.job_rows import run_to_cancel
 from gengui_stream.projections.outcomes import Tally
 from gengui_stream.recovery.verification import expected_dead_letters
 from gengui_stream.recovery.verification.database_pages import JOB_COLUMNS
 from gengui_stream.recovery.verification.expected_rows import (
     MEASURES,
     STATE_COLUMNS,
-    Transition,
     canonical,
     counts_of,
     state_row,
 )
 from gengui_stream.recovery.verification.log_comparison import LogComparison
-from gengui_stream.recovery.verification.reference_fold import PartitionFold
+from gengui_stream.recovery.verification.reference_fold import Folded, PartitionFold
 from gengui_stream.recovery.verification.report import PartitionCount, Report
 from gengui_stream.recovery.verification.staging import Staging
 
@@ -87,15 +87,16 @@ class PartitionCheck:
         self._tally.count(folded.outcomes)
         for name, counts in counts_of(folded.transitions).items():
             self._staging.count(name, self._partition, counts)
-        self._match_jobs(folded.transitions, timings)
+        self._match_jobs(folded, timings)
         self._comparison.compare_dead_letters(folded.outcomes, letters)
         self._staging.add_rows(self._partition, await self._comparison.compare_timeline(folded.outcomes))
         await self._comparison.compare_requests(folded.outcomes)
 
-    def _match_jobs(self, transitions: Sequence[Transition], timings: JobTimings) -> None:
+    def _match_jobs(self, folded: Folded, timings: JobTimings) -> None:
         """A job may exist from the transition on that calls for it, until its handler removes it: keys and subjects are
         compared, because the progress of a job does not follow from the log."""
-        due = {job.key: (job, each.offset) for each in transitions for job in due_jobs(each.after, timings)}
+        due = {job.key: (job, each.offset) for each in folded.transitions for job in due_jobs(each.after, timings)}
+        due |= {job.key: (job, each.record.offset) for each in folded.outcomes if (job := run_to_cancel(each))}
         if not due:
             return
         first = min(offset for _, offset in due.values())

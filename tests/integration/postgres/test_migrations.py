@@ -103,6 +103,12 @@ async def test_without_a_server_it_may_work_later() -> None:
         await migrate("postgresql://gengui@127.0.0.1:1/gengui")
 
 
+def test_no_two_have_the_same_number() -> None:
+    """Two branches may each add one: the order in which they are applied must not depend on their subjects."""
+    numbers = [migration.name.split("_")[0] for migration in shipped_migrations()]
+    assert len(set(numbers)) == len(numbers)
+
+
 def test_each_says_when_it_is_to_run() -> None:
     for migration in shipped_migrations():
         number, when, *_ = migration.name.split("_")

@@ -36,8 +36,9 @@ class HttpWorkQueue:
     async def deliveries(self, entry_id: str) -> int:
         return 1
 
-    async def heartbeat(self, entry_id: str) -> None:
-        """The heartbeat to the log extends the lease."""
+    async def heartbeat(self, entry_id: str) -> bool:
+        """The heartbeat to the log extends the lease, and says whether it is held."""
+        return True
 
     async def release(self, entry_id: str) -> None:
         with suppress(LeaseLost):
@@ -52,11 +53,11 @@ class HttpWorkQueue:
     async def upload(self, job: DrawingJob, body: bytes, mime_type: str) -> str:
         return await self._jobs.upload(job.generation_id, body, mime_type)
 
-    async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
+    async def ownership(self, job: DrawingJob) -> Ownership:
         try:
-            standing = await self._jobs.heartbeat(generation_id)
+            standing = await self._jobs.heartbeat(job.generation_id)
         except LeaseLost:
-            return Ownership.ENDED
+            return Ownership.LOST
         match standing.state:
             case "running":
                 return Ownership.OURS
@@ -67,11 +68,9 @@ class HttpWorkQueue:
             case _:
                 assert_never(standing.state)
 
-    async def mark(
-        self, generation_id: UUID, attempt: int | None, status: str, more: Mapping[str, str] | None = None
-    ) -> Ownership:
+    async def mark(self, job: DrawingJob, status: str, more: Mapping[str, str] | None = None) -> Ownership:
         """The report of an end has already recorded it."""
-        return await self.ownership(generation_id, attempt) if status == "processing" else Ownership.OURS
+        return await self.ownership(job) if status == "processing" else Ownership.OURS
 
     async def leave(self) -> None:
         """Leases end by themselves."""

@@ -17,10 +17,11 @@ Side = Annotated[int, Field(ge=SIDE_MIN, le=SIZE_MAX)]
 
 
 class DrawingJob(QueuedJob):
-    """A job whose size the painter supports."""
+    """A job whose size the painter supports. `entry_id`: the entry of the queue, which says whose the job is."""
 
     width: Side
     height: Side
+    entry_id: str = ""
 
     @property
     def sketch(self) -> Sketch:

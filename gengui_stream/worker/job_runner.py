@@ -49,7 +49,7 @@ class JobRunner:
             await _best_effort(self._client.started(job.generation_id, attempt=job.attempt))
             ownership = await self._drawn(job)
         match ownership:
-            case Ownership.OURS | Ownership.ENDED:
+            case Ownership.OURS | Ownership.ENDED | Ownership.LOST:
                 pass
             case Ownership.CANCELED:
                 await self._persist(partial(self._client.canceled, job.generation_id, attempt=job.attempt), "log")
@@ -67,9 +67,12 @@ class JobRunner:
             key = await self._persist(partial(self._queue.upload, job, body, MIME_TYPE), "object store")
         except PermanentError as error:
             await self._fail(job, error)
-        else:
+            return Ownership.OURS
+        # The process may have been paused since the last report, for so long that another worker has claimed the job.
+        ownership = await self._persist(partial(self._queue.ownership, job), "job queue")
+        if ownership is Ownership.OURS:
             await self._complete(job, _output(job, key, body))
-        return Ownership.OURS
+        return ownership
 
     async def _painted(self, job: DrawingJob) -> Canvas | Ownership:
         """The canvas, or why the job is no longer this worker's. Reports run concurrently and delay nothing."""
@@ -95,7 +98,7 @@ class JobRunner:
         await _best_effort(self._mark(job, "failed", {"error": f"{PERMANENT_UPLOAD}: {error}"[:500]}))
 
     async def _mark(self, job: DrawingJob, status: str, more: dict[str, str] | None = None) -> Ownership:
-        return await self._queue.mark(job.generation_id, job.attempt, status, more)
+        return await self._queue.mark(job, status, more)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
         return await retry_transient(attempt, self._stop, operation=what)
@@ -141,7 +144,7 @@ class Reports:
             )
 
     async def _check_ownership(self) -> None:
-        self.ownership = await self._queue.ownership(self._job.generation_id, self._job.attempt)
+        self.ownership = await self._queue.ownership(self._job)
 
 
 def _output(job: DrawingJob, key: str, body: bytes) -> Output:

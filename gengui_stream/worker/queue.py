@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
 from typing import Final, Protocol
-from uuid import UUID
 
 from redis.asyncio import Redis
 
@@ -34,11 +33,13 @@ RELEASED_IDLE_MS: Final = 7 * 24 * 3600 * 1000
 
 
 class Ownership(StrEnum):
-    """Whether a job is still this worker's. ENDED: it has ended, or a later attempt has started."""
+    """Whether a job is still this worker's. ENDED: it has ended, or a later attempt has started. LOST: another worker
+    has claimed it, because this one showed no sign of life."""
 
     OURS = "ours"
     CANCELED = "canceled"
     ENDED = "over"
+    LOST = "lost"
 
 
 class WorkQueue(Protocol):
@@ -56,8 +57,8 @@ class WorkQueue(Protocol):
         """How often the entry was delivered to a worker, this time included."""
         ...
 
-    async def heartbeat(self, entry_id: str) -> None:
-        """Keeps other workers from taking the entry."""
+    async def heartbeat(self, entry_id: str) -> bool:
+        """Keeps other workers from taking the entry. False: one already has."""
         ...
 
     async def release(self, entry_id: str) -> None:
@@ -76,13 +77,11 @@ class WorkQueue(Protocol):
         """Stores the image; returns its object key. Raises PermanentError if the store refuses it."""
         ...
 
-    async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
+    async def ownership(self, job: DrawingJob) -> Ownership:
         """Whether the job is still this worker's."""
         ...
 
-    async def mark(
-        self, generation_id: UUID, attempt: int | None, status: str, more: Mapping[str, str] | None = None
-    ) -> Ownership:
+    async def mark(self, job: DrawingJob, status: str, more: Mapping[str, str] | None = None) -> Ownership:
         """Writes the status if the job is still this worker's."""
         ...
 
@@ -106,8 +105,7 @@ class RedisWorkQueue:
         self._next_claim = 0.0
         self._reading = asyncio.Lock()  # one blocking read at a time
         self._dead = ProducerStreams(redis)
-        script = (files("gengui_stream.worker") / "mark.lua").read_text()
-        self._mark = redis.register_script(script)
+        self._mark, self._hold = (redis.register_script(_script(name)) for name in ("mark.lua", "hold.lua"))
 
     async def create(self) -> None:
         """Creates the consumer group if it is missing."""
@@ -136,21 +134,18 @@ class RedisWorkQueue:
             rows = await self._redis.xpending_range(QUEUE_STREAM, WORKER_GROUP, min=entry_id, max=entry_id, count=1)
         return int(rows[0]["times_delivered"]) if rows else 1
 
-    async def heartbeat(self, entry_id: str) -> None:
-        """Resets the entry's idle time, so that no other worker claims it."""
-        await self._set_idle(entry_id, 0)
+    async def heartbeat(self, entry_id: str) -> bool:
+        """Resets the entry's idle time, so that no other worker claims it. False: one already has."""
+        return await self._act(entry_id, "0")
 
     async def release(self, entry_id: str) -> None:
         """Returns an unfinished entry: the next worker that looks for abandoned entries claims it."""
-        await self._set_idle(entry_id, RELEASED_IDLE_MS)
+        await self._act(entry_id, str(RELEASED_IDLE_MS))
 
     async def done(self, entry_id: str) -> None:
-        """Acknowledges and deletes the entry, so that the stream holds open jobs only."""
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.xack(QUEUE_STREAM, WORKER_GROUP, entry_id)
-        pipeline.xdel(QUEUE_STREAM, entry_id)
-        with transient_errors():
-            await pipeline.execute()
+        """Acknowledges and deletes the entry, so that the stream holds open jobs only. It stays if another worker has
+        claimed it."""
+        await self._act(entry_id, "done")
 
     async def dead_letter(self, entry: StreamEntry, invalid: InvalidMessage) -> None:
         """Copies an entry to the dead-letter stream, as it names no generation for a failure to be reported of."""
@@ -163,23 +158,26 @@ class RedisWorkQueue:
         await self._store.put(key, body, mime_type)
         return key
 
-    async def ownership(self, generation_id: UUID, attempt: int | None) -> Ownership:
+    async def ownership(self, job: DrawingJob) -> Ownership:
         """Whether the job is still this worker's."""
-        return await self.mark(generation_id, attempt, "")
+        return await self.mark(job, "")
 
-    async def mark(
-        self, generation_id: UUID, attempt: int | None, status: str, more: Mapping[str, str] | None = None
-    ) -> Ownership:
+    async def mark(self, job: DrawingJob, status: str, more: Mapping[str, str] | None = None) -> Ownership:
         """Writes the status if the job is still this worker's."""
         pairs = [text for pair in (more or {}).items() for text in pair]
-        args = ["" if attempt is None else str(attempt), status, str(JOB_KEPT_S), *pairs]
+        attempt = "" if job.attempt is None else str(job.attempt)
+        args = [WORKER_GROUP, job.entry_id, self._name, attempt, status, str(JOB_KEPT_S), *pairs]
         with transient_errors():
-            return Ownership(str(await self._mark(keys=[job_key(generation_id)], args=args)))
+            return Ownership(str(await self._mark(keys=[job_key(job.generation_id), QUEUE_STREAM], args=args)))
 
     async def leave(self) -> None:
         """Removes this consumer from the group, unless it has pending entries."""
         await self._consumer.leave()
 
-    async def _set_idle(self, entry_id: str, idle_ms: int) -> None:
+    async def _act(self, entry_id: str, act: str) -> bool:
         with transient_errors():
-            await self._redis.xclaim(QUEUE_STREAM, WORKER_GROUP, self._name, 0, [entry_id], idle=idle_ms, justid=True)
+            return bool(await self._hold(keys=[QUEUE_STREAM], args=[WORKER_GROUP, entry_id, self._name, act]))
+
+
+def _script(name: str) -> str:
+    return (files("gengui_stream.worker") / name).read_text()

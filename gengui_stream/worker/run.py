@@ -129,7 +129,7 @@ class Worker:
                 await self._reject(entry, invalid)
             case DrawingJob() as job:
                 try:
-                    await self._do_job(entry, job)
+                    await self._do_job(entry, job.model_copy(update={"entry_id": entry.id}))
                 except PermanentError as error:  # the report will never be accepted
                     _log.error("job_report_refused", generation_id=str(job.generation_id), error=str(error))
 
@@ -168,7 +168,7 @@ class Worker:
         """To the queue, for the other workers, and to the log."""
         while not await pause(ended, self._heartbeat_every_s):
             try:
-                await self._queue.heartbeat(entry.id)
-                await self._client.heartbeat(job.generation_id, attempt=job.attempt)
+                if await self._queue.heartbeat(entry.id):
+                    await self._client.heartbeat(job.generation_id, attempt=job.attempt)
             except (TransientError, PermanentError) as error:
                 _log.warning("heartbeat_failed", entry_id=entry.id, error=str(error))

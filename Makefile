@@ -107,7 +107,7 @@ test-unit: $(STAMP) ## the tests that need no server; ARGS="-k name"
 	$(PYTEST) $(TWO_AT_ONCE) -m "not stack" tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: $(STAMP) chromium kafka kcat ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"
+test: $(STAMP) chromium pgbouncer kafka kcat ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"
 	$(PYTEST) $(FOUR_AT_ONCE) -m "not faults and not runpod" $(ARGS)
 
 .PHONY: test-runpod
@@ -146,6 +146,10 @@ chromium: # for the browser tests, which are skipped without it
 .PHONY: kcat
 kcat: # for the test of its partitioner, which fails without it
 	@command -v kcat >/dev/null || { $(call install,kcat,the test with kcat); }
+
+.PHONY: pgbouncer
+pgbouncer: # for the tests of a pooler, which are skipped without it
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { $(call install,pgbouncer,the tests of a pooler); }
 
 .PHONY: kafka
 kafka: $(STAMP) # fetched before the tests, whose time is limited; without it they say what was skipped

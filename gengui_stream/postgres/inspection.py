@@ -10,8 +10,8 @@ from typing import Final
 
 import asyncpg
 
+from gengui_stream.postgres.connecting import connect_arguments
 from gengui_stream.postgres.migrations import shipped_migrations
-from gengui_stream.postgres.pool import SERVER_SETTINGS
 from gengui_stream.round_trip import fastest
 from gengui_stream.settings import Settings
 
@@ -80,7 +80,7 @@ async def inspect_database(settings: Settings, *, connect_s: float) -> DatabaseF
 @asynccontextmanager
 async def _connected(settings: Settings, connect_s: float) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     connection = await asyncpg.connect(
-        settings.database_dsn, timeout=connect_s, command_timeout=connect_s, server_settings=SERVER_SETTINGS
+        **connect_arguments(settings.database_address, timeout_s=connect_s), command_timeout=connect_s
     )
     try:
         yield connection

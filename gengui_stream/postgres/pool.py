@@ -12,6 +12,7 @@ from asyncpg.exceptions import ClientConfigurationError
 from asyncpg.pool import PoolAcquireContext
 
 from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.postgres.connecting import POOLER_FOUND, connect_arguments
 from gengui_stream.settings import Settings
 
 if TYPE_CHECKING:  # only the stubs are generic
@@ -22,6 +23,9 @@ else:
 # Quoted, for the same reason.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+LOST_STATEMENT: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""Only a pooler in transaction mode causes them: the statement was prepared in another session."""
 
 TRANSIENT = (
     OSError,
@@ -46,14 +50,6 @@ CONNECTION_ENDED: Final = re.compile(
 )
 """In asyncpg's InterfaceError and InternalClientError, which it raises for a wrong use of a connection too: that is a
 bug, and no retry mends it."""
-
-SERVER_SETTINGS: Final = {
-    "application_name": "gengui-stream",
-    "timezone": "UTC",
-    "jit": "off",
-    # A paused process would otherwise keep rows of its partitions locked while their next owner needs them.
-    "idle_in_transaction_session_timeout": "5s",
-}
 
 
 async def _no_reset(_: object) -> None:
@@ -89,15 +85,13 @@ async def open_pool(settings: Settings, *, size: int | None = None, waits: Waits
     """A pool of at most DB_POOL_MAX (or `size`) connections. Raises TransientError when the server is unavailable."""
     with transient_errors(settings.database_dsn):
         pool = _BoundedPool(
-            settings.database_dsn,
+            **connect_arguments(settings.database_address, timeout_s=settings.db_connect_timeout),
             min_size=1,
             max_size=size or settings.db_pool_max,
             max_queries=50_000,
             max_inactive_connection_lifetime=settings.db_idle_timeout,
-            timeout=settings.db_connect_timeout,
             command_timeout=waits.command_s,
             reset=_no_reset,
-            server_settings=SERVER_SETTINGS,
             connection_class=asyncpg.Connection,
             record_class=asyncpg.Record,
             loop=asyncio.get_running_loop(),
@@ -138,8 +132,16 @@ def transient_errors(dsn: str | None = None) -> Iterator[None]:
         if CONNECTION_ENDED.search(str(error)) is None:
             raise
         raise _transient(error, dsn) from error
+    except LOST_STATEMENT as error:
+        raise _pooler_found(error) from error
     except TRANSIENT as error:
+        if "startup parameter" in str(error):  # of PgBouncer, whose other refusals pass
+            raise _pooler_found(error) from error
         raise _transient(error, dsn) from error
+
+
+def _pooler_found(error: Exception) -> ConfigurationError:
+    return ConfigurationError([f"DATABASE_URL or DB_*: {error}: {POOLER_FOUND}"])
 
 
 def _transient(error: Exception, dsn: str | None) -> TransientError:

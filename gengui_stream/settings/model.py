@@ -1,13 +1,14 @@
 """Every setting of every process: name, type, bounds, default and meaning. `.env.example` is generated from here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import quote
 
 from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gengui_stream.settings.database_url import DatabaseAddress, address_of_parts, parse_database_url
 from gengui_stream.settings.field_types import (
     AesKey,
     Count,
@@ -93,6 +94,12 @@ class Settings(BaseSettings):
     db_user: str = Field("gengui", description="used without DATABASE_URL")
     db_password: SecretStr | None = Field(None, description="used without DATABASE_URL")
     db_ssl: bool = Field(False, description="require TLS; used without DATABASE_URL")
+    db_pooling: Literal["none", "transaction"] = Field(
+        "none", description="transaction: a pooler in transaction mode, such as PgBouncer, is in front of PostgreSQL"
+    )
+    database_direct_url: DatabaseUrl | None = Field(
+        None, description="URL without the pooler, for `migrate` and `verify`; needed with DB_POOLING=transaction"
+    )
     db_pool_max: Annotated[int, Field(ge=1, le=200)] = Field(
         5, description="maximum of connections per process; unset: 5 in development, 10 in production"
     )
@@ -245,14 +252,26 @@ class Settings(BaseSettings):
 
     @property
     def database_dsn(self) -> str:
-        """The DSN with its password: for connecting only, never for a log."""
+        """The URL with its password, as asyncpg reads it: for connecting only, never for a log."""
+        return self.database_address.url
+
+    @property
+    def database_address(self) -> DatabaseAddress:
+        """Where the roles connect to, perhaps through a pooler."""
         if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        password = f":{quote(self.db_password.get_secret_value(), safe='')}" if self.db_password else ""
-        address = (
-            f"{quote(self.db_user, safe='')}{password}@{self.db_host}:{self.db_port}/{quote(self.db_name, safe='')}"
-        )
-        return f"postgresql://{address}{'?sslmode=require' if self.db_ssl else ''}"
+            address = parse_database_url(self.database_url.get_secret_value())
+        else:
+            password = self.db_password.get_secret_value() if self.db_password else None
+            place = (self.db_host, self.db_port, self.db_name, self.db_user, password)
+            address = DatabaseAddress(address_of_parts(*place, ssl=self.db_ssl))
+        return replace(address, pooled=address.pooled or self.db_pooling == "transaction")
+
+    @property
+    def database_direct_address(self) -> DatabaseAddress | None:
+        """Where a session is needed. None: a pooler is in between, and DATABASE_DIRECT_URL is unset."""
+        if self.database_direct_url is not None:
+            return parse_database_url(self.database_direct_url.get_secret_value())
+        return None if self.database_address.pooled else self.database_address
 
     @property
     def redis_dsn(self) -> str:

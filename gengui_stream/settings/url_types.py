@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, HttpUrl, SecretStr, TypeAdapter, ValidationError
 
+from gengui_stream.settings.database_url import parse_database_url
+
 _url: Final = TypeAdapter(HttpUrl)
 
 
@@ -42,6 +44,11 @@ def _with_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _database(secret: SecretStr) -> SecretStr:
+    parse_database_url(secret.get_secret_value())
+    return secret
+
+
 def _has_good_port(url: str) -> bool:
     try:
         return urlsplit(url).port != 0
@@ -53,5 +60,5 @@ Brokers = Annotated[str, AfterValidator(_brokers)]
 """host:port, comma-separated."""
 
 HttpAddress = Annotated[str, AfterValidator(_http)]
-DatabaseUrl = Annotated[SecretStr, _with_scheme("postgresql", "postgres")]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 RedisUrl = Annotated[SecretStr, _with_scheme("redis", "rediss", "unix")]

@@ -11,12 +11,14 @@ from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json, echo_progress
 from gengui_stream.cli.runner import run_command
+from gengui_stream.errors import ConfigurationError
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import Phase, Progress
 from gengui_stream.postgres.migrations import migrate as apply_migrations
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.settings import Settings
+from gengui_stream.settings.database_url import DatabaseAddress
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ def migrate(
     """
 
     async def work(settings: Settings) -> None:
-        applied = await _waiting(wait, lambda: apply_migrations(settings.database_dsn, phase, progress=_progress()))
+        address = _direct_address(settings)
+        applied = await _waiting(wait, lambda: apply_migrations(address.url, phase, progress=_progress()))
         partitions = await _waiting(wait, lambda: ensure_topic(settings))
         await _waiting(wait, lambda: _ensure_bucket(settings))
         if json:
@@ -50,6 +53,13 @@ def migrate(
             echo(f"topic {settings.events_topic}: {partitions} partitions; bucket {settings.s3_bucket}")
 
     run_command(work)
+
+
+def _direct_address(settings: Settings) -> DatabaseAddress:
+    if (address := settings.database_direct_address) is None:
+        fault = "needed by `migrate`, whose lock is a session's: the URL of PostgreSQL itself, not of its pooler"
+        raise ConfigurationError([f"DATABASE_DIRECT_URL: {fault}"])
+    return address
 
 
 def _progress() -> Progress:

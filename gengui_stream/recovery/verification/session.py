@@ -6,6 +6,7 @@ from typing import Final
 
 import asyncpg
 
+from gengui_stream.postgres.connecting import connect_arguments
 from gengui_stream.postgres.pool import Connection, transient_errors
 from gengui_stream.settings import Settings
 
@@ -26,8 +27,9 @@ SERVER_SETTINGS: Final = {
 async def opened_session(settings: Settings) -> AsyncIterator[Connection]:
     """Raises TransientError when the server is unavailable."""
     with transient_errors(settings.database_dsn):
+        address = settings.database_direct_address or settings.database_address
         connection = await asyncpg.connect(
-            settings.database_dsn, timeout=settings.db_connect_timeout, server_settings=SERVER_SETTINGS
+            **connect_arguments(address, timeout_s=settings.db_connect_timeout, server_settings=SERVER_SETTINGS)
         )
         try:
             yield connection

@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 
 from PIL import Image, JpegImagePlugin
 
+from gengui_stream.media.jpeg_scans import has_all_scans
+
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
@@ -72,6 +74,8 @@ def _is_intact(chunk: memoryview) -> bool:
 def _lacks_only_its_end(jpeg: bytes) -> bool:
     """Whether all pixels are there: what follows the last byte then changes none. A decoder fills missing ones from
     whatever follows."""
+    if not has_all_scans(jpeg):
+        return False
     try:
         return _pixels(jpeg + JPEG_END) == _pixels(jpeg + _PADDING + JPEG_END)
     except Exception:  # noqa: BLE001 - as above

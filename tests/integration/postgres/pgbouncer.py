@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,8 @@ from gengui_stream.dev.ports import free_port
 from tests.integration.running import eventually
 
 BINARY: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+UNPRIVILEGED: Final = 65_534
 
 # Two sessions for all clients: statements of one client reach one and the other.
 CONFIGURATION: Final = """
@@ -38,7 +41,7 @@ async def pooled_url(server_url: str) -> AsyncIterator[str]:
     """The URL of the same database through a PgBouncer that runs meanwhile."""
     parts, port = urlsplit(server_url), free_port()
     server = {"host": parts.hostname, "server_port": parts.port, "user": parts.username}
-    run_as = "user = nobody" if os.getuid() == 0 else ""
+    run_as = f"user = {pwd.getpwuid(UNPRIVILEGED).pw_name}" if os.getuid() == 0 else ""
     with tempfile.TemporaryDirectory() as directory:
         file = _written(Path(directory), CONFIGURATION.format(port=port, run_as=run_as, **server))
         process = await asyncio.create_subprocess_exec(str(BINARY), "-q", str(file))

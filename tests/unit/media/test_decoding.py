@@ -1,6 +1,7 @@
 """A result is what a browser shows: faults that show nothing are none, and missing pixels always are."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gengui_stream.media.inspection import ImageFacts, inspect_image
+from gengui_stream.media.jpeg_scans import has_all_scans
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, make_thumbnail
 
 IMAGES = Path(__file__).parent / "images"
@@ -96,6 +98,24 @@ def test_transparency_outlives_faults_of_other_parts() -> None:
 def test_an_image_that_lacks_pixels_is_none(drawn: st.DataObject, image: bytes) -> None:
     cut = image[: drawn.draw(st.integers(3, len(image) * 9 // 10))]
     assert _is_refused(inspect_image, cut)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"progressive": True, "restart_marker_blocks": 4}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_file_has_all_scans_only_with_its_last(mode: str, options: dict[str, object]) -> None:
+    whole = saved("JPEG", mode=mode, **options)
+    starts = [found.start() for found in re.finditer(b"\xff\xda", whole)]
+    assert has_all_scans(whole)
+    assert has_all_scans(whole[:-2])
+    for start in starts:
+        assert not has_all_scans(whole[:start])
+        assert not has_all_scans(whole[: start + 4])
+
+
+@given(st.binary(max_size=400), st.integers(0, 600))
+def test_any_bytes_have_all_scans_or_not(noise: bytes, kept: int) -> None:
+    assert has_all_scans(b"\xff\xd8" + noise) in {True, False}
+    assert has_all_scans(PROGRESSIVE[:kept] + noise) in {True, False}
 
 
 def test_a_jpeg_whose_last_pixels_are_missing_is_none() -> None:

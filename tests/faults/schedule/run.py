@@ -48,14 +48,12 @@ class SchedulePlan:
     request_every_s: float = 1.0
 
 
-async def run_schedule(
-    plan: SchedulePlan, directory: Path, say: Say, tamper: "Callable[[Evidence], None] | None" = None
-) -> ScheduleReport:
-    """`tamper` changes the last evidence before it is evaluated."""
+async def run_schedule(plan: SchedulePlan, directory: Path, say: Say) -> ScheduleReport:
+    """`directory`: empty, for the data and the logs."""
     began = time.monotonic()
     async with opened_fleet(directory, plan.seed) as fleet, _opened_run(plan, fleet, say) as run:
         await run.rounds()
-        await run.evaluate_all(tamper)
+        await run.evaluate_all()
         report = run.report
     report.seconds = round(time.monotonic() - began, 1)
     return report
@@ -172,22 +170,20 @@ class ScheduleRun:
     def _accepted_ids(self) -> set[str]:
         return {accepted.generation_id for accepted in self._evidence.seen.accepted.values()}
 
-    async def evaluate_all(self, tamper: "Callable[[Evidence], None] | None" = None) -> None:
+    async def evaluate_all(self) -> None:
         """Every generation of the run, and the system's own check of itself."""
-        await self._evaluate(only=self._accepted_ids(), tamper=tamper)
+        await self._evaluate(only=self._accepted_ids())
         if (difference := await self._verify()) is not None:
             self._note([Anomaly("verify_disagrees", "gengui-stream verify", difference)])
         self._summarize()
 
-    async def _evaluate(self, only: set[str], tamper: "Callable[[Evidence], None] | None" = None) -> None:
+    async def _evaluate(self, only: set[str]) -> None:
         evidence = self._evidence
         evidence.answers, evidence.histories = {}, {}
         evidence.log = await asyncio.to_thread(read_log, self._brokers, self._fleet.settings.events_topic)
         evidence.tables = await read_tables(self._dsn)
         evidence.calls, evidence.overlaps = self._fleet.provider_calls(), dict(self._fleet.runs.overlaps)
         await self._reader.fill(evidence, only)
-        if tamper is not None:
-            tamper(evidence)
         anomalies = evaluate(evidence)
         self._note(anomalies)
         self._say(f"evaluated {len(evidence.log)} records: {len(anomalies)} anomalies")

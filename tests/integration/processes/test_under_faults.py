@@ -1,5 +1,5 @@
-"""The short form of `make test-faults` and `make chaos`: one role and one server killed under load, and fake providers
-that fail."""
+"""The short form of `make fault-schedule` and `make chaos`: a few kills and pauses under load, and fake providers that
+fail."""
 
 import random
 from pathlib import Path
@@ -7,24 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.run import Plan, run_chaos
-from tests.faults.oracle import settled
-from tests.faults.system import ROLES, SERVERS, DevSystem
-from tests.faults.test_killed import killed_under_load
+from tests.faults.schedule.run import SchedulePlan, run_schedule
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
-async def test_a_role_and_a_server_are_killed_under_load(tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    system = DevSystem(tmp_path)
-    try:
-        await system.start()
-        for name in (chance.choice(ROLES), chance.choice(SERVERS)):
-            await settled(system, await killed_under_load(system, name, chance))
-    finally:
-        await system.stop()
+async def test_a_short_schedule_of_faults_has_no_anomaly(apache_kafka: None, tmp_path: Path) -> None:
+    plan = SchedulePlan(seed=random.randrange(2**32), count=8, every_s=1.5)
+    print(f"seed {plan.seed}")
+    report = await run_schedule(plan, tmp_path, print)
+    assert report.found == [], report.as_text()
+    assert report.statuses["completed"]
 
 
 async def test_generations_at_a_failing_provider_end_once_each() -> None:

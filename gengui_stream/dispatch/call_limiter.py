@@ -18,6 +18,9 @@ TRIES_MAX: Final = 4
 LONGEST_WAIT_S: Final = 60.0
 """A provider that asks for a longer pause has refused the attempt."""
 
+LOOK_S: Final = 1.0
+"""Seconds between two looks for a cancellation while an attempt waits."""
+
 UNKNOWN_PROVIDER_SLOTS: Final = 32
 """Attempts of a provider that does not exist, each of which is refused at once."""
 
@@ -26,6 +29,9 @@ Begins: TypeAlias = Callable[[], Awaitable[None]]
 
 Repeats: TypeAlias = Callable[[Refused], bool]
 """Whether to wait and call the same provider again, which lacks the capacity now."""
+
+Withdrawn: TypeAlias = Callable[[], Awaitable[bool]]
+"""Whether the attempt must not be called again, since its generation was canceled or has ended."""
 
 Answer: TypeAlias = DispatchOutcome | TransientError
 
@@ -39,7 +45,6 @@ class CallLimiter:
         self._providers = providers
         self._metrics = metrics
         self._stop = stop
-        self._slots = {name: asyncio.Semaphore(each.call_policy.max_concurrency) for name, each in providers.items()}
         self._reserved = Counter[str]()
 
     def free(self, name: str) -> int:
@@ -59,8 +64,11 @@ class CallLimiter:
     def release(self, name: str) -> None:
         self._reserved[name] -= 1
 
-    async def dispatch(self, name: str, request: DispatchRequest, begins: Begins, repeats: Repeats) -> Answer:
-        """The provider's last outcome; a TransientError, returned as a value, when the outcome is unknown."""
+    async def dispatch(
+        self, name: str, request: DispatchRequest, begins: Begins, repeats: Repeats, withdrawn: Withdrawn
+    ) -> Answer:
+        """The provider's last outcome; a TransientError, returned as a value, when the outcome is unknown. The caller
+        holds a slot of the provider."""
         provider = self._providers.get(name)
         if provider is None:
             return Refused(
@@ -72,18 +80,17 @@ class CallLimiter:
             failures += 1
             if not isinstance(answer, Refused) or not _is_too_much(answer) or not repeats(answer):
                 return answer
-            if failures >= TRIES_MAX or not await self._waited(request, answer, failures):
+            if failures >= TRIES_MAX or not await self._waited(request, answer, failures, withdrawn):
                 return answer
 
     async def _once(self, provider: Provider, request: DispatchRequest, begins: Begins) -> Answer:
-        async with self._slots[provider.name]:
-            if provider.call_policy.synchronous:
-                await begins()
-            began = time.perf_counter()
-            try:
-                answer: Answer = await provider.dispatch(request)
-            except TransientError as error:
-                answer = error
+        if provider.call_policy.synchronous:
+            await begins()
+        began = time.perf_counter()
+        try:
+            answer: Answer = await provider.dispatch(request)
+        except TransientError as error:
+            answer = error
         self._observe(provider.name, request, answer, time.perf_counter() - began)
         return answer
 
@@ -94,12 +101,17 @@ class CallLimiter:
             ids = {"generation_id": str(request.generation_id), "attempt": request.attempt}
             _log.warning("not_dispatched", provider=provider, **ids, answer=repr(answer))
 
-    async def _waited(self, request: DispatchRequest, refusal: Refused, failures: int) -> bool:
-        """Waits before the next call; False when the deadline, LONGEST_WAIT_S or a stop rules out another call."""
+    async def _waited(self, request: DispatchRequest, refusal: Refused, failures: int, withdrawn: Withdrawn) -> bool:
+        """Waits before the next call; False when the deadline, LONGEST_WAIT_S, a stop or a cancellation rules out
+        another call."""
         seconds = max(refusal.retry_after_s or 0.0, backoff_seconds(failures, salt=request.generation_id.int, base=0.5))
         if seconds > LONGEST_WAIT_S or (request.deadline and time.time() + seconds >= request.deadline.timestamp()):
             return False
-        return not await pause(self._stop, seconds)
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if await pause(self._stop, min(left, LOOK_S)) or await withdrawn():
+                return False
+        return True
 
 
 async def _nothing() -> None:

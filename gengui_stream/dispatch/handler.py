@@ -101,7 +101,10 @@ class Dispatcher:
         repeated = [(a, Route(a.state.provider, a.state.model)) for a, step in steps if step is DispatchStep.CALL]
         over = [a.job.key for a, step in steps if step is DispatchStep.SKIP]
         await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
-        await self._call([*announced, *repeated], now)
+        no_slot = {a.job.key: NO_SLOT_S for a, route in repeated if not self._has_slot(a.job.key, route.provider)}
+        await self._context.reschedule(self._queue, no_slot, reset_tries=no_slot.keys())
+        called = [(attempt, route) for attempt, route in repeated if attempt.job.key not in no_slot]
+        await self._call([*announced, *called], now)
 
     def _step(self, attempt: Attempt, now: datetime) -> DispatchStep:
         provider = self._context.providers.get(attempt.state.provider)
@@ -141,13 +144,19 @@ class Dispatcher:
         decision = router.route(attempt.state.preference, attempt.request)
         if isinstance(decision, Unavailable):
             return router.retry_delay_s(decision)
-        if self._slots.get(key) != decision.provider:
-            self._free(key)
-            if not self._calls.try_acquire(decision.provider):
-                router.release(decision)
-                return NO_SLOT_S
-            self._slots[key] = decision.provider
+        if not self._has_slot(key, decision.provider):
+            router.release(decision)
+            return NO_SLOT_S
         return decision
+
+    def _has_slot(self, key: str, provider: str) -> bool:
+        """Whether the job has a slot of that provider; tries to get one in place of another provider's."""
+        if self._slots.get(key) != provider:
+            self._free(key)
+            if not self._calls.try_acquire(provider):
+                return False
+            self._slots[key] = provider
+        return True
 
     async def _call(self, placed: Sequence[Placed], announced_at: datetime) -> None:
         """Settles each call as soon as it completes: a slow provider delays only its own attempts."""
@@ -174,8 +183,9 @@ class Dispatcher:
             await self._context.append([started(attempt, self._context.clock())])
 
         try:
-            repeats = partial(self._repeats, attempt, route)
-            answer = await self._calls.dispatch(route.provider, attempt.at(route, announced_at), begins, repeats)
+            repeats, withdrawn = partial(self._repeats, attempt, route), partial(self._is_withdrawn, attempt)
+            request = attempt.at(route, announced_at)
+            answer = await self._calls.dispatch(route.provider, request, begins, repeats, withdrawn)
         finally:
             self._free(attempt.job.key)
         self._context.router.record(route, answer)
@@ -190,6 +200,12 @@ class Dispatcher:
         if refusal.retry_after_s is None or is_last:
             return True
         return not router.has_alternative(state.preference, attempt.request, route.provider)
+
+    async def _is_withdrawn(self, attempt: Attempt) -> bool:
+        return not any(
+            now.state.attempt == attempt.job.attempt and not now.state.terminal and not now.state.cancel_requested
+            for now in await self._context.load([attempt.job])
+        )
 
     async def _settle(self, answered: Sequence[tuple[Attempt, Route, Answer]]) -> Sequence[Run]:
         """Returns the runs that the providers have accepted, whose jobs are not finished yet."""

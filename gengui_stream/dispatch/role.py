@@ -1,7 +1,5 @@
 """The role `dispatch`: hands attempts to providers, cancels them, and reconciles those whose outcome is unknown."""
 
-import os
-import socket
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -11,7 +9,7 @@ from gengui_stream.cancel.handler import Canceler
 from gengui_stream.dispatch.call_limiter import CallLimiter
 from gengui_stream.dispatch.handler import Dispatcher
 from gengui_stream.domain.generation.jobs import JobKind
-from gengui_stream.identifiers import new_id
+from gengui_stream.identifiers import owner_name
 from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.loop import JobHandler, run_job_loops
 from gengui_stream.jobs.measured_queue import MeasuredJobQueue
@@ -71,7 +69,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
 
 
 async def _loops(settings: Settings, pool: Pool, context: JobContext, metrics: Metrics) -> None:
-    owner = f"dispatch-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
+    owner = owner_name("dispatch")
 
     def queue(kind: JobKind) -> JobQueue:
         jobs = PostgresJobQueue(pool, kind, owner=owner, lease_seconds=settings.job_lease_s)

@@ -1,8 +1,12 @@
 """The dispatcher on the in-memory twins: what it announces, and whom it calls."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from gengui_stream.dispatch import call_limiter
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.providers.interface import (
@@ -226,3 +230,26 @@ async def test_a_process_claims_no_more_than_it_can_call() -> None:
     held.set()
     assert list(await asyncio.gather(first, second)) == [stage.provider.call_policy.max_concurrency, 5]
     assert all(isinstance(run.status, Running) for run in stage.provider.runs)
+
+
+async def test_an_attempt_that_waits_out_a_pause_ends_when_its_generation_is_canceled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_limiter, "LOOK_S", 0.01)
+    stage = Stage()
+    stage.provider.next_answers.append(replace(BUSY, retry_after_s=50.0))
+    request = await stage.request(provider_choice=None)
+    dispatching = asyncio.create_task(stage.process.dispatch())
+    await called(stage, 1)
+    await stage.say(GenerationCancelRequested, request.generation_id)
+    async with asyncio.timeout(30):
+        await dispatching
+    assert stage.state(request).status is Status.CANCELED
+    await stage.process.work()
+    assert len(stage.provider.calls) == 1
+    assert stage.provider.cancels == []
+
+
+async def called(stage: Stage, number: int) -> None:
+    while len(stage.provider.calls) < number:
+        await asyncio.sleep(0)

@@ -43,6 +43,7 @@ REVISE_PARKED: Final = """
 UPDATE projections.checkpoints SET parked_revision = parked_revision + 1, updated_at = now(),
     owner_epoch = owner_epoch + (revision_epoch < owner_epoch)::int
 WHERE projection = $1 AND topic = $2 AND partition = $3
+RETURNING next_offset
 """
 
 RECOUNT: Final = """
@@ -124,9 +125,12 @@ async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, w
         raise _fenced(topic, moves) from error
 
 
-async def claim_in_transaction(connection: Connection, topic: str, partition: int) -> int:
-    """Fences the owner of the partition, and returns its next offset."""
-    return int(await connection.fetchval(CLAIM, PROJECTION, topic, partition))
+async def hold(connection: Connection, topic: str, partition: int) -> int:
+    """The partition's next offset, which its owner does not advance until the transaction ends. It then loads again
+    what an operator has changed."""
+    if (next_offset := await connection.fetchval(REVISE_PARKED, PROJECTION, topic, partition)) is None:
+        next_offset = await connection.fetchval(CLAIM, PROJECTION, topic, partition)
+    return int(next_offset)
 
 
 async def skip_to(connection: Connection, topic: str, partition: int, next_offset: int, skipped: int) -> None:

@@ -35,8 +35,8 @@ class Skipped:
 
 
 async def skip(settings: Settings, pool: Pool, first: Position, through: int, reason: str) -> Skipped:
-    """Skips the offsets from `first` to `through`, and fences the owner of the partition, which then starts behind
-    them. `reason` is kept with each.
+    """Skips the offsets from `first` to `through`. The owner of the partition, if it has one, goes on behind them.
+    `reason` is kept with each.
 
     Raises PermanentError, and changes nothing, when `first` is not the partition's checkpoint, or when `through` is
     before it, beyond the end of the log or too far.
@@ -48,15 +48,15 @@ async def skip(settings: Settings, pool: Pool, first: Position, through: int, re
     records = await _records(settings, first.partition, wanted)
     with transient_errors():
         async with pool.acquire() as connection, connection.transaction():
-            await _claim(connection, settings.events_topic, first)
+            await _hold(connection, settings.events_topic, first)
             rows = [_row(settings.events_topic, first.partition, each, records.get(each), reason) for each in wanted]
             await dead_letters.insert_skipped(connection, rows)
             await checkpoints.skip_to(connection, settings.events_topic, first.partition, wanted.stop, len(wanted))
     return Skipped(first, Position(first.partition, through), len(records))
 
 
-async def _claim(connection: Connection, topic: str, first: Position) -> None:
-    next_offset = await checkpoints.claim_in_transaction(connection, topic, first.partition)
+async def _hold(connection: Connection, topic: str, first: Position) -> None:
+    next_offset = await checkpoints.hold(connection, topic, first.partition)
     if next_offset != first.offset:
         raise PermanentError(
             f"partition {first.partition} is at offset {next_offset}, not {first.offset}: only its next offset can be "

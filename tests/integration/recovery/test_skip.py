@@ -6,13 +6,15 @@ from gengui_stream.errors import PermanentError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.recovery.dead_letters import listed
 from gengui_stream.recovery.skip import skip
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
-from tests.integration.log.logs import remove_before
+from tests.integration.log.logs import everything, remove_before
 from tests.integration.projector.projecting import project_everything
 from tests.integration.running import a_request, state_of
+from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
 
@@ -31,6 +33,24 @@ async def test_a_skipped_record_is_kept_and_the_next_one_is_projected(
     [letter] = await listed(pool, settings.events_topic, resolved=True, parked=True, limit=10)
     assert (letter.reason, letter.detail, letter.resolution) == ("skipped", "tested", "discarded")
     assert letter.generation_id == first.generation_id
+    report = await verify(settings)
+    assert report.agrees, report.samples
+
+
+async def test_the_owner_of_the_partition_goes_on_behind_them(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    """It has the record in a batch whose transactions fail; the same owner commits the rest of that batch."""
+    skipped = a_request()
+    at = await event_log.append(skipped)
+    await event_log.append(skipped.model_copy(update={"id": a_request().id}))
+    batch = await everything(settings)
+    owner = Projector(pool, settings.events_topic, TIMINGS)
+    await owner.claim([at.partition], {at.partition: 2})
+    await skip(settings, pool, at, at.offset, "tested")
+    [done] = await owner.project_all({at.partition: batch})
+    assert (done.next_offset, done.tally.applied) == (2, 1)
+    assert await state_of(pool, skipped.generation_id)
     report = await verify(settings)
     assert report.agrees, report.samples
 

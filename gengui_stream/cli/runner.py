@@ -15,7 +15,7 @@ from gengui_stream.cli.output import echo_error
 from gengui_stream.errors import ConfigurationError, PermanentError, TransientError
 from gengui_stream.logging import CHATTY, configure_logging, redact_text
 from gengui_stream.process.exit_codes import ExitCode
-from gengui_stream.settings import Inspection, Settings, inspect_settings
+from gengui_stream.settings import Inspection, Settings, inspect_settings, load_settings
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +38,12 @@ def log_for_people(settings: Settings) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def log_before_settings() -> None:
+    """structlog's own defaults would print a traceback with the values of local variables, secrets among them."""
+    level = {"LOG_LEVEL": os.environ["LOG_LEVEL"]} if os.environ.get("LOG_LEVEL") == "debug" else {}
+    configure_logging(load_settings(level, env_files=()), "cli")
+
+
 def run_sync_command(work: Callable[[Settings], int | None]) -> NoReturn:
     """The same for work that is not a coroutine."""
     run_inspected_command(lambda inspection: work(inspection.valid()))
@@ -58,6 +64,7 @@ async def _awaited(work: Callable[[Settings], Awaitable[ExitCode | None]], setti
 
 
 def _guarded(work: Callable[[Inspection], int | None]) -> int | None:
+    log_before_settings()
     try:
         return work(inspect_settings())
     except BrokenPipeError:

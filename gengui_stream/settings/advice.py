@@ -15,7 +15,7 @@ def remarks(inspection: Inspection) -> list[str]:
 
 def advice(settings: Settings) -> list[str]:
     """One line each, with the remedy."""
-    return [*_provider(settings), *(_production(settings) if settings.environment == "production" else ())]
+    return list(_production(settings)) if settings.environment == "production" else []
 
 
 def _renaming(renaming: Renaming) -> str:
@@ -29,16 +29,6 @@ def _unread(found: Unread) -> str:
         return f"{found.name} ({found.source}): not used yet"
     meant = f"; did you mean {found.nearest}?" if found.nearest else ""
     return f"{found.name} ({found.source}): there is no such setting{meant}"
-
-
-def _provider(settings: Settings) -> Iterator[str]:
-    keys = {"gemini": settings.gemini_api_key, "runpod": settings.runpod_api_key}
-    named = dict.fromkeys((settings.default_provider, *settings.fallback_order))
-    for name in named:
-        if name in keys and keys[name] is None:
-            yield f"DEFAULT_PROVIDER, PROVIDER_FALLBACKS: there is no provider {name} without {name.upper()}_API_KEY"
-        elif name not in {"local", *keys}:
-            yield f"DEFAULT_PROVIDER, PROVIDER_FALLBACKS: {name!r} is none of local, {', '.join(keys)}"
 
 
 def _production(settings: Settings) -> Iterator[str]:

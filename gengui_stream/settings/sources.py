@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic_settings import BaseSettings, DotEnvSettingsSource
-
-from gengui_stream.errors import ConfigurationError
+from gengui_stream.settings.env_file import read_env_file
 
 ENVIRONMENT: Final = "environment"
 
@@ -44,8 +42,9 @@ class Variable:
 def read_variables(environ: Mapping[str, str], env_files: Sequence[Path]) -> dict[str, Variable]:
     """Every variable by its name in capitals, whether or not it is a setting; an empty one counts as unset. A later
     file overrides an earlier one, but when the address of a server comes from DEV_ENV, so do the settings of that
-    server. Raises ConfigurationError for an unreadable file."""
-    return merged([*(_variables(_file(path), str(path)) for path in env_files), _variables(environ, ENVIRONMENT)])
+    server. Raises ConfigurationError for a file with a fault."""
+    files = [_variables(read_env_file(path), str(path)) for path in env_files]
+    return merged([*files, _variables(environ, ENVIRONMENT)])
 
 
 def merged(layers: Sequence[Mapping[str, Variable]]) -> dict[str, Variable]:
@@ -67,13 +66,6 @@ def _without_foreign_token(found: dict[str, Variable], layers: Sequence[Mapping[
     if key is not None and token is not None and ranks[token.source] < ranks[key.source]:
         del found["AWS_SESSION_TOKEN"]
     return found
-
-
-def _file(path: Path) -> Mapping[str, str | None]:
-    try:
-        return DotEnvSettingsSource(BaseSettings, env_file=path, env_file_encoding="utf-8").env_vars
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{path}: cannot be read: {error}"]) from error
 
 
 def _variables(values: Mapping[str, str | None], source: str) -> dict[str, Variable]:

@@ -107,9 +107,6 @@ def test_what_is_not_valid_is_shown_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
-        ({"DEFAULT_PROVIDER": "gemini"}, "GEMINI_API_KEY"),
-        ({"ENABLE_RUNPOD": "true"}, "RUNPOD_API_KEY"),
-        ({"PROVIDER_FALLBACKS": "flux"}, "'flux' is none of"),
         ({"ENVIRONMENT": "production"}, "EVENTS_REPLICATION_FACTOR"),
         ({"ENVIRONMENT": "production"}, "KAFKA_SECURITY_PROTOCOL"),
         ({"ENVIRONMENT": "production"}, "DATABASE_URL, DB_SSL"),

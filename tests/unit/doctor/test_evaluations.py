@@ -58,7 +58,7 @@ def test_geminis_answers() -> None:
 
 def test_who_reads_the_local_queue() -> None:
     def evaluated(length: int, *readers: GroupReader, **environ: str) -> str:
-        settings = load_settings(environ, env_files=())
+        settings = load_settings({"GEMINI_API_KEY": "k", **environ}, env_files=())
         return providers.evaluate_local(StreamFacts(length, 0, readers), settings).status
 
     reading, busy, gone = GroupReader("a", 1, 0), GroupReader("b", 60, 1), GroupReader("c", 500, 1)

@@ -17,6 +17,10 @@ def inspected(**environ: str) -> Inspection:
     return inspect_settings(environ, env_files=())
 
 
+KEYS = {"GEMINI_API_KEY": "k", "RUNPOD_API_KEY": "k", "RUNPOD_ENDPOINT_ID": "e"}
+"""Without these a provider is none."""
+
+
 def value(inspection: Inspection, name: str) -> str | None:
     variable = inspection.variables.get(name)
     return variable.text if variable else None
@@ -47,7 +51,7 @@ def value(inspection: Inspection, name: str) -> str | None:
     ],
 )
 def test_an_older_name_counts_and_is_named(old: str, word: str, new: str, expected: str) -> None:
-    found = inspected(**{old: word})
+    found = inspected(**{old: word}, **KEYS)
     assert (found.faults, value(found, new)) == ((), expected)
     assert found.renamings == (Renaming(old, new, used=True),)
     assert found.unread() == []
@@ -103,7 +107,7 @@ def test_todays_name_wins_from_a_file_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_word_that_means_nothing_is_a_fault(environ: dict[str, str], named: str) -> None:
-    [fault] = inspected(**environ).faults
+    [fault] = inspected(**environ, **KEYS).faults
     assert fault.startswith(named)
 
 
@@ -118,7 +122,7 @@ def test_a_word_that_means_nothing_is_a_fault(environ: dict[str, str], named: st
     ],
 )
 def test_older_names_that_disagree_are_a_fault_that_shows_no_value(environ: dict[str, str]) -> None:
-    [fault] = inspected(**environ).faults
+    [fault] = inspected(**environ, **KEYS).faults
     names = fault.partition(":")[0].split(", ")
     assert len(names) == 2
     assert set(names) <= set(environ)
@@ -126,7 +130,7 @@ def test_older_names_that_disagree_are_a_fault_that_shows_no_value(environ: dict
 
 
 def test_runpod_switched_off_leaves_the_choice_among_the_others() -> None:
-    found = inspected(ENABLE_RUNPOD="false", IMAGE_INFERENCE_PROVIDER="gemini")
+    found = inspected(ENABLE_RUNPOD="false", IMAGE_INFERENCE_PROVIDER="gemini", **KEYS)
     assert found.valid().default_provider == "gemini"
 
 

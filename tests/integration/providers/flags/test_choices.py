@@ -20,7 +20,8 @@ KEY, OTHER_KEY = (b64encode(bytes([number]) * 16).decode() for number in (1, 2))
 
 async def test_without_a_host_nothing_is_started_and_the_default_is_chosen() -> None:
     before = asyncio.all_tasks()
-    async with open_flags(load_settings({"DEFAULT_PROVIDER": "runpod"}, env_files=()), PROVIDERS) as flags:
+    chosen = {"DEFAULT_PROVIDER": "runpod", "RUNPOD_API_KEY": "k", "RUNPOD_ENDPOINT_ID": "e"}
+    async with open_flags(load_settings(chosen, env_files=()), PROVIDERS) as flags:
         assert await flags.choose(USER, "flux") == FlagChoice("runpod", "flux", "default")
         assert asyncio.all_tasks() == before
 

@@ -28,9 +28,9 @@ from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.projector import Forwarding, Projector
 from gengui_stream.projections.timeline_retention import keep_pruning
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
+from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.role_context import RoleContext
 
 COLLECT_AFTER: Final = 500_000

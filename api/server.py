@@ -30,9 +30,9 @@ from gengui_stream.providers.local.leases import JobLeases
 from gengui_stream.providers.local.rejected_entries import Rejections
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.queries.queue_position import QueueSnapshotCache
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.notifications import NotificationPublisher, NotificationSubscriber
+from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.role_context import RoleContext
 

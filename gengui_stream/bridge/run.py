@@ -26,9 +26,9 @@ from gengui_stream.log.event_log import Appender, EventLog
 from gengui_stream.metrics import Metrics
 from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.health import RedisHealth
-from gengui_stream.redis_io.streams import BEGINNING, BlockingConsumer, ProducerStreams, StreamEntry
+from gengui_stream.redis_io.shared import opened_redis
+from gengui_stream.redis_io.streams import BEGINNING, ConsumerStreams, ProducerStreams, StreamEntry
 from gengui_stream.role_context import RoleContext
 
 BATCH: Final = 500
@@ -52,7 +52,7 @@ async def run_bridge(role: RoleContext) -> None:
         await retry_transient(log.start, stop, operation="broker")
         async with (
             opened_redis(settings) as redis,
-            BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
+            ConsumerStreams(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
             bridge = Bridge(
                 consumer,
@@ -72,7 +72,7 @@ async def run_bridge(role: RoleContext) -> None:
         await log.stop()
 
 
-async def _carry(bridge: "Bridge", consumer: BlockingConsumer, stop: asyncio.Event) -> None:
+async def _carry(bridge: "Bridge", consumer: ConsumerStreams, stop: asyncio.Event) -> None:
     _log.info("bridge_started", stream=STATUS_STREAM, group=STATUS_GROUP)
     while not stop.is_set():
         entries = await retry_transient(bridge.next_entries, stop, operation="status stream")
@@ -89,7 +89,7 @@ class Bridge:
 
     def __init__(
         self,
-        consumer: BlockingConsumer,
+        consumer: ConsumerStreams,
         producer: ProducerStreams,
         log: Appender,
         metrics: Metrics,
@@ -117,7 +117,7 @@ class Bridge:
             abandoned = await self._abandoned()
             if abandoned:
                 return abandoned
-        return await self._consumer.wait_for_new(BATCH)
+        return await self._consumer.consume(BATCH)
 
     async def _abandoned(self) -> Sequence[StreamEntry]:
         claimed = await self._consumer.claim_abandoned(BATCH, idle_ms=self._claim_idle_ms, start=self._claim_start)

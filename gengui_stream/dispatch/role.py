@@ -27,8 +27,8 @@ from gengui_stream.providers.routing.circuit_breaker import Circuits
 from gengui_stream.providers.routing.circuit_metrics import registered_circuits
 from gengui_stream.providers.routing.router import Router
 from gengui_stream.reconcile.handler import Reconciler
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.health import RedisHealth
+from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.role_context import RoleContext
 from gengui_stream.settings import Settings
 

@@ -12,8 +12,8 @@ from gengui_stream.logging import redact_text
 from gengui_stream.postgres.pool import opened_pool, transient_errors
 from gengui_stream.providers.local import redis_keys
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import count_entries
+from gengui_stream.redis_io.shared import opened_redis
 
 OVERDUE: Final = timedelta(seconds=30)
 """A process claims a job within a second of its due time."""

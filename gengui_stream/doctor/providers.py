@@ -17,8 +17,8 @@ from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.providers.runpod.client import RunpodClient
 from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
 from gengui_stream.providers.runpod.responses import Response
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import GroupReader, StreamFacts, inspect_stream
+from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.settings import Settings
 
 TIMEOUT_S: Final = 4.0

@@ -13,9 +13,9 @@ from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.log.inspection import GroupFacts, inspect_log
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import StreamFacts, count_subscribers, inspect_stream
 from gengui_stream.redis_io.notifications import jobs_channel
+from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.roles import ROLES, RoleName
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=2, sock_connect=1)

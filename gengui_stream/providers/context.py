@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import aiohttp
-from redis.asyncio import Redis
 
 from gengui_stream.media.object_store import Bucket
 from gengui_stream.metrics import Metrics
+from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
 
 
@@ -15,7 +15,7 @@ class ProviderContext:
     """`opened_providers` opens and closes them."""
 
     settings: Settings
-    redis: Redis
+    redis: SharedRedis
     store: Bucket
     http: aiohttp.ClientSession
     metrics: Metrics

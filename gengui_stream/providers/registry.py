@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Final, TypeAlias
 
 import aiohttp
-from redis.asyncio import Redis
 
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
@@ -14,6 +13,7 @@ from gengui_stream.providers.gemini.provider import open_gemini
 from gengui_stream.providers.interface import Provider, Providers
 from gengui_stream.providers.local.provider import open_local
 from gengui_stream.providers.runpod.provider import open_runpod
+from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
 
 Opener: TypeAlias = Callable[[ProviderContext], AbstractAsyncContextManager[Provider | None]]
@@ -24,7 +24,7 @@ OPENERS: Final[tuple[Opener, ...]] = (open_local, open_gemini, open_runpod)
 
 @asynccontextmanager
 async def opened_providers(
-    settings: Settings, redis: Redis, store: ObjectStore, metrics: Metrics
+    settings: Settings, redis: SharedRedis, store: ObjectStore, metrics: Metrics
 ) -> AsyncIterator[Providers]:
     """Every configured provider, by name."""
     async with AsyncExitStack() as stack:

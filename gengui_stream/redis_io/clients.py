@@ -1,7 +1,8 @@
 """The shared client, and the classification of Redis' errors as transient.
 
 The shared client never runs a blocking command, which would delay all its other users. Blocking reads belong to
-`streams.BlockingConsumer`, subscriptions to `notifications.NotificationSubscriber`, each on its own connection.
+`streams.ConsumerStreams`, subscriptions to `notifications.NotificationSubscriber`, each on its own connection. Outside
+this package the shared client is a `SharedRedis`, on which no command can be run.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import BugError, TransientError
+from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -38,7 +40,24 @@ TRANSIENT_REPLIES: Final = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "B
 """Error replies without a class in redis-py that are transient (a full disk, a slow script)."""
 
 
-def open_redis(settings: Settings) -> Redis:
+class _OpenRedis(SharedRedis):
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+
+
+def shared(client: Redis) -> SharedRedis:
+    """The client as the rest of the system holds it."""
+    return _OpenRedis(client)
+
+
+def client_of(redis: SharedRedis) -> Redis:
+    """For the modules of `redis_io`."""
+    if not isinstance(redis, _OpenRedis):
+        raise BugError("a SharedRedis comes from `shared`")
+    return redis.client
+
+
+def open_client(settings: Settings) -> Redis:
     """A client over a small pool, for non-blocking commands. Connects when first used; texts are `str`, and bytes that
     are not UTF-8 are read and written unchanged as lone surrogates.
 
@@ -55,9 +74,9 @@ def open_dedicated(settings: Settings, *, answer_timeout: float | None) -> Redis
 
 
 @asynccontextmanager
-async def opened_redis(settings: Settings) -> AsyncIterator[Redis]:
-    """`open_redis`, closed at the end."""
-    redis = open_redis(settings)
+async def opened_client(settings: Settings) -> AsyncIterator[Redis]:
+    """`open_client`, closed at the end."""
+    redis = open_client(settings)
     try:
         yield redis
     finally:

@@ -4,12 +4,12 @@ replica."""
 import asyncio
 from typing import Final
 
-from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from gengui_stream.errors import TransientError
 from gengui_stream.process.lifecycle import ShutdownRequested, pause, retry_transient
-from gengui_stream.redis_io.clients import transient_errors
+from gengui_stream.redis_io.clients import client_of, transient_errors
+from gengui_stream.redis_io.handle import SharedRedis
 
 PROBE: Final = "gengui:probe"
 """A stream that does not exist, and that NOMKSTREAM does not make."""
@@ -20,8 +20,8 @@ CHECK_EVERY_S: Final = 5.0
 class RedisHealth:
     """Checks that create nothing. Each raises TransientError when Redis is unavailable."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: SharedRedis) -> None:
+        self._redis = client_of(redis)
 
     async def ping(self) -> None:
         with transient_errors():

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from gengui_stream.errors import PermanentError
-from gengui_stream.redis_io.clients import transient_errors
+from gengui_stream.redis_io.clients import client_of, transient_errors
+from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.round_trip import fastest
 
 _PROBE: Final = "doctor"
@@ -46,11 +47,11 @@ class StreamFacts:
     readers: tuple[GroupReader, ...]
 
 
-async def inspect_redis(redis: Redis, streams: Sequence[str]) -> RedisFacts:
+async def inspect_redis(redis: SharedRedis, streams: Sequence[str]) -> RedisFacts:
     """Writes nothing: its commands name keys that do not exist. Raises TransientError when the server is unavailable,
     and PermanentError when it is not a Redis server or refuses to answer."""
     try:
-        return await _inspect_redis(redis, streams)
+        return await _inspect_redis(client_of(redis), streams)
     except RedisError as error:
         raise PermanentError(f"Redis: {type(error).__name__}: {error}") from error
 
@@ -101,15 +102,16 @@ async def _try(name: str, attempt: Callable[[], Awaitable[object]], refused: lis
         refused.append(name)
 
 
-async def inspect_stream(redis: Redis, stream: str) -> StreamFacts:
+async def inspect_stream(redis: SharedRedis, stream: str) -> StreamFacts:
     """Raises TransientError when the server is unavailable."""
+    client = client_of(redis)
     with transient_errors():
-        length = int(await redis.xlen(stream))
+        length = int(await client.xlen(stream))
         try:
-            groups = [_texts(group) for group in await redis.xinfo_groups(stream)]
+            groups = [_texts(group) for group in await client.xinfo_groups(stream)]
         except ResponseError:  # there is no such stream
             return StreamFacts(length, 0, ())
-        readers = [one for group in groups for one in await _readers(redis, stream, group["name"])]
+        readers = [one for group in groups for one in await _readers(client, stream, group["name"])]
     return StreamFacts(length, max((_number(group.get("lag")) for group in groups), default=length), tuple(readers))
 
 
@@ -118,17 +120,17 @@ async def _readers(redis: Redis, stream: str, group: str) -> list[GroupReader]:
     return [GroupReader(one["name"], _number(one["idle"]) / 1000, _number(one["pending"])) for one in found]
 
 
-async def count_subscribers(redis: Redis, channel: str) -> int:
+async def count_subscribers(redis: SharedRedis, channel: str) -> int:
     """The number of processes subscribed to the channel. Raises TransientError when the server is unavailable."""
     with transient_errors():
-        answer = await redis.pubsub_numsub(channel)
+        answer = await client_of(redis).pubsub_numsub(channel)
     return sum(int(count) for _, count in answer)
 
 
-async def count_entries(redis: Redis, stream: str) -> int:
+async def count_entries(redis: SharedRedis, stream: str) -> int:
     """The number of entries; 0 when the stream does not exist. Raises TransientError when the server is unavailable."""
     with transient_errors():
-        return int(await redis.xlen(stream))
+        return int(await client_of(redis).xlen(stream))
 
 
 def _texts(fields: object) -> dict[str, str]:

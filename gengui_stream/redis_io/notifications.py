@@ -16,7 +16,8 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from gengui_stream.errors import TransientError
-from gengui_stream.redis_io.clients import open_dedicated, transient_errors
+from gengui_stream.redis_io.clients import client_of, open_dedicated, transient_errors
+from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
 
 ALL_CHANNELS: Final = "*"
@@ -76,8 +77,8 @@ def jobs_channel(kind: str) -> str:
 class NotificationPublisher:
     """Publishes after a commit. Never raises, and takes at most PUBLISH_TIMEOUT_S."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: SharedRedis) -> None:
+        self._redis = client_of(redis)
         self._paused_until = 0.0
         self._failing = False
 

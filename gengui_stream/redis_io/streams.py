@@ -1,8 +1,9 @@
 """Redis Streams by types, so that misuse does not type-check (law 9).
 
 ProducerStreams    adds entries on the shared client; cannot read
-ConsumerStreams    a member of a consumer group on the shared client; never blocks
-BlockingConsumer   the same with blocking reads, on its own connection, which it opens from Settings
+BlockingConsumer   owns a dedicated connection, which it opens from Settings
+ConsumerStreams    a BlockingConsumer that is a member of a consumer group; `consume` waits for entries
+StreamWatcher      a BlockingConsumer that waits for entries, whatever groups read
 StreamWatcher      waits until entries are added, and consumes none; on its own connection
 """
 
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias, cast
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from redis.typing import EncodableT, FieldT
 
-from gengui_stream.redis_io.clients import ANSWER_TIMEOUT_S, open_dedicated, transient_errors
+from gengui_stream.redis_io.clients import ANSWER_TIMEOUT_S, client_of, open_dedicated, transient_errors
+from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
 
 BEGINNING: Final = "0-0"
@@ -53,8 +54,8 @@ class ProducerStreams:
     """Adds entries, whose fields are texts. Raises TransientError while Redis is unavailable: the entry may or may not
     have been added."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: SharedRedis) -> None:
+        self._redis = client_of(redis)
 
     async def add(self, stream: str, fields: Mapping[str, str], *, max_length: int | None = None) -> str:
         """The id of the new entry. `max_length` trims the oldest entries beyond about that number."""
@@ -72,15 +73,35 @@ class ProducerStreams:
             return [str(entry_id) for entry_id in await pipeline.execute()]
 
 
-class ConsumerStreams:
+class BlockingConsumer:
+    """Owns a dedicated connection, so that a blocking command delays no other user. For one task at a time: a second
+    call waits for the blocking read of the first."""
+
+    def __init__(self, settings: Settings, *, longest_wait_s: float) -> None:
+        self._redis = open_dedicated(settings, answer_timeout=longest_wait_s + ANSWER_TIMEOUT_S)
+        self._longest_wait_s = longest_wait_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+class ConsumerStreams(BlockingConsumer):
     """One member of a consumer group of one stream. An entry read or claimed belongs to this member until acknowledged.
 
     Every method raises TransientError while Redis is unavailable. A missing group (Redis lost its data) is created
     again.
     """
 
-    def __init__(self, redis: Redis, stream: str, group: str, consumer: str) -> None:
-        self._redis = redis
+    def __init__(self, settings: Settings, stream: str, group: str, consumer: str, *, longest_wait_s: float) -> None:
+        super().__init__(settings, longest_wait_s=longest_wait_s)
         self._stream = stream
         self._group = group
         self._consumer = consumer
@@ -102,6 +123,12 @@ class ConsumerStreams:
     async def read_new(self, count: int) -> list[StreamEntry]:
         """At most `count` entries that no member has read; does not wait, and is empty when there are none."""
         return await self._read(">", count, None)
+
+    async def consume(self, count: int, wait_s: float | None = None) -> list[StreamEntry]:
+        """At most `count` new entries as soon as there is one; empty after `wait_s` (default and maximum:
+        `longest_wait_s`)."""
+        seconds = min(self._longest_wait_s if wait_s is None else wait_s, self._longest_wait_s)
+        return await self._read(">", count, max(1, int(seconds * 1000)))
 
     async def claim_abandoned(self, count: int, *, idle_ms: int, start: str = BEGINNING) -> Claimed:
         """Claims entries that have been pending at any member for `idle_ms`."""
@@ -168,51 +195,14 @@ class ConsumerStreams:
         await self.create_group()
 
 
-class BlockingConsumer(ConsumerStreams):
-    """A member that can wait for entries, on its own connection.
-
-    For one task at a time: a second call waits for the blocking read of the first.
-    """
-
-    def __init__(self, settings: Settings, stream: str, group: str, consumer: str, *, longest_wait_s: float) -> None:
-        self._dedicated = open_dedicated(settings, answer_timeout=longest_wait_s + ANSWER_TIMEOUT_S)
-        self._longest_wait_s = longest_wait_s
-        super().__init__(self._dedicated, stream, group, consumer)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._dedicated.aclose()
-
-    async def wait_for_new(self, count: int, wait_s: float | None = None) -> list[StreamEntry]:
-        """At most `count` new entries as soon as there is one; empty after `wait_s` (default and maximum:
-        `longest_wait_s`)."""
-        seconds = min(self._longest_wait_s if wait_s is None else wait_s, self._longest_wait_s)
-        return await self._read(">", count, max(1, int(seconds * 1000)))
-
-
-class StreamWatcher:
-    """Waits for new entries of a stream, whatever its groups read, on its own connection. For one task at a time."""
+class StreamWatcher(BlockingConsumer):
+    """Waits for new entries of a stream, whatever its groups read."""
 
     def __init__(self, settings: Settings, stream: str, *, longest_wait_s: float) -> None:
-        self._redis = open_dedicated(settings, answer_timeout=longest_wait_s + ANSWER_TIMEOUT_S)
+        super().__init__(settings, longest_wait_s=longest_wait_s)
         self._stream = stream
         self._block_ms = max(1, int(longest_wait_s * 1000))
         self._seen: str | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._redis.aclose()
 
     async def wait(self) -> bool:
         """True as soon as an entry was added since the last call, and at the first call; False after the longest wait.

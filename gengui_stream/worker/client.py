@@ -23,7 +23,7 @@ from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.identifiers import new_id, process_name
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.metrics import Metrics
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.settings import Settings
 from gengui_stream.worker.http_jobs import HttpJobs

@@ -8,8 +8,6 @@ from enum import StrEnum
 from importlib.resources import files
 from typing import Final, Protocol
 
-from redis.asyncio import Redis
-
 from gengui_stream.media.object_keys import media_key
 from gengui_stream.media.object_store import Bucket
 from gengui_stream.providers.local.entries import InvalidMessage
@@ -21,8 +19,10 @@ from gengui_stream.providers.local.redis_keys import (
     WORKER_GROUP,
     job_key,
 )
-from gengui_stream.redis_io.clients import transient_errors
-from gengui_stream.redis_io.streams import BlockingConsumer, ProducerStreams, StreamEntry
+from gengui_stream.redis_io.deliveries import Deliveries
+from gengui_stream.redis_io.handle import SharedRedis
+from gengui_stream.redis_io.scripts import Script
+from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams, StreamEntry
 from gengui_stream.worker.job import DrawingJob
 
 WAIT_S: Final = 1.0
@@ -94,10 +94,10 @@ class RedisWorkQueue:
     """`consumer` blocks on a connection of its own; `redis` is for everything else."""
 
     def __init__(
-        self, consumer: BlockingConsumer, redis: Redis, store: Bucket, name: str, *, claim_idle_s: float
+        self, consumer: ConsumerStreams, redis: SharedRedis, store: Bucket, name: str, *, claim_idle_s: float
     ) -> None:
         self._consumer = consumer
-        self._redis = redis
+        self._deliveries = Deliveries(redis, QUEUE_STREAM, WORKER_GROUP)
         self._store = store
         self._name = name
         self._claim_idle_ms = int(claim_idle_s * 1000)
@@ -105,7 +105,7 @@ class RedisWorkQueue:
         self._next_claim = 0.0
         self._reading = asyncio.Lock()  # one blocking read at a time
         self._dead = ProducerStreams(redis)
-        self._mark, self._hold = (redis.register_script(_script(name)) for name in ("mark.lua", "hold.lua"))
+        self._mark, self._hold = (Script(redis, _script(name)) for name in ("mark.lua", "hold.lua"))
 
     async def create(self) -> None:
         """Creates the consumer group if it is missing."""
@@ -125,14 +125,12 @@ class RedisWorkQueue:
         return None
 
     async def _new(self) -> StreamEntry | None:
-        entries = await self._consumer.wait_for_new(1, min(WAIT_S, self._claim_every_s))
+        entries = await self._consumer.consume(1, min(WAIT_S, self._claim_every_s))
         return entries[0] if entries else None
 
     async def deliveries(self, entry_id: str) -> int:
         """How often the entry was delivered to a worker, this time included."""
-        with transient_errors():
-            rows = await self._redis.xpending_range(QUEUE_STREAM, WORKER_GROUP, min=entry_id, max=entry_id, count=1)
-        return int(rows[0]["times_delivered"]) if rows else 1
+        return await self._deliveries.count(entry_id)
 
     async def heartbeat(self, entry_id: str) -> bool:
         """Resets the entry's idle time, so that no other worker claims it. False: one already has."""
@@ -167,16 +165,14 @@ class RedisWorkQueue:
         pairs = [text for pair in (more or {}).items() for text in pair]
         attempt = "" if job.attempt is None else str(job.attempt)
         args = [WORKER_GROUP, job.entry_id, self._name, attempt, status, str(JOB_KEPT_S), *pairs]
-        with transient_errors():
-            return Ownership(str(await self._mark(keys=[job_key(job.generation_id), QUEUE_STREAM], args=args)))
+        return Ownership(str(await self._mark([job_key(job.generation_id), QUEUE_STREAM], args)))
 
     async def leave(self) -> None:
         """Removes this consumer from the group, unless it has pending entries."""
         await self._consumer.leave()
 
     async def _act(self, entry_id: str, act: str) -> bool:
-        with transient_errors():
-            return bool(await self._hold(keys=[QUEUE_STREAM], args=[WORKER_GROUP, entry_id, self._name, act]))
+        return bool(await self._hold([QUEUE_STREAM], [WORKER_GROUP, entry_id, self._name, act]))
 
 
 def _script(name: str) -> str:

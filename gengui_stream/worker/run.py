@@ -15,9 +15,9 @@ from gengui_stream.process.lifecycle import ShutdownRequested, pause, retry_tran
 from gengui_stream.process.malloc import give_back_large_blocks, share_heaps
 from gengui_stream.providers.local.entries import InvalidMessage
 from gengui_stream.providers.local.redis_keys import DELIVERIES_MAX, QUEUE_STREAM, WORKER_GROUP
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.health import RedisHealth
-from gengui_stream.redis_io.streams import BlockingConsumer, StreamEntry
+from gengui_stream.redis_io.shared import opened_redis
+from gengui_stream.redis_io.streams import ConsumerStreams, StreamEntry
 from gengui_stream.role_context import RoleContext
 from gengui_stream.worker.client import WorkerClient, open_worker_client
 from gengui_stream.worker.http_queue import HttpWorkQueue
@@ -62,7 +62,7 @@ async def _queue(role: RoleContext, client: WorkerClient, stack: AsyncExitStack)
     store = await stack.enter_async_context(open_object_store(settings))
     redis = await stack.enter_async_context(opened_redis(settings))
     consumer = await stack.enter_async_context(
-        BlockingConsumer(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=WAIT_S)
+        ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=WAIT_S)
     )
     await stack.enter_async_context(background_task(lambda _: RedisHealth(redis).keep_checking(role.stop)))
     return RedisWorkQueue(consumer, redis, store, name, claim_idle_s=settings.worker_claim_idle_s)

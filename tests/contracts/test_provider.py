@@ -12,7 +12,7 @@ from gengui_stream.providers.interface import CallPolicy, DispatchRequest, Finis
 from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.providers.local.redis_keys import job_key
 from gengui_stream.providers.runpod.provider import RunpodProvider
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
 from gengui_stream.testing.provider import InMemoryProvider
 from schemas.events import Output
@@ -76,8 +76,8 @@ class LocalSubject:
 class TestLocalOnRedis(RepeatableContract):
     @pytest.fixture
     async def subject(self, settings: Settings) -> AsyncIterator[Subject]:
-        async with opened_redis(settings) as redis:
-            yield LocalSubject(LocalProvider(redis), redis)
+        async with opened_client(settings) as redis:
+            yield LocalSubject(LocalProvider(shared(redis)), redis)
 
     @pytest.fixture
     def finishing(self, subject: Subject) -> Subject:
@@ -86,8 +86,8 @@ class TestLocalOnRedis(RepeatableContract):
     @pytest.fixture
     async def unavailable(self, settings: Settings) -> AsyncIterator[Provider]:
         lost = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:9/0")})
-        async with opened_redis(lost) as redis:
-            yield LocalProvider(redis)
+        async with opened_client(lost) as redis:
+            yield LocalProvider(shared(redis))
 
 
 @dataclass(frozen=True)

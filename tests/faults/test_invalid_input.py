@@ -10,7 +10,7 @@ import aiohttp
 
 from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import opened_pool
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.streams import ProducerStreams
 from tests.faults.load import load
 from tests.faults.oracle import settled
@@ -51,9 +51,11 @@ async def into_redis(system: DevSystem, chance: random.Random) -> None:
         {"mediaId": str(new_id()), "prompt": "", "width": "-1"},
         {"": "\udcff"},
     ]
-    async with opened_redis(system.settings) as redis:
+    async with opened_client(system.settings) as redis:
         for _ in range(IN_REDIS):
-            await ProducerStreams(redis).add(chance.choice((STATUS_STREAM, QUEUE_STREAM)), chance.choice(fields))
+            await ProducerStreams(shared(redis)).add(
+                chance.choice((STATUS_STREAM, QUEUE_STREAM)), chance.choice(fields)
+            )
 
 
 async def over_http(system: DevSystem, chance: random.Random) -> None:

@@ -10,8 +10,8 @@ from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, w
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.logging import redact_text
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
-from gengui_stream.redis_io.clients import opened_redis
 from gengui_stream.redis_io.inspection import RedisFacts, inspect_redis
+from gengui_stream.redis_io.shared import opened_redis
 
 STREAMS: Final = (QUEUE_STREAM, STATUS_STREAM)
 OLDEST_VERSION: Final = (6, 2)

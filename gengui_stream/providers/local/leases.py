@@ -11,8 +11,6 @@ from importlib.resources import files
 from typing import TypeAlias, cast
 from uuid import UUID
 
-from redis.asyncio import Redis
-
 from gengui_stream.errors import BugError
 from gengui_stream.providers.local.redis_keys import (
     INDEX_MAX,
@@ -24,7 +22,8 @@ from gengui_stream.providers.local.redis_keys import (
     lease_key,
     model_index,
 )
-from gengui_stream.redis_io.clients import transient_errors
+from gengui_stream.redis_io.handle import SharedRedis
+from gengui_stream.redis_io.scripts import Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +73,17 @@ class JobLeases:
     """Methods raise TransientError while Redis is unavailable; a claim may have leased a job then, which is queued
     again once that lease ends."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._claim = redis.register_script(_script("claim.lua"))
-        self._hold = redis.register_script(_script("hold.lua"))
-        self._finish = redis.register_script(_script("finish.lua"))
-        self._requeue = redis.register_script(_script("requeue.lua"))
+    def __init__(self, redis: SharedRedis) -> None:
+        self._claim = Script(redis, _script("claim.lua"))
+        self._hold = Script(redis, _script("hold.lua"))
+        self._finish = Script(redis, _script("finish.lua"))
+        self._requeue = Script(redis, _script("requeue.lua"))
 
     async def claim(self, models: Collection[str], lease: str, lease_s: float, worker: str = "") -> LeasedEntry | None:
         """The oldest queued entry, of these models if any are given. `lease`: a new token."""
         keys = [QUEUE_STREAM, LEASES, *(model_index(model) for model in sorted(models))]
-        with transient_errors():
-            args = [WORKER_GROUP, lease, str(int(lease_s * 1000)), str(JOB_KEPT_S), worker]
-            reply = await self._claim(keys=keys, args=args)
+        args = [WORKER_GROUP, lease, str(int(lease_s * 1000)), str(JOB_KEPT_S), worker]
+        reply = await self._claim(keys, args)
         if not reply:
             return None
         found, pairs, expires_ms, deliveries = cast(tuple[str, list[str], int, int], reply)
@@ -103,8 +101,7 @@ class JobLeases:
 
     async def _held(self, generation_id: UUID, lease: str, more: list[str]) -> LeaseState:
         keys = [LEASES, lease_key(generation_id), job_key(generation_id)]
-        with transient_errors():
-            reply = await self._hold(keys=keys, args=[str(generation_id), lease, *more])
+        reply = await self._hold(keys, [str(generation_id), lease, *more])
         return _state(cast(list[str], reply))
 
     async def finish(
@@ -113,8 +110,7 @@ class JobLeases:
         """The job has ended with this event, which is on the log. `more`: fields for the hash of the job."""
         keys = [LEASES, lease_key(generation_id), job_key(generation_id)]
         pairs = [text for pair in (more or {}).items() for text in pair]
-        with transient_errors():
-            await self._finish(keys=keys, args=[str(generation_id), lease, event_type, *pairs])
+        await self._finish(keys, [str(generation_id), lease, event_type, *pairs])
 
     async def release(self, generation_id: UUID, lease: str) -> bool:
         """Queues the job again, unless it is over; False when the lease is lost."""
@@ -125,8 +121,7 @@ class JobLeases:
         return await self._requeued([])
 
     async def _requeued(self, one: list[str]) -> int:
-        with transient_errors():
-            reply = await self._requeue(keys=[QUEUE_STREAM, LEASES], args=[str(JOB_KEPT_S), str(INDEX_MAX), *one])
+        reply = await self._requeue([QUEUE_STREAM, LEASES], [str(JOB_KEPT_S), str(INDEX_MAX), *one])
         return int(cast(int, reply))
 
 

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final, cast
 
-from redis.asyncio import Redis
-
 from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import (
     CallPolicy,
@@ -33,7 +31,9 @@ from gengui_stream.providers.interface import (
     Superseded,
 )
 from gengui_stream.providers.local.redis_keys import INDEX_MAX, JOB_KEPT_S, QUEUE_STREAM, job_key, model_index
-from gengui_stream.redis_io.clients import transient_errors
+from gengui_stream.redis_io.handle import SharedRedis
+from gengui_stream.redis_io.hashes import Hashes
+from gengui_stream.redis_io.scripts import Script
 from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
@@ -48,10 +48,10 @@ class LocalProvider:
 
     call_policy: Final = CallPolicy(max_concurrency=200)
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._enqueue = redis.register_script(_script("enqueue.lua"))
-        self._cancel = redis.register_script(_script("cancel.lua"))
+    def __init__(self, redis: SharedRedis) -> None:
+        self._hashes = Hashes(redis)
+        self._enqueue = Script(redis, _script("enqueue.lua"))
+        self._cancel = Script(redis, _script("cancel.lua"))
 
     def model_for(self, requested: str) -> str:
         return requested  # any: which models there are is up to the workers
@@ -59,16 +59,13 @@ class LocalProvider:
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         fields = [text for field in _entry(request).items() for text in field]
         keys = [job_key(request.generation_id), QUEUE_STREAM, model_index(request.model)]
-        with transient_errors():
-            reply = await self._enqueue(keys=keys, args=[request.attempt, JOB_KEPT_S, INDEX_MAX, *fields])
+        reply = await self._enqueue(keys, [request.attempt, JOB_KEPT_S, INDEX_MAX, *fields])
         found, entry_id = cast(tuple[str, str], reply)
         return Dispatched(entry_id) if found in {"queued", "known"} else Superseded()
 
     async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         """Also enqueues an attempt again whose entry was lost with the stream."""
-        with transient_errors():
-            fields = await self._redis.hgetall(job_key(request.generation_id))
-        known = {str(name): str(value) for name, value in fields.items()}
+        known = await self._hashes.read(job_key(request.generation_id))
         untouched = known.get("attempt") != str(request.attempt) or known.get("status") in {None, "queued"}
         if untouched and job.started_at is not None:
             return Lost("its worker shows no sign of life")
@@ -79,8 +76,7 @@ class LocalProvider:
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
         keys = [job_key(request.generation_id), QUEUE_STREAM]
-        with transient_errors():
-            outcome = await self._cancel(keys=keys, args=[request.attempt, JOB_KEPT_S])
+        outcome = await self._cancel(keys, [request.attempt, JOB_KEPT_S])
         return CancelOutcome(str(outcome))
 
 

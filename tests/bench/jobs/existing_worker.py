@@ -16,7 +16,7 @@ from gengui_stream.jobs.queue import open_jobs
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool, opened_pool
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.settings import Settings
 from schemas.events import GenerationRequested
@@ -155,9 +155,9 @@ async def opened_worker(settings: Settings) -> AsyncIterator[ExistingWorker]:
     async with (
         opened_pool(settings, size=3) as pool,
         EventLog(settings) as log,
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         open_object_store(settings) as store,
     ):
         await store.put(IMAGE_KEY, inputs()["PNG, photographic"], "image/png")
         owner_id: UUID = await pool.fetchval("SELECT user_id FROM accounts.users WHERE email = 'demo@example.com'")
-        yield ExistingWorker(settings, pool, log, ProducerStreams(redis), owner_id)
+        yield ExistingWorker(settings, pool, log, ProducerStreams(shared(redis)), owner_id)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from api.notification_fanout import NotificationFanout, Subscription
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.notifications import ChangeNotification, NotificationPublisher, NotificationSubscriber
 from gengui_stream.settings import Settings
 from tests.integration.running import eventually
@@ -55,8 +55,8 @@ def change(generation_id: UUID, offset: int) -> ChangeNotification:
 
 
 async def test_a_change_wakes_only_the_requests_that_wait_for_that_generation(settings: Settings) -> None:
-    async with opened_redis(settings) as redis, fanned_out(settings) as fanout:
-        publisher = NotificationPublisher(redis)
+    async with opened_client(settings) as redis, fanned_out(settings) as fanout:
+        publisher = NotificationPublisher(shared(redis))
         with ExitStack() as stack:
             one, other, any_of_them = await all_subscribed(stack, fanout, ONE, OTHER, None)
             await publisher.publish([change(ONE, 1)], ())
@@ -67,7 +67,7 @@ async def test_a_change_wakes_only_the_requests_that_wait_for_that_generation(se
 
 
 async def test_a_notification_that_cannot_be_read_wakes_all_of_the_owner(settings: Settings) -> None:
-    async with opened_redis(settings) as redis, fanned_out(settings) as fanout:
+    async with opened_client(settings) as redis, fanned_out(settings) as fanout:
         with ExitStack() as stack:
             subscriptions = await all_subscribed(stack, fanout, ONE, OTHER)
             await redis.publish(f"gengui:owner:{OWNER}", "rubbish")

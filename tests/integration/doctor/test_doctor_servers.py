@@ -21,7 +21,7 @@ from gengui_stream.log.inspection import try_to_append
 from gengui_stream.log.topics import TOPIC_CONFIGURATION, ensure_topic
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.recovery.lag import log_ends
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.settings import Settings
 from tests.databases import new_database
 from tests.integration.doctor.doctoring import examined, failed
@@ -38,7 +38,7 @@ async def test_servers_as_they_should_be(settings: Settings, event_log: EventLog
     assert {name for name, finding in found.items() if finding.status != "ok"} - slow == set()
     assert {"kafka.write", "object_store.signed_url", "postgresql.privileges", "redis.permissions"} <= set(found)
     assert await log_ends(settings) == ends, "the doctor wrote to the log"
-    async with opened_redis(settings) as redis:
+    async with opened_client(settings) as redis:
         assert await redis.dbsize() == 0, "the doctor left something at Redis"
     async with open_object_store(settings) as store:
         [*objects] = await store._in_thread(
@@ -100,7 +100,7 @@ async def test_a_database_or_a_user_that_there_is_not(
 async def test_a_redis_user_without_rights_and_a_wrong_password(settings: Settings, tmp_path: Path) -> None:
     async with private_redis(tmp_path) as server:
         await server.start()
-        async with opened_redis(server.settings(settings)) as redis:
+        async with opened_client(server.settings(settings)) as redis:
             await redis.acl_setuser(
                 "patient",
                 enabled=True,

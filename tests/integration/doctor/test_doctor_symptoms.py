@@ -24,7 +24,7 @@ from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.settings import Settings
 from gengui_stream.worker.run import run_worker
 from schemas.events import GenerationCompleted, Output
@@ -144,7 +144,7 @@ async def test_s3_upload_failed_because_the_key_is_wrong(settings: Settings, tmp
 async def test_job_stuck_because_no_local_worker_runs(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    async with projecting(settings), running(run_dispatch, settings), opened_redis(settings) as redis:
+    async with projecting(settings), running(run_dispatch, settings), opened_client(settings) as redis:
         await event_log.append(a_request())
 
         async def queued() -> int:

@@ -12,7 +12,7 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.redis_io.streams import ConsumerStreams, StreamEntry
 from gengui_stream.settings import Settings
 from schemas.events import (
@@ -55,9 +55,10 @@ class Scene:
 
     async def queue(self) -> list[StreamEntry]:
         """The queued jobs for workers; a new group sees all of them."""
-        reader = ConsumerStreams(self.redis, QUEUE_STREAM, f"look-{new_id()}", "test")
-        await reader.create_group()
-        return await reader.read_new(1_000)
+        group = f"look-{new_id()}"
+        async with ConsumerStreams(self.settings, QUEUE_STREAM, group, "test", longest_wait_s=1) as reader:
+            await reader.create_group()
+            return await reader.read_new(1_000)
 
     async def queued(self, length: int) -> list[StreamEntry]:
         """The queue, once it is that long."""
@@ -82,7 +83,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(settings: Settings, pool: Pool, log: EventLog, *, dispatchers: int = 1) -> AsyncIterator[Scene]:
-    async with projecting(settings), opened_redis(settings) as redis:
+    async with projecting(settings), opened_client(settings) as redis:
         if dispatchers == 0:
             yield Scene(settings, pool, log, redis)
         elif dispatchers == 1:

@@ -7,7 +7,7 @@ from gengui_stream.domain.generation.state import Status
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.settings import Settings
 from schemas.events import (
     GenerationCancelRequested,
@@ -107,7 +107,7 @@ async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_
     hasty: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     """The agents are down for longer than the heartbeat timeout: the reconciler's state is old, the log is not."""
-    async with opened_redis(hasty) as redis, running(run_dispatch, hasty):
+    async with opened_client(hasty) as redis, running(run_dispatch, hasty):
         stage = Scene(hasty, pool, event_log, redis)
         async with projecting(hasty):
             request = await stage.request()

@@ -18,7 +18,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.process.background import background_task
 from gengui_stream.process.waits import current_waits
 from gengui_stream.redis_io import health as redis_health
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.health import PROBE, RedisHealth
 from gengui_stream.settings import Settings
 from tests.events import wide_history
@@ -46,7 +46,7 @@ async def test_a_full_redis_degrades_the_api(settings: Settings, tmp_path: Path)
     async with private_redis(tmp_path) as server, aiohttp.ClientSession() as session:
         await server.start()
         own = server.settings(settings)
-        async with serving(own, session) as base, opened_redis(own) as redis:
+        async with serving(own, session) as base, opened_client(own) as redis:
             client = Client(session, base, "none")
             await redis.set("filling", "x" * 100_000)
             await redis.config_set("maxmemory", 1)
@@ -66,9 +66,9 @@ async def test_a_full_redis_makes_a_role_that_writes_to_it_unready(
     health = Health()
     health.started()
     current_waits.set(health.waits)
-    async with private_redis(tmp_path) as server, opened_redis(server.settings(settings)) as redis:
+    async with private_redis(tmp_path) as server, opened_client(server.settings(settings)) as redis:
         await server.start()
-        checks = RedisHealth(redis)
+        checks = RedisHealth(shared(redis))
         async with background_task(checks.keep_checking):
             await checks.check_writes()
             await redis.config_set("maxmemory", 1)

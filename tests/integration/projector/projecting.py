@@ -15,7 +15,7 @@ from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.plain_reader import follow_log, project_to_end
 from gengui_stream.projecting.projected_batch import ProjectedBatch
 from gengui_stream.projecting.projector import Forwarding, Projector
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.settings import Settings
@@ -26,8 +26,8 @@ async def projecting(settings: Settings) -> AsyncIterator[None]:
     """Projects every partition meanwhile and notifies, also while PostgreSQL is unavailable for a moment."""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(opened_pool(settings))
-        redis = await stack.enter_async_context(opened_redis(settings))
-        buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(redis)))
+        redis = await stack.enter_async_context(opened_client(settings))
+        buffer = await stack.enter_async_context(opened_buffer(NotificationPublisher(shared(redis))))
         log = await stack.enter_async_context(EventLog(settings))
         stop, projector = asyncio.Event(), _projector(pool, settings, log)
         queues = PartitionQueues(

@@ -15,7 +15,7 @@ from gengui_stream.metrics import new_metrics
 from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import ProviderJob
 from gengui_stream.providers.runpod.provider import RunpodProvider, open_runpod
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
 
 KEY = "rp-test-key-0123456789"
@@ -36,8 +36,8 @@ def with_runpod(settings: Settings, url: str, **changes: object) -> Settings:
 @asynccontextmanager
 async def opened(settings: Settings, server: RunpodServer, **changes: object) -> AsyncIterator[RunpodProvider]:
     made = with_runpod(settings, server.url, **changes)
-    async with aiohttp.ClientSession() as http, opened_redis(made) as redis, open_object_store(made) as store:
-        context = ProviderContext(settings=made, redis=redis, store=store, http=http, metrics=new_metrics())
+    async with aiohttp.ClientSession() as http, opened_client(made) as redis, open_object_store(made) as store:
+        context = ProviderContext(settings=made, redis=shared(redis), store=store, http=http, metrics=new_metrics())
         async with open_runpod(context) as provider:
             assert provider is not None
             yield provider

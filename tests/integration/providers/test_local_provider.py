@@ -10,7 +10,7 @@ from gengui_stream.identifiers import new_id
 from gengui_stream.providers.interface import CancelOutcome, Dispatched, DispatchRequest, ProviderJob, Superseded
 from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
 from tests.dispatches import a_dispatch
 
@@ -28,8 +28,8 @@ async def status(redis: Redis, generation_id: UUID, value: str) -> None:
 
 
 async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
-        local = LocalProvider(redis)
+    async with opened_client(settings) as redis:
+        local = LocalProvider(shared(redis))
 
         queued = new_id()
         first = await local.dispatch(request(queued))
@@ -48,8 +48,8 @@ async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
 
 
 async def test_a_running_job_is_requested_to_stop(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
-        local, drawn = LocalProvider(redis), new_id()
+    async with opened_client(settings) as redis:
+        local, drawn = LocalProvider(shared(redis)), new_id()
         await local.dispatch(request(drawn))
         await status(redis, drawn, "processing")
         assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.REQUESTED
@@ -60,8 +60,8 @@ async def test_a_running_job_is_requested_to_stop(settings: Settings) -> None:
 
 
 async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
-        local, retried = LocalProvider(redis), new_id()
+    async with opened_client(settings) as redis:
+        local, retried = LocalProvider(shared(redis)), new_id()
         await local.dispatch(request(retried, 1))
         await status(redis, retried, "processing")
         second = await local.dispatch(request(retried, 2))
@@ -77,8 +77,8 @@ async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Setti
 
 
 async def test_the_scripts_come_back_after_redis_forgot_them(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
-        local = LocalProvider(redis)
+    async with opened_client(settings) as redis:
+        local = LocalProvider(shared(redis))
         await local.dispatch(request(new_id()))
         await redis.script_flush()
         assert isinstance(await local.dispatch(request(new_id())), Dispatched)

@@ -24,7 +24,7 @@ from gengui_stream.providers.interface import (
 )
 from gengui_stream.providers.registry import opened_providers
 from gengui_stream.providers.webhook_tokens import AttemptName, attempt_of
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
 from tests.dispatches import a_dispatch
 from tests.integration.providers.runpod_jobs import begun, ended, played
@@ -142,9 +142,9 @@ async def test_a_key_that_comes_back_is_in_no_message(settings: Settings) -> Non
 
 
 async def test_without_a_key_there_is_no_such_provider(settings: Settings) -> None:
-    async with opened_redis(settings) as redis, open_object_store(settings) as store:
-        async with opened_providers(settings, redis, store, new_metrics()) as found:
+    async with opened_client(settings) as redis, open_object_store(settings) as store:
+        async with opened_providers(settings, shared(redis), store, new_metrics()) as found:
             assert "runpod" not in found
         both = with_runpod(settings, "http://127.0.0.1:1")
-        async with opened_providers(both, redis, store, new_metrics()) as found:
+        async with opened_providers(both, shared(redis), store, new_metrics()) as found:
             assert found["runpod"].capabilities.models == ("zit-basic",)

@@ -12,7 +12,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import (
     ALL_CHANNELS,
@@ -49,7 +49,7 @@ async def hearing(subscriber: NotificationSubscriber) -> AsyncIterator[list[Noti
 async def heard_on(settings: Settings, channel: str) -> AsyncIterator[tuple[Redis, list[Notice]]]:
     """Redis, and what a subscriber to this channel receives once its subscription is in force."""
     async with (
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         NotificationSubscriber(settings) as subscriber,
         hearing(subscriber) as heard,
     ):
@@ -65,7 +65,7 @@ async def contains(heard: list[Notice], notice: Notice) -> bool:
 async def test_only_what_was_subscribed_to_is_heard(settings: Settings) -> None:
     mine, other = (ChangeNotification(uuid4(), uuid4(), 1, offset) for offset in (7, 8))
     async with (
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         NotificationSubscriber(settings) as subscriber,
         hearing(subscriber) as heard,
     ):
@@ -74,13 +74,13 @@ async def test_only_what_was_subscribed_to_is_heard(settings: Settings) -> None:
         await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))  # in force
         heard.clear()
         earlier = ChangeNotification(mine.owner_id, mine.generation_id, 1, 6)
-        await NotificationPublisher(redis).publish([earlier, mine, other], ["dispatch", "thumbnail"])
+        await NotificationPublisher(shared(redis)).publish([earlier, mine, other], ["dispatch", "thumbnail"])
         await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))
         assert heard == [(owner_channel(mine.owner_id), mine), (jobs_channel("dispatch"), None)]
 
         await subscriber.unsubscribe(owner_channel(mine.owner_id))
         heard.clear()
-        await NotificationPublisher(redis).publish([mine], ["dispatch"])
+        await NotificationPublisher(shared(redis)).publish([mine], ["dispatch"])
         await eventually(lambda: contains(heard, (jobs_channel("dispatch"), None)))
         assert heard == [(jobs_channel("dispatch"), None)]
 
@@ -90,7 +90,7 @@ async def test_ids_may_be_such_as_the_database_gives(settings: Settings) -> None
     from_database = ChangeNotification(pgproto.UUID(owner_id.bytes), pgproto.UUID(generation_id.bytes), 1, 7)
     channel = owner_channel(owner_id)
     async with heard_on(settings, channel) as (redis, heard):
-        await NotificationPublisher(redis).publish([from_database], [])
+        await NotificationPublisher(shared(redis)).publish([from_database], [])
         await eventually(lambda: contains(heard, (channel, ChangeNotification(owner_id, generation_id, 1, 7))))
 
 
@@ -100,7 +100,7 @@ async def test_an_outbox_says_the_last_of_each_generation_and_what_is_left_at_th
     notifications = [ChangeNotification(owner_id, generation_id, 1, offset) for offset in range(5)]
     async with heard_on(settings, channel) as (redis, heard):
         heard.clear()
-        async with opened_buffer(NotificationPublisher(redis)) as buffer:
+        async with opened_buffer(NotificationPublisher(shared(redis))) as buffer:
             for notification in notifications[:4]:
                 buffer.add([notification], [])
             await eventually(lambda: contains(heard, (channel, notifications[3])))
@@ -110,15 +110,15 @@ async def test_an_outbox_says_the_last_of_each_generation_and_what_is_left_at_th
 
 
 async def test_who_fills_an_outbox_never_waits_for_redis(settings: Settings, tmp_path: Path) -> None:
-    async with private_redis(tmp_path) as server, opened_redis(server.settings(settings)) as redis:
-        async with opened_buffer(NotificationPublisher(redis)) as buffer:  # there is no server
+    async with private_redis(tmp_path) as server, opened_client(server.settings(settings)) as redis:
+        async with opened_buffer(NotificationPublisher(shared(redis))) as buffer:  # there is no server
             for offset in range(1_000):
                 buffer.add([ChangeNotification(uuid4(), uuid4(), 0, offset)], ["dispatch"])
             await server.start()
         async with NotificationSubscriber(server.settings(settings)) as subscriber, hearing(subscriber) as heard:
             notification = ChangeNotification(uuid4(), uuid4(), 0, 1)
             await subscriber.subscribe(owner_channel(notification.owner_id))
-            async with opened_buffer(NotificationPublisher(redis)) as buffer:
+            async with opened_buffer(NotificationPublisher(shared(redis))) as buffer:
 
                 async def said() -> bool:
                     buffer.add([notification], [])
@@ -144,12 +144,12 @@ async def test_a_restart_of_redis_wakes_every_subscriber(settings: Settings, tmp
         async with (
             NotificationSubscriber(alone) as subscriber,
             hearing(subscriber) as heard,
-            opened_redis(alone) as redis,
+            opened_client(alone) as redis,
         ):
             await subscriber.subscribe(channel)  # before there is a server
             await server.start()
             await eventually(lambda: contains(heard, (channel, None)))
-            publisher = NotificationPublisher(redis)
+            publisher = NotificationPublisher(shared(redis))
             for _ in range(2):
                 heard.clear()
                 await server.kill()
@@ -179,11 +179,11 @@ async def test_one_subscription_that_fails_is_not_the_end(settings: Settings, mo
     mine = ChangeNotification(uuid4(), uuid4(), 1, 7)
     channel = owner_channel(mine.owner_id)
     async with (
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         NotificationSubscriber(settings) as subscriber,
         hearing(subscriber) as heard,
     ):
         await subscriber.subscribe(channel)
         await eventually(lambda: contains(heard, (channel, None)))
-        await NotificationPublisher(redis).publish([mine], [])
+        await NotificationPublisher(shared(redis)).publish([mine], [])
         await eventually(lambda: contains(heard, (channel, mine)))

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from redis import exceptions as redis_errors
 
 from gengui_stream.errors import TransientError
-from gengui_stream.redis_io.clients import SHARED_CONNECTIONS, open_dedicated, opened_redis, transient_errors
+from gengui_stream.redis_io.clients import SHARED_CONNECTIONS, open_dedicated, opened_client, transient_errors
 from gengui_stream.settings import Settings, load_settings
 from tests.integration.running import DEADLINE_S, eventually, private_redis
 
@@ -16,7 +16,7 @@ AWAY = load_settings({"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}, env_files=
 
 
 async def test_away_may_pass_and_shows_no_password() -> None:
-    async with opened_redis(AWAY) as redis:
+    async with opened_client(AWAY) as redis:
         with pytest.raises(TransientError, match="Redis") as raised, transient_errors():
             await redis.ping()
     assert "hunter2" not in str(raised.value)
@@ -52,7 +52,7 @@ def test_errors_that_do_not(error: Exception) -> None:
 
 @pytest.mark.stack
 async def test_many_at_once_share_few_connections(settings: Settings) -> None:
-    async with opened_redis(settings) as redis, opened_redis(settings) as other:
+    async with opened_client(settings) as redis, opened_client(settings) as other:
         name = f"shared-{settings.events_topic}"
         await redis.client_setname(name)
         await asyncio.gather(*(redis.incr("n") for _ in range(20 * SHARED_CONNECTIONS)))
@@ -67,7 +67,7 @@ def _number(settings: Settings) -> int:
 
 @pytest.mark.stack
 async def test_bytes_that_are_no_text_come_and_go_unharmed(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
+    async with opened_client(settings) as redis:
         odd = b"\xff\x00nul".decode(errors="surrogateescape")
         await redis.set("odd", odd)
         assert await redis.get("odd") == odd
@@ -78,7 +78,7 @@ async def test_a_blocking_read_delays_no_other_client(settings: Settings) -> Non
     """On a separate client, while the shared one responds."""
     dedicated = open_dedicated(settings, answer_timeout=None)
     try:
-        async with opened_redis(settings) as redis:
+        async with opened_client(settings) as redis:
             waiting = asyncio.ensure_future(dedicated.blpop(["never"], timeout=30))
             await eventually(lambda: _blocked(settings))
             for _ in range(50):
@@ -91,7 +91,7 @@ async def test_a_blocking_read_delays_no_other_client(settings: Settings) -> Non
 
 
 async def _blocked(settings: Settings) -> bool:
-    async with opened_redis(settings) as redis:
+    async with opened_client(settings) as redis:
         return bool((await redis.info("clients"))["blocked_clients"])
 
 
@@ -99,7 +99,7 @@ async def test_a_server_that_was_started_again_is_found_again(tmp_path: Path) ->
     async with private_redis(tmp_path) as server:
         await server.start()
         settings = AWAY.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{server.port}/0")})
-        async with opened_redis(settings) as redis:
+        async with opened_client(settings) as redis:
             await redis.set("kept", "1")
             await server.kill()
             with pytest.raises(TransientError), transient_errors():
@@ -117,7 +117,7 @@ async def test_a_cancellation_is_never_lost(settings: Settings) -> None:
             with transient_errors():
                 await redis.get("any")
 
-    async with opened_redis(settings) as redis:
+    async with opened_client(settings) as redis:
         for steps in range(200):
             busy = asyncio.create_task(endlessly())
             for _ in range(steps % 40):

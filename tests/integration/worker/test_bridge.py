@@ -16,8 +16,8 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.streams import BlockingConsumer, ConsumerStreams, ProducerStreams
+from gengui_stream.redis_io.clients import opened_client, shared
+from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
 from schemas.events import Event, GenerationStarted
 from tests.integration.projector.projecting import projecting
@@ -40,8 +40,9 @@ async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: 
     request = a_request()
     await event_log.append(request)
     media_id = str(request.generation_id)
-    async with projecting(settings), opened_redis(settings) as redis, running(run_bridge, settings):
-        producer = ProducerStreams(redis)
+    reading = ConsumerStreams(settings, DEAD_STREAM, "readers", "test", longest_wait_s=1)
+    async with projecting(settings), opened_client(settings) as redis, reading as dead, running(run_bridge, settings):
+        producer = ProducerStreams(shared(redis))
         await producer.add(STATUS_STREAM, {"mediaId": media_id, "status": "processing"})
         odd = await producer.add(STATUS_STREAM, {"mediaId": "42", "status": "processing", "s3Key": "b\udcff"})
         await producer.add(STATUS_STREAM, {"mediaId": media_id, "status": "completed", "s3Key": "users/u/media/a.png"})
@@ -51,7 +52,6 @@ async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: 
             return state is not None and state.status is Status.COMPLETED
 
         await eventually(is_completed)
-        dead = ConsumerStreams(redis, DEAD_STREAM, "readers", "test")
         await dead.create_group()
         [kept] = await dead.read_new(10)
         said = {"mediaId": "42", "s3Key": "b\udcff", "dead.reason": "bad_media_id", "dead.entry_id": odd}
@@ -60,16 +60,16 @@ async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: 
     state = await state_of(pool, request.generation_id)
     assert state is not None
     assert [output.object_key for output in state.outputs] == ["users/u/media/a.png"]
-    async with opened_redis(settings) as redis:
+    async with opened_client(settings) as redis:
         assert await redis.xinfo_consumers(STATUS_STREAM, STATUS_GROUP) == []  # it took its name off the group
 
 
 async def test_what_a_dead_process_left_pending_is_claimed(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
-        dead = ConsumerStreams(redis, STATUS_STREAM, STATUS_GROUP, "dead")
+    member = ConsumerStreams(settings, STATUS_STREAM, STATUS_GROUP, "dead", longest_wait_s=1)
+    async with opened_client(settings) as redis, member as dead:
         await dead.create_group()
         media_ids = {str(uuid4()) for _ in range(20)}
-        await ProducerStreams(redis).add_many(
+        await ProducerStreams(shared(redis)).add_many(
             STATUS_STREAM, [{"mediaId": media_id, "status": "processing"} for media_id in media_ids]
         )
         assert len(await dead.read_new(100)) == 20
@@ -101,11 +101,11 @@ class FailingLog:
 
 async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings, event_log: EventLog) -> None:
     async with (
-        opened_redis(settings) as redis,
-        BlockingConsumer(settings, STATUS_STREAM, STATUS_GROUP, "me", longest_wait_s=1) as consumer,
+        opened_client(settings) as redis,
+        ConsumerStreams(settings, STATUS_STREAM, STATUS_GROUP, "me", longest_wait_s=1) as consumer,
     ):
         await consumer.create_group()
-        producer = ProducerStreams(redis)
+        producer = ProducerStreams(shared(redis))
         bridge = Bridge(
             consumer, producer, FailingLog(event_log, failures=1), new_metrics(), claim_idle_s=60, kept_s=3_600
         )
@@ -122,7 +122,7 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
 async def test_it_continues_once_redis_is_available(settings: Settings, tmp_path: Path) -> None:
     async with private_redis(tmp_path) as server:
         mine = server.settings(settings, job_lease_s=1.0)
-        async with running(run_bridge, mine), opened_redis(mine) as redis:  # Redis is not up yet
+        async with running(run_bridge, mine), opened_client(mine) as redis:  # Redis is not up yet
             await server.start()
             media_ids = [str(uuid4()) for _ in range(3)]
 
@@ -131,7 +131,9 @@ async def test_it_continues_once_redis_is_available(settings: Settings, tmp_path
 
             for media_id in media_ids:
                 await eventually(lambda: redis.exists(STATUS_STREAM))  # the bridge has made the group
-                entry = await ProducerStreams(redis).add(STATUS_STREAM, {"mediaId": media_id, "status": "processing"})
+                entry = await ProducerStreams(shared(redis)).add(
+                    STATUS_STREAM, {"mediaId": media_id, "status": "processing"}
+                )
                 await eventually(partial(is_read, entry))
                 await server.kill()
                 await server.start()
@@ -139,12 +141,15 @@ async def test_it_continues_once_redis_is_available(settings: Settings, tmp_path
 
 
 async def test_old_entries_leave_the_stream_once_every_group_has_acknowledged_them(settings: Settings) -> None:
-    async with opened_redis(settings) as redis:
-        ours, others = (ConsumerStreams(redis, STATUS_STREAM, group, "me") for group in (STATUS_GROUP, "others"))
+    async with (
+        opened_client(settings) as redis,
+        ConsumerStreams(settings, STATUS_STREAM, STATUS_GROUP, "me", longest_wait_s=1) as ours,
+        ConsumerStreams(settings, STATUS_STREAM, "others", "me", longest_wait_s=1) as others,
+    ):
         assert await ours.trim(0) == 0, "there is no stream yet"
         for consumer in (ours, others):
             await consumer.create_group()
-        ids = await ProducerStreams(redis).add_many(STATUS_STREAM, [{"n": str(number)} for number in range(4)])
+        ids = await ProducerStreams(shared(redis)).add_many(STATUS_STREAM, [{"n": str(number)} for number in range(4)])
         await redis.xadd(STATUS_STREAM, {"n": "the future"}, id="99999999999999-1")
         for consumer, acknowledged in ((ours, ids[:3]), (others, ids)):
             await consumer.read_new(10)

@@ -11,8 +11,8 @@ from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import open_object_store
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, WORKER_GROUP
-from gengui_stream.redis_io.clients import opened_redis
-from gengui_stream.redis_io.streams import BlockingConsumer, ConsumerStreams, StreamEntry
+from gengui_stream.redis_io.clients import opened_client, shared
+from gengui_stream.redis_io.streams import ConsumerStreams, StreamEntry
 from gengui_stream.settings import Settings
 from gengui_stream.worker.job import DrawingJob, parse
 from gengui_stream.worker.queue import Ownership, RedisWorkQueue
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.stack
 @asynccontextmanager
 async def work_queue(settings: Settings, redis: Redis, name: str) -> AsyncIterator[RedisWorkQueue]:
     async with (
-        BlockingConsumer(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=1) as consumer,
+        ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=1) as consumer,
         open_object_store(settings) as store,
     ):
-        queue = RedisWorkQueue(consumer, redis, store, name, claim_idle_s=0.1)
+        queue = RedisWorkQueue(consumer, shared(redis), store, name, claim_idle_s=0.1)
         await queue.create()
         yield queue
 
@@ -49,7 +49,7 @@ async def test_the_entry_of_a_claimed_job_is_no_longer_the_first_workers(
     settings: Settings, event_log: EventLog
 ) -> None:
     async with (
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         work_queue(settings, redis, "paused") as paused,
         work_queue(settings, redis, "successor") as successor,
     ):
@@ -73,7 +73,7 @@ async def test_the_entry_of_a_claimed_job_is_no_longer_the_first_workers(
 
 async def test_without_the_stream_a_job_stays_the_workers(settings: Settings, event_log: EventLog) -> None:
     """Redis may have lost its data: nothing says that another worker has the job."""
-    async with opened_redis(settings) as redis, work_queue(settings, redis, "worker") as queue:
+    async with opened_client(settings) as redis, work_queue(settings, redis, "worker") as queue:
         await requested(event_log, redis)
         entry = await until(queue.take)
         assert entry is not None
@@ -88,14 +88,14 @@ async def test_a_worker_stops_drawing_a_job_that_another_one_has_claimed(
 ) -> None:
     """It takes the next job, and reports no result of the first."""
     patient = settings.model_copy(update={"worker_claim_idle_s": 600.0})
-    async with queue_of(settings, pool) as redis, running(run_worker, patient):
+    member = ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, "successor", longest_wait_s=1)
+    async with queue_of(settings, pool) as redis, member as successor, running(run_worker, patient):
         claimed = await requested(event_log, redis, side=2048)
 
         async def begun() -> bool:
             return "started" in await types_of(pool, claimed)
 
         await until(begun)
-        successor = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "successor")
         assert len((await successor.claim_abandoned(1, idle_ms=0)).entries) == 1
         following = await requested(event_log, redis)
         assert await until(partial(ended, pool, following))

@@ -20,7 +20,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.interface import DispatchRequest
 from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.providers.local.redis_keys import DEAD_STREAM, DELIVERIES_MAX, QUEUE_STREAM, WORKER_GROUP, job_key
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
 from gengui_stream.worker.run import run_worker
@@ -38,7 +38,7 @@ OWNER = uuid4()
 @asynccontextmanager
 async def queue_of(settings: Settings, pool: Pool) -> AsyncIterator[Redis]:
     """Projects the log while the block runs; yields the client of the queue."""
-    async with projecting(settings), opened_redis(settings) as redis:
+    async with projecting(settings), opened_client(settings) as redis:
         yield redis
 
 
@@ -51,7 +51,7 @@ async def requested(log: EventLog, redis: Redis, *, side: int = 256) -> UUID:
             prompt="a night sky", seed=3, width=side, height=side, model="m", provider="local",
         )
     )  # fmt: skip
-    await LocalProvider(redis).dispatch(_dispatch(generation_id, side))
+    await LocalProvider(shared(redis)).dispatch(_dispatch(generation_id, side))
     return generation_id
 
 
@@ -101,8 +101,8 @@ async def test_a_job_becomes_a_picture(settings: Settings, pool: Pool, event_log
 
 async def test_what_a_lost_worker_held_is_taken_over(settings: Settings, pool: Pool, event_log: EventLog) -> None:
     impatient = settings.model_copy(update={"worker_claim_idle_s": 0.5})
-    async with queue_of(settings, pool) as redis:
-        lost = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "lost")
+    member = ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, "lost", longest_wait_s=1)
+    async with queue_of(settings, pool) as redis, member as lost:
         await lost.create_group()
         generation_id = await requested(event_log, redis)
         assert len(await lost.read_new(1)) == 1
@@ -117,8 +117,8 @@ async def test_a_job_that_costs_every_worker_its_life_is_given_up(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     impatient = settings.model_copy(update={"worker_claim_idle_s": 0.5})
-    async with queue_of(settings, pool) as redis:
-        lost = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "lost")
+    member = ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, "lost", longest_wait_s=1)
+    async with queue_of(settings, pool) as redis, member as lost:
         await lost.create_group()
         generation_id = await requested(event_log, redis)
         await lost.read_new(1)
@@ -139,7 +139,7 @@ async def test_a_second_delivery_of_the_same_attempt_changes_nothing(
         state = await until(partial(ended, pool, generation_id))
         await until(partial(empty, redis))
         await redis.delete(job_key(generation_id))  # so that nothing but the log knows that it is over
-        await LocalProvider(redis).dispatch(_dispatch(generation_id, 256))
+        await LocalProvider(shared(redis)).dispatch(_dispatch(generation_id, 256))
 
         async def completed_twice() -> bool:
             return (await types_of(pool, generation_id)).count("completed") == 2
@@ -177,7 +177,7 @@ async def test_an_invalid_entry_is_reported_or_dead_lettered_and_blocks_nothing(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     async with queue_of(settings, pool) as redis:
-        streams = ProducerStreams(redis)
+        streams = ProducerStreams(shared(redis))
         bad_id = await requested(event_log, redis)
         await redis.delete(QUEUE_STREAM)
         await streams.add_many(

@@ -7,7 +7,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from gengui_stream.dispatch.role import run_dispatch
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
 from tests.integration.api.workers.job_worker import JobWorker
@@ -22,7 +22,7 @@ async def dispatching(settings: Settings, base: str) -> AsyncIterator[None]:
 
 @pytest_asyncio.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
-    async with opened_redis(settings) as opened:
+    async with opened_client(settings) as opened:
         yield opened
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 from functools import partial
 
 import aiohttp
 import orjson
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from gengui_stream.providers.local.redis_keys import (
@@ -16,6 +18,7 @@ from gengui_stream.providers.local.redis_keys import (
     QUEUE_STREAM,
     WORKER_GROUP,
 )
+from gengui_stream.redis_io.clients import shared
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
@@ -79,11 +82,17 @@ async def test_a_client_that_leaves_while_it_waits_takes_no_job(user: Client, bo
     assert (await stays)["id"] == generation_id
 
 
+@pytest_asyncio.fixture
+async def other(settings: Settings) -> AsyncIterator[ConsumerStreams]:
+    """A worker on Redis."""
+    async with ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, "redis-worker", longest_wait_s=1) as member:
+        await member.create_group()
+        yield member
+
+
 async def test_jobs_are_claimed_by_model_and_never_from_a_redis_worker(
-    user: Client, box: JobWorker, redis: Redis
+    user: Client, other: ConsumerStreams, box: JobWorker, redis: Redis
 ) -> None:
-    other = ConsumerStreams(redis, QUEUE_STREAM, WORKER_GROUP, "redis-worker")
-    await other.create_group()
     taken = await user.created(model="large")
     await eventually(partial(queued, redis))
     [entry] = await other.read_new(1)
@@ -109,7 +118,7 @@ async def test_entries_that_are_no_job_are_kept_or_fail_their_generation(
     broken = await user.created()
     await eventually(partial(queued, redis))
     await redis.xtrim(QUEUE_STREAM, maxlen=0)
-    streams = ProducerStreams(redis)
+    streams = ProducerStreams(shared(redis))
     await streams.add(QUEUE_STREAM, {"mediaId": "rubbish", "x": "y"})
     await streams.add(QUEUE_STREAM, {"mediaId": broken, "attempt": "1", "prompt": "without a size"})
     good = await user.created()

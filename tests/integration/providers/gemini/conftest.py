@@ -21,7 +21,7 @@ from gengui_stream.providers.interface import (
     Provider,
 )
 from gengui_stream.providers.registry import opened_providers
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings, load_settings
 from tests.dispatches import a_dispatch
 
@@ -77,9 +77,9 @@ def with_gemini(settings: Settings, url: str, **changes: object) -> Settings:
 @asynccontextmanager
 async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[tuple[Provider, ObjectStore]]:
     async with (
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         open_object_store(settings) as store,
-        opened_providers(settings, redis, store, metrics) as providers,
+        opened_providers(settings, shared(redis), store, metrics) as providers,
     ):
         yield providers["gemini"], store
 

@@ -22,7 +22,7 @@ from gengui_stream.providers.interface import (
     Running,
 )
 from gengui_stream.providers.registry import opened_providers
-from gengui_stream.redis_io.clients import opened_redis
+from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
 from tests.integration.providers.gemini.conftest import (
     Scene,
@@ -42,9 +42,9 @@ def job(age_s: float = 0) -> ProviderJob:
 
 async def test_without_a_key_there_is_no_such_provider(settings: Settings) -> None:
     async with (
-        opened_redis(settings) as redis,
+        opened_client(settings) as redis,
         open_object_store(settings) as store,
-        opened_providers(settings, redis, store, Metrics(CollectorRegistry())) as providers,
+        opened_providers(settings, shared(redis), store, Metrics(CollectorRegistry())) as providers,
     ):
         assert "gemini" not in providers
 

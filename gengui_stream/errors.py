@@ -20,6 +20,12 @@ class TransientError(GenGuiError):
     """The same call may succeed later."""
 
 
+def is_closed_connection(error: RuntimeError) -> bool:
+    """Whether it is uvloop's error for a write to a connection that has ended, where asyncio raises none. Clients learn
+    of the end a moment later."""
+    return "the handler is closed" in str(error)
+
+
 class PermanentError(GenGuiError):
     """The same call can never succeed."""
 

@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
 from asyncpg.pool import PoolAcquireContext
 
-from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.errors import ConfigurationError, TransientError, is_closed_connection
 from gengui_stream.postgres.connecting import POOLER_FOUND, connect_arguments
 from gengui_stream.settings import Settings
 
@@ -137,6 +137,10 @@ def transient_errors(dsn: str | None = None) -> Iterator[None]:
     except TRANSIENT as error:
         if "startup parameter" in str(error):  # of PgBouncer, whose other refusals pass
             raise _pooler_found(error) from error
+        raise _transient(error, dsn) from error
+    except RuntimeError as error:
+        if not is_closed_connection(error):
+            raise
         raise _transient(error, dsn) from error
 
 

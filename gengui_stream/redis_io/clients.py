@@ -16,7 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gengui_stream.errors import BugError, TransientError
+from gengui_stream.errors import BugError, TransientError, is_closed_connection
 from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
 
@@ -122,6 +122,10 @@ def transient_errors() -> Iterator[None]:
         raise TransientError(f"Redis: {type(error).__name__}: {error}") from error
     except redis_errors.ResponseError as error:
         if not str(error).startswith(TRANSIENT_REPLIES):
+            raise
+        raise TransientError(f"Redis: {error}") from error
+    except RuntimeError as error:
+        if not is_closed_connection(error):
             raise
         raise TransientError(f"Redis: {error}") from error
     if _cancellations() > cancellations:

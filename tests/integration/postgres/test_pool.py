@@ -3,14 +3,18 @@
 import asyncio
 import itertools
 import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import asyncpg
 import pytest
+import uvloop
 from pydantic import SecretStr
 
 from gengui_stream.errors import TransientError
 from gengui_stream.postgres.pool import Pool, open_pool, opened_pool, transient_errors
 from gengui_stream.projecting import checkpoints
+from gengui_stream.redis_io import clients as redis_clients
 from gengui_stream.settings import Settings
 from tests.integration.running import DEADLINE_S, eventually
 
@@ -101,3 +105,23 @@ async def test_a_server_that_is_silent_is_given_up_after_the_time_of_the_setting
         async with asyncio.timeout(settings.db_connect_timeout):
             with pytest.raises(TransientError):
                 await open_pool(impatient)
+
+
+@pytest.mark.parametrize("guarded", [transient_errors, redis_clients.transient_errors])
+def test_a_write_to_a_connection_that_uvloop_has_closed_is_a_passing_error(
+    guarded: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """The error is uvloop's own; any other RuntimeError passes unchanged."""
+
+    async def write() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.transport.abort()
+            await asyncio.wait_for(writer.wait_closed(), DEADLINE_S)
+            with pytest.raises(TransientError), guarded():
+                writer.transport.write(b"x")
+            with pytest.raises(RuntimeError, match="another"), guarded():
+                raise RuntimeError("another")
+
+    uvloop.run(write())

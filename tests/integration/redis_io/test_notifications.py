@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
+import uvloop
 from asyncpg.pgproto import pgproto
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 
 from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.notification_buffer import opened_buffer
@@ -24,7 +28,7 @@ from gengui_stream.redis_io.notifications import (
     owner_channel,
 )
 from gengui_stream.settings import Settings
-from tests.integration.running import eventually, private_redis
+from tests.integration.running import DEADLINE_S, eventually, private_redis
 
 pytestmark = pytest.mark.stack
 
@@ -43,6 +47,43 @@ async def hearing(subscriber: NotificationSubscriber) -> AsyncIterator[list[Noti
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _connection_of(subscriber: NotificationSubscriber) -> AbstractConnection:
+    assert subscriber._session is not None
+    return cast(AbstractConnection, subscriber._session.connection)
+
+
+async def _is_closed(connection: AbstractConnection) -> bool:
+    assert connection._writer is not None
+    try:
+        connection._writer.transport.write(b"PING\r\n")
+    except RuntimeError:
+        return True
+    return False
+
+
+async def _subscribed_on_a_dead_connection(settings: Settings, folder: Path) -> None:
+    async with private_redis(folder) as server:
+        await server.start()
+        async with NotificationSubscriber(server.settings(settings)) as subscriber:
+            messages = subscriber.messages()
+            await subscriber.subscribe("before")
+            assert await asyncio.wait_for(anext(messages), DEADLINE_S) == ("before", None)
+            await server.kill()
+            connection = _connection_of(subscriber)
+
+            await eventually(partial(_is_closed, connection))
+            await subscriber.subscribe("x")
+            await subscriber.unsubscribe("x")
+
+
+def test_a_subscription_on_a_connection_that_uvloop_has_closed_is_made_after_the_reconnect(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The roles run on uvloop, where a write to a closed connection is a RuntimeError. The reader of the messages has
+    not seen the end of the connection yet."""
+    uvloop.run(_subscribed_on_a_dead_connection(settings, tmp_path))
 
 
 @asynccontextmanager

@@ -72,6 +72,10 @@ class BatchThread(AIOKafkaConsumerThread):
         """Does nothing: the thread closes the consumer at its end, and leaves the group. When a rebalance begins while
         the app stops, faust considers a consumer closed that has not left the group, and the group waits for it."""
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Does nothing: faust takes a partition for stuck when its last commit or event is old, as it also is after a
+        silence, and logs that as an error. `/livez` and the lag report measure progress."""
+
     async def fetch(self, partitions: Iterable[TP]) -> tuple[int, Fetched]:
         """All fetched records of these partitions, with the epoch of their positions; empty after FETCH_TIMEOUT_MS."""
         answer: tuple[int, Fetched] = await self.call_thread(self._fetch, partitions)

@@ -46,6 +46,7 @@ async def test_a_request_reaches_the_queue_as_workers_know_it(
             "height": "768",
             "status": "queued",
             "attempt": "1",
+            "model": "local-sketch",
         }
         known = await stage.redis.hgetall(job_key(request.generation_id))
         assert known == {"status": "queued", "attempt": "1", "entryId": entry.id}

@@ -27,7 +27,7 @@ UNKNOWN_PROVIDER_SLOTS: Final = 32
 Begins: TypeAlias = Callable[[], Awaitable[None]]
 """Awaited before the first call to a synchronous provider."""
 
-Repeats: TypeAlias = Callable[[Refused], bool]
+Repeats: TypeAlias = Callable[[Refused], Awaitable[bool]]
 """Whether to wait and call the same provider again, which lacks the capacity now."""
 
 Withdrawn: TypeAlias = Callable[[], Awaitable[bool]]
@@ -78,7 +78,7 @@ class CallLimiter:
         while True:
             answer = await self._once(provider, request, begins if failures == 0 else _nothing)
             failures += 1
-            if not isinstance(answer, Refused) or not _is_too_much(answer) or not repeats(answer):
+            if not isinstance(answer, Refused) or not _is_too_much(answer) or not await repeats(answer):
                 return answer
             if failures >= TRIES_MAX or not await self._waited(request, answer, failures, withdrawn):
                 return answer

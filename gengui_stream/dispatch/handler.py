@@ -63,6 +63,8 @@ class Dispatcher:
 
     async def claim(self, limit: int) -> list[ClaimedJob]:
         """Of each provider's queues together as many jobs as it has free slots, the oldest first."""
+        for known in await self._context.pauses.current():
+            self._context.router.keep(known)
         claimed: list[ClaimedJob] = []
         for opening, queues in self._openings(await self._queue.queues()).items():
             most = min(limit - len(claimed), self._calls.free(opening.provider), opening.calls or limit)
@@ -189,13 +191,21 @@ class Dispatcher:
         finally:
             self._free(attempt.job.key)
         self._context.router.record(route, answer)
+        if isinstance(answer, Refused):
+            await self._hold(route, answer)
         return answer
 
-    def _repeats(self, attempt: Attempt, route: Route, refusal: Refused) -> bool:
+    async def _hold(self, route: Route, refusal: Refused) -> None:
+        """Keeps every process from the provider for as long as it asks."""
+        found = self._context.router.hold(route, refusal)
+        if found is not None:
+            await retry_transient(partial(self._context.pauses.hold, found), self._context.stop, operation="pauses")
+
+    async def _repeats(self, attempt: Attempt, route: Route, refusal: Refused) -> bool:
         """A pause that the provider asks for holds its other calls too. The attempt waits for its end only where
         another provider cannot take the next attempt meanwhile."""
         router, state = self._context.router, attempt.state
-        router.hold(route, refusal)
+        await self._hold(route, refusal)
         is_last = state.attempt >= state.max_attempts
         if refusal.retry_after_s is None or is_last:
             return True

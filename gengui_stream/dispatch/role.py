@@ -14,6 +14,7 @@ from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.loop import JobHandler, run_job_loops
 from gengui_stream.jobs.measured_queue import MeasuredJobQueue
 from gengui_stream.jobs.projection import PostgresProjection
+from gengui_stream.jobs.provider_pauses import PostgresProviderPauses
 from gengui_stream.jobs.queue import JobQueue, PostgresJobQueue, expedite_reconcile
 from gengui_stream.jobs.timings import default_timeouts
 from gengui_stream.log.event_log import EventLog
@@ -59,6 +60,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         log=log,
         projection=PostgresProjection(pool),
         providers=known,
+        pauses=PostgresProviderPauses(pool),
         router=Router(known, settings.fallback_order, circuits),
         default_timeouts=default_timeouts(settings),
         stop=stop,

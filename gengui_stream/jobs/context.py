@@ -9,6 +9,7 @@ from functools import partial
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.jobs.attempts import Attempt
 from gengui_stream.jobs.projection import Place, Projection
+from gengui_stream.jobs.provider_pauses import ProviderPauses
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.log.event_log import Appender
 from gengui_stream.log.positions import Position
@@ -28,6 +29,7 @@ class JobContext:
     projection: Projection
     providers: Mapping[str, Provider]
     router: Router
+    pauses: ProviderPauses
     default_timeouts: AttemptTimeouts
     stop: asyncio.Event
     clock: Callable[[], datetime] = utc_now

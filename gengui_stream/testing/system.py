@@ -21,6 +21,7 @@ from gengui_stream.testing.clock import Clock
 from gengui_stream.testing.event_log import InMemoryEventLog
 from gengui_stream.testing.job_queue import InMemoryJobs
 from gengui_stream.testing.projection import InMemoryProjection
+from gengui_stream.testing.provider_pauses import InMemoryProviderPauses
 
 BATCH: Final = 200
 TIMEOUTS: Final = AttemptTimeouts(
@@ -38,6 +39,7 @@ class DispatchProcess:
             log=system.log,
             projection=system.projection,
             providers=providers,
+            pauses=system.pauses,
             router=Router(providers, fallbacks, Circuits(), system.clock.monotonic),
             default_timeouts=system.timeouts,
             stop=self.stop,
@@ -93,6 +95,7 @@ class InMemorySystem:
         self.clock: Final = clock or Clock()
         self.log: Final = log or InMemoryEventLog(self.clock)
         self.jobs: Final = InMemoryJobs(self.clock)
+        self.pauses: Final = InMemoryProviderPauses(self.clock)
         self.providers: Final = {provider.name: provider for provider in providers}
         self.timeouts: Final = timeouts
         self.cancel_grace_s: Final = cancel_grace_s

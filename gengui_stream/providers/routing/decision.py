@@ -1,7 +1,7 @@
 """Where an attempt goes: one result for the circuit breakers, the fallback order and the router."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gengui_stream.providers.routing.circuit_breaker import Permit
 
@@ -33,6 +33,15 @@ class Unavailable:
 
     reason: str
     retry_at: float | None
+
+
+class ProviderPause(NamedTuple):
+    """No calls, because the provider asks for it. `seconds`: from now on. `reason`: for operators."""
+
+    provider: str
+    model: str
+    seconds: float
+    reason: str
 
 
 RoutingDecision: TypeAlias = Route | Unavailable

@@ -17,8 +17,8 @@ from gengui_stream.providers.interface import (
     Refused,
     Superseded,
 )
-from gengui_stream.providers.routing.circuit_breaker import Circuits, Outcome, Permit, Rejected
-from gengui_stream.providers.routing.decision import Opening, Route, RoutingDecision, Unavailable
+from gengui_stream.providers.routing.circuit_breaker import REASON_MAX, Circuits, Outcome, Permit, Rejected
+from gengui_stream.providers.routing.decision import Opening, ProviderPause, Route, RoutingDecision, Unavailable
 from gengui_stream.providers.routing.fallback import Candidate, Requirements, Selection, select, unmet
 
 RETRY_MIN_S: Final = 0.1
@@ -105,12 +105,19 @@ class Router:
         if isinstance(answer, Refused):
             self.hold(route, answer)
 
-    def hold(self, route: Route, refusal: Refused) -> None:
+    def hold(self, route: Route, refusal: Refused) -> ProviderPause | None:
         """Keeps every call from the provider for as long as the refusal asks; also while its own call waits to be
-        repeated."""
-        if route.permit is not None and refusal.fault_domain is FaultDomain.CAPACITY and refusal.retry_after_s:
-            _, reason = _outcome_of(refusal)
-            self._circuits.hold(route.provider, route.model, refusal.retry_after_s, self._clock(), reason=reason)
+        repeated. Returns the pause, of which the other processes do not know yet."""
+        if route.permit is None or refusal.fault_domain is not FaultDomain.CAPACITY or not refusal.retry_after_s:
+            return None
+        _, reason = _outcome_of(refusal)
+        pause = ProviderPause(route.provider, route.model, refusal.retry_after_s, reason[:REASON_MAX])
+        self.keep(pause)
+        return pause
+
+    def keep(self, pause: ProviderPause) -> None:
+        """Keeps to a pause that this or another process was asked for."""
+        self._circuits.hold(pause.provider, pause.model, pause.seconds, self._clock(), reason=pause.reason)
 
     def has_alternative(self, preference: ProviderPreference, request: DispatchRequest, provider: str) -> bool:
         """Whether another provider would take the attempt now. Reserves nothing."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
+from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.fakes.calls import Call
 from gengui_stream.fakes.runpod.script import READY, RunpodScript
@@ -15,7 +17,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.events import GenerationDispatched, GenerationRequested, ProviderChoice
 from tests.integration.providers.test_runpod_dispatch import Scene, scene
-from tests.integration.running import eventually, logged
+from tests.integration.running import eventually, logged, running
 
 pytestmark = pytest.mark.stack
 
@@ -43,9 +45,11 @@ async def refused_once(stage: Scene) -> None:
 async def test_no_pinned_generation_calls_before_the_pause_ends(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    async with scene(settings, pool, event_log, busy(2.0)) as stage:
+    """Nor from another process, which has made no call yet."""
+    async with scene(settings, pool, event_log, busy(2.0)) as stage, running(run_dispatch, stage.settings):
         first = await stage.request()
         await refused_once(stage)
+        await eventually(partial(pool.fetchval, "SELECT count(*) FROM jobs.provider_pauses"))
         others = [await stage.request() for _ in range(3)]
         for request in (first, *others):
             await stage.reaches(request, Status.COMPLETED)

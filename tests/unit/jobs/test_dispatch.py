@@ -253,3 +253,17 @@ async def test_an_attempt_that_waits_out_a_pause_ends_when_its_generation_is_can
 async def called(stage: Stage, number: int) -> None:
     while len(stage.provider.calls) < number:
         await asyncio.sleep(0)
+
+
+async def test_a_second_process_learns_of_a_pause_without_a_call() -> None:
+    stage = Stage()
+    other = stage.a_process("other")
+    stage.provider.next_answers.append(BUSY)
+    await stage.request(provider_choice=None)
+    await stage.process.dispatch()
+    await stage.request(provider_choice=None)
+    assert await other.dispatch() == 0
+    assert len(stage.provider.calls) == 1
+    stage.advance(121)
+    await other.dispatch()
+    assert len(stage.provider.calls) > 1

@@ -10,7 +10,7 @@ from agents.consumer_thread import BatchThread
 
 
 def test_a_partition_whose_last_commit_is_old_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    thread = BatchThread.__new__(BatchThread)  # judging a partition needs no connection
+    thread = BatchThread.__new__(BatchThread)  # the check needs no connection
     with caplog.at_level(logging.DEBUG):
         thread.verify_event_path(1e9, TP("generation.events", 0))
     assert caplog.records == []

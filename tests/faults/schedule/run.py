@@ -16,6 +16,7 @@ from typing import Final
 import aiohttp
 
 from tests.faults.schedule.clients import Clients
+from tests.faults.schedule.crashes import crashes
 from tests.faults.schedule.fleet import Fleet, opened_fleet
 from tests.faults.schedule.plan import Fault, schedule
 from tests.faults.schedule.report import ScheduleReport
@@ -185,6 +186,8 @@ class ScheduleRun:
         evidence.calls, evidence.overlaps = self._fleet.provider_calls(), dict(self._fleet.runs.overlaps)
         await self._reader.fill(evidence, only)
         anomalies = evaluate(evidence)
+        for role, child in self._fleet.supervisor.roles.items():
+            anomalies += crashes(role, child.log.read_text(errors="replace").splitlines())
         self._note(anomalies)
         self._say(f"evaluated {len(evidence.log)} records: {len(anomalies)} anomalies")
 

@@ -15,6 +15,7 @@ from gengui_stream.cli.output import echo_error
 from gengui_stream.errors import ConfigurationError, PermanentError, TransientError
 from gengui_stream.logging import CHATTY, configure_logging, redact_text
 from gengui_stream.process.exit_codes import ExitCode
+from gengui_stream.process.proxies import keep_local_direct
 from gengui_stream.settings import Inspection, Settings, inspect_settings, load_settings
 
 _log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ async def _awaited(work: Callable[[Settings], Awaitable[ExitCode | None]], setti
 
 def _guarded(work: Callable[[Inspection], int | None]) -> int | None:
     log_before_settings()
+    keep_local_direct(os.environ)
     try:
         return work(inspect_settings())
     except BrokenPipeError:

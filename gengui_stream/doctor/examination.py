@@ -67,7 +67,7 @@ async def examine(
     settings: Settings, directory: Path, checks: Sequence[Check], progress: Progress, *, limit_s: float = LIMIT_S
 ) -> Report:
     """The findings in the order of the checks. Errors of checks become findings."""
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as http:
         return await _examine(Context(settings, http, directory, limit_s), checks, progress)
 
 

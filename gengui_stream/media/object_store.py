@@ -146,6 +146,7 @@ class ObjectStore:
         except ClientError as error:
             if not hides_missing(error):
                 raise
+            self._probe()  # a wrong key is refused as well
             headers = error.response["ResponseMetadata"]["HTTPHeaders"]
         return headers.get("date", "")
 

@@ -7,7 +7,7 @@ relied on. Without a cache of statements asyncpg prepares and executes each in o
 from collections.abc import Mapping
 from typing import Final, TypedDict
 
-from gengui_stream.settings.database_url import DatabaseAddress
+from gengui_stream.settings.addresses.database_url import DatabaseAddress
 
 CACHED_STATEMENTS: Final = 100
 """asyncpg's own default."""

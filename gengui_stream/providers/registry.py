@@ -28,7 +28,8 @@ async def opened_providers(
 ) -> AsyncIterator[Providers]:
     """Every configured provider, by name."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        connector = aiohttp.TCPConnector(limit=0)
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, trust_env=True))
         context = ProviderContext(settings=settings, redis=redis, store=store, http=http, metrics=metrics)
         opened = [await stack.enter_async_context(opener(context)) for opener in OPENERS]
         yield {provider.name: provider for provider in opened if provider is not None}

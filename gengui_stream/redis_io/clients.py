@@ -30,14 +30,29 @@ TRANSIENT: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ClusterDownError,
+    redis_errors.NoPermissionError,
     redis_errors.OutOfMemoryError,
     redis_errors.ReadOnlyError,
     redis_errors.TryAgainError,
 )
-"""Errors that end when the server is available again, has memory again, or has failed over."""
+"""Errors that end when the server is available again, has memory again, has failed over, or an operator has granted a
+right: Redis is not needed for everything, so a missing one ends no role."""
 
-TRANSIENT_REPLIES: Final = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ")
-"""Error replies without a class in redis-py that are transient (a full disk, a slow script)."""
+TRANSIENT_REPLIES: Final = (
+    "BUSY ",  # a slow script
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",  # a full disk
+    "NOAUTH",
+    "NOREPLICAS",
+    "NOMASTERLINK",
+    "READONLY",
+    "TRYAGAIN",
+    "UNBLOCKED",  # a primary became a replica, or a key its own stream, under a blocked read
+)
+"""First words of replies that pass when the server is available, has room or has failed over. From the sources of Redis
+7.4 and Valkey 8 (`shared.*err` in server.c, `unblockClientOnError` in blocked.c); redis-py has a class for some."""
 
 
 class _OpenRedis(SharedRedis):

@@ -8,7 +8,9 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gengui_stream.settings.database_url import DatabaseAddress, address_of_parts, parse_database_url
+from gengui_stream.settings.addresses.database_url import DatabaseAddress, address_of_parts, parse_database_url
+from gengui_stream.settings.addresses.redis_url import parse_redis_url
+from gengui_stream.settings.addresses.url_types import Brokers, DatabaseUrl, HttpAddress, RedisUrl
 from gengui_stream.settings.field_types import (
     AesKey,
     Count,
@@ -20,7 +22,6 @@ from gengui_stream.settings.field_types import (
     TimeoutsByModel,
     timeouts_by_model,
 )
-from gengui_stream.settings.url_types import Brokers, DatabaseUrl, HttpAddress, RedisUrl
 
 IN_PRODUCTION: Final[Mapping[str, object]] = {"db_pool_max": 10, "db_connect_timeout": 5}
 """Defaults where ENVIRONMENT is production: more connections for more load, and a quick failure that is retried."""
@@ -275,8 +276,8 @@ class Settings(BaseSettings):
 
     @property
     def redis_dsn(self) -> str:
-        """The URL with its password: for connecting only, never for a log."""
-        return self.redis_url.get_secret_value()
+        """The URL with its password, as redis-py reads it: for connecting only, never for a log."""
+        return parse_redis_url(self.redis_url.get_secret_value())
 
     @property
     def gemini_model_names(self) -> tuple[str, ...]:

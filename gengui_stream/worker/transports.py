@@ -142,7 +142,7 @@ class HttpTransport:
 @asynccontextmanager
 async def open_http_transport(base_url: str, key: str, worker: str = "worker") -> AsyncIterator[HttpTransport]:
     timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
         yield HttpTransport(session, base_url, key, worker)
 
 

@@ -18,7 +18,7 @@ from gengui_stream.postgres.migrations import migrate as apply_migrations
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.settings import Settings
-from gengui_stream.settings.database_url import DatabaseAddress
+from gengui_stream.settings.addresses.database_url import DatabaseAddress
 
 T = TypeVar("T")
 

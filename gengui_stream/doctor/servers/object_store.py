@@ -23,8 +23,8 @@ _CODE: Final = re.compile(r"\((\w+)\) when calling")
 REMEDIES: Final = {
     "NoSuchBucket": "run `gengui-stream migrate`, or correct S3_BUCKET",
     "404": "run `gengui-stream migrate`, or correct S3_BUCKET",
-    "AccessDenied": "give the key s3:PutObject, s3:GetObject, s3:DeleteObject and s3:ListBucket on the bucket",
-    "403": "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the key s3:ListBucket on the bucket",
+    "AccessDenied": "give the key s3:PutObject, s3:GetObject and s3:DeleteObject on the objects of the bucket",
+    "403": "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the key s3:GetObject on the objects",
     "InvalidAccessKeyId": "correct AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "correct AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "renew the temporary credentials: AWS_SESSION_TOKEN has expired",

@@ -122,7 +122,7 @@ async def open_flags(settings: Settings, providers: Collection[str]) -> AsyncIte
         yield flags
         return
     reader = _PayloadReader(settings, flags)
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as http:
         feed = PayloadFeed(http, settings.growthbook_api_host, settings.growthbook_client_key, reader.adopt)
         fresh = await feed.refresh(START_S)
         if flags.origin == "none":

@@ -1,6 +1,8 @@
 """The clients of Redis: which errors are transient, and that no command blocks on the shared client."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,16 +27,42 @@ async def test_away_may_pass_and_shows_no_password() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        "CLUSTERDOWN The cluster is down",
         "LOADING Redis is loading the dataset in memory",
-        "MISCONF Errors writing to the AOF file",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+        "NOAUTH Authentication required.",
+        "NOPERM User default has no permissions to run the 'ping' command",
         "NOREPLICAS Not enough good replicas to write.",
-        "MASTERDOWN Link with MASTER is down",
-        "BUSY Redis is busy running a script.",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "READONLY You can't write against a read only replica.",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+        "ERR max number of clients reached",
     ],
 )
-def test_replies_that_pass(reply: str) -> None:
-    with pytest.raises(TransientError), transient_errors():
-        raise redis_errors.ResponseError(reply)
+async def test_replies_that_pass(reply: str) -> None:
+    async with answering(reply) as settings, opened_client(settings) as redis:
+        with pytest.raises(TransientError), transient_errors():
+            await redis.ping()
+
+
+@asynccontextmanager
+async def answering(reply: str) -> AsyncIterator[Settings]:
+    """A server with this error for every command."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (line := await reader.readline()).startswith(b"*"):
+            for _ in range(2 * int(line[1:])):
+                await reader.readline()
+            writer.write(f"-{reply}\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield load_settings({"REDIS_URL": f"redis://127.0.0.1:{port}"}, env_files=())
 
 
 @pytest.mark.parametrize(
@@ -106,6 +134,22 @@ async def test_a_server_that_was_started_again_is_found_again(tmp_path: Path) ->
                 await redis.get("kept")
             await server.start()
             assert await redis.get("kept") == "1"
+
+
+async def test_a_primary_that_becomes_a_replica_under_a_blocked_read_may_pass(tmp_path: Path) -> None:
+    async with private_redis(tmp_path) as server:
+        await server.start()
+        settings = AWAY.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{server.port}/0")})
+        dedicated = open_dedicated(settings, answer_timeout=None)
+        try:
+            waiting = asyncio.ensure_future(dedicated.blpop(["never"], timeout=30))
+            await eventually(lambda: _blocked(settings))
+            async with opened_client(settings) as redis:
+                await redis.replicaof("127.0.0.1", "1")
+            with pytest.raises(TransientError, match="UNBLOCKED"), transient_errors():
+                await waiting
+        finally:
+            await dedicated.aclose()
 
 
 async def test_a_cancellation_is_never_lost(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.postgres.connecting import connect_arguments
 from gengui_stream.settings import load_settings
-from gengui_stream.settings.database_url import address_of_parts, parse_database_url
+from gengui_stream.settings.addresses.database_url import address_of_parts, parse_database_url
 
 USED = [
     "postgresql://u:p@h:5432/d",

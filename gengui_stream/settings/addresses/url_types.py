@@ -2,11 +2,11 @@
 secret."""
 
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, HttpUrl, SecretStr, TypeAdapter, ValidationError
 
-from gengui_stream.settings.database_url import parse_database_url
+from gengui_stream.settings.addresses.database_url import parse_database_url
+from gengui_stream.settings.addresses.redis_url import parse_redis_url
 
 _url: Final = TypeAdapter(HttpUrl)
 
@@ -31,29 +31,14 @@ def _http(text: str) -> str:
     return text
 
 
-def _with_scheme(*schemes: str) -> AfterValidator:
-    beginnings = [f"{scheme}://" for scheme in schemes]
-
-    def check(secret: SecretStr) -> SecretStr:
-        if not secret.get_secret_value().startswith(tuple(beginnings)):
-            raise ValueError(f"must begin with {' or '.join(beginnings)}")
-        if not _has_good_port(secret.get_secret_value()):
-            raise ValueError("its port must be a number up to 65535")
-        return secret
-
-    return AfterValidator(check)
-
-
 def _database(secret: SecretStr) -> SecretStr:
     parse_database_url(secret.get_secret_value())
     return secret
 
 
-def _has_good_port(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
+def _redis(secret: SecretStr) -> SecretStr:
+    parse_redis_url(secret.get_secret_value())
+    return secret
 
 
 Brokers = Annotated[str, AfterValidator(_brokers)]
@@ -61,4 +46,4 @@ Brokers = Annotated[str, AfterValidator(_brokers)]
 
 HttpAddress = Annotated[str, AfterValidator(_http)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
-RedisUrl = Annotated[SecretStr, _with_scheme("redis", "rediss", "unix")]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]

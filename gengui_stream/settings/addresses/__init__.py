@@ -1,0 +1,1 @@
+"""Addresses of servers in settings: their types, and the URLs that users paste."""

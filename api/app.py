@@ -22,10 +22,12 @@ from api.handlers import (
     worker_events,
     worker_jobs,
 )
+from api.http.bodies import RECEIVE_TIMEOUT_S
 from api.http.parsing import CORRELATION_ID, TRACEPARENT, WAITED
 from api.http.problems import Refusal, problem_response
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
+from gengui_stream.settings import Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,9 +66,10 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-def make_app(state: ApiState) -> web.Application:
-    app = web.Application(middlewares=[_observed, _answered], client_max_size=2 * 1024 * 1024)
+def make_app(state: ApiState, settings: Settings) -> web.Application:
+    app = web.Application(middlewares=[_observed, _answered])
     app[STATE] = state
+    app[RECEIVE_TIMEOUT_S] = settings.http_receive_timeout_s
     app.add_routes(routes())
     app.router.add_static("/docs/assets", documentation.ASSETS)
     return app

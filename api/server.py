@@ -13,7 +13,7 @@ from aiohttp import web
 
 from api.app import make_app
 from api.context import ApiContext, ApiState
-from api.http.connection import HttpConnection, NoAccessLog
+from api.http.connection import HttpConnection
 from api.notification_fanout import NotificationFanout
 from api.standstill import StandstillDetector
 from gengui_stream.accounts.idempotency import keep_pruning
@@ -35,6 +35,7 @@ from gengui_stream.redis_io.notifications import NotificationPublisher, Notifica
 from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.role_context import RoleContext
+from gengui_stream.settings import Settings
 
 APPEND_WITHIN_S: Final = 8.0
 """A request whose event the brokers have not confirmed by then is answered with 503, and repeated with its key."""
@@ -53,11 +54,14 @@ async def served_api(role: RoleContext) -> AsyncIterator[int]:
     """Serves on HOST:PORT while the block runs; yields the port. Requests get SHUTDOWN_GRACE_S to finish at the end."""
     settings, state = role.settings, ApiState(role.health, role.metrics)
     runner = web.AppRunner(
-        make_app(state), access_log=None, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True
+        make_app(state, settings),
+        access_log=None,
+        shutdown_timeout=settings.shutdown_grace_s,
+        handler_cancellation=True,
     )
     await runner.setup()
     try:
-        async with _listening(runner, settings.host, settings.port) as server, asyncio.TaskGroup() as tasks:
+        async with _listening(runner, settings) as server, asyncio.TaskGroup() as tasks:
             living = tasks.create_task(_live(role, state))
             yield int(server.sockets[0].getsockname()[1])
             server.close()
@@ -69,19 +73,26 @@ async def served_api(role: RoleContext) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _listening(runner: web.AppRunner, host: str, port: int) -> AsyncIterator[asyncio.Server]:
+async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[asyncio.Server]:
     """Accepts connections until closed. aiohttp's sites do not support a connection class."""
-    server = await asyncio.get_running_loop().create_server(partial(_connection, runner), host, port)
+    server = await asyncio.get_running_loop().create_server(
+        partial(_connection, runner, settings), settings.host, settings.port
+    )
     try:
         yield server
     finally:
         server.close()
 
 
-def _connection(runner: web.AppRunner) -> HttpConnection:
+def _connection(runner: web.AppRunner, settings: Settings) -> HttpConnection:
     if runner.server is None:
         raise BugError("a connection came before the runner was set up")
-    return HttpConnection(runner.server, loop=asyncio.get_running_loop(), access_log_class=NoAccessLog)
+    return HttpConnection(
+        runner.server,
+        asyncio.get_running_loop(),
+        receive_timeout_s=settings.http_receive_timeout_s,
+        keep_alive_s=settings.http_keep_alive_s,
+    )
 
 
 async def _close_streams(state: ApiState) -> None:

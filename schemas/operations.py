@@ -91,16 +91,17 @@ PROBLEMS: Final[Mapping[int, str]] = {
     401: "`unauthorized`: no valid key",
     403: "`forbidden`: a key of another role",
     404: "`not_found`: no such generation of this owner, no such webhook; `unknown_job`",
+    408: "`request_timeout`: the body came too slowly",
     409: "`not_ended`; `lease_lost`, `job_ended`: stop working on this job",
     413: "`body_too_large`",
-    415: "`unsupported_media_type`",
+    415: "`unsupported_media_type`, `unsupported_encoding`",
     422: "`invalid_request`: the faults are in `errors`; `idempotency_key_reused`; `object_missing`",
     503: "`unavailable`, `starting`: try again",
     504: "`projection_behind`: try again",
 }
 
 _JOB: Final = "/v1/worker/jobs/{id}"
-_JOB_REFUSALS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 503)
+_JOB_REFUSALS: Final = (400, 401, 403, 404, 408, 409, 413, 415, 422, 503)
 _ALL: Final = "/v1/generations"
 _ONE: Final = "/v1/generations/{id}"
 _MADE: Final = ("Location", "Gengui-Position", "Idempotent-Replayed", "Preference-Applied")
@@ -110,7 +111,7 @@ _EVENTS: Final = {200: "text/event-stream"}
 
 OPERATIONS: Final = (
     Operation("post", _ALL, "create", "generations", "Request an image", _MAKE,
-              (400, 401, 403, 413, 415, 422, 503), CreateGeneration, ("Idempotency-Key", "Prefer"), _MADE),
+              (400, 401, 403, 408, 413, 415, 422, 503), CreateGeneration, ("Idempotency-Key", "Prefer"), _MADE),
     Operation("get", _ALL, "list", "generations", "List generations, newest first", {200: GenerationPage},
               (401, 422, 503, 504), None, (*_FILTERS, "limit", "cursor", "Min-Position")),
     Operation("get", _ONE, "get", "generations", "Get a generation", {200: GenerationResource},
@@ -128,9 +129,9 @@ OPERATIONS: Final = (
     Operation("get", "/v1/stream", "stream_all", "timeline", "Stream all events of the caller (server-sent events)",
               _EVENTS, (401, 422, 503), None, ("Last-Event-ID",)),
     Operation("post", "/v1/worker/events", "report", "workers", "Report events of workers, each accepted or refused",
-              {200: WorkerEventOutcomes}, (400, 401, 403, 413, 415, 422, 503), WorkerEvents),
+              {200: WorkerEventOutcomes}, (400, 401, 403, 408, 413, 415, 422, 503), WorkerEvents),
     Operation("post", "/v1/worker/jobs/claim", "claim_job", "workers", "Lease the oldest queued job, or wait for one",
-              {200: ClaimedJob, 204: None}, (400, 401, 403, 413, 415, 422, 503), ClaimJob),
+              {200: ClaimedJob, 204: None}, (400, 401, 403, 408, 413, 415, 422, 503), ClaimJob),
     Operation("post", f"{_JOB}/heartbeat", "job_heartbeat", "workers", "Extend the lease; whether the job goes on",
               {200: JobStanding}, _JOB_REFUSALS, JobHeartbeat),
     Operation("post", f"{_JOB}/upload", "job_upload", "workers", "A signed URL to upload one output",
@@ -141,7 +142,7 @@ OPERATIONS: Final = (
               {204: None}, _JOB_REFUSALS, JobRelease),
     Operation("post", "/v1/provider-webhooks/{provider}/{token}", "called", "providers",
               "Webhook of a provider: an attempt has ended; the body is ignored", {200: WebhookReceipt},
-              (400, 404, 413, 503), None, ("webhook_provider", "webhook_token"), secured=False),
+              (400, 404, 408, 413, 415, 503), None, ("webhook_provider", "webhook_token"), secured=False),
     Operation("get", "/livez", "livez", "service", "Liveness", {200: Liveness}, secured=False),
     Operation("get", "/readyz", "readyz", "service", "Readiness", {200: Readiness, 503: Readiness},
               secured=False),

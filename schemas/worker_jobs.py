@@ -25,7 +25,7 @@ CLAIM_WAIT_MAX_S = 60
 LEASE_DEFAULT_S, LEASE_MAX_S = 30, 3_600
 OUTPUTS_MAX = 16
 
-Lease: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="the token of the claim")]
+Lease: TypeAlias = Annotated[str, Field(max_length=32, pattern=r"^[0-9a-f]{32}$", description="the token of the claim")]
 MimeType: TypeAlias = Literal["image/png", "image/jpeg", "image/webp"]
 JobState: TypeAlias = Literal["running", "canceled", "deleted", "superseded", "ended"]
 

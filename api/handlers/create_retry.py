@@ -14,7 +14,8 @@ from api.context import ApiContext, base_url, context_of
 from api.handlers.generations import own, reach, shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
-from api.http.parsing import WAITED, Query, generation_id_of, parse, read_json, wait_seconds
+from api.http.bodies import read_json
+from api.http.parsing import WAITED, Query, generation_id_of, parse, wait_seconds
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
 from gengui_stream.accounts import idempotency
@@ -23,8 +24,8 @@ from gengui_stream.queries import generations
 from gengui_stream.queries.generations import OwnedGeneration
 from schemas.events import GenerationRequested
 from schemas.http import CreateGeneration
+from schemas.json_sizes import largest_json
 
-BODY_MAX_BYTES: Final = 64 * 1024
 KEY_MAX_CHARACTERS: Final = 255
 
 
@@ -40,7 +41,7 @@ class Submission:
 async def create(request: web.Request) -> web.Response:
     caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
-    document = await read_json(request, BODY_MAX_BYTES)
+    document = await read_json(request, largest_json(CreateGeneration))
     event = await requested(request, context, caller.user_id, parse(CreateGeneration, document))
     asked = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     return await _answer(request, context, await _submit(request, context, event, asked))

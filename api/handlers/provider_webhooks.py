@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from api.context import ApiContext, context_of
-from api.http.parsing import read_body
+from api.http.bodies import read_body
 from api.http.problems import Refusal
 from api.http.responses import json_response
 from gengui_stream.jobs.queue import is_reconciled

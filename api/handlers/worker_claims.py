@@ -7,7 +7,8 @@ from aiohttp import web
 
 from api.auth import principal_of
 from api.context import ApiContext, base_url, context_of
-from api.http.parsing import WAITED, Query, parse, read_json
+from api.http.bodies import read_json
+from api.http.parsing import WAITED, Query, parse
 from api.http.responses import json_response
 from gengui_stream.domain.generation.standing import Standing, standing
 from gengui_stream.domain.generation.state import Generation
@@ -18,9 +19,8 @@ from gengui_stream.providers.local.entries import InvalidMessage, QueuedJob
 from gengui_stream.providers.local.leases import LeasedEntry
 from gengui_stream.providers.local.redis_keys import DELIVERIES_MAX
 from gengui_stream.providers.local.rejected_entries import reject
+from schemas.json_sizes import largest_json
 from schemas.worker_jobs import ClaimJob
-
-BODY_MAX_BYTES = 16 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ async def claim(request: web.Request) -> web.Response:
     await principal_of(request, "worker", "admin")
     context = context_of(request)
     Query(request).check()
-    wanted = parse(ClaimJob, await read_json(request, BODY_MAX_BYTES))
+    wanted = parse(ClaimJob, await read_json(request, largest_json(ClaimJob)))
     request[WAITED] = True
     loop = asyncio.get_running_loop()
     until = loop.time() + wanted.wait_s

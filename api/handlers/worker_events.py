@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.auth import principal_of
 from api.context import context_of
-from api.http.parsing import Query, read_json
+from api.http.bodies import read_json
+from api.http.parsing import Query
 from api.http.problems import fault, faults_of, invalid
 from api.http.responses import json_response
 from gengui_stream.log.positions import Position

@@ -10,7 +10,8 @@ from aiohttp import web
 from api.auth import principal_of
 from api.context import ApiContext, context_of
 from api.handlers.worker_reports import event_of, fields_of_job, outputs_of, stamp_of
-from api.http.parsing import Query, parse, read_json
+from api.http.bodies import read_json
+from api.http.parsing import Query, parse
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
 from gengui_stream.domain.generation.standing import Standing, standing
@@ -23,9 +24,9 @@ from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.stamps import new_stamp
 from schemas.events import GenerationHeartbeatReceived
 from schemas.http import Request
+from schemas.json_sizes import largest_json
 from schemas.worker_jobs import LEASE_DEFAULT_S, JobHeartbeat, JobRelease, JobReport, JobUpload
 
-BODY_MAX_BYTES: Final = 64 * 1024
 UPLOAD_VALID_S: Final = 300
 
 Body = TypeVar("Body", bound=Request)
@@ -112,7 +113,7 @@ async def release(request: web.Request) -> web.Response:
 async def _begun(request: web.Request, model: type[Body]) -> tuple[ApiContext, Body]:
     await principal_of(request, "worker", "admin")
     Query(request).check()
-    return context_of(request), parse(model, await read_json(request, BODY_MAX_BYTES))
+    return context_of(request), parse(model, await read_json(request, largest_json(model)))
 
 
 def _id_of(request: web.Request) -> UUID:

@@ -1,13 +1,18 @@
-"""Problem documents for requests that aiohttp refuses before it selects a route."""
+"""One connection: time limits for its requests, and problem documents for those that aiohttp refuses before it selects
+a route."""
 
-from http import HTTPStatus
-from typing import Final
+import asyncio
+from collections.abc import Callable
+from typing import Concatenate, Final, ParamSpec, TypeAlias
 
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.web_protocol import ERROR
 
-from api.http.problems import Refusal, problem_response
+from api.http.parser_errors import HEADER_MAX_BYTES, HEADERS_MAX, LINE_MAX_BYTES, refusal_of
+from api.http.problems import Refusal, problem_bytes, problem_response
 
 CONTINUE: Final = "100-continue"  # the one expectation that HTTP defines (RFC 9110, 10.1.1)
 
@@ -25,10 +30,58 @@ class NoAccessLog(AbstractAccessLogger):
         """Never called."""
 
 
-class HttpConnection(web.RequestHandler):
-    """One connection. Malformed requests, which port scanners send, are logged without a traceback."""
+P = ParamSpec("P")
+RequestFactory: TypeAlias = Callable[Concatenate[RawRequestMessage, P], web.BaseRequest]
 
-    __slots__ = ()
+
+class HttpConnection(web.RequestHandler):
+    """Malformed requests, which port scanners send, are logged without a traceback. A connection is closed when the
+    headers of a request take longer than `receive_timeout_s`, or when it is idle for `keep_alive_s`."""
+
+    __slots__ = ("_headers_timer", "_receive_timeout_s")
+
+    def __init__(
+        self, server: web.Server, loop: asyncio.AbstractEventLoop, *, receive_timeout_s: float, keep_alive_s: float
+    ) -> None:
+        self._receive_timeout_s = receive_timeout_s
+        self._headers_timer: asyncio.TimerHandle | None = None
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=keep_alive_s,
+            access_log_class=NoAccessLog,
+            max_line_size=LINE_MAX_BYTES,
+            max_field_size=HEADER_MAX_BYTES,
+            max_headers=HEADERS_MAX,
+            auto_decompress=False,  # `bodies` does it, with a limit
+        )
+        self._request_factory = _in_http_11(server.request_factory)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._waiter is None or self._waiter.done():
+            self._stop_timer()
+        elif data and self._headers_timer is None:
+            self._headers_timer = self._loop.call_later(self._receive_timeout_s, self._time_out)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+
+    def _time_out(self) -> None:
+        """Answers a request whose headers are not complete."""
+        if self.transport is None:
+            return
+        detail = f"the headers of a request must arrive within {self._receive_timeout_s:g} s"
+        refusal = Refusal(408, "request_timeout", detail)
+        _log_refusal(refusal)
+        self.transport.write(problem_bytes(refusal))
+        self.force_close()
 
     def handle_error(
         self,
@@ -38,11 +91,11 @@ class HttpConnection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answers what the parser or aiohttp could not handle, and closes the connection."""
-        refusal = _refusal(request, status, message)
-        if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        refusal = _refusal(request, status, exc)
+        if refusal.status >= web.HTTPInternalServerError.status_code:
             _log.error("request_failed", status=refusal.status, exc_info=exc)
         else:
-            _log.info("request_refused", status=refusal.status, reason=refusal.detail)
+            _log_refusal(refusal)
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun: it cannot become an error")
         response = problem_response(refusal)
@@ -54,22 +107,32 @@ class HttpConnection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Sends the response. aiohttp refuses an unknown Expect header outside the middlewares."""
         if isinstance(resp, web.HTTPExpectationFailed):
-            resp = problem_response(_expectation_failed())
+            refusal = _expectation_failed()
+            _log_refusal(refusal)
+            resp = problem_response(refusal)
         return await super().finish_response(request, resp, start_time)
 
 
-def _refusal(request: web.BaseRequest, status: int, message: str | None) -> Refusal:
+def _in_http_11(make: RequestFactory[P]) -> RequestFactory[P]:
+    """aiohttp takes a request that it cannot parse for one of HTTP/1.0, and would answer with that version."""
+
+    def made(message: RawRequestMessage, /, *args: P.args, **kwargs: P.kwargs) -> web.BaseRequest:
+        return make(message._replace(version=HttpVersion11) if message is ERROR else message, *args, **kwargs)
+
+    return made
+
+
+def _refusal(request: web.BaseRequest, status: int, error: BaseException | None) -> Refusal:
     if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
         return _expectation_failed()  # aiohttp raises an error for one that is not UTF-8
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= web.HTTPInternalServerError.status_code:
         return Refusal(status, "internal", "internal error; please report the time and the request")
-    return Refusal(status, "malformed_request", f"this is not a valid HTTP request: {_printable(message or '')}")
+    return refusal_of(error)
+
+
+def _log_refusal(refusal: Refusal) -> None:
+    _log.info("request_refused", status=refusal.status, code=refusal.code, reason=refusal.detail)
 
 
 def _expectation_failed() -> Refusal:
     return Refusal(417, "expectation_failed", f"the only Expect header that is supported is {CONTINUE}")
-
-
-def _printable(message: str) -> str:
-    """The first 300 characters in ASCII: the message may quote bytes of the request."""
-    return message.encode("ascii", "backslashreplace").decode()[:300]

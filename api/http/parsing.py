@@ -1,10 +1,9 @@
-"""Strict parsing of bodies, queries and headers: each invalid value is refused by name."""
+"""Strict parsing of documents, queries and headers: each invalid value is refused by name."""
 
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
-import orjson
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
@@ -24,38 +23,6 @@ TRACEPARENT: Final = web.RequestKey("traceparent", str)
 Model = TypeVar("Model", bound=BaseModel)
 
 _moment: Final = TypeAdapter(AwareDatetime)
-
-
-async def read_json(request: web.Request, max_bytes: int) -> object:
-    """The body as JSON. Raises refusals for another content type (415), too large a body (413) and invalid JSON
-    (400)."""
-    if request.content_type != "application/json":
-        raise Refusal(415, "unsupported_media_type", "send application/json")
-    body = await read_body(request, max_bytes)
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refusal(400, "malformed_json", f"the body is not JSON: {error}") from None
-
-
-async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The body, decompressed; the limit applies to the result. Raises a 413 refusal above the limit."""
-    if (request.content_length or 0) > max_bytes:
-        raise _too_large(max_bytes)
-    body = bytearray()
-    try:
-        async for chunk in request.content.iter_chunked(64 * 1024):
-            body += chunk
-            if len(body) > max_bytes:
-                raise _too_large(max_bytes)
-    except web.RequestPayloadError as error:
-        detail = f"the body does not match its headers: {type(error).__name__}"
-        raise Refusal(400, "malformed_body", detail, headers={"Connection": "close"}) from None
-    return bytes(body)
-
-
-def _too_large(max_bytes: int) -> Refusal:
-    return Refusal(413, "body_too_large", f"the limit is {max_bytes} bytes", headers={"Connection": "close"})
 
 
 def parse(model: type[Model], document: object) -> Model:

@@ -1,6 +1,7 @@
 """Refusals as RFC 9457 problem documents: a stable code for programs, a sentence with the remedy for people."""
 
 from http import HTTPStatus
+from typing import Final
 
 import orjson
 from aiohttp import web
@@ -25,7 +26,26 @@ class Refusal(Exception):
         super().__init__(code)
 
 
+CONTENT_TYPE: Final = "application/problem+json"
+
+
 def problem_response(refusal: Refusal) -> web.Response:
+    body = _document(refusal)
+    return web.Response(body=body, status=refusal.status, content_type=CONTENT_TYPE, headers=refusal.headers)
+
+
+def problem_bytes(refusal: Refusal) -> bytes:
+    """A whole response, for a connection whose request is not complete."""
+    body = _document(refusal)
+    status = HTTPStatus(refusal.status)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _document(refusal: Refusal) -> bytes:
     problem = Problem(
         type=f"urn:gengui:problem:{refusal.code}",
         title=HTTPStatus(refusal.status).phrase,
@@ -34,10 +54,7 @@ def problem_response(refusal: Refusal) -> web.Response:
         code=refusal.code,
         errors=refusal.errors,
     )
-    body = orjson.dumps(problem.model_dump(mode="json", exclude_none=True))
-    return web.Response(
-        body=body, status=refusal.status, content_type="application/problem+json", headers=refusal.headers
-    )
+    return orjson.dumps(problem.model_dump(mode="json", exclude_none=True))
 
 
 def invalid(errors: list[FieldFault], detail: str = "the request is invalid: see errors") -> Refusal:

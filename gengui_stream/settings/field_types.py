@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+NetworkTimeout = Annotated[float, Field(ge=0.1, le=3_600)]
 Count = Annotated[int, Field(ge=1)]
 
 

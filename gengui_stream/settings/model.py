@@ -17,6 +17,7 @@ from gengui_stream.settings.field_types import (
     HeaderKey,
     ModelName,
     ModelNames,
+    NetworkTimeout,
     Port,
     Seconds,
     TimeoutsByModel,
@@ -130,6 +131,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: Port = Field(3000, description="port that the API listens on; 0: any free port")
+    http_receive_timeout_s: NetworkTimeout = Field(
+        30, description="seconds in which the headers of a request must arrive, and then its body"
+    )
+    http_keep_alive_s: NetworkTimeout = Field(75, description="seconds until an idle connection is closed")
     public_url: HttpAddress | None = Field(None, description="URL of the API for clients; unset: that of the request")
     metrics_port: Port | None = Field(
         None, description="port on HOST for /livez and /metrics of a role other than the API; unset: the role's default"
@@ -213,8 +218,7 @@ class Settings(BaseSettings):
         None, description="seconds from its end for which the timeline of a generation is kept; unset: forever"
     )
     deletion_grace_s: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
-        86_400,
-        description="seconds from the deletion of a generation to the removal of its images",
+        86_400, description="seconds from the deletion of a generation to the removal of its images"
     )
     thumbnail_size: Annotated[int, Field(ge=16, le=1_024)] = Field(
         128, description="longer side of a thumbnail in pixels"

@@ -37,7 +37,7 @@ class Client:
         path: str,
         *,
         json: object = None,
-        data: bytes | io.BytesIO | None = None,
+        data: bytes | io.BytesIO | AsyncIterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, str], Json]:
         sent = {"Authorization": f"Bearer {self.key}", **(headers or {})}

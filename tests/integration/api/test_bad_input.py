@@ -1,11 +1,21 @@
 """Invalid input: a problem document that names each fault, and never a 500."""
 
+import asyncio
 import gzip
+import json
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncIterator, Mapping
 
+import aiohttp
+
+from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from schemas.fields import PROMPT_MAX_CHARACTERS
 from schemas.http import Problem
 from tests.integration.api.client import Client
+from tests.integration.api.conftest import serving
 
 CREATE = "/v1/generations"
 JSON = {"Content-Type": "application/json"}
@@ -52,7 +62,11 @@ BODIES: list[tuple[bytes, Mapping[str, str], int, str]] = [
     (b'{"prompt": "x", "seed": ' + b"9" * 5_000 + b"}", JSON, 400, "malformed_json"),
     (b'{"prompt": "x"}', {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
     (b'{"prompt": "x"}', {"Content-Type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
-    (b" " * 70_000, JSON, 413, "body_too_large"),
+    (b'{"prompt": "a", "prompt": "b"}', JSON, 422, "invalid_request"),
+    (b'{"prompt": "x"}', {**JSON, "Content-Encoding": "br"}, 415, "unsupported_encoding"),
+    (b'{"prompt": "x"}', {**JSON, "Content-Encoding": "foo"}, 415, "unsupported_encoding"),
+    (b" " * 130_000, JSON, 413, "body_too_large"),
+    (gzip.compress(b'{"prompt": "x"}')[:-1], {**JSON, "Content-Encoding": "gzip"}, 400, "malformed_body"),
     (gzip.compress(b" " * 10_000_000), {**JSON, "Content-Encoding": "gzip"}, 413, "body_too_large"),
     (b"not gzip", {**JSON, "Content-Encoding": "gzip"}, 400, "malformed_body"),
     (b'{"prompt": "x"}', {**JSON, "Idempotency-Key": ""}, 422, "invalid_request"),
@@ -67,9 +81,40 @@ async def test_bodies_that_are_none(user: Client) -> None:
         assert (answered, found["code"]) == (status, code), (body[:80], headers)
 
 
-async def test_of_a_name_that_comes_twice_the_last_counts(user: Client) -> None:
-    status, _, found = await user.call("POST", CREATE, data=b'{"prompt": "a", "prompt": "b"}', headers=JSON)
-    assert (status, found["prompt"]) == (202, "b")
+async def test_the_longest_prompt_is_taken_however_it_is_written(user: Client) -> None:
+    prompt = "\U0001f600" * PROMPT_MAX_CHARACTERS
+    escaped = json.dumps({"prompt": prompt}).encode()
+    packed = {**JSON, "Content-Encoding": "gzip"}
+    for body, headers in (
+        (escaped, JSON),
+        (gzip.compress(escaped), packed),
+        (zlib.compress(escaped), {**JSON, "Content-Encoding": "deflate"}),
+    ):
+        status, _, found = await user.call("POST", CREATE, data=body, headers=headers)
+        assert (status, found["prompt"]) == (202, prompt)
+
+
+async def test_refusals_of_a_body_name_the_remedy(user: Client) -> None:
+    _, headers, _ = await user.call("POST", CREATE, data=b"{}", headers={**JSON, "Content-Encoding": "zstd"})
+    assert headers["Accept-Encoding"] == "gzip, deflate"
+    _, _, found = await user.call("POST", CREATE, data=b'{"a": [{"b": 1, "b": 2}], "prompt": "x"}', headers=JSON)
+    assert [(each["field"], each["message"]) for each in found["errors"]] == [("a.0.b", "given more than once")]
+
+
+async def test_a_body_that_comes_too_slowly_is_refused(
+    settings: Settings, pool: Pool, session: aiohttp.ClientSession
+) -> None:
+    key = await seed_user(pool, "user@example.com", "user")
+    impatient = settings.model_copy(update={"http_receive_timeout_s": 0.2})
+
+    async def never_ends() -> AsyncIterator[bytes]:
+        yield b'{"prompt":'
+        await asyncio.Event().wait()
+
+    async with serving(impatient, session) as base:
+        user = Client(session, base, key)
+        status, _, found = await user.call("POST", CREATE, data=never_ends(), headers=JSON)
+    assert (status, found["code"]) == (408, "request_timeout")
 
 
 QUERIES = [

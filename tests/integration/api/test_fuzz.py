@@ -4,8 +4,6 @@ import asyncio
 import re
 from urllib.parse import urlsplit
 
-import orjson
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -93,26 +91,6 @@ async def test_no_request_is_answered_with_a_500(user: Client, request: Request)
     assert status is None or status < 400 or b"content-type: application/problem+json" in head.lower(), (request, head)
     async with user.session.get(f"{user.base}/livez") as answer:
         assert answer.status == 200
-
-
-MALFORMED = [
-    (b"GET / HTTP/9\r\n\r\n", 400, "malformed_request"),
-    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "malformed_request"),  # TLS to a port without it
-    (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400, "malformed_request"),
-    (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 400, "malformed_request"),
-    (b"GET /v1/generations HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\n\r\n", 417, "expectation_failed"),
-    (b"GET /nowhere HTTP/1.1\r\nHost: a\r\nExpect: \x80\r\n\r\n", 417, "expectation_failed"),
-]
-
-
-@pytest.mark.parametrize(("sent", "status", "code"), MALFORMED)
-async def test_what_is_not_http_is_answered_with_a_problem_document(
-    user: Client, caplog: pytest.LogCaptureFixture, sent: bytes, status: int, code: str
-) -> None:
-    answered, _, body = await _exchange(user, sent)
-    assert answered == status
-    assert orjson.loads(body)["code"] == code
-    assert "Traceback" not in caplog.text
 
 
 def _bytes(user: Client, request: Request) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from api.context import STATE, ApiState
+from api.context import SETTINGS, STATE, ApiState
 from api.handlers import (
     cancel_delete,
     create_retry,
@@ -23,11 +23,15 @@ from api.handlers import (
     worker_jobs,
 )
 from api.http.bodies import RECEIVE_TIMEOUT_S
+from api.http.compression import compress
+from api.http.cors import ORIGINS, add_cors_headers, is_preflight, preflight_response
 from api.http.parsing import CORRELATION_ID, TRACEPARENT, WAITED
 from api.http.problems import Refusal, problem_response
+from api.http.response_headers import add_common_headers
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.settings import Settings
+from gengui_stream.settings.addresses.url_types import origins_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,13 +70,27 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+def pages() -> list[web.RouteDef]:
+    """What a browser needs besides the operations of the API."""
+    return [
+        web.get("/", documentation.start_page),
+        web.get("/docs/", documentation.docs_folder),
+        web.get("/docs/assets/{release}/{name}", documentation.asset),
+    ]
+
+
 def make_app(state: ApiState, settings: Settings) -> web.Application:
     app = web.Application(middlewares=[_observed, _answered])
-    app[STATE] = state
+    app[STATE], app[SETTINGS], app[ORIGINS] = state, settings, origins_of(settings.cors_allowed_origins)
     app[RECEIVE_TIMEOUT_S] = settings.http_receive_timeout_s
-    app.add_routes(routes())
-    app.router.add_static("/docs/assets", documentation.ASSETS)
+    app.on_response_prepare.append(_add_headers)
+    app.add_routes([*routes(), *pages()])
     return app
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    add_common_headers(request, response)
+    add_cors_headers(request, response)
 
 
 @web.middleware
@@ -89,9 +107,8 @@ async def _observed(request: web.Request, handler: Handler) -> web.StreamRespons
     except BaseException:  # the client has disconnected, or a response that had begun is cut off
         _measure(request, CLIENT_CLOSED_REQUEST, time.perf_counter() - started)
         raise
+    compress(request, response)
     seconds = time.perf_counter() - started
-    if not response.prepared:
-        response.headers["X-Request-ID"] = request[CORRELATION_ID]
     _measure(request, response.status, seconds)
     return response
 
@@ -116,6 +133,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         _log.warning("unavailable", error=str(error), correlation_id=request[CORRELATION_ID])
         detail = "a server that the API needs is unavailable; repeat the request with the same Idempotency-Key"
         return problem_response(Refusal(503, "unavailable", detail, headers={"Retry-After": "1"}))
+    except web.HTTPMethodNotAllowed as error:
+        return preflight_response(error.allowed_methods) if is_preflight(request) else _http_problem(request, error)
     except web.HTTPException as error:
         return _http_problem(request, error)
     except Exception:

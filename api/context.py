@@ -57,6 +57,7 @@ class ApiState:
 
 
 STATE: Final = web.AppKey("state", ApiState)
+SETTINGS: Final = web.AppKey("settings", Settings)
 
 
 def context_of(request: web.Request) -> ApiContext:

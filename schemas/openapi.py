@@ -7,7 +7,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas.http import Problem
-from schemas.operations import ANSWER_HEADERS, OPERATIONS, PARAMETERS, PROBLEMS, Answer, Operation
+from schemas.operations import ANSWER_HEADERS, OPERATIONS, PARAMETERS, Answer, Operation
+from schemas.problem_codes import described
 
 TITLE: Final = "GenGui Stream"
 DESCRIPTION: Final = """Request images and follow them until they have ended.
@@ -16,13 +17,15 @@ Every refusal is a problem document (RFC 9457) with a stable `code`. A response 
 in the log in `Gengui-Position`; a request with that value as `Min-Position` reads its own writes."""
 
 
-def openapi_document() -> dict[str, object]:
+def openapi_document(server: str = "/") -> dict[str, object]:
+    """`server`: the URL of the API, without a trailing slash; `/`: the host that serves the document."""
     paths: dict[str, dict[str, object]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": "1", "description": DESCRIPTION},
+        "servers": [{"url": server}],
         "paths": paths,
         "components": {
             "schemas": _schemas(),
@@ -64,7 +67,9 @@ def _operation(operation: Operation) -> dict[str, object]:
 def _responses(operation: Operation) -> Mapping[str, object]:
     answers = {str(status): _answer(operation, answer) for status, answer in operation.answers.items()}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    refusals = {str(status): {"description": PROBLEMS[status], "content": problem} for status in operation.refusals}
+    refusals = {
+        str(status): {"description": described(operation, status), "content": problem} for status in operation.refusals
+    }
     return {**answers, **refusals}
 
 

@@ -6,6 +6,7 @@ from typing import Final, get_args
 
 from pydantic import BaseModel
 
+from schemas.fields import NO_NUL
 from schemas.http import (
     CanceledGeneration,
     CreateGeneration,
@@ -52,22 +53,32 @@ class Operation:
 
 
 _text: Final = {"type": "string"}
+_plain: Final = {"type": "string", "minLength": 1, "pattern": NO_NUL}
+_position: Final = {"type": "string", "maxLength": 40, "pattern": "^[0-9]{1,5}:[0-9]{1,18}$", "examples": ["0:42"]}
 _moment: Final = {"type": "string", "format": "date-time"}
 
 PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
     "id": {"in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
     "status": {"in": "query", "style": "form", "explode": False,
                "schema": {"type": "array", "items": {"type": "string", "enum": list(get_args(StatusName))}}},
-    "provider": {"in": "query", "schema": _text},
-    "q": {"in": "query", "description": "a substring of the prompt, ignoring case", "schema": _text},
+    "provider": {"in": "query", "schema": {**_plain, "maxLength": 100}},
+    "q": {"in": "query", "description": "a substring of the prompt, ignoring case",
+          "schema": {**_plain, "maxLength": 200}},
     "created_after": {"in": "query", "description": "inclusive", "schema": _moment},
     "created_before": {"in": "query", "description": "exclusive", "schema": _moment},
-    "limit": {"in": "query", "schema": {"type": "integer", "minimum": 1}},
-    "cursor": {"in": "query", "description": "next_cursor of the previous page", "schema": _text},
+    "limit": {"in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}},
+    "events_limit": {"name": "limit", "in": "query",
+                     "schema": {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 500}},
+    "cursor": {"in": "query", "description": "next_cursor of the previous page, unchanged",
+               "schema": {"type": "string", "maxLength": 200, "pattern": "^[A-Za-z0-9_-]+={0,2}$"}},
+    "events_cursor": {"name": "cursor", "in": "query", "description": "next_cursor of the previous page, unchanged",
+                      "schema": _position},
     "Min-Position": {"in": "header", "description": "wait until the projections have this `Gengui-Position`",
-                     "schema": _text},
+                     "schema": _position},
     "Idempotency-Key": {"in": "header", "description": "requests with the same key and body return the same generation",
-                        "schema": {"type": "string", "maxLength": 255}},
+                        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}},
+    "If-None-Match": {"in": "header", "description": "the `ETag` of an earlier response: 304 if nothing has changed",
+                      "schema": {"type": "string", "maxLength": 1024}},
     "Prefer": {"in": "header", "description": "`wait=n`: respond once it has ended, or after n seconds (at most 60)",
                "schema": _text},
     "webhook_provider": {"name": "provider", "in": "path", "required": True, "schema": _text},
@@ -77,6 +88,7 @@ PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
 }  # fmt: skip
 
 ANSWER_HEADERS: Final[Mapping[str, dict[str, object]]] = {
+    "ETag": {"description": "for `If-None-Match` of the next request", "schema": _text},
     "Location": {"description": "the generation", "schema": _text},
     "Gengui-Position": {"description": "partition:offset of the event in the log", "schema": _text},
     "Idempotent-Replayed": {
@@ -84,20 +96,6 @@ ANSWER_HEADERS: Final[Mapping[str, dict[str, object]]] = {
         "schema": _text,
     },
     "Preference-Applied": {"description": "the applied `wait` preference", "schema": _text},
-}
-
-PROBLEMS: Final[Mapping[int, str]] = {
-    400: "`malformed_json`, `malformed_body`",
-    401: "`unauthorized`: no valid key",
-    403: "`forbidden`: a key of another role",
-    404: "`not_found`: no such generation of this owner, no such webhook; `unknown_job`",
-    408: "`request_timeout`: the body came too slowly",
-    409: "`not_ended`; `lease_lost`, `job_ended`: stop working on this job",
-    413: "`body_too_large`",
-    415: "`unsupported_media_type`, `unsupported_encoding`",
-    422: "`invalid_request`: the faults are in `errors`; `idempotency_key_reused`; `object_missing`",
-    503: "`unavailable`, `starting`: try again",
-    504: "`projection_behind`: try again",
 }
 
 _JOB: Final = "/v1/worker/jobs/{id}"
@@ -114,8 +112,8 @@ OPERATIONS: Final = (
               (400, 401, 403, 408, 413, 415, 422, 503), CreateGeneration, ("Idempotency-Key", "Prefer"), _MADE),
     Operation("get", _ALL, "list", "generations", "List generations, newest first", {200: GenerationPage},
               (401, 422, 503, 504), None, (*_FILTERS, "limit", "cursor", "Min-Position")),
-    Operation("get", _ONE, "get", "generations", "Get a generation", {200: GenerationResource},
-              (401, 404, 422, 503, 504), None, ("Min-Position",)),
+    Operation("get", _ONE, "get", "generations", "Get a generation", {200: GenerationResource, 304: None},
+              (401, 404, 422, 503, 504), None, ("Min-Position", "If-None-Match"), ("ETag",)),
     Operation("delete", _ONE, "delete", "generations", "Delete a generation", {204: None},
               (401, 403, 404, 422, 503, 504), None, ("Min-Position",), ("Gengui-Position",)),
     Operation("post", f"{_ONE}/cancel", "cancel", "generations", "Cancel a generation; safe to repeat",
@@ -123,7 +121,7 @@ OPERATIONS: Final = (
     Operation("post", f"{_ONE}/retry", "retry", "generations", "Retry an ended generation as a new generation", _MAKE,
               (401, 403, 404, 409, 422, 503, 504), None, ("Idempotency-Key", "Prefer", "Min-Position"), _MADE),
     Operation("get", f"{_ONE}/events", "events", "timeline", "The timeline of a generation", {200: EventPage},
-              (401, 404, 422, 503, 504), None, ("limit", "cursor", "Min-Position")),
+              (401, 404, 422, 503, 504), None, ("events_limit", "events_cursor", "Min-Position")),
     Operation("get", f"{_ONE}/stream", "stream", "timeline", "Stream the events of a generation (server-sent events)",
               _EVENTS, (401, 404, 422, 503, 504), None, ("Last-Event-ID", "Min-Position")),
     Operation("get", "/v1/stream", "stream_all", "timeline", "Stream all events of the caller (server-sent events)",

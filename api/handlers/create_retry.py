@@ -15,6 +15,7 @@ from api.handlers.generations import own, reach, shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
 from api.http.bodies import read_json
+from api.http.json_sizes import largest_json
 from api.http.parsing import WAITED, Query, generation_id_of, parse, wait_seconds
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
@@ -24,7 +25,6 @@ from gengui_stream.queries import generations
 from gengui_stream.queries.generations import OwnedGeneration
 from schemas.events import GenerationRequested
 from schemas.http import CreateGeneration
-from schemas.json_sizes import largest_json
 
 KEY_MAX_CHARACTERS: Final = 255
 

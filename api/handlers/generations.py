@@ -14,7 +14,7 @@ from api.context import ApiContext, base_url, context_of
 from api.http import resources
 from api.http.parsing import Query, generation_id_of, min_position
 from api.http.problems import Refusal, not_found
-from api.http.responses import json_response
+from api.http.responses import json_response, versioned_response
 from gengui_stream.log.positions import Position
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import timeline
@@ -35,7 +35,7 @@ async def get(request: web.Request) -> web.Response:
     Query(request).check()
     await reach(request, context, caller.user_id)
     found = await own(context, generation_id_of(request), caller.user_id)
-    return json_response(await shown(request, context, found))
+    return versioned_response(request, await shown(request, context, found), found.state.version)
 
 
 async def page(request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ from aiohttp import web
 from api.auth import principal_of
 from api.context import ApiContext, base_url, context_of
 from api.http.bodies import read_json
+from api.http.json_sizes import largest_json
 from api.http.parsing import WAITED, Query, parse
 from api.http.responses import json_response
 from gengui_stream.domain.generation.standing import Standing, standing
@@ -19,7 +20,6 @@ from gengui_stream.providers.local.entries import InvalidMessage, QueuedJob
 from gengui_stream.providers.local.leases import LeasedEntry
 from gengui_stream.providers.local.redis_keys import DELIVERIES_MAX
 from gengui_stream.providers.local.rejected_entries import reject
-from schemas.json_sizes import largest_json
 from schemas.worker_jobs import ClaimJob
 
 _log = structlog.get_logger(__name__)

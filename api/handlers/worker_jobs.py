@@ -11,6 +11,7 @@ from api.auth import principal_of
 from api.context import ApiContext, context_of
 from api.handlers.worker_reports import event_of, fields_of_job, outputs_of, stamp_of
 from api.http.bodies import read_json
+from api.http.json_sizes import largest_json
 from api.http.parsing import Query, parse
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
@@ -24,7 +25,6 @@ from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.stamps import new_stamp
 from schemas.events import GenerationHeartbeatReceived
 from schemas.http import Request
-from schemas.json_sizes import largest_json
 from schemas.worker_jobs import LEASE_DEFAULT_S, JobHeartbeat, JobRelease, JobReport, JobUpload
 
 UPLOAD_VALID_S: Final = 300

@@ -13,6 +13,7 @@ from aiohttp.web_protocol import ERROR
 
 from api.http.parser_errors import HEADER_MAX_BYTES, HEADERS_MAX, LINE_MAX_BYTES, refusal_of
 from api.http.problems import Refusal, problem_bytes, problem_response
+from api.http.response_headers import add_common_headers
 
 CONTINUE: Final = "100-continue"  # the one expectation that HTTP defines (RFC 9110, 10.1.1)
 
@@ -99,6 +100,7 @@ class HttpConnection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun: it cannot become an error")
         response = problem_response(refusal)
+        add_common_headers(request, response)  # the application's signal comes after a route is selected
         response.force_close()
         return response
 

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gengui_stream.settings.addresses.database_url import DatabaseAddress, address_of_parts, parse_database_url
 from gengui_stream.settings.addresses.redis_url import parse_redis_url
-from gengui_stream.settings.addresses.url_types import Brokers, DatabaseUrl, HttpAddress, RedisUrl
+from gengui_stream.settings.addresses.url_types import Brokers, DatabaseUrl, HttpAddress, Origins, RedisUrl
 from gengui_stream.settings.field_types import (
     AesKey,
     Count,
@@ -131,10 +131,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: Port = Field(3000, description="port that the API listens on; 0: any free port")
-    http_receive_timeout_s: NetworkTimeout = Field(
-        30, description="seconds in which the headers of a request must arrive, and then its body"
-    )
+    http_receive_timeout_s: NetworkTimeout = Field(30, description="seconds to receive headers, and then the body")
     http_keep_alive_s: NetworkTimeout = Field(75, description="seconds until an idle connection is closed")
+    cors_allowed_origins: Origins = Field("", description="origins whose pages may call the API, with commas; *: all")
     public_url: HttpAddress | None = Field(None, description="URL of the API for clients; unset: that of the request")
     metrics_port: Port | None = Field(
         None, description="port on HOST for /livez and /metrics of a role other than the API; unset: the role's default"

@@ -1,12 +1,16 @@
 """Types of URLs and addresses in settings. Each check raises ValueError with the expected format, and shows no
 secret."""
 
+import re
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, HttpUrl, SecretStr, TypeAdapter, ValidationError
 
 from gengui_stream.settings.addresses.database_url import parse_database_url
 from gengui_stream.settings.addresses.redis_url import parse_redis_url
+
+ORIGIN: Final = r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+"""In lower case and without a path, as browsers send it."""
 
 _url: Final = TypeAdapter(HttpUrl)
 
@@ -41,6 +45,21 @@ def _redis(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def origins_of(text: str) -> frozenset[str]:
+    """Origins as browsers send them, or `*`, comma-separated. Raises ValueError for anything else."""
+    origins = frozenset(part.strip() for part in text.split(",") if part.strip())
+    wrong = sorted(origin for origin in origins if origin != "*" and not re.fullmatch(ORIGIN, origin))
+    if wrong:
+        raise ValueError(f"{', '.join(repr(origin[:80]) for origin in wrong)} is not an origin: https://host[:port]")
+    return origins
+
+
+def _check_origins(text: str) -> str:
+    origins_of(text)
+    return text
+
+
+Origins = Annotated[str, AfterValidator(_check_origins)]
 Brokers = Annotated[str, AfterValidator(_brokers)]
 """host:port, comma-separated."""
 

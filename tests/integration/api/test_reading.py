@@ -120,3 +120,30 @@ async def test_the_queue_position_is_shown_until_a_worker_has_started(
 
 async def _foretold(who: Client, generation_id: str) -> bool:
     return (await who.get(f"{LIST}/{generation_id}"))["queue"]["starts_in_s"] is not None
+
+
+async def test_an_unchanged_generation_is_not_sent_again(user: Client, event_log: EventLog) -> None:
+    generation_id = await user.created()
+    path = f"{LIST}/{generation_id}"
+    await event_log.append(started(generation_id))
+
+    async def processing() -> bool:
+        return bool((await user.get(path))["status"] == "processing")
+
+    await eventually(processing)
+    _, headers, found = await user.call("GET", path)
+    tag = headers["ETag"]
+    assert tag.startswith(f'W/"{found["version"]}-')
+    assert headers["Cache-Control"] == "private, no-cache"
+    for known in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
+        status, again, body = await user.call("GET", path, headers={"If-None-Match": known})
+        assert (status, again["ETag"], body) == (304, tag, {})
+    assert (await user.call("HEAD", path, headers={"If-None-Match": tag}))[0] == 304
+    for other in ('"other"', "no tag", ""):
+        assert (await user.call("GET", path, headers={"If-None-Match": other}))[0] == 200
+    await event_log.append(failed(generation_id))
+
+    async def changed() -> bool:
+        return (await user.call("GET", path, headers={"If-None-Match": tag}))[0] == 200
+
+    await eventually(changed)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.bodies import decompressed
+from api.http.json_sizes import WHITESPACE, largest_json
 from api.http.problems import Refusal
 from api.http.repeated_keys import repeated_keys
 from schemas.http import CreateGeneration
-from schemas.json_sizes import WHITESPACE, largest_json
 from schemas.operations import OPERATIONS
 from schemas.worker import WorkerEvents
 

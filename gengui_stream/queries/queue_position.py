@@ -17,7 +17,8 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections.provider_statistics import BUCKETS_MS, MORE
 
 COUNTED_MAX: Final = 10_000
-"""Generations counted from the front of the queues; further positions are a lower bound."""
+"""Generations counted from the front of each queue; further positions are a lower bound. So many rows of a queue are
+read, however long it is."""
 
 KEPT_S: Final = 1.0
 LATELY: Final = timedelta(minutes=15)
@@ -26,20 +27,40 @@ LATELY: Final = timedelta(minutes=15)
 QueueKey: TypeAlias = tuple[datetime, UUID]
 """The order of a provider's queue."""
 
-# `NOT settled` is what the index of the open generations covers: without it the whole history is read. The front of the
-# queues is found by id, which sorts by its creation. With ids of another kind the front may differ beyond COUNTED_MAX.
+# Skips in the index from each provider to the next, and reads the front of each queue in the index's order: by id,
+# which sorts by its creation. With ids of another kind the front may differ beyond COUNTED_MAX. LIMIT 1 keeps the
+# planner from reading every request.
 WAITING: Final = """
-SELECT waiting.provider, r.requested_at, r.generation_id FROM (
-    SELECT generation_id, provider FROM projections.generation_states
-    WHERE NOT settled AND status IN ('queued', 'dispatched') AND started_at IS NULL
-    ORDER BY generation_id LIMIT $1) AS waiting
-JOIN projections.generation_requests r USING (generation_id)
-ORDER BY r.requested_at, r.generation_id
+WITH RECURSIVE queue AS (
+    (SELECT provider FROM projections.generation_states WHERE NOT settled AND started_at IS NULL
+        ORDER BY provider LIMIT 1)
+    UNION ALL
+    SELECT later.provider FROM queue CROSS JOIN LATERAL (
+        SELECT s.provider FROM projections.generation_states s
+        WHERE NOT settled AND started_at IS NULL AND s.provider > queue.provider ORDER BY s.provider LIMIT 1) AS later)
+SELECT queue.provider, r.requested_at, waiting.generation_id FROM queue CROSS JOIN LATERAL (
+    SELECT s.generation_id FROM projections.generation_states s
+    WHERE NOT settled AND started_at IS NULL AND s.provider = queue.provider AND status IN ('queued', 'dispatched')
+    ORDER BY s.provider, s.generation_id LIMIT $1) AS waiting
+CROSS JOIN LATERAL (
+    SELECT requested_at FROM projections.generation_requests WHERE generation_id = waiting.generation_id LIMIT 1) AS r
 """
 
+# The newest first: those before them have ended, and wait for their thumbnails.
 RUNNING: Final = """
-SELECT provider, count(*) AS running FROM projections.generation_states
-WHERE NOT settled AND started_at IS NOT NULL AND ended_at IS NULL GROUP BY provider
+WITH RECURSIVE queue AS (
+    (SELECT provider FROM projections.generation_states WHERE NOT settled AND started_at IS NOT NULL
+        ORDER BY provider LIMIT 1)
+    UNION ALL
+    SELECT later.provider FROM queue CROSS JOIN LATERAL (
+        SELECT s.provider FROM projections.generation_states s
+        WHERE NOT settled AND started_at IS NOT NULL AND s.provider > queue.provider
+        ORDER BY s.provider LIMIT 1) AS later)
+SELECT queue.provider, count(*) FILTER (WHERE started.ended_at IS NULL) AS running FROM queue CROSS JOIN LATERAL (
+    SELECT s.ended_at FROM projections.generation_states s
+    WHERE NOT settled AND started_at IS NOT NULL AND s.provider = queue.provider
+    ORDER BY s.provider DESC, s.generation_id DESC LIMIT $1) AS started
+GROUP BY queue.provider
 """
 
 RUNS: Final = """
@@ -60,20 +81,20 @@ class QueuePosition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSnapshot:
-    """The queues at one moment. `keys_by_provider`: in queue order. `complete`: no queued generation was left out."""
+    """The queues at one moment. `keys_by_provider`: in queue order. `cut`: the providers whose queue is longer."""
 
     taken_at: datetime
     keys_by_provider: Mapping[str, Sequence[QueueKey]] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)
     run_s: Mapping[str, float] = field(default_factory=dict)
-    complete: bool = True
+    cut: frozenset[str] = frozenset()
 
     def position_of(self, provider: str, key: QueueKey) -> QueuePosition:
         """Also of a generation that was requested after the snapshot."""
         queue = self.keys_by_provider.get(provider, ())
         position = bisect_left(queue, key) + 1
         behind_all = position > len(queue)
-        return QueuePosition(position, behind_all and not self.complete, self._starts_in_s(provider, position))
+        return QueuePosition(position, behind_all and provider in self.cut, self._starts_in_s(provider, position))
 
     def _starts_in_s(self, provider: str, position: int) -> float | None:
         """Assumes that as many attempts keep running side by side as now; when none runs, that the first starts at
@@ -90,15 +111,15 @@ def snapshot_of(
     runs: Iterable[tuple[str, int, int]],
     taken_at: datetime,
 ) -> QueueSnapshot:
-    """Pure. `keys_by_provider`: in queue order; `runs`: provider, upper bound of a bucket in milliseconds, number of
+    """Pure. `keys_by_provider`: in any order; `runs`: provider, upper bound of a bucket in milliseconds, number of
     runs."""
     queues: defaultdict[str, list[QueueKey]] = defaultdict(list)
     for provider, requested_at, generation_id in keys_by_provider:
         queues[provider].append((requested_at, generation_id))
-    counted = sum(map(len, queues.values()))
-    return QueueSnapshot(
-        taken_at=taken_at, keys_by_provider=queues, running=running, run_s=_mean_s(runs), complete=counted < COUNTED_MAX
-    )
+    for queue in queues.values():
+        queue.sort()
+    cut = frozenset(provider for provider, queue in queues.items() if len(queue) >= COUNTED_MAX)
+    return QueueSnapshot(taken_at=taken_at, keys_by_provider=queues, running=running, run_s=_mean_s(runs), cut=cut)
 
 
 def _mean_s(runs: Iterable[tuple[str, int, int]]) -> dict[str, float]:
@@ -137,7 +158,7 @@ class QueueSnapshotCache:
         now = datetime.now(UTC)
         with transient_errors():
             keys_by_provider = await self._pool.fetch(WAITING, COUNTED_MAX)
-            running = await self._pool.fetch(RUNNING)
+            running = await self._pool.fetch(RUNNING, COUNTED_MAX)
             runs = await self._pool.fetch(RUNS, now - LATELY)
         return snapshot_of(
             ((row["provider"], row["requested_at"], row["generation_id"]) for row in keys_by_provider),

@@ -1,5 +1,9 @@
-"""The snapshot of the queues, taken every second, reads the open generations and not the history."""
+"""The snapshot of the queues, taken every second, reads a bounded number of rows in the order of an index."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import orjson
 import pytest
 
 from gengui_stream.postgres.pool import Pool
@@ -7,7 +11,12 @@ from gengui_stream.queries.queue_position import COUNTED_MAX, RUNNING, WAITING, 
 
 pytestmark = pytest.mark.stack
 
-OPEN, RUNNING_NOW, ENDED = 20_000, 100, 200_000
+OPEN, RUNNING_NOW, ENDED = 30_000, 100, 200_000
+THUMBNAILS = 12_000
+"""Of the ended ones: their thumbnails are outstanding."""
+PROVIDERS = 2
+
+Plan: TypeAlias = Mapping[str, object]
 
 GENERATIONS = f"""
 CREATE TABLE given AS
@@ -21,11 +30,12 @@ INSERT INTO projections.generation_requests (generation_id, owner_id, prompt, se
     max_attempts, requested_at)
 SELECT id, id, 'a lighthouse', 1, 512, 512, 'm', 'local', 3, at FROM given
 """
-STATES = """
+STATES = f"""
 INSERT INTO projections.generation_states (generation_id, partition, log_offset, status, version, attempt, provider,
     cancel_requested, started_at, ended_at, provider_model, settled)
 SELECT id, n % 8, n, CASE WHEN waits THEN 'queued' WHEN open THEN 'processing' ELSE 'completed' END, 1, 1,
-    'local', false, CASE WHEN NOT waits THEN at END, CASE WHEN NOT open THEN at END, 'm', NOT open FROM given
+    CASE WHEN n % 50 = 0 THEN 'gemini' ELSE 'local' END, false, CASE WHEN NOT waits THEN at END,
+    CASE WHEN NOT open THEN at END, 'm', n <= {ENDED - THUMBNAILS} FROM given
 """
 
 
@@ -34,18 +44,55 @@ async def given_generations(pool: Pool) -> None:
         await pool.execute(statement)
 
 
-async def plan(pool: Pool, query: str, *arguments: object) -> str:
-    return "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {query}", *arguments))
+async def nodes(pool: Pool, query: str, *arguments: object) -> Sequence[Plan]:
+    """Of the plan as it was executed."""
+    shown = orjson.loads(await pool.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments))
+    return list(flattened(shown[0]["Plan"]))
 
 
-async def test_only_the_open_generations_are_read(pool: Pool) -> None:
+def flattened(node: Plan) -> Iterator[Plan]:
+    yield node
+    children = node.get("Plans", [])
+    assert isinstance(children, list)
+    for child in children:
+        yield from flattened(child)
+
+
+def rows_read(node: Plan) -> float:
+    """Returned or discarded by a scan of a table or an index."""
+    if "Relation Name" not in node and "Index Name" not in node:
+        return 0
+    kinds = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    per_loop = [number for kind in kinds if isinstance(number := node.get(kind, 0), int | float)]
+    loops = node["Actual Loops"]
+    assert isinstance(loops, int)
+    return sum(per_loop) * loops
+
+
+@pytest.mark.parametrize(
+    ("query", "at_most"), [(WAITING, 2 * PROVIDERS * COUNTED_MAX), (RUNNING, PROVIDERS * COUNTED_MAX)]
+)
+async def test_a_snapshot_sorts_nothing_and_reads_the_front_of_each_queue(pool: Pool, query: str, at_most: int) -> None:
+    """Of the waiting ones both the state and the request."""
     await given_generations(pool)
-    plans = [await plan(pool, WAITING, COUNTED_MAX), await plan(pool, RUNNING)]
-    assert [shown for shown in plans if "Seq Scan on generation_states" in shown] == []
+    plan = await nodes(pool, query, COUNTED_MAX)
+    assert [node for node in plan if "Sort" in str(node["Node Type"]) or node["Node Type"] == "Seq Scan"] == []
+    assert sum(map(rows_read, plan)) <= at_most + 4 * PROVIDERS
+
+
+async def test_a_snapshot_has_the_front_of_each_queue(pool: Pool) -> None:
+    await given_generations(pool)
     snapshot = await QueueSnapshotCache(pool).current()
-    first = await pool.fetchrow("SELECT at, id FROM given WHERE waits ORDER BY n LIMIT 1")
+    first = await pool.fetchrow("SELECT at, id FROM given WHERE waits AND n % 50 <> 0 ORDER BY n LIMIT 1")
+    last = await pool.fetchrow("SELECT at, id FROM given WHERE waits AND n % 50 = 0 ORDER BY n DESC LIMIT 1")
     assert first is not None
-    assert snapshot.running == {"local": RUNNING_NOW}
-    assert len(snapshot.keys_by_provider["local"]) == COUNTED_MAX
-    assert not snapshot.complete
+    assert last is not None
+    others = (OPEN - RUNNING_NOW) // 50
+    assert sum(snapshot.running.values()) == RUNNING_NOW
+    assert {name: len(keys) for name, keys in snapshot.keys_by_provider.items()} == {
+        "local": COUNTED_MAX,
+        "gemini": others,
+    }
+    assert snapshot.cut == {"local"}
     assert snapshot.position_of("local", (first["at"], first["id"])).position == 1
+    assert snapshot.position_of("gemini", (last["at"], last["id"])).position == others

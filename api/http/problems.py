@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
+from gengui_stream.fault_sentences import sentence
 from schemas.http import FieldFault, Problem
 
 
@@ -68,12 +69,7 @@ def fault(field: str, message: str) -> FieldFault:
 def faults_of(error: ValidationError) -> list[FieldFault]:
     """Each fault with its field; values are not repeated."""
     found = error.errors(include_url=False, include_input=False)
-    return [fault(".".join(map(str, item["loc"])) or "body", _sentence(item["msg"])) for item in found]
-
-
-def _sentence(message: str) -> str:
-    plain = message.removeprefix("Value error, ")
-    return "unknown field: leave it out" if plain == "Extra inputs are not permitted" else plain
+    return [fault(".".join(map(str, item["loc"])) or "body", sentence(item)) for item in found]
 
 
 def not_found() -> Refusal:

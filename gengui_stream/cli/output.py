@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import orjson
 from rich.box import SIMPLE_HEAD
@@ -24,10 +25,19 @@ def echo_json(value: object) -> None:
     echo(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS).decode())
 
 
+def shown_time(moment: datetime) -> str:
+    """In UTC, to the millisecond, in every output for people."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table, numbers to the right. In a pipe it is as wide as its cells, so that nothing is cut off."""
+    """Prints a table, numbers to the right; "none" without rows. In a pipe it is as wide as its cells, so that nothing
+    is cut off."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     cells = [list(row) for row in rows]
+    if not cells:
+        echo("none")
+        return
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")

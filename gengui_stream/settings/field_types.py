@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -53,3 +53,17 @@ def _check_timeouts(text: str) -> str:
 TimeoutsByModel = Annotated[str, AfterValidator(_check_timeouts)]
 ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+FORMS: Final = {
+    r"^[A-Za-z0-9._-]{1,200}$": "must be 1 to 200 of the characters A-Z a-z 0-9 . _ -",
+    r"^[A-Za-z0-9_-]{1,200}$": "must be 1 to 200 of the characters A-Z a-z 0-9 _ -",
+    r"^[A-Za-z0-9_-]{1,100}$": "must be 1 to 100 of the characters A-Z a-z 0-9 _ -",
+    r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "must be the name of a bucket: 3 to 63 of the characters a-z 0-9 . -, "
+    "the first and the last a letter or a digit",
+    r"^([a-z0-9_-]{1,100}(,[a-z0-9_-]{1,100}){0,15})?$": "must be at most 16 names of providers, separated by commas "
+    "without spaces",
+    r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$": "must be at most 32 names of models, separated by commas "
+    "without spaces",
+}
+"""By pattern: the fault of a setting that does not match it."""

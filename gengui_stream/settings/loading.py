@@ -9,6 +9,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from gengui_stream.errors import ConfigurationError
+from gengui_stream.fault_sentences import sentence
+from gengui_stream.settings.field_types import FORMS
 from gengui_stream.settings.model import Settings
 from gengui_stream.settings.older_names import Renaming, translate
 from gengui_stream.settings.rules import faults_together
@@ -74,10 +76,7 @@ def _validated(variables: Mapping[str, Variable]) -> tuple[Settings | None, list
 
 def _faults(error: ValidationError, variables: Mapping[str, Variable]) -> list[str]:
     faults = error.errors(include_url=False, include_input=False)
-    return [
-        f"{_named(str(fault['loc'][0]).upper(), variables)}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults
-    ]
+    return [f"{_named(str(fault['loc'][0]).upper(), variables)}: {sentence(fault, FORMS)}" for fault in faults]
 
 
 def _named(name: str, variables: Mapping[str, Variable]) -> str:

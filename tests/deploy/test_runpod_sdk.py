@@ -131,7 +131,7 @@ async def test_what_the_handler_raises_arrives_as_the_sdk_words_it(settings: Set
         container(environ(**bucket(settings), **of_endpoint(server)), tmp_path / "log"),
     ):
         url = f"{server.url}/v2/e1"
-        for changes, message in [({"width": 4096}, "width: 4096 pixels"), ({"seed": -1}, "seed: Input should be")]:
+        for changes, message in [({"width": 4096}, "width: 4096 pixels"), ({"seed": -1}, "seed: must be")]:
             async with http.post(f"{url}/run", json={"input": an_input(**changes)}) as answer:
                 job = (await answer.json())["id"]
             found = await ended(http, url, job)

@@ -8,7 +8,7 @@ from typing import Annotated, Final, NoReturn, TypeAlias
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import counted_progress, echo, echo_json, echo_table
+from gengui_stream.cli.output import counted_progress, echo, echo_json, echo_table, shown_time
 from gengui_stream.cli.runner import run_command
 from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.jobs.timings import job_timings
@@ -64,7 +64,7 @@ def list_letters(
 
 
 def _row(letter: DeadLetter) -> tuple[object, ...]:
-    moment = letter.appended_at.isoformat(timespec="milliseconds")
+    moment = shown_time(letter.appended_at)
     detail = letter.detail if len(letter.detail) <= 100 else f"{letter.detail[:100]}…"
     return (letter.position, letter.generation_id, letter.reason, moment, letter.resolution or "open", detail)
 

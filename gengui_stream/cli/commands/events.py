@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.output import echo, echo_json, echo_table, shown_time
 from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.codec import Undecodable, UnknownType, as_document, decode_record
@@ -120,7 +120,7 @@ def _echo_record(record: LogRecord, wanted: Filter, json: bool) -> None:
         return
     detail = "  ".join(f"{name}={_brief(fields[name])}" for name in SHOWN_FIELDS if fields and name in fields)
     owner = event.generation_id or "-"
-    echo(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {position:>9}  {type_:<30}  {owner}  {detail}")
+    echo(f"{shown_time(moment)}  {position:>9}  {type_:<30}  {owner}  {detail}")
 
 
 def _brief(value: object) -> str:
@@ -152,7 +152,7 @@ def show(
 
 def _echo_history(history: History) -> None:
     if history.pruned_before is not None:
-        echo(f"events before {history.pruned_before:%Y-%m-%d %H:%M:%S} were removed by retention; the log has them")
+        echo(f"events before {shown_time(history.pruned_before)} were removed by retention; the log has them")
     columns = ("position", "appended", "+ms", "type", "attempt", "version", "status", "outcome")
     echo_table(columns, [_row(record, history.records[0]) for record in history.records])
 
@@ -173,7 +173,7 @@ def _document(record: Recorded) -> dict[str, object]:
 
 def _row(record: Recorded, first: Recorded) -> tuple[object, ...]:
     elapsed = round((record.appended_at - first.appended_at).total_seconds() * 1000)
-    moment = f"{record.appended_at:%Y-%m-%d %H:%M:%S}"
+    moment = shown_time(record.appended_at)
     begin = (str(record.position), moment, elapsed)
     if isinstance(record, DeadLetter):
         return (*begin, None, None, None, None, f"dead: {_reason(record)}")

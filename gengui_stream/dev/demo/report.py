@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -153,7 +153,13 @@ def print_report(report: DemoReport, timeline: Sequence[EventResource]) -> None:
         console.print(f"timeline of {report.made[0].resource.id}")
         console.print(_timeline(timeline))
     for name, value in report.as_json().items():
-        console.print(f"{name}: {value}")
+        console.print(f"{name}: {_plain(value)}")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)
 
 
 def _generations(made: Sequence[Made], *, with_url: bool) -> Table:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gengui_stream.fault_sentences import sentence
 from schemas.fields import Attempt, Name, Pixels, Prompt, Seed
 
 
@@ -43,8 +44,8 @@ def parse(fields: Mapping[str, str], job: type[Job]) -> Job | InvalidMessage:
     try:
         return job.model_validate(fields)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        faults = error.errors(include_url=False, include_input=False)
+        message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {sentence(fault)}" for fault in faults)
         return InvalidMessage(message[:1000], _generation_id(fields), _attempt(fields))
 
 

@@ -139,12 +139,12 @@ def test_what_chaos_does_is_the_same_in_any_order() -> None:
     [
         ("nope", "not JSON"),
         ('{"rules": [{"then": "moderate"}]}', "rules.0.then: no behaviour is called 'moderate'; there are image,"),
-        ('{"rules": [{"then": {"do": "images", "cont": 2}}]}', "rules.0.then.images.cont: Extra inputs"),
-        ('{"rules": [{"then": {"do": "dance"}}]}', "rules.0.then: Input tag 'dance' found using 'do'"),
-        ('{"rules": [{"when": {"nht": 1}, "then": "hang"}]}', "rules.0.when.nht: Extra inputs"),
-        ('{"rules": [{"when": {"nth": 0}, "then": "hang"}]}', "rules.0.when.nth.0: Input should be greater"),
+        ('{"rules": [{"then": {"do": "images", "cont": 2}}]}', "rules.0.then.images.cont: unknown field"),
+        ('{"rules": [{"then": {"do": "dance"}}]}', "rules.0.then: its 'do' must be one of 'images'"),
+        ('{"rules": [{"when": {"nht": 1}, "then": "hang"}]}', "rules.0.when.nht: unknown field"),
+        ('{"rules": [{"when": {"nth": 0}, "then": "hang"}]}', "rules.0.when.nth.0: must be at least 1"),
         ('{"rules": [{"when": {"nth": []}, "then": "hang"}]}', "rules.0.when.nth: an empty list would match nothing"),
-        ('{"rules": [{"when": {"probability": 2}, "then": "hang"}]}', "rules.0.when.probability: Input should be less"),
+        ('{"rules": [{"when": {"probability": 2}, "then": "hang"}]}', "rules.0.when.probability: must be at most 1"),
         ('{"rules": [{"when": {"operation": "run"}, "then": "hang"}]}', "'run' is none of generate, model"),
         (
             '{"rules": [{"when": {"operation": "model"}, "then": "image"}]}',

@@ -85,6 +85,20 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self.outputs_missing = Counter(
+            "gengui_outputs_missing",
+            "Outputs of completed generations that are not in the object store",
+            registry=registry,
+        )
+        self.statuses_bridged = Counter(
+            "gengui_statuses_bridged",
+            "Redis messages of workers by outcome: appended, object_missing (appended as a failure), dead_lettered",
+            ["outcome"],
+            registry=registry,
+        )
+        self.dead_statuses = Gauge(
+            "gengui_dead_statuses", "Redis messages of workers that could not be read, and wait", registry=registry
+        )
         self.http_requests = Counter(
             "gengui_http_requests", "HTTP requests by status", ["method", "route", "status"], registry=registry
         )

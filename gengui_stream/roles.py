@@ -107,7 +107,7 @@ _ALL: Final = (
         arguments=("bridge",),
         entry="gengui_stream.bridge.run:run_bridge",
         metrics_port=9106,
-        servers=("Redis", "Kafka"),
+        servers=("Redis", "Kafka", "object store"),
         settings=(),
     ),
 )

@@ -226,6 +226,16 @@ class ThumbnailRequested(Envelope):
     revision: ThumbnailRevision
 
 
+class SourceImage(Frozen):
+    """An output as its bytes describe it."""
+
+    mime_type: Name
+    width: Pixels
+    height: Pixels
+    bytes: ByteCount
+    sha256: Sha256
+
+
 class ThumbnailCreated(Envelope):
     """A thumbnail of one output is in the object store."""
 
@@ -237,6 +247,9 @@ class ThumbnailCreated(Envelope):
     height: Pixels
     bytes: ByteCount
     revision: ThumbnailRevision = 1
+    source: SourceImage | None = Field(
+        default=None, description="the output itself, where its worker has not said all of it"
+    )
 
 
 class ThumbnailFailed(Envelope):

@@ -59,7 +59,8 @@ class OutputResource(Resource):
     """One result. URLs are signed and expire after `PRESIGNED_URL_TTL_S`; request the generation again for new ones."""
 
     id: str
-    url: str
+    url: str | None = Field(description="null: the output is missing")
+    missing: bool = Field(description="its worker reported it, and it is not in the object store")
     thumbnail_url: str | None
     thumbnail_error: str | None = Field(description="why there is no thumbnail")
     mime_type: str | None

@@ -127,7 +127,7 @@ OPERATIONS: Final = (
     Operation("get", "/v1/stream", "stream_all", "timeline", "Stream all events of the caller (server-sent events)",
               _EVENTS, (401, 422, 503), None, ("Last-Event-ID",)),
     Operation("post", "/v1/worker/events", "report", "workers", "Report events of workers, each accepted or refused",
-              {200: WorkerEventOutcomes}, (400, 401, 403, 408, 413, 415, 422, 503), WorkerEvents),
+              {200: WorkerEventOutcomes}, (400, 401, 403, 404, 408, 413, 415, 422, 503), WorkerEvents),
     Operation("post", "/v1/worker/jobs/claim", "claim_job", "workers", "Lease the oldest queued job, or wait for one",
               {200: ClaimedJob, 204: None}, (400, 401, 403, 408, 413, 415, 422, 503), ClaimJob),
     Operation("post", f"{_JOB}/heartbeat", "job_heartbeat", "workers", "Extend the lease; whether the job goes on",

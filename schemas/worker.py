@@ -32,7 +32,8 @@ WorkerEvent: TypeAlias = Annotated[
 
 
 class WorkerEvents(Request):
-    """A batch of events. An invalid event is refused without the others."""
+    """A batch of events. An event that is refused does not keep the others from being recorded; a batch of which every
+    event is refused is answered with 404 or 422."""
 
     events: list[WorkerEvent] = Field(min_length=1, max_length=WORKER_BATCH_MAX)
 

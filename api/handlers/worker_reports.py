@@ -1,6 +1,5 @@
 """Reports of a worker on a job that it has leased, as events. Outputs are looked up in the object store."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias, assert_never
@@ -10,7 +9,7 @@ import orjson
 
 from api.http.problems import Refusal, fault, invalid
 from gengui_stream.domain.generation.stamp import EventStamp
-from gengui_stream.media.object_store import Bucket, ObjectFacts
+from gengui_stream.media.object_store import Bucket, ObjectFacts, looked_up
 from gengui_stream.stamps import repeatable_stamp
 from schemas.events import (
     Failure,
@@ -56,11 +55,11 @@ async def outputs_of(event: JobEvent, store: Bucket, prefix: str) -> tuple[Outpu
     if foreign:
         message = "not a key that `upload` gave for this lease"
         raise invalid([fault(f"event.outputs.{index}.object_key", message) for index in foreign])
-    facts = await asyncio.gather(*(store.head(key) for key in keys))
-    missing = [key for key, found in zip(keys, facts, strict=True) if found is None]
+    facts = await looked_up(store, keys)
+    missing = [key for key, found in facts.items() if found is None]
     if missing:
         raise Refusal(422, "object_missing", f"not in the object store: {', '.join(missing)}; upload, then report")
-    return tuple(_output(output, found) for output, found in zip(event.outputs, facts, strict=True) if found)
+    return tuple(_output(output, found) for output in event.outputs if (found := facts[output.object_key]))
 
 
 def _output(output: JobOutput, found: ObjectFacts) -> Output:

@@ -82,7 +82,8 @@ def _output(output: StoredOutput, store: ObjectStore) -> dict[str, object]:
     thumbnail = output.thumbnail
     return {
         "id": output.id,
-        "url": store.presigned_url(output.object_key),
+        "url": None if output.missing else store.presigned_url(output.object_key),
+        "missing": output.missing,
         "thumbnail_url": store.presigned_url(thumbnail.object_key) if thumbnail else None,
         "thumbnail_error": output.thumbnail_error,
         "mime_type": output.mime_type,

@@ -22,7 +22,10 @@ from schemas.fields import ObjectKey
 STATUS_STREAM: Final = "job:status:stream"
 STATUS_GROUP: Final = "core-status-processors"
 DEAD_STREAM: Final = f"{STATUS_STREAM}:dead"
+DEAD_PREFIX: Final = "dead."
+"""Begins the names of the fields that a dead letter adds to the message."""
 
+OBJECT_MISSING: Final = "object_missing"
 ENTRY_MAX_CHARACTERS: Final = 256 * 1024
 ERROR_MAX_CHARACTERS: Final = 500
 BELIEVABLE_AGE: Final = timedelta(hours=12)
@@ -59,10 +62,24 @@ def translate(entry: StreamEntry, now: datetime) -> StatusEvent | InvalidMessage
         return error.message
 
 
+def without_output(event: GenerationCompleted) -> GenerationFailed:
+    """For a completion whose object is not in the object store: a failure never hides under `completed`."""
+    key = event.outputs[0].object_key
+    message = f"the worker reported {key}, which is not in the object store"[:ERROR_MAX_CHARACTERS]
+    failure = Failure(code=OBJECT_MISSING, message=message, retryable=False)
+    return GenerationFailed(
+        id=event.id,
+        generation_id=event.generation_id,
+        occurred_at=event.occurred_at,
+        producer=event.producer,
+        error=failure,
+    )
+
+
 def dead_letter(entry: StreamEntry, invalid: InvalidMessage) -> dict[str, str]:
     """The entry for `DEAD_STREAM`: the original fields, and the reason."""
-    why = {"dead.reason": invalid.reason, "dead.detail": invalid.detail, "dead.entry_id": entry.id}
-    return {**entry.fields, **why}
+    why = {"reason": invalid.reason, "detail": invalid.detail, "entry_id": entry.id}
+    return {**entry.fields, **{f"{DEAD_PREFIX}{name}": text for name, text in why.items()}}
 
 
 def _event(entry: StreamEntry, now: datetime) -> StatusEvent:

@@ -13,16 +13,19 @@ import structlog
 
 from gengui_stream.bridge.messages import (
     DEAD_STREAM,
+    OBJECT_MISSING,
     STATUS_GROUP,
     STATUS_STREAM,
     InvalidMessage,
     StatusEvent,
     dead_letter,
     translate,
+    without_output,
 )
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import Appender, EventLog
+from gengui_stream.media.object_store import Bucket, looked_up, open_object_store
 from gengui_stream.metrics import Metrics
 from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
@@ -30,6 +33,7 @@ from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.redis_io.streams import BEGINNING, ConsumerStreams, ProducerStreams, StreamEntry
 from gengui_stream.role_context import RoleContext
+from schemas.events import GenerationCompleted, GenerationFailed
 
 BATCH: Final = 500
 WAIT_S: Final = 1.0
@@ -52,12 +56,14 @@ async def run_bridge(role: RoleContext) -> None:
         await retry_transient(log.start, stop, operation="broker")
         async with (
             opened_redis(settings) as redis,
+            open_object_store(settings) as store,
             ConsumerStreams(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
             bridge = Bridge(
                 consumer,
                 ProducerStreams(redis),
                 log,
+                store,
                 role.metrics,
                 claim_idle_s=settings.job_lease_s,
                 kept_s=settings.status_stream_retention_s,
@@ -92,6 +98,7 @@ class Bridge:
         consumer: ConsumerStreams,
         producer: ProducerStreams,
         log: Appender,
+        store: Bucket,
         metrics: Metrics,
         *,
         claim_idle_s: float,
@@ -100,6 +107,7 @@ class Bridge:
         self._consumer = consumer
         self._producer = producer
         self._log = log
+        self._store = store
         self._metrics = metrics
         self._claim_idle_ms = int(claim_idle_s * 1000)
         self._kept_ms = int(kept_s * 1000)
@@ -113,6 +121,7 @@ class Bridge:
         if time.monotonic() >= self._trim_at:
             self._trim_at = time.monotonic() + TRIM_EVERY_S
             self._metrics.pruned.labels("status_stream").inc(await self._consumer.trim(self._kept_ms))
+            self._metrics.dead_statuses.set(await self._producer.length(DEAD_STREAM))
         if time.monotonic() >= self._claim_at:
             abandoned = await self._abandoned()
             if abandoned:
@@ -132,12 +141,31 @@ class Bridge:
         """Appends the valid entries, dead-letters the others, then acknowledges all."""
         now = datetime.now(UTC)
         translated = [(entry, translate(entry, now)) for entry in entries]
-        events: list[StatusEvent] = [event for _, event in translated if not isinstance(event, InvalidMessage)]
+        events = await self._verified([event for _, event in translated if not isinstance(event, InvalidMessage)])
         if events:
             await self._log.append_many(events)
         await self._dead_letter([(entry, found) for entry, found in translated if isinstance(found, InvalidMessage)])
         await self._consumer.ack([entry.id for entry in entries])
-        _log.debug("statuses_bridged", appended=len(events), dead=len(entries) - len(events))
+        self._count(events, dead=len(entries) - len(events))
+
+    async def _verified(self, events: Sequence[StatusEvent]) -> list[StatusEvent]:
+        """The events, with a failure in place of each completion whose object is not there."""
+        keys = [event.outputs[0].object_key for event in events if isinstance(event, GenerationCompleted)]
+        found = await looked_up(self._store, keys)
+        return [
+            without_output(event)
+            if isinstance(event, GenerationCompleted) and found[event.outputs[0].object_key] is None
+            else event
+            for event in events
+        ]
+
+    def _count(self, events: Sequence[StatusEvent], *, dead: int) -> None:
+        refused = sum(isinstance(event, GenerationFailed) and event.error.code == OBJECT_MISSING for event in events)
+        outcomes = self._metrics.statuses_bridged
+        outcomes.labels("appended").inc(len(events) - refused)
+        outcomes.labels(OBJECT_MISSING).inc(refused)
+        outcomes.labels("dead_lettered").inc(dead)
+        _log.debug("statuses_bridged", appended=len(events), object_missing=refused, dead=dead)
 
     async def _dead_letter(self, dead: Sequence[tuple[StreamEntry, InvalidMessage]]) -> None:
         if not dead:
@@ -145,5 +173,6 @@ class Bridge:
         await self._producer.add_many(
             DEAD_STREAM, [dead_letter(entry, invalid) for entry, invalid in dead], max_length=DEAD_MAX
         )
+        self._metrics.dead_statuses.set(await self._producer.length(DEAD_STREAM))
         for entry, invalid in dead:
             _log.warning("status_dead_lettered", entry_id=entry.id, reason=invalid.reason, detail=invalid.detail)

@@ -35,7 +35,8 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "config": "config:app",
             "events": "events:app",
             "tables": "tables:app",
-            "dead-letters": "dead_letters:app",
+            "dead-letters": "dead.letters:app",
+            "dead-statuses": "dead.statuses:app",
             "skip": "skip:skip",
         },
     }

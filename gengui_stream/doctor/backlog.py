@@ -129,5 +129,7 @@ async def check_dead_entries(context: Context) -> list[Finding]:
     dead = [f"{number} in {stream}" for stream, number in counts.items() if number]
     if not dead:
         return [ok("dead_letters.redis", "none")]
-    remedy = "read them with XRANGE: a worker wrote invalid messages; remove them with DEL"
+    remedy = "a worker wrote invalid messages: `gengui-stream dead-statuses list`, then retry or discard each"
+    if counts[redis_keys.DEAD_STREAM]:
+        remedy += f"; read {redis_keys.DEAD_STREAM} with XRANGE, and remove it with DEL"
     return [warn("dead_letters.redis", ", ".join(dead), remedy)]

@@ -1,4 +1,4 @@
-"""UUIDv7 (RFC 9562, section 5.7) from a time and entropy given by the caller."""
+"""UUIDv7 (RFC 9562, section 5.7) from a time and entropy given by the caller, and the time of one."""
 
 from uuid import UUID
 
@@ -10,3 +10,8 @@ def uuid7(unix_ms: int, entropy: bytes) -> UUID:
     value |= 0x7 << 76 | (random_bits >> 62 & 0xFFF) << 64
     value |= 0b10 << 62 | random_bits & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=value)
+
+
+def unix_ms_of(identifier: UUID) -> int | None:
+    """The Unix milliseconds in a UUIDv7; None for another version, which has no such time."""
+    return identifier.int >> 80 if identifier.version == 7 else None

@@ -57,6 +57,7 @@ class Attempt:
         return ProviderJob(
             dispatched_at=since,
             started_at=state.started_at,
+            sends_heartbeats=state.sends_heartbeats,
             cancel_requested=state.cancel_requested,
             provider_job_id=state.provider_job_id,
             endpoint_id=state.endpoint_id,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
@@ -199,6 +199,20 @@ class ObjectStore:
         except ClientError as error:
             if code_of(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
+
+
+async def looked_up(store: Bucket, keys: Iterable[str]) -> dict[str, ObjectFacts | None]:
+    """By key; None: the object is surely not there. Raises TransientError while the object store is unavailable."""
+    wanted = list(dict.fromkeys(keys))
+    found = await asyncio.gather(*(_head(store, key) for key in wanted))
+    return dict(zip(wanted, found, strict=True))
+
+
+async def _head(store: Bucket, key: str) -> ObjectFacts | None:
+    try:
+        return await store.head(key)
+    except PermanentError:  # nothing can be said with these credentials, or of such a key
+        return ObjectFacts(None, None)
 
 
 @asynccontextmanager

@@ -20,6 +20,8 @@ ON CONFLICT (partition) DO UPDATE SET owner_epoch = EXCLUDED.owner_epoch, valid_
 WHERE o.owner_epoch <= EXCLUDED.owner_epoch
 """
 
+LIVE: Final = "SELECT partition FROM jobs.partition_owners WHERE valid_until > now()"
+
 
 async def vouch(pool: Pool, epochs: Mapping[int, int]) -> None:
     """`epochs`: of the owner's claim, by partition. Has no effect on the partitions that a later owner has claimed.
@@ -30,6 +32,12 @@ async def vouch(pool: Pool, epochs: Mapping[int, int]) -> None:
 async def withdraw(pool: Pool, epochs: Mapping[int, int]) -> None:
     """From now on no job of these partitions is claimed, whatever an earlier owner vouched for."""
     await _set(pool, epochs, None)
+
+
+async def live(pool: Pool) -> set[int]:
+    """The partitions that an owner vouches for. Raises TransientError while PostgreSQL is unavailable."""
+    with transient_errors():
+        return {row["partition"] for row in await pool.fetch(LIVE)}
 
 
 async def _set(pool: Pool, epochs: Mapping[int, int], valid_for: timedelta | None) -> None:

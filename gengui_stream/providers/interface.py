@@ -72,10 +72,12 @@ class DispatchRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderJob:
     """What the log holds about a dispatched attempt. Both ids are None when the response of the call was lost.
-    `started_at`: when a worker reported its start. `cancel_requested`: by the owner of the generation."""
+    `started_at`: when a worker reported its start. `sends_heartbeats`: as far as its reports tell. `cancel_requested`:
+    by the owner of the generation."""
 
     dispatched_at: datetime
     started_at: datetime | None = None
+    sends_heartbeats: bool = True
     cancel_requested: bool = False
     provider_job_id: str | None = None
     endpoint_id: str | None = None

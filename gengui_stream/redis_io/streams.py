@@ -4,6 +4,7 @@ ProducerStreams    adds entries on the shared client; cannot read
 BlockingConsumer   owns a dedicated connection, which it opens from Settings
 ConsumerStreams    a BlockingConsumer that is a member of a consumer group; `consume` waits for entries
 StreamWatcher      a BlockingConsumer that waits for entries, whatever groups read
+StoredStream       reads, moves and removes the entries of a stream without groups
 StreamWatcher      waits until entries are added, and consumes none; on its own connection
 """
 
@@ -71,6 +72,11 @@ class ProducerStreams:
             pipeline.xadd(stream, _encodable(fields), maxlen=max_length)
         with transient_errors():
             return [str(entry_id) for entry_id in await pipeline.execute()]
+
+    async def length(self, stream: str) -> int:
+        """The number of entries; 0 when the stream does not exist."""
+        with transient_errors():
+            return int(await self._redis.xlen(stream))
 
 
 class BlockingConsumer:
@@ -193,6 +199,37 @@ class ConsumerStreams(BlockingConsumer):
         if not str(error).startswith("NOGROUP"):
             raise error
         await self.create_group()
+
+
+class StoredStream:
+    """The entries of a stream that no group reads. Raises TransientError while Redis is unavailable."""
+
+    def __init__(self, redis: SharedRedis, stream: str) -> None:
+        self._redis = client_of(redis)
+        self._stream = stream
+
+    async def entries(self, count: int, *, after: str | None = None) -> list[StreamEntry]:
+        """The oldest entries, or those after this one."""
+        return await self._range("-" if after is None else f"({after}", "+", count)
+
+    async def entry(self, entry_id: str) -> StreamEntry | None:
+        return next(iter(await self._range(entry_id, entry_id, 1)), None)
+
+    async def move(self, entry_id: str, stream: str, fields: Mapping[str, str]) -> None:
+        """Removes the entry, and adds these fields to the other stream, in one transaction."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.xadd(stream, _encodable(fields))
+        pipeline.xdel(self._stream, entry_id)
+        with transient_errors():
+            await pipeline.execute()
+
+    async def remove(self, entry_id: str) -> None:
+        with transient_errors():
+            await self._redis.xdel(self._stream, entry_id)
+
+    async def _range(self, first: str, last: str, count: int) -> list[StreamEntry]:
+        with transient_errors():
+            return _entries(cast(list[_RawEntry], await self._redis.xrange(self._stream, first, last, count) or []))
 
 
 class StreamWatcher(BlockingConsumer):

@@ -8,17 +8,18 @@ from typing import Final, TypeAlias, assert_never
 from uuid import UUID
 
 from gengui_stream.domain.generation.stamp import EventStamp
-from gengui_stream.domain.generation.state import Generation, StoredOutput
+from gengui_stream.domain.generation.state import OBJECT_MISSING, Generation, StoredOutput
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import process_name
 from gengui_stream.jobs.queue import ClaimedJob
+from gengui_stream.media.described import describe
 from gengui_stream.media.object_keys import thumbnail_key
 from gengui_stream.media.object_store import Bucket
 from gengui_stream.media.store_errors import ObjectMissing, ObjectTooLarge
 from gengui_stream.media.thumbnails import Limits, MadeThumbnail, Refusal, Refused, make_thumbnail
 from gengui_stream.metrics import Metrics
 from gengui_stream.stamps import repeatable_stamp
-from schemas.events import ThumbnailCreated, ThumbnailFailed
+from schemas.events import SourceImage, ThumbnailCreated, ThumbnailFailed
 
 MISSING_TRIES: Final = 5
 """For an output reported before its upload is visible: some 15 seconds with the back-off."""
@@ -31,10 +32,11 @@ _EVENT_IDS: Final = UUID("6d0b8a5e-2f6d-5d0c-9a57-0d5f5b1f7c11")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The thumbnail is stored under `key`."""
+    """The thumbnail is stored under `key`. `source`: of an output that its worker has not described."""
 
     key: str
     made: MadeThumbnail
+    source: SourceImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Thumbnailer:
         try:
             return await self._stored(state, output)
         except ObjectMissing as error:
-            return _bounded(job, MISSING_TRIES, "object_missing", error)
+            return self._missing(job, error)
         except TransientError as error:
             return _bounded(job, STORE_TRIES, "store_unavailable", error)
         except ObjectTooLarge as error:
@@ -79,16 +81,24 @@ class Thumbnailer:
         except PermanentError as error:
             return NoThumbnail("store_refused", str(error))
 
+    def _missing(self, job: ClaimedJob, error: ObjectMissing) -> NoThumbnail | NotYet:
+        found = _bounded(job, MISSING_TRIES, OBJECT_MISSING, error)
+        if isinstance(found, NoThumbnail):
+            self._metrics.outputs_missing.inc()
+        return found
+
     async def _stored(self, state: Generation, output: StoredOutput) -> Result:
         body = await self._store.get(output.object_key, self._limits.max_bytes)
-        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, body)
+        loop = asyncio.get_running_loop()
+        made = await loop.run_in_executor(self._threads, self._make, body)
         match made:
             case Refused():
                 return NoThumbnail(made.reason, made.message)
             case MadeThumbnail():
                 key = thumbnail_key(state.owner_id, state.generation_id, made.mime_type, output.id)
                 await self._store.put(key, made.body, made.mime_type)
-                return Stored(key, made)
+                source = None if output.described else await loop.run_in_executor(self._threads, describe, body)
+                return Stored(key, made, source)
             case _:
                 assert_never(made)
 
@@ -115,6 +125,7 @@ def created(job: ClaimedJob, output: StoredOutput, stored: Stored) -> ThumbnailC
         width=stored.made.width,
         height=stored.made.height,
         bytes=len(stored.made.body),
+        source=stored.source,
     )
 
 

@@ -67,6 +67,11 @@ class WorkerClient:
         self._producer = producer
 
     @property
+    def sends_heartbeats(self) -> bool:
+        """Whether the transport has heartbeats: the messages of existing workers have none."""
+        return not isinstance(self._transport, RedisTransport)
+
+    @property
     def jobs(self) -> HttpJobs:
         """Claims jobs over HTTP. Raises ConfigurationError with another transport: its jobs are on Redis."""
         if not isinstance(self._transport, HttpTransport):

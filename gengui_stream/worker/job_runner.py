@@ -44,7 +44,8 @@ class JobRunner:
         self._stop = stop
 
     async def run(self, job: DrawingJob) -> None:
-        ownership = await self._persist(partial(self._mark, job, "processing"), "job hash")
+        more = {"heartbeats": "1"} if self._client.sends_heartbeats else None
+        ownership = await self._persist(partial(self._mark, job, "processing", more), "job hash")
         if ownership is Ownership.OURS:
             await _best_effort(self._client.started(job.generation_id, attempt=job.attempt))
             ownership = await self._drawn(job)

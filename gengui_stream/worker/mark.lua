@@ -22,6 +22,7 @@ if attempt and same and (status == 'completed' or status == 'failed') then
 end
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[1], 'status', ARGV[5])
+  redis.call('HDEL', KEYS[1], 'requeued')
   for index = 7, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[index], ARGV[index + 1])
   end

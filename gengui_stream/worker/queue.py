@@ -15,14 +15,16 @@ from gengui_stream.providers.local.redis_keys import (
     DEAD_MAX,
     DEAD_STREAM,
     JOB_KEPT_S,
+    JOB_PREFIX,
     QUEUE_STREAM,
     WORKER_GROUP,
     job_key,
 )
 from gengui_stream.redis_io.deliveries import Deliveries
 from gengui_stream.redis_io.handle import SharedRedis
+from gengui_stream.redis_io.hashes import Hashes
 from gengui_stream.redis_io.scripts import Script
-from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams, StreamEntry
+from gengui_stream.redis_io.streams import BEGINNING, ConsumerStreams, ProducerStreams, StreamEntry
 from gengui_stream.worker.job import DrawingJob
 
 WAIT_S: Final = 1.0
@@ -98,6 +100,7 @@ class RedisWorkQueue:
     ) -> None:
         self._consumer = consumer
         self._deliveries = Deliveries(redis, QUEUE_STREAM, WORKER_GROUP)
+        self._hashes = Hashes(redis)
         self._store = store
         self._name = name
         self._claim_idle_ms = int(claim_idle_s * 1000)
@@ -117,12 +120,26 @@ class RedisWorkQueue:
             return await self._abandoned() or await self._new()
 
     async def _abandoned(self) -> StreamEntry | None:
-        if time.monotonic() >= self._next_claim:
-            claimed = await self._consumer.claim_abandoned(1, idle_ms=self._claim_idle_ms)
-            if claimed.entries:
-                return claimed.entries[0]
-            self._next_claim = time.monotonic() + self._claim_every_s
-        return None
+        if time.monotonic() < self._next_claim:
+            return None
+        start = BEGINNING
+        while True:
+            claimed = await self._consumer.claim_abandoned(1, idle_ms=self._claim_idle_ms, start=start)
+            for entry in claimed.entries:
+                if not await self._is_at_silent_worker(entry):
+                    return entry
+            start = claimed.next_start
+            if start == BEGINNING:
+                self._next_claim = time.monotonic() + self._claim_every_s
+                return None
+
+    async def _is_at_silent_worker(self, entry: StreamEntry) -> bool:
+        """Whether a worker without heartbeats has marked the job: its silence says nothing. It may still acknowledge
+        the entry; if it does not, the entry is taken once the generation has passed its deadline."""
+        media_id = entry.fields.get("mediaId", "")
+        known = await self._hashes.read(f"{JOB_PREFIX}{media_id}")
+        same = known.get("attempt") in {None, entry.fields.get("attempt", known.get("attempt"))}
+        return known.get("status") == "processing" and same and "heartbeats" not in known
 
     async def _new(self) -> StreamEntry | None:
         entries = await self._consumer.consume(1, min(WAIT_S, self._claim_every_s))

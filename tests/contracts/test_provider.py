@@ -14,6 +14,7 @@ from gengui_stream.providers.local.redis_keys import job_key
 from gengui_stream.providers.runpod.provider import RunpodProvider
 from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
+from gengui_stream.testing.object_store import InMemoryObjectStore
 from gengui_stream.testing.provider import InMemoryProvider
 from schemas.events import Output
 from tests.contracts.provider import JobIdContract, RepeatableContract, Subject
@@ -63,11 +64,13 @@ class TestInMemoryWithJobIds(InMemoryFixtures, JobIdContract):
 class LocalSubject:
     provider: LocalProvider
     redis: Redis
+    store: InMemoryObjectStore
 
     async def start(self, request: DispatchRequest) -> None:
         await self.redis.hset(job_key(request.generation_id), "status", "processing")
 
     async def finish(self, request: DispatchRequest, job: ProviderJob) -> None:
+        await self.store.put("a.png", b"picture", "image/png")
         for field, value in (("status", "completed"), ("s3Key", "a.png")):
             await self.redis.hset(job_key(request.generation_id), field, value)
 
@@ -77,7 +80,8 @@ class TestLocalOnRedis(RepeatableContract):
     @pytest.fixture
     async def subject(self, settings: Settings) -> AsyncIterator[Subject]:
         async with opened_client(settings) as redis:
-            yield LocalSubject(LocalProvider(shared(redis)), redis)
+            store = InMemoryObjectStore()
+            yield LocalSubject(LocalProvider(shared(redis), store), redis, store)
 
     @pytest.fixture
     def finishing(self, subject: Subject) -> Subject:
@@ -87,7 +91,7 @@ class TestLocalOnRedis(RepeatableContract):
     async def unavailable(self, settings: Settings) -> AsyncIterator[Provider]:
         lost = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:9/0")})
         async with opened_client(lost) as redis:
-            yield LocalProvider(shared(redis))
+            yield LocalProvider(shared(redis), InMemoryObjectStore())
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ async def _collect(client: DemoClient, run: DemoRun) -> list[Made]:
         async with downloads:
             resource = await client.get(generation_id)
             output = next(iter(resource.outputs), None)
-            image = await client.fetch(output.url) if output else b""
+            image = await client.fetch(output.url) if output and output.url else b""
             thumbnail = await client.fetch(output.thumbnail_url) if output and output.thumbnail_url else b""
             return Made(resource, len(image), thumbnail)
 

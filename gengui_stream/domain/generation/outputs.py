@@ -6,7 +6,7 @@ from typing import assert_never
 
 from gengui_stream.domain.generation.ignored import IgnoredReason
 from gengui_stream.domain.generation.state import Generation, Status, StoredOutput, Thumbnail
-from schemas.events import Output, ThumbnailCreated, ThumbnailFailed, ThumbnailRequested
+from schemas.events import Output, SourceImage, ThumbnailCreated, ThumbnailFailed, ThumbnailRequested
 
 
 def stored(outputs: Sequence[Output]) -> tuple[StoredOutput, ...]:
@@ -30,11 +30,24 @@ def with_thumbnail(output: StoredOutput, event: ThumbnailCreated | ThumbnailFail
     match event:
         case ThumbnailCreated():
             made = Thumbnail(event.object_key, event.mime_type, event.width, event.height, event.bytes, event.revision)
-            return replace(output, thumbnail=made, thumbnail_error=None, thumbnail_revision=event.revision)
+            known = output if event.source is None else _described(output, event.source)
+            return replace(known, thumbnail=made, thumbnail_error=None, thumbnail_revision=event.revision)
         case ThumbnailFailed():
             return replace(output, thumbnail_error=event.reason, thumbnail_revision=event.revision)
         case _:
             assert_never(event)
+
+
+def _described(output: StoredOutput, source: SourceImage) -> StoredOutput:
+    """Fills in what its worker has not said."""
+    return replace(
+        output,
+        mime_type=output.mime_type or source.mime_type,
+        width=output.width or source.width,
+        height=output.height or source.height,
+        bytes=source.bytes if output.bytes is None else output.bytes,
+        sha256=output.sha256 or source.sha256,
+    )
 
 
 def apply_thumbnail(state: Generation, event: ThumbnailCreated | ThumbnailFailed) -> Generation | IgnoredReason:

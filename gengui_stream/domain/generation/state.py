@@ -23,6 +23,10 @@ class Status(StrEnum):
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.TIMED_OUT, Status.MODERATED})
 
 
+OBJECT_MISSING = "object_missing"
+"""The reason of a `thumbnail.failed`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
     """A stored thumbnail: object key, detected content type, size in pixels and bytes. `revision`: the request it
@@ -55,6 +59,16 @@ class StoredOutput:
     @property
     def has_current_thumbnail(self) -> bool:
         return self.thumbnail is not None and self.thumbnail.revision == self.thumbnail_revision
+
+    @property
+    def described(self) -> bool:
+        """Whether its worker, or a thumbnail, has said all of it."""
+        return None not in (self.mime_type, self.width, self.height, self.bytes, self.sha256)
+
+    @property
+    def missing(self) -> bool:
+        """The worker reported an object that the thumbnail could not be made of, because it is not there."""
+        return self.thumbnail_error == OBJECT_MISSING
 
     @property
     def open(self) -> bool:
@@ -146,6 +160,17 @@ class Generation(NamedTuple):
         """The last sign of life of the current attempt."""
         signs = (self.requested_at, self.dispatched_at, self.started_at, self.heartbeat_at)
         return max(sign for sign in signs if sign is not None)
+
+    @property
+    def sends_heartbeats(self) -> bool:
+        """Whether the silence of the current attempt's worker says that it is lost. The workers of the original service
+        report without an attempt number, and nothing between their start and their end."""
+        if self.started_at is not None and self.heartbeat_at is not None and self.heartbeat_at > self.started_at:
+            return True
+        known = self.duplicates
+        if known is None or known.latest_unnumbered is None:
+            return True
+        return known.unnumbered_until is not None and known.latest_unnumbered <= known.unnumbered_until
 
     @property
     def terminal(self) -> bool:

@@ -93,6 +93,7 @@ while looks < LOOKS_MAX do
   local job, attempt = 'jobs:' .. id, tonumber(fields['attempt'] or '')
   if not is_over(job, attempt) then
     redis.call('HSET', job, 'status', 'processing', 'heartbeats', '1')
+    redis.call('HDEL', job, 'requeued')
     if attempt then
       redis.call('HSET', job, 'attempt', fields['attempt'])
     end

@@ -5,7 +5,8 @@ canceled), `attempt`, and `entryId`. A worker reads it before and during a run: 
 its own, means stop. A cancellation also deletes an entry that no worker has read yet.
 
 Workers send heartbeats, so the duration of a job is no sign of failure: the status of an attempt is queried once its
-heartbeats stop. The hash then holds what a lost report contained.
+heartbeats stop. The hash then holds what a lost report contained. It has `heartbeats` if the worker that marked it
+sends them, and `requeued` while the job is queued again after the lease of a worker over HTTP has ended.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final, cast
 
+from gengui_stream.media.object_store import Bucket, looked_up
 from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import (
     CallPolicy,
@@ -48,7 +50,8 @@ class LocalProvider:
 
     call_policy: Final = CallPolicy(max_concurrency=200)
 
-    def __init__(self, redis: SharedRedis) -> None:
+    def __init__(self, redis: SharedRedis, store: Bucket) -> None:
+        self._store = store
         self._hashes = Hashes(redis)
         self._enqueue = Script(redis, _script("enqueue.lua"))
         self._cancel = Script(redis, _script("cancel.lua"))
@@ -66,13 +69,26 @@ class LocalProvider:
     async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         """Also enqueues an attempt again whose entry was lost with the stream."""
         known = await self._hashes.read(job_key(request.generation_id))
-        untouched = known.get("attempt") != str(request.attempt) or known.get("status") in {None, "queued"}
-        if untouched and job.started_at is not None:
-            return Lost("its worker shows no sign of life")
-        if untouched:
+        if known.get("attempt") != str(request.attempt):
+            known = {}
+        waiting = known.get("status") in {None, "queued"}
+        if waiting and (job.started_at is None or "requeued" in known):
             await self.dispatch(request)
             return Running(note="queued")
-        return _status(known)
+        outcome = _status(known)
+        if isinstance(outcome, Lost) and known and _sends_no_heartbeats(known, job):
+            return Running(note="its worker sends no heartbeats")
+        return await self._verified(outcome)
+
+    async def _verified(self, outcome: StatusOutcome) -> StatusOutcome:
+        """A completion that the worker wrote and could not report counts only with its object."""
+        if not isinstance(outcome, Finished):
+            return outcome
+        found = await looked_up(self._store, [output.object_key for output in outcome.outputs])
+        missing = [key for key, facts in found.items() if facts is None]
+        if not missing:
+            return outcome
+        return Refused("object_missing", f"not in the object store: {', '.join(missing)}"[:500], retryable=True)
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
         keys = [job_key(request.generation_id), QUEUE_STREAM]
@@ -82,12 +98,12 @@ class LocalProvider:
 
 @asynccontextmanager
 async def open_local(context: ProviderContext) -> AsyncIterator[LocalProvider]:
-    yield LocalProvider(context.redis)
+    yield LocalProvider(context.redis, context.store)
 
 
 def _status(known: Mapping[str, str]) -> StatusOutcome:
     """What the worker wrote last: its report was lost, or the worker died."""
-    match known["status"]:
+    match known.get("status"):
         case "completed" if known.get("s3Key"):
             return Finished((Output(object_key=known["s3Key"]),))
         case "failed":
@@ -96,6 +112,12 @@ def _status(known: Mapping[str, str]) -> StatusOutcome:
             return Canceled()
         case _:
             return Lost("its worker shows no sign of life")
+
+
+def _sends_no_heartbeats(known: Mapping[str, str], job: ProviderJob) -> bool:
+    """Of a worker of the original service, silence says nothing: its attempt runs until its deadline. Other workers say
+    in the hash that they send heartbeats, or report with the attempt's number."""
+    return "heartbeats" not in known and (job.started_at is None or not job.sends_heartbeats)
 
 
 def _entry(request: DispatchRequest) -> dict[str, str]:

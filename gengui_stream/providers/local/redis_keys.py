@@ -3,6 +3,7 @@
 from typing import Final
 from uuid import UUID
 
+JOB_PREFIX: Final = "jobs:"
 QUEUE_STREAM: Final = "generation:stream"
 WORKER_GROUP: Final = "generation-workers"
 DEAD_STREAM: Final = f"{QUEUE_STREAM}:dead"
@@ -25,12 +26,12 @@ DELIVERIES_MAX: Final = 5
 
 def job_key(generation_id: UUID) -> str:
     """The key of a job's hash."""
-    return f"jobs:{generation_id}"
+    return f"{JOB_PREFIX}{generation_id}"
 
 
 def lease_key(generation_id: UUID) -> str:
     """The key of the hash of a job's lease."""
-    return f"jobs:{generation_id}:lease"
+    return f"{JOB_PREFIX}{generation_id}:lease"
 
 
 def model_index(model: str) -> str:

@@ -25,7 +25,7 @@ local function requeue(id)
     redis.call('LTRIM', index, '-' .. ARGV[2], -1)
     redis.call('EXPIRE', index, ARGV[1])
   end
-  redis.call('HSET', job, 'status', 'queued', 'entryId', added)
+  redis.call('HSET', job, 'status', 'queued', 'entryId', added, 'requeued', '1')
   redis.call('HDEL', job, 'heartbeats')
   redis.call('EXPIRE', job, ARGV[1])
 end

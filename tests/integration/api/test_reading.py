@@ -1,9 +1,12 @@
 """GET: one generation, pages of generations, and timelines."""
 
 import uuid
+from datetime import UTC, datetime
 
+from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
-from tests.integration.api.client import Client, completed, failed, started
+from schemas.events import ThumbnailFailed
+from tests.integration.api.client import Client, Json, completed, failed, started
 from tests.integration.running import eventually
 
 LIST = "/v1/generations"
@@ -26,6 +29,28 @@ async def test_what_belongs_to_another_is_not_there(user: Client, other: Client)
         assert (theirs[0], theirs[2]["code"]) == (404, "not_found"), (method, path)
     assert (await other.get(LIST))["data"] == []
     assert (await user.get(f"{LIST}/{generation_id}"))["status"] == "queued"
+
+
+async def test_an_output_that_is_not_there_is_missing(user: Client, event_log: EventLog) -> None:
+    generation_id = await user.created()
+    gone = ThumbnailFailed(
+        id=new_id(), generation_id=uuid.UUID(generation_id), occurred_at=datetime.now(UTC), producer="test",
+        reason="object_missing",
+    )  # fmt: skip
+    await event_log.append(completed(generation_id))
+
+    async def outputs() -> list[Json]:
+        found: list[Json] = (await user.get(f"{LIST}/{generation_id}"))["outputs"]
+        return found
+
+    [output] = await eventually(outputs)
+    assert (output["missing"], output["url"] is None) == (False, False)
+    await event_log.append(gone)
+
+    async def missing() -> bool:
+        return [(each["missing"], each["url"]) for each in await outputs()] == [(True, None)]
+
+    await eventually(missing)
 
 
 async def test_pages_go_through_everything_once_newest_first_while_more_is_added(user: Client) -> None:

@@ -37,7 +37,7 @@ OF_A_ROLE: Final[Mapping[RoleName, Set[str]]] = {
     "dispatch": {"aiohttp", "asyncpg", "boto3"},
     "worker": {"aiohttp", "asyncpg", "boto3", "numpy", "pillow"},
     "thumbnails": {"asyncpg", "boto3", "numpy", "pillow"},
-    "bridge": {"asyncpg"},
+    "bridge": {"asyncpg", "boto3"},
 }
 
 IMPORT_ROLE: Final = """

@@ -1,5 +1,6 @@
 """The scripts of the local queue: each effect happens once, in any order of dispatch and cancel."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -7,11 +8,22 @@ import pytest
 from redis.asyncio import Redis
 
 from gengui_stream.identifiers import new_id
-from gengui_stream.providers.interface import CancelOutcome, Dispatched, DispatchRequest, ProviderJob, Superseded
+from gengui_stream.providers.interface import (
+    CancelOutcome,
+    Dispatched,
+    DispatchRequest,
+    Lost,
+    ProviderJob,
+    Refused,
+    Running,
+    Superseded,
+)
+from gengui_stream.providers.local.leases import JobLeases
 from gengui_stream.providers.local.provider import LocalProvider
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.settings import Settings
+from gengui_stream.testing.object_store import InMemoryObjectStore
 from tests.dispatches import a_dispatch
 
 pytestmark = pytest.mark.stack
@@ -29,7 +41,7 @@ async def status(redis: Redis, generation_id: UUID, value: str) -> None:
 
 async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
     async with opened_client(settings) as redis:
-        local = LocalProvider(shared(redis))
+        local = LocalProvider(shared(redis), InMemoryObjectStore())
 
         queued = new_id()
         first = await local.dispatch(request(queued))
@@ -49,7 +61,7 @@ async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
 
 async def test_a_running_job_is_requested_to_stop(settings: Settings) -> None:
     async with opened_client(settings) as redis:
-        local, drawn = LocalProvider(shared(redis)), new_id()
+        local, drawn = LocalProvider(shared(redis), InMemoryObjectStore()), new_id()
         await local.dispatch(request(drawn))
         await status(redis, drawn, "processing")
         assert await local.cancel(request(drawn, 1), JOB) is CancelOutcome.REQUESTED
@@ -61,7 +73,7 @@ async def test_a_running_job_is_requested_to_stop(settings: Settings) -> None:
 
 async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Settings) -> None:
     async with opened_client(settings) as redis:
-        local, retried = LocalProvider(shared(redis)), new_id()
+        local, retried = LocalProvider(shared(redis), InMemoryObjectStore()), new_id()
         await local.dispatch(request(retried, 1))
         await status(redis, retried, "processing")
         second = await local.dispatch(request(retried, 2))
@@ -78,7 +90,51 @@ async def test_a_later_attempt_takes_the_place_of_an_earlier_one(settings: Setti
 
 async def test_the_scripts_come_back_after_redis_forgot_them(settings: Settings) -> None:
     async with opened_client(settings) as redis:
-        local = LocalProvider(shared(redis))
+        local = LocalProvider(shared(redis), InMemoryObjectStore())
         await local.dispatch(request(new_id()))
         await redis.script_flush()
         assert isinstance(await local.dispatch(request(new_id())), Dispatched)
+
+
+async def test_a_completion_without_its_picture_is_a_failure_of_the_attempt(settings: Settings) -> None:
+    async with opened_client(settings) as redis:
+        local, drawn = LocalProvider(shared(redis), InMemoryObjectStore()), new_id()
+        await local.dispatch(request(drawn))
+        await redis.hset(job_key(drawn), mapping={"status": "completed", "s3Key": "nosuch.png"})
+        found = await local.get_status(request(drawn), JOB)
+        assert isinstance(found, Refused)
+        assert (found.code, found.retryable) == ("object_missing", True)
+        assert "nosuch.png" in found.message
+
+
+async def test_a_worker_without_heartbeats_is_not_given_up_and_one_with_them_is(settings: Settings) -> None:
+    began = datetime.now(UTC)
+    silent = ProviderJob(dispatched_at=began, started_at=began, sends_heartbeats=False)
+    heard = replace(silent, sends_heartbeats=True)
+    async with opened_client(settings) as redis:
+        local, drawn = LocalProvider(shared(redis), InMemoryObjectStore()), new_id()
+        assert isinstance(await local.get_status(request(drawn), silent), Lost), "Redis has lost its data"
+        await local.dispatch(request(drawn))
+        for marked in ("queued", "processing"):  # not every worker marks its jobs
+            await status(redis, drawn, marked)
+            assert isinstance(await local.get_status(request(drawn), silent), Running)
+            assert isinstance(await local.get_status(request(drawn), heard), Lost)
+        assert isinstance(await local.get_status(request(drawn), replace(heard, started_at=None)), Running)
+        await redis.hset(job_key(drawn), "heartbeats", "1")
+        assert isinstance(await local.get_status(request(drawn), silent), Lost)
+
+
+async def test_a_job_that_a_lease_gave_back_is_queued_though_it_had_started(settings: Settings) -> None:
+    began = datetime.now(UTC)
+    job = ProviderJob(dispatched_at=began, started_at=began)
+    async with opened_client(settings) as redis:
+        local, leases, drawn = LocalProvider(shared(redis), InMemoryObjectStore()), JobLeases(shared(redis)), new_id()
+        await local.dispatch(request(drawn))
+        claimed = await leases.claim((), "a" * 32, 600)
+        assert claimed is not None
+        assert isinstance(await local.get_status(request(drawn), job), Lost)
+        assert await leases.release(drawn, claimed.lease)
+        assert isinstance(await local.get_status(request(drawn), job), Running)
+        assert await redis.xlen(QUEUE_STREAM) == 1
+        assert await leases.claim((), "b" * 32, 600) is not None
+        assert isinstance(await local.get_status(request(drawn), job), Lost)

@@ -14,11 +14,13 @@ from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.positions import Position
-from gengui_stream.metrics import new_metrics
+from gengui_stream.media.object_store import open_object_store
+from gengui_stream.metrics import Metrics, new_metrics
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
+from gengui_stream.testing.object_store import InMemoryObjectStore
 from schemas.events import Event, GenerationStarted
 from tests.integration.projector.projecting import projecting
 from tests.integration.running import a_request, eventually, logged, private_redis, running, state_of
@@ -40,8 +42,15 @@ async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: 
     request = a_request()
     await event_log.append(request)
     media_id = str(request.generation_id)
-    reading = ConsumerStreams(settings, DEAD_STREAM, "readers", "test", longest_wait_s=1)
-    async with projecting(settings), opened_client(settings) as redis, reading as dead, running(run_bridge, settings):
+    metrics = new_metrics()
+    async with (
+        open_object_store(settings) as store,
+        projecting(settings),
+        opened_client(settings) as redis,
+        ConsumerStreams(settings, DEAD_STREAM, "readers", "test", longest_wait_s=1) as dead,
+        running(run_bridge, settings, metrics),
+    ):
+        await store.put("users/u/media/a.png", b"picture", "image/png")
         producer = ProducerStreams(shared(redis))
         await producer.add(STATUS_STREAM, {"mediaId": media_id, "status": "processing"})
         odd = await producer.add(STATUS_STREAM, {"mediaId": "42", "status": "processing", "s3Key": "b\udcff"})
@@ -57,11 +66,44 @@ async def test_statuses_become_events_or_dead_letters(settings: Settings, pool: 
         said = {"mediaId": "42", "s3Key": "b\udcff", "dead.reason": "bad_media_id", "dead.entry_id": odd}
         assert said.items() <= kept.fields.items()
         assert await unacknowledged(redis) == 0
+    assert bridged(metrics) == {"appended": 2, "object_missing": 0, "dead_lettered": 1}
+    assert metrics.registry.get_sample_value("gengui_dead_statuses") == 1
     state = await state_of(pool, request.generation_id)
     assert state is not None
     assert [output.object_key for output in state.outputs] == ["users/u/media/a.png"]
     async with opened_client(settings) as redis:
         assert await redis.xinfo_consumers(STATUS_STREAM, STATUS_GROUP) == []  # it took its name off the group
+
+
+def bridged(metrics: Metrics) -> dict[str, float | None]:
+    name = "gengui_statuses_bridged_total"
+    outcomes = ("appended", "object_missing", "dead_lettered")
+    return {outcome: metrics.registry.get_sample_value(name, {"outcome": outcome}) for outcome in outcomes}
+
+
+async def test_a_picture_that_is_not_there_fails_its_generation(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    metrics, requests = new_metrics(), [a_request() for _ in range(2)]
+    await event_log.append_many(requests)
+    keys = ["nosuch.png", "https://bucket.example/users/x.png"]
+    async with projecting(settings), opened_client(settings) as redis, running(run_bridge, settings, metrics):
+        for request, key in zip(requests, keys, strict=True):
+            status = {"mediaId": str(request.generation_id), "status": "completed", "s3Key": key}
+            await ProducerStreams(shared(redis)).add(STATUS_STREAM, status)
+
+        async def ended() -> bool:
+            states = [await state_of(pool, request.generation_id) for request in requests]
+            return all(state is not None and state.terminal for state in states)
+
+        await eventually(ended)
+    for request, key in zip(requests, keys, strict=True):
+        state = await state_of(pool, request.generation_id)
+        assert state is not None
+        assert state.error is not None
+        assert (state.status, state.error.code, state.outputs) == (Status.FAILED, "object_missing", ())
+        assert key in state.error.message
+    assert bridged(metrics) == {"appended": 0, "object_missing": 2, "dead_lettered": 0}
 
 
 async def test_what_a_dead_process_left_pending_is_claimed(settings: Settings) -> None:
@@ -107,7 +149,13 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
         await consumer.create_group()
         producer = ProducerStreams(shared(redis))
         bridge = Bridge(
-            consumer, producer, FailingLog(event_log, failures=1), new_metrics(), claim_idle_s=60, kept_s=3_600
+            consumer,
+            producer,
+            FailingLog(event_log, failures=1),
+            InMemoryObjectStore(),
+            new_metrics(),
+            claim_idle_s=60,
+            kept_s=3_600,
         )
         await producer.add_many(STATUS_STREAM, [{"mediaId": str(uuid4()), "status": "processing"}, {"other": "1"}])
         entries = await bridge.next_entries()

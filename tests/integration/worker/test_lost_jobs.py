@@ -57,7 +57,7 @@ async def test_the_entry_of_a_claimed_job_is_no_longer_the_first_workers(
         entry = await until(paused.take)
         assert entry is not None
         job = job_of(entry)
-        assert await paused.mark(job, "processing") is Ownership.OURS
+        assert await paused.mark(job, "processing", {"heartbeats": "1"}) is Ownership.OURS
         assert await until(successor.take) == entry
         assert await successor.mark(job, "processing") is Ownership.OURS
         assert await paused.mark(job, "failed") is Ownership.LOST

@@ -23,6 +23,7 @@ from gengui_stream.providers.local.redis_keys import DEAD_STREAM, DELIVERIES_MAX
 from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
+from gengui_stream.testing.object_store import InMemoryObjectStore
 from gengui_stream.worker.run import run_worker
 from gengui_stream.worker.transports import STATUS_STREAM
 from schemas.events import GenerationRequested
@@ -51,7 +52,7 @@ async def requested(log: EventLog, redis: Redis, *, side: int = 256) -> UUID:
             prompt="a night sky", seed=3, width=side, height=side, model="m", provider="local",
         )
     )  # fmt: skip
-    await LocalProvider(shared(redis)).dispatch(_dispatch(generation_id, side))
+    await LocalProvider(shared(redis), InMemoryObjectStore()).dispatch(_dispatch(generation_id, side))
     return generation_id
 
 
@@ -94,7 +95,7 @@ async def test_a_job_becomes_a_picture(settings: Settings, pool: Pool, event_log
         assert 3 <= types.count("progressed") <= 10
         await until(partial(empty, redis))
         assert await redis.hgetall(job_key(generation_id)) | {"entryId": ""} == {
-            "status": "completed", "attempt": "1", "entryId": "", "s3Key": output.object_key,
+            "status": "completed", "attempt": "1", "entryId": "", "s3Key": output.object_key, "heartbeats": "1",
         }  # fmt: skip
         assert (await redis.xpending(QUEUE_STREAM, WORKER_GROUP))["pending"] == 0
 
@@ -111,6 +112,31 @@ async def test_what_a_lost_worker_held_is_taken_over(settings: Settings, pool: P
         assert state is not None
         assert state.status is Status.COMPLETED
         assert await empty(redis)
+
+
+async def test_the_job_of_a_worker_without_heartbeats_is_not_taken_over(
+    settings: Settings, pool: Pool, event_log: EventLog
+) -> None:
+    impatient = settings.model_copy(update={"worker_claim_idle_s": 0.2})
+    member = ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, "legacy", longest_wait_s=1)
+    async with queue_of(settings, pool) as redis, member as legacy:
+        await legacy.create_group()
+        slow = await requested(event_log, redis)
+        [entry] = await legacy.read_new(1)
+        await redis.hset(job_key(slow), "status", "processing")
+        async with running(run_worker, impatient):
+            other = await requested(event_log, redis)
+            await until(partial(ended, pool, other))
+
+            async def looked_at() -> bool:
+                pending = await redis.xpending_range(QUEUE_STREAM, WORKER_GROUP, "-", "+", 10)
+                return [int(row["times_delivered"]) > DELIVERIES_MAX + 1 for row in pending] == [True]
+
+            await until(looked_at)
+            state = await state_of(pool, slow)
+            assert state is not None
+            assert (state.status, await types_of(pool, slow)) == (Status.QUEUED, ["requested"])
+            await legacy.ack([entry.id])
 
 
 async def test_a_job_that_costs_every_worker_its_life_is_given_up(
@@ -139,7 +165,7 @@ async def test_a_second_delivery_of_the_same_attempt_changes_nothing(
         state = await until(partial(ended, pool, generation_id))
         await until(partial(empty, redis))
         await redis.delete(job_key(generation_id))  # so that nothing but the log knows that it is over
-        await LocalProvider(shared(redis)).dispatch(_dispatch(generation_id, 256))
+        await LocalProvider(shared(redis), InMemoryObjectStore()).dispatch(_dispatch(generation_id, 256))
 
         async def completed_twice() -> bool:
             return (await types_of(pool, generation_id)).count("completed") == 2

@@ -24,6 +24,7 @@ from schemas.events import (
     GenerationStarted,
     GenerationTimedOut,
     Output,
+    SourceImage,
     ThumbnailCreated,
     ThumbnailFailed,
     ThumbnailRequested,
@@ -164,6 +165,24 @@ def test_an_attempt_with_a_later_sign_of_life_is_not_given_up(
     assert isinstance(result, Generation) == given_up
 
 
+@pytest.mark.parametrize(
+    ("reports", "sends"),
+    [
+        ([], True),
+        ([said(GenerationStarted, seconds=10, attempt=1)], True),
+        ([said(GenerationStarted, seconds=10)], False),
+        ([said(GenerationStarted, seconds=10), said(GenerationHeartbeatReceived, seconds=20)], True),
+        ([said(GenerationStarted, seconds=10), said(GenerationRetried, seconds=99, reason="x")], True),
+    ],
+)
+def test_a_worker_that_reports_without_an_attempt_is_expected_to_send_no_heartbeats(
+    reports: list[Event], sends: bool
+) -> None:
+    state = fold([REQUESTED, said(GenerationDispatched, provider="local", attempt=1), *reports])
+    assert state is not None
+    assert state.sends_heartbeats is sends
+
+
 COMPLETED = said(GenerationCompleted, outputs=(Output(object_key="a"), Output(id="1", object_key="b")))
 
 
@@ -177,6 +196,19 @@ def thumbnails(*events: Event) -> Generation:
     state = fold([REQUESTED, COMPLETED, *events])
     assert state is not None
     return state
+
+
+def test_a_thumbnail_fills_in_what_the_worker_has_not_said() -> None:
+    source = SourceImage(mime_type="image/jpeg", width=640, height=480, bytes=1_000, sha256="a" * 64)
+    outputs = (Output(object_key="a"), Output(id="1", object_key="b", mime_type="image/png", bytes=0))
+    made = [created().model_copy(update={"output_id": output.id, "source": source}) for output in outputs]
+    state = fold([REQUESTED, said(GenerationCompleted, outputs=outputs), *made])
+    assert state is not None
+    unknown, known = state.outputs
+    assert (unknown.mime_type, unknown.width, unknown.height, unknown.bytes) == ("image/jpeg", 640, 480, 1_000)
+    assert (known.mime_type, known.width, known.bytes, known.sha256) == ("image/png", 640, 0, "a" * 64)
+    assert unknown.described
+    assert not thumbnails(created()).outputs[0].described
 
 
 def test_a_requested_thumbnail_is_one_job_of_a_new_key() -> None:

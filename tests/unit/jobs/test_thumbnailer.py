@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from io import BytesIO
 
 import pytest
@@ -16,7 +17,16 @@ from gengui_stream.media.object_keys import thumbnail_key
 from gengui_stream.media.thumbnails import Limits
 from gengui_stream.metrics import new_metrics
 from gengui_stream.testing.object_store import InMemoryObjectStore
-from gengui_stream.thumbnails.thumbnailer import MISSING_TRIES, STORE_TRIES, NoThumbnail, NotYet, Stored, Thumbnailer
+from gengui_stream.thumbnails.thumbnailer import (
+    MISSING_TRIES,
+    STORE_TRIES,
+    NoThumbnail,
+    NotYet,
+    Stored,
+    Thumbnailer,
+    created,
+)
+from schemas.events import SourceImage
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 OUTPUT = StoredOutput("0", "a.png", "image/png", 64, 48, None, None)
@@ -48,11 +58,31 @@ async def test_the_thumbnail_is_stored_under_its_key(store: InMemoryObjectStore,
     assert (made.made.width, made.made.height) == (16, 12)
 
 
-async def test_a_missing_object_may_still_appear(thumbnailer: Thumbnailer) -> None:
+async def test_an_output_that_its_worker_has_not_described_is_described(
+    store: InMemoryObjectStore, thumbnailer: Thumbnailer
+) -> None:
+    body = BytesIO()
+    Image.new("RGB", (64, 48), "red").save(body, "JPEG")
+    await store.put(OUTPUT.object_key, body.getvalue(), "application/octet-stream")
+    size, digest = len(body.getvalue()), sha256(body.getvalue()).hexdigest()
+    source = SourceImage(mime_type="image/jpeg", width=64, height=48, bytes=size, sha256=digest)
+    made = await thumbnailer.result(JOB, STATE, OUTPUT)
+    assert isinstance(made, Stored)
+    assert created(JOB, OUTPUT, made).source == source
+    known = replace(OUTPUT, mime_type="image/png", width=1, height=2, bytes=3, sha256="0" * 64)
+    made = await thumbnailer.result(JOB, STATE, known)
+    assert isinstance(made, Stored)
+    assert created(JOB, known, made).source is None
+
+
+async def test_a_missing_object_may_still_appear(store: InMemoryObjectStore) -> None:
+    metrics = new_metrics()
+    thumbnailer = Thumbnailer(store, ThreadPoolExecutor(1), Limits(16, 10_000, 10_000), metrics)
     assert isinstance(await thumbnailer.result(JOB, STATE, OUTPUT), NotYet)
     last = await thumbnailer.result(replace(JOB, tries=MISSING_TRIES), STATE, OUTPUT)
     assert isinstance(last, NoThumbnail)
     assert last.reason == "object_missing"
+    assert metrics.registry.get_sample_value("gengui_outputs_missing_total") == 1
 
 
 async def test_an_unavailable_store_is_tried_for_longer(store: InMemoryObjectStore, thumbnailer: Thumbnailer) -> None:

@@ -3,15 +3,30 @@
 import io
 import json
 import uuid
+from uuid import UUID
 
-from tests.integration.api.client import Client, completed
+from gengui_stream.identifiers import new_id
+from gengui_stream.media.object_store import open_object_store
+from gengui_stream.postgres.pool import Pool
+from gengui_stream.settings import Settings
+from schemas.events import Event
+from tests.integration.api.client import Client, Json, completed, failed, started
 from tests.integration.running import eventually
 
 PATH = "/v1/worker/events"
 
 
-async def test_workers_report_in_batches_each_event_answered_by_name(user: Client, worker: Client) -> None:
+def _document(event: Event) -> Json:
+    found: Json = json.loads(event.model_dump_json())
+    return found
+
+
+async def test_workers_report_in_batches_each_event_answered_by_name(
+    user: Client, worker: Client, settings: Settings
+) -> None:
     generation_id = await user.created()
+    async with open_object_store(settings) as store:
+        await store.put("users/a/media/b.png", b"picture", "image/png")
     good = json.loads(completed(generation_id).model_dump_json())
     bad = [
         {**good, "outputs": []},
@@ -38,6 +53,54 @@ async def test_workers_report_in_batches_each_event_answered_by_name(user: Clien
         return [item["ignored"] is None for item in found["data"]] == [True, True, False]
 
     await eventually(done)
+
+
+async def test_a_batch_refused_whole_is_no_success(user: Client, worker: Client) -> None:
+    known = await user.created()
+    unknown = UUID("0195b7a0-0000-7000-8000-000000000000")
+    cases: list[tuple[list[Json], int, str]] = [
+        ([_document(failed(str(unknown)))], 404, "unknown_generation"),
+        ([_document(failed(str(uuid.uuid4())))] * 2, 404, "unknown_generation"),
+        ([_document(completed(known))], 422, "object_missing"),
+        ([{**_document(completed(known)), "outputs": []}], 422, "invalid_event"),
+        ([_document(completed(known)), _document(failed(str(unknown)))], 422, "events_refused"),
+    ]
+    for events, expected, code in cases:
+        status, _, problem = await worker.call("POST", PATH, json={"events": events})
+        assert (status, problem["code"]) == (expected, code)
+        assert [error["field"] for error in problem["errors"]] == [f"events.{index}" for index in range(len(events))]
+    both = [_document(failed(str(unknown))), _document(started(known))]
+    status, _, found = await worker.call("POST", PATH, json={"events": both})
+    assert status == 200
+    assert [(item["outcome"], item.get("code")) for item in found["data"]] == [
+        ("refused", "unknown_generation"),
+        ("accepted", None),
+    ]
+    assert (await user.get(f"/v1/generations/{known}"))["error"] is None
+
+
+async def test_a_report_on_a_generation_that_may_be_on_its_way_is_accepted(worker: Client, pool: Pool) -> None:
+    event = _document(failed(str(new_id())))
+    assert (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
+    await pool.execute("UPDATE jobs.partition_owners SET valid_until = '-infinity'")  # they are being restored
+    event = _document(failed(str(uuid.uuid4())))
+    assert (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
+
+
+async def test_a_worker_cannot_give_a_user_the_picture_of_another(
+    user: Client, other: Client, worker: Client, settings: Settings, pool: Pool
+) -> None:
+    mine, theirs = await user.created(), await other.created()
+    owner = await pool.fetchval("SELECT owner_id FROM projections.generation_requests WHERE generation_id = $1", theirs)
+    key = f"users/{owner}/media/{theirs}.png"
+    async with open_object_store(settings) as store:
+        await store.put(key, b"secret", "image/png")
+    event = _document(completed(mine))
+    event["outputs"][0]["object_key"] = key
+    status, _, problem = await worker.call("POST", PATH, json={"events": [event]})
+    assert (status, problem["code"]) == (422, "foreign_object_key")
+    event["generation_id"] = theirs
+    assert (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
 
 
 async def test_only_workers_report_and_only_users_ask(user: Client, worker: Client) -> None:

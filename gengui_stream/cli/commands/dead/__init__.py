@@ -1,0 +1,1 @@
+"""Records and messages that could not be read."""

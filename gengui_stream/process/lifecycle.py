@@ -48,14 +48,19 @@ class RetryLimit:
 
 
 async def retry_transient(
-    attempt: Callable[[], Awaitable[T]], stop: asyncio.Event, *, operation: str, limit: RetryLimit | None = None
+    attempt: Callable[[], Awaitable[T]],
+    stop: asyncio.Event,
+    *,
+    operation: str,
+    limit: RetryLimit | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Calls `attempt` until it raises no TransientError, with growing, jittered pauses. Raises ShutdownRequested when
     `stop` is set meanwhile, and BugError at the limit. `operation`: the name of the call in the log.
 
     Most operations have no limit: they wait for a server, and an end of the process would not make it available.
     """
-    seconds, failures = FIRST_PAUSE_S, _Failures(operation, limit)
+    seconds, failures = FIRST_PAUSE_S, _Failures(operation, limit, clock)
     try:
         while True:
             try:
@@ -73,10 +78,11 @@ class _Failures:
     """The failures of one operation: each doubling of the time is logged, `/readyz` reports them, and the limit is
     checked."""
 
-    def __init__(self, operation: str, limit: RetryLimit | None) -> None:
+    def __init__(self, operation: str, limit: RetryLimit | None, clock: Callable[[], float]) -> None:
         self._operation = operation
         self._limit = limit
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._log_at = 0.0
         self._answered_since: float | None = None
         self._waits = current_waits.get()
@@ -88,7 +94,7 @@ class _Failures:
     async def add(self, error: TransientError) -> None:
         if self._waits is not None:
             self._waits.failed(self, self._operation, error)
-        waited = time.monotonic() - self._began
+        waited = self._clock() - self._began
         if waited >= self._log_at:
             self._log_at = min(max(2 * waited, 1.0), waited + LOG_EVERY_S)
             write = _log.error if waited >= LONG_WAIT_S else _log.warning
@@ -104,5 +110,7 @@ class _Failures:
         except TransientError:
             self._answered_since = None
             return 0.0
-        self._answered_since = self._answered_since or time.monotonic()
-        return time.monotonic() - self._answered_since
+        now = self._clock()
+        if self._answered_since is None:
+            self._answered_since = now
+        return now - self._answered_since

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
-from pydantic import SecretStr
 
 from gengui_stream.bootstrap import Entry, run_role, run_until_stopped
 from gengui_stream.errors import BugError, ConfigurationError, FencedError, PermanentError, TransientError
@@ -109,8 +110,10 @@ async def test_a_role_that_does_not_listen_is_cancelled() -> None:
 
 
 def test_a_role_with_wrong_settings_is_not_to_be_started_again() -> None:
-    odd = SecretStr("postgresql://u@127.0.0.1:1/x?sslmode=odd")
-    assert run_role("dispatch", SETTINGS.model_copy(update={"database_url": odd})) == ExitCode.CONFIGURATION
+    """Here with a port for metrics that is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = SETTINGS.model_copy(update={"metrics_port": taken.getsockname()[1]})
+        assert run_role("dispatch", settings) == ExitCode.CONFIGURATION
 
 
 # waiting
@@ -166,7 +169,15 @@ async def test_an_outage_of_any_length_is_waited_for() -> None:
     assert await retry_transient(after(4), stop, operation="it", limit=limit) == 5
 
 
-async def test_a_wait_is_not_logged_at_every_failure(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("failed_at", "logged_at"),
+    [((0.0, 0.3, 0.6, 0.9), [0.0]), ((0.0, 0.9, 1.0, 1.9), [0.0, 1.0]), ((0.5, 0.9, 1.0, 200.0), [0.5, 1.0, 200.0])],
+)
+async def test_a_wait_is_not_logged_at_every_failure(
+    caplog: pytest.LogCaptureFixture, failed_at: Sequence[float], logged_at: Sequence[float]
+) -> None:
     """But at each doubling of its time, so that an outage does not fill the log."""
-    await retry_transient(after(4), asyncio.Event(), operation="it")
-    assert sum("waiting" in record.getMessage() for record in caplog.records) == 1
+    times = iter((0.0, *failed_at))
+    await retry_transient(after(len(failed_at)), asyncio.Event(), operation="it", clock=lambda: next(times))
+    logged = [str(record.msg) for record in caplog.records if "waiting" in record.getMessage()]
+    assert [float(re.findall(r"'waited_s': ([\d.]+)", line)[0]) for line in logged] == logged_at

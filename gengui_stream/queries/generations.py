@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +34,10 @@ WHERE r.owner_id = $1 AND s.deleted_at IS NULL
   AND ($8::timestamptz IS NULL OR r.requested_at < $8)
 ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
 """
+
+_of_request: Final = itemgetter(
+    *("requested_provider" if field == "provider" else field for field in RequestRow._fields)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,6 @@ def _literal(text: str) -> str:
 
 
 def _owned(row: asyncpg.Record) -> OwnedGeneration:
-    names = {"provider": "requested_provider"}
-    request = RequestRow(*(row[names.get(field, field)] for field in RequestRow._fields))
+    request = RequestRow._make(_of_request(row))
     position = Position(row["partition"], row["log_offset"])
     return OwnedGeneration(request, generation_states.state_of(row), position, row["timeline_pruned_before"])

@@ -28,6 +28,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "deploy").rglob("*.md")),
 ]
+OPERATIONS = ROOT / "docs" / "operations.md"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -178,7 +179,7 @@ def test_every_line_of_the_original_says_where_it_is_tested() -> None:
 
 
 def test_the_metrics_of_the_page_are_those_that_processes_have() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = OPERATIONS.read_text(encoding="utf-8")
     table = page.partition("\n### Metrics\n")[2].partition("\n### ")[0]
     written = set(
         re.findall(r"`(gengui_\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines() if "|" in row))
@@ -191,7 +192,7 @@ def test_the_metrics_of_the_page_are_those_that_processes_have() -> None:
 
 
 def test_the_table_of_roles_is_that_of_the_registry() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = OPERATIONS.read_text(encoding="utf-8")
     table = page.partition("\n## Processes\n")[2].partition("\n## ")[0]
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `gengui-stream")]
     written = {
@@ -199,6 +200,24 @@ def test_the_table_of_roles_is_that_of_the_registry() -> None:
         for command, summary, servers, settings, _ in rows
     }
     assert written == {role.command: (role.summary, set(role.servers), list(role.settings)) for role in ROLES.values()}
+
+
+def test_operations_name_every_command() -> None:
+    """So that an operator who searches the page for a command finds when to use it."""
+    named = {tuple(word for word in words if not word.startswith("-")) for words in commands_in(code(OPERATIONS))}
+    shown = {words[:length] for words in named for length in range(1, len(words) + 1)}
+    everything = typer.main.get_command(command_line())
+    assert isinstance(everything, TyperGroup)
+    assert set(leaves(everything)) - shown == set()
+
+
+def leaves(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The commands that run, each by its words."""
+    for name, inner in group.commands.items():
+        if isinstance(inner, TyperGroup):
+            yield from leaves(inner, (*path, name))
+        else:
+            yield (*path, name)
 
 
 def names(cell: str) -> list[str]:
@@ -212,7 +231,7 @@ def test_every_setting_of_a_role_or_a_server_exists() -> None:
 
 
 def test_the_default_ports_are_those_of_the_registry() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = OPERATIONS.read_text(encoding="utf-8")
     written = {command: int(port) for command, port in re.findall(r"^\| `([^`]+)` \| (9\d{3}) \|$", page, re.MULTILINE)}
     assert written == {" ".join(role.arguments): role.metrics_port for role in ROLES.values() if role.metrics_port}
 

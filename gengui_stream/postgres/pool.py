@@ -30,15 +30,19 @@ LOST_STATEMENT: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.Duplicate
 TRANSIENT = (
     OSError,
     TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.PostgresConnectionError,  # class 08
+    asyncpg.ReadOnlySQLTransactionError,  # 25006: a primary has become a replica
+    asyncpg.IdleInTransactionSessionTimeoutError,  # 25P03
+    asyncpg.TransactionTimeoutError,  # 25P04
+    asyncpg.TransactionRollbackError,  # class 40
+    asyncpg.InsufficientResourcesError,  # class 53
+    asyncpg.LockNotAvailableError,  # 55P03
+    asyncpg.OperatorInterventionError,  # class 57
+    asyncpg.PostgresSystemError,  # class 58: errors of the disk
+    asyncpg.SnapshotTooOldError,  # 72000
 )
-"""Errors that end when the server is available again, or when another transaction ends."""
+"""Errors that end when the server is available or has room again, has failed over, or when another transaction ends.
+The codes are those of appendix A of PostgreSQL's documentation."""
 
 CONNECTION_ENDED: Final = re.compile(
     # "released back": also said of a connection that a task holds while its session ends

@@ -27,9 +27,10 @@ def faults_together(texts: Mapping[str, str]) -> list[str]:
         faults.append(f"KAFKA_HEARTBEAT_INTERVAL_S: at most a third of KAFKA_SESSION_TIMEOUT_S, which is {session:g}")
     if texts.get("growthbook_api_host") and not texts.get("growthbook_client_key"):
         faults.append("GROWTHBOOK_CLIENT_KEY: needed with GROWTHBOOK_API_HOST")
-    for given, other in itertools.permutations(("runpod_api_key", "runpod_endpoint_id")):
-        if texts.get(given) and not texts.get(other):
-            faults.append(f"{other.upper()}: needed with {given.upper()}")
+    for pair in (("runpod_api_key", "runpod_endpoint_id"), ("aws_access_key_id", "aws_secret_access_key")):
+        for given, other in itertools.permutations(pair):
+            if texts.get(given) and not texts.get(other):
+                faults.append(f"{other.upper()}: needed with {given.upper()}")
     faults += _provider_faults(texts)
     http = ("worker_api_url", "worker_api_key")
     if texts.get("worker_transport") == "http" and not all(map(texts.get, http)):

@@ -20,6 +20,8 @@ def inspected(**environ: str) -> Inspection:
 KEYS = {"GEMINI_API_KEY": "k", "RUNPOD_API_KEY": "k", "RUNPOD_ENDPOINT_ID": "e"}
 """Without these a provider is none."""
 
+OTHER_HALF = {"AWS_ACCESS_KEY_ID": {"AWS_SECRET_ACCESS_KEY": "s"}, "AWS_SECRET_ACCESS_KEY": {"AWS_ACCESS_KEY_ID": "id"}}
+
 
 def value(inspection: Inspection, name: str) -> str | None:
     variable = inspection.variables.get(name)
@@ -51,7 +53,7 @@ def value(inspection: Inspection, name: str) -> str | None:
     ],
 )
 def test_an_older_name_counts_and_is_named(old: str, word: str, new: str, expected: str) -> None:
-    found = inspected(**{old: word}, **KEYS)
+    found = inspected(**{old: word}, **KEYS, **OTHER_HALF.get(new, {}))
     assert (found.faults, value(found, new)) == ((), expected)
     assert found.renamings == (Renaming(old, new, used=True),)
     assert found.unread() == []
@@ -118,7 +120,8 @@ def test_a_word_that_means_nothing_is_a_fault(environ: dict[str, str], named: st
         {"ENABLE_RUNPOD": "false", "IMAGE_INFERENCE_PROVIDER": "runpod"},
         {"AWS_S3_BUCKET": "one", "MINIO_BUCKET": "another"},
         {"AWS_DEFAULT_REGION": "eu-west-1", "MINIO_REGION": "us-east-1"},
-        {"MINIO_SECRET_KEY": "hunter2"} | {"S3_BUCKET_NAME": "one", "AWS_S3_BUCKET": "another"},
+        {"MINIO_ACCESS_KEY": "id", "MINIO_SECRET_KEY": "hunter2"}
+        | {"S3_BUCKET_NAME": "one", "AWS_S3_BUCKET": "another"},
     ],
 )
 def test_older_names_that_disagree_are_a_fault_that_shows_no_value(environ: dict[str, str]) -> None:

@@ -72,6 +72,8 @@ def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> No
         ({"GROWTHBOOK_API_HOST": "growthbook", "GROWTHBOOK_CLIENT_KEY": "sdk-1"}, "GROWTHBOOK_API_HOST"),
         ({"PROVIDER_FALLBACKS": "gemini, runpod", "GEMINI_API_KEY": "k"}, "PROVIDER_FALLBACKS"),
         ({"RUNPOD_API_KEY": "rp-1"}, "RUNPOD_ENDPOINT_ID"),
+        ({"AWS_ACCESS_KEY_ID": "id"}, "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_SECRET_ACCESS_KEY": "s"}, "AWS_ACCESS_KEY_ID"),
         ({"RUNPOD_ENDPOINT_ID": "abc"}, "RUNPOD_API_KEY"),
         ({"RUNPOD_API_KEY": "rp-1", "RUNPOD_ENDPOINT_ID": "../x"}, "RUNPOD_ENDPOINT_ID"),
         ({"RUNPOD_EXECUTION_TIMEOUTS": "zit-basic=4"}, "RUNPOD_EXECUTION_TIMEOUTS"),

@@ -1,13 +1,17 @@
 """The context of handlers, opened once a process and stored under a typed key of the application."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
 from api.http.problems import Refusal
+from api.log_ends import LogEndsCache
 from api.notification_fanout import NotificationFanout
+from api.pending_appends import PendingAppends
 from api.standstill import StandstillDetector
+from api.wait_limit import WaitLimit
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.health.liveness import Health
 from gengui_stream.log.event_log import EventLog
@@ -44,6 +48,9 @@ class ApiContext:
     rejections: Rejections
     redis: RedisHealth
     standstill: StandstillDetector
+    log_ends: LogEndsCache
+    pending: PendingAppends
+    waits: WaitLimit
 
 
 @dataclass(slots=True)
@@ -60,6 +67,13 @@ STATE: Final = web.AppKey("state", ApiState)
 SETTINGS: Final = web.AppKey("settings", Settings)
 
 
+VALID_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{0,6}))?")
+DEFAULT_HOST: Final = "localhost"
+"""HTTP/1.0 does without the header."""
+
+PORT_MAX: Final = 65_535
+
+
 def context_of(request: web.Request) -> ApiContext:
     """Raises a 503 refusal until the servers behind the API have answered."""
     found = request.app[STATE].context
@@ -68,7 +82,15 @@ def context_of(request: web.Request) -> ApiContext:
     return found
 
 
+def check_host(request: web.Request) -> None:
+    """Raises a 400 refusal for a Host header that is not a host, or one with a port out of range."""
+    found = VALID_HOST.fullmatch(request.headers.get("Host", DEFAULT_HOST))
+    if found is None or int(found["port"] or 0) > PORT_MAX:
+        detail = f"the Host header must be a name or an address, and a port of at most {PORT_MAX} if any"
+        raise Refusal(400, "invalid_host", detail)
+
+
 def base_url(request: web.Request) -> str:
     """The URL of the API for its clients, without a trailing slash."""
     public = context_of(request).settings.public_url
-    return public.rstrip("/") if public else str(request.url.origin())
+    return public.rstrip("/") if public else f"{request.scheme}://{request.host}"

@@ -90,8 +90,11 @@ class NotificationFanout:
     def subscribed(self, owner_id: UUID, generation_id: UUID | None = None) -> Iterator[Subscription]:
         """Subscribe before the first read, so that no change between the two is missed."""
         channel, subscription = owner_channel(owner_id), Subscription(generation_id)
+        if self._subscriptions[channel]:
+            subscription.wake()  # the others of the channel sleep on
+        else:
+            self._changed.put_nowait(channel)
         self._subscriptions[channel].add(subscription)
-        self._changed.put_nowait(channel)
         try:
             yield subscription
         finally:

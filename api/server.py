@@ -14,11 +14,15 @@ from aiohttp import web
 from api.app import make_app
 from api.context import ApiContext, ApiState
 from api.http.connection import HttpConnection
+from api.log_ends import LogEndsCache
 from api.notification_fanout import NotificationFanout
+from api.pending_appends import PendingAppends
 from api.standstill import StandstillDetector
+from api.wait_limit import WaitLimit
 from gengui_stream.accounts.idempotency import keep_pruning
 from gengui_stream.accounts.key_cache import KeyCache
 from gengui_stream.errors import BugError, TransientError
+from gengui_stream.log.ends import log_ends
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.media.object_store import open_object_store
@@ -156,4 +160,7 @@ async def _open(role: RoleContext, stack: AsyncExitStack) -> ApiContext:
         rejections=Rejections(log, leases, ProducerStreams(redis)),
         redis=RedisHealth(redis),
         standstill=StandstillDetector(),
+        log_ends=LogEndsCache(log_ends(settings), settings.events_partitions),
+        pending=PendingAppends(log),
+        waits=WaitLimit(),
     )

@@ -54,7 +54,15 @@ _ALL: Final = (
         entry="api.server:run_api",
         metrics_port=None,
         servers=("PostgreSQL", "Kafka", "Redis"),
-        settings=("HOST", "PORT", "PUBLIC_URL", "DEFAULT_PROVIDER", "DEFAULT_MODEL", "PRESIGNED_URL_TTL_S"),
+        settings=(
+            "HOST",
+            "PORT",
+            "PUBLIC_URL",
+            "DEFAULT_PROVIDER",
+            "DEFAULT_MODEL",
+            "LOCAL_MODELS",
+            "PRESIGNED_URL_TTL_S",
+        ),
     ),
     Role(
         name="agents",

@@ -33,6 +33,19 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_iso_
 a zone object many times faster, and the fold compares each of them several times."""
 
 Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_MAX_CHARACTERS, pattern=NO_NUL)]
+
+
+def _with_text(prompt: str) -> str:
+    if not prompt.strip():
+        raise ValueError("must have a character that is not white space")
+    return prompt
+
+
+RequestedPrompt = Annotated[
+    Prompt, AfterValidator(_with_text), Field(json_schema_extra={"pattern": r"^[^\x00]*[^\x00\s][^\x00]*$"})
+]
+"""Of requests: events of other producers may have a blank one."""
+
 Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 NAME_MAX = 100

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.fields import GridPixels, Moment, Name, Percent, Prompt, Seed
+from schemas.fields import GridPixels, Moment, Name, Percent, RequestedPrompt, Seed
 
 StatusName: TypeAlias = Literal[
     "queued", "dispatched", "processing", "completed", "failed", "canceled", "timed_out", "moderated"
@@ -27,7 +27,7 @@ class Resource(BaseModel):
 class CreateGeneration(Request):
     """`POST /v1/generations`. Without a seed the API chooses one; without model or provider the defaults apply."""
 
-    prompt: Prompt = Field(
+    prompt: RequestedPrompt = Field(
         description="text that describes the image", examples=["a lighthouse in a storm, oil painting"]
     )
     width: GridPixels = Field(default=1024, description="pixels, a multiple of 64")
@@ -82,7 +82,8 @@ class ErrorResource(Resource):
 
 
 class MetricsResource(Resource):
-    """Durations in milliseconds: queued, running, and in total; null while unknown."""
+    """Durations in milliseconds: queued, running, and in total. Null while unknown, and where the provider reported no
+    start."""
 
     queue_ms: int | None
     run_ms: int | None
@@ -130,10 +131,16 @@ class GenerationResource(Resource):
 
 
 class CanceledGeneration(GenerationResource):
-    """The generation, and whether it is canceled. While its worker has not stopped, `cancel_requested` is true, and the
-    generation may still complete."""
+    """The generation, and whether it is canceled. Until it has ended, `cancel_requested` is true: its worker has not
+    stopped, so that it may still complete, or the projections do not have the request yet."""
 
     canceled: bool = Field(description="whether `status` is `canceled`")
+
+
+class DeletingGeneration(GenerationResource):
+    """The generation as readers still find it. Its deletion is recorded, and the projections will apply it."""
+
+    deletion_requested: bool = Field(description="always true")
 
 
 class GenerationPage(Resource):

@@ -34,6 +34,14 @@ def _with_any_body(operation: Operation) -> bool:
     return operation.body is not None or operation.tag == "providers"
 
 
+def _with_key(operation: Operation) -> bool:
+    return operation.secured
+
+
+def _with_position(operation: Operation) -> bool:
+    return not {"Min-Position", "Last-Event-ID"}.isdisjoint(operation.parameters)
+
+
 def _with_parameter(name: str) -> Callable[[Operation], bool]:
     return lambda operation: name in operation.parameters
 
@@ -52,6 +60,7 @@ PROBLEM_CODES: Final = (
     ProblemCode(400, "malformed_request", "send valid HTTP", _nowhere),
     ProblemCode(400, "malformed_json", "send JSON in UTF-8", _with_body),
     ProblemCode(400, "malformed_body", "send the whole body, as its headers describe it", _with_any_body),
+    ProblemCode(400, "invalid_host", "send a Host that is a name or an address, with a port if any", _with_key),
     ProblemCode(401, "unauthorized", "send a valid key", _everywhere),
     ProblemCode(403, "forbidden", "use a key of another role", _everywhere),
     ProblemCode(404, "not_found", "use an id of your own", _under("/v1/generations", "/v1/provider-webhooks")),
@@ -73,6 +82,7 @@ PROBLEM_CODES: Final = (
     ProblemCode(422, "foreign_object_key", "report objects of the generation's owner", _named("report")),
     ProblemCode(422, "invalid_event", "correct the events in `errors`", _named("report")),
     ProblemCode(422, "events_refused", "correct the events in `errors`", _named("report")),
+    ProblemCode(422, "position_beyond_log", "send a position that this service returned, or none", _with_position),
     ProblemCode(431, "headers_too_large", "send fewer or shorter headers", _nowhere),
     ProblemCode(500, "internal", "report the id of the request, `X-Request-ID`", _nowhere),
     ProblemCode(503, "unavailable", "repeat after `Retry-After`, with the same Idempotency-Key", _everywhere),

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from api.auth import principal_of
 from api.context import ApiContext, base_url, context_of
-from api.handlers.generations import own, reach, shown
+from api.handlers.generations import shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
 from api.http.bodies import read_json
@@ -19,6 +19,7 @@ from api.http.json_sizes import largest_json
 from api.http.parsing import WAITED, Query, generation_id_of, parse, wait_seconds
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
+from api.projection_waits import own, reach
 from gengui_stream.accounts import idempotency
 from gengui_stream.domain.generation import decide
 from gengui_stream.queries import generations
@@ -52,7 +53,7 @@ async def retry(request: web.Request) -> web.Response:
     caller, context = await principal_of(request, "user", "admin"), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
-    ended = await own(context, generation_id_of(request), caller.user_id)
+    ended = await own(request, context, generation_id_of(request), caller.user_id)
     if rejection := decide.retry(ended.state.status):
         raise Refusal(409, rejection.code, rejection.detail)
     event = await requested_again(request, context, ended)

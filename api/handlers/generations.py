@@ -1,7 +1,6 @@
 """One generation, a page of generations, and the timeline of one; each as of `Min-Position` if the request has it."""
 
 import base64
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, get_args
@@ -12,18 +11,16 @@ from aiohttp import web
 from api.auth import principal_of
 from api.context import ApiContext, base_url, context_of
 from api.http import resources
-from api.http.parsing import Query, generation_id_of, min_position
-from api.http.problems import Refusal, not_found
+from api.http.parsing import Query, generation_id_of
+from api.http.problems import fault, invalid
 from api.http.responses import json_response, versioned_response
+from api.projection_waits import own, reach
 from gengui_stream.log.positions import Position
-from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import timeline
 from gengui_stream.queries import generations
 from gengui_stream.queries.generations import OwnedGeneration
 from schemas.http import StatusName
 
-POSITION_WAIT_S: Final = 5.0
-POLL_INTERVAL_S: Final = 0.25
 PAGE_DEFAULT, PAGE_MAX = 50, 100
 TIMELINE_DEFAULT, TIMELINE_MAX = 500, 1_000
 STATUSES: Final = get_args(StatusName)
@@ -34,7 +31,7 @@ async def get(request: web.Request) -> web.Response:
     caller, context = await principal_of(request), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
-    found = await own(context, generation_id_of(request), caller.user_id)
+    found = await own(request, context, generation_id_of(request), caller.user_id)
     return versioned_response(request, await shown(request, context, found), found.state.version)
 
 
@@ -65,9 +62,11 @@ async def events(request: web.Request) -> web.Response:
     query.check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    generation = await own(context, generation_id, caller.user_id)
+    generation = await own(request, context, generation_id, caller.user_id)
+    if after is not None and not await _is_cursor_of(context, generation, after):
+        raise invalid([fault("cursor", NO_CURSOR)])
     rows = await timeline.of_generation(context.pool, generation_id, after, limit + 1)
-    found = [resources.event(row) for row in rows[:limit]]
+    found = [resources.event(row, internals=caller.role == "admin") for row in rows[:limit]]
     cursor = found[-1]["position"] if len(rows) > limit else None
     return json_response({"data": found, "next_cursor": cursor, "pruned_before": generation.pruned_before})
 
@@ -86,32 +85,11 @@ async def all_shown(
     return [resources.generation(one.request, one.state, context.store, base, waiting) for one in found]
 
 
-async def own(context: ApiContext, generation_id: UUID, owner_id: UUID) -> OwnedGeneration:
-    """Raises a 404 refusal when there is none, it is deleted, or it belongs to another owner."""
-    found = await generations.find(context.pool, generation_id, owner_id)
-    if found is None:
-        raise not_found()
-    return found
-
-
-async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> None:
-    """Waits up to POSITION_WAIT_S for the projections to reach `Min-Position`; raises a 504 refusal after that."""
-    position = min_position(request, context.settings.events_partitions)
-    if position is not None and not await reached(context, owner_id, position):
-        detail = f"the projections have not reached {position} yet; try again"
-        raise Refusal(504, "projection_behind", detail, headers={"Retry-After": "1"})
-
-
-async def reached(context: ApiContext, owner_id: UUID, position: Position) -> bool:
-    """Whether the projections have the position, after a wait of at most POSITION_WAIT_S."""
-    deadline = time.monotonic() + POSITION_WAIT_S
-    with context.fanout.subscribed(owner_id) as subscription:
-        while not await checkpoints.has_reached(context.pool, context.settings.events_topic, position):
-            left = deadline - time.monotonic()
-            if left <= 0 or context.fanout.closing.is_set():
-                return False
-            await subscription.wait(min(left, POLL_INTERVAL_S))
-    return True
+async def _is_cursor_of(context: ApiContext, generation: OwnedGeneration, after: Position) -> bool:
+    """Whether the timeline has, or may have had, an event at this position."""
+    if generation.pruned_before is not None:
+        return True
+    return await timeline.has(context.pool, generation.state.generation_id, after)
 
 
 def _next(found: Sequence[OwnedGeneration], limit: int) -> str | None:

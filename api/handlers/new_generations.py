@@ -47,7 +47,7 @@ async def requested(
         seed=asked.seed if asked.seed is not None else time.time_ns() % (SEED_MAX + 1),
         width=asked.width,
         height=asked.height,
-        model=chosen.model or context.settings.default_model,
+        model=context.providers[chosen.provider].model_for(chosen.model or context.settings.default_model),
         provider=chosen.provider,
         provider_choice=_recorded(chosen),
         max_attempts=context.settings.max_attempts,
@@ -59,9 +59,12 @@ async def requested(
 
 async def requested_again(request: web.Request, context: ApiContext, ended: OwnedGeneration) -> GenerationRequested:
     """Requests the same generation again with its original model and provider. Raises a 422 refusal when that is no
-    longer valid. The default model stands for none: its provider may not know it by name."""
+    longer valid. The default model stands for none: another provider may be chosen, which does not know it by name."""
     before = ended.request
-    model = None if before.model == context.settings.default_model else before.model
+    default = context.settings.default_model
+    provider = context.providers.get(before.provider)
+    defaults = {default, provider.model_for(default) if provider is not None else default}
+    model = None if before.model in defaults else before.model
     choice = {"model": model, "provider": before.provider if before.provider_pinned else None}
     sketch = {"prompt": before.prompt, "width": before.width, "height": before.height, "seed": before.seed}
     asked = parse(CreateGeneration, sketch | choice)

@@ -11,10 +11,11 @@ from aiohttp import web
 
 from api.auth import principal_of
 from api.context import STATE, ApiContext, context_of
-from api.handlers.generations import own, reach
 from api.http import resources
 from api.http.parsing import CORRELATION_ID, WAITED, Query, generation_id_of
 from api.http.problems import fault, invalid
+from api.projection_waits import own, reach, refuse_beyond_log
+from gengui_stream.accounts.api_keys import Principal
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
 from gengui_stream.projecting import checkpoints
@@ -41,7 +42,7 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
     caller, context = await principal_of(request), context_of(request)
     Query(request).check()
     seen = await _start(request, context, from_beginning=False)
-    return await _Stream(request, context, caller.user_id, seen).serve()
+    return await _Stream(request, context, caller, seen).serve()
 
 
 async def stream_one(request: web.Request) -> web.StreamResponse:
@@ -50,14 +51,12 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
     Query(request).check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
-    found = await own(context, generation_id, caller.user_id)
+    found = await own(request, context, generation_id, caller.user_id)
     seen = await _start(request, context, from_beginning=True)
     # A foreign producer may have put some of its events on other partitions: those that were seen count as well.
     home = found.position.partition
     read = {partition: offset for partition, offset in seen.items() if offset >= 0 or partition == home}
-    return await _Stream(
-        request, context, caller.user_id, read, generation_id, pruned_before=found.pruned_before
-    ).serve()
+    return await _Stream(request, context, caller, read, generation_id, pruned_before=found.pruned_before).serve()
 
 
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
@@ -66,11 +65,19 @@ async def _start(request: web.Request, context: ApiContext, *, from_beginning: b
     last_id = request.headers.get("Last-Event-ID")
     if last_id:
         seen = _vector(last_id, len(partitions))
+        await _check_known(context, seen)
         return {partition: seen.get(partition, -1) for partition in partitions}
     if from_beginning:
         return dict.fromkeys(partitions, -1)
     projected = await checkpoints.projected(context.pool, context.settings.events_topic)
     return {partition: projected.get(partition, 0) - 1 for partition in partitions}
+
+
+async def _check_known(context: ApiContext, seen: dict[int, int]) -> None:
+    """Raises a 422 refusal for an offset that the log does not have: it would hide the events up to it."""
+    projected = await checkpoints.projected(context.pool, context.settings.events_topic)
+    if any(offset >= projected.get(partition, 0) for partition, offset in seen.items()):
+        await refuse_beyond_log(context, seen, "Last-Event-ID")
 
 
 def _event_id(seen: dict[int, int]) -> str:
@@ -98,13 +105,14 @@ class _Stream:
         self,
         request: web.Request,
         context: ApiContext,
-        owner_id: UUID,
+        caller: Principal,
         seen: dict[int, int],
         only: UUID | None = None,
         *,
         pruned_before: datetime | None = None,
     ) -> None:
-        self._request, self._context, self._owner_id, self._seen, self._only = request, context, owner_id, seen, only
+        self._request, self._context, self._seen, self._only = request, context, seen, only
+        self._owner_id, self._internals = caller.user_id, caller.role == "admin"
         self._pruned_before = pruned_before
         self._response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -145,7 +153,7 @@ class _Stream:
         lines: list[str] = []
         for row in rows:
             self._seen[row.partition] = row.log_offset
-            body = resources.dump(resources.event(row)).decode()
+            body = resources.dump(resources.event(row, internals=self._internals)).decode()
             lines.append(f"id: {_event_id(self._seen)}\nevent: {row.type}\ndata: {body}\n\n")
         if lines:
             await self._write("".join(lines))

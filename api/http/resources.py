@@ -1,6 +1,7 @@
 """Converts read models to the resources of `schemas.http`, as dictionaries that orjson serializes."""
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import orjson
@@ -15,6 +16,9 @@ from gengui_stream.projections.timeline import TimelineRow
 from gengui_stream.queries.queue_position import QueueSnapshot
 from schemas.events import GenerationRequested
 
+INTERNAL: Final = frozenset({"producer", "worker", "object_key", "provider_job_id", "endpoint_id"})
+"""Fields of events that name processes, machines, owners and jobs at providers."""
+
 
 def dump(document: object) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_UTC_Z, default=str)
@@ -24,6 +28,7 @@ def generation(
     request: RequestRow, state: Generation, store: ObjectStore, base_url: str, waiting: QueueSnapshot | None = None
 ) -> dict[str, object]:
     """`schemas.http.GenerationResource`. Without `waiting` its `queue` is null."""
+    started_at = _known_start(state)
     return {
         "id": state.generation_id,
         "status": state.status,
@@ -40,14 +45,19 @@ def generation(
         "outputs": [_output(output, store) for output in state.outputs],
         "error": state.error,
         "cancel_requested": state.cancel_requested and not state.terminal,
-        "metrics": _metrics(state.requested_at, state.started_at, state.ended_at),
+        "metrics": _metrics(state.requested_at, started_at, state.ended_at),
         "created_at": state.requested_at,
-        "started_at": state.started_at,
+        "started_at": started_at,
         "ended_at": state.ended_at,
         "deadline": state.deadline,
         "retried_from": request.retried_from,
         "urls": urls(state.generation_id, base_url),
     }
+
+
+def _known_start(state: Generation) -> datetime | None:
+    """When the attempt started. The fold gives an attempt whose start was not reported the time of its completion."""
+    return None if state.started_at == state.ended_at else state.started_at
 
 
 def requested(event: GenerationRequested, store: ObjectStore, base_url: str) -> dict[str, object]:
@@ -107,8 +117,9 @@ def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:
     return None if start is None or end is None else max(0, round((end - start).total_seconds() * 1000))
 
 
-def event(row: TimelineRow) -> dict[str, object]:
-    """`schemas.http.EventResource`."""
+def event(row: TimelineRow, *, internals: bool) -> dict[str, object]:
+    """`schemas.http.EventResource`. `internals`: with the fields of INTERNAL, which are for operators."""
+    recorded = as_document(row.payload)
     return {
         "position": str(row.position),
         "generation_id": row.generation_id,
@@ -120,5 +131,15 @@ def event(row: TimelineRow) -> dict[str, object]:
         "version": row.version,
         "status": row.status,
         "ignored": row.ignored,
-        "event": as_document(row.payload),
+        "event": recorded if internals else _without_internals(recorded),
     }
+
+
+def _without_internals(document: object) -> object:
+    match document:
+        case dict():
+            return {name: _without_internals(field) for name, field in document.items() if name not in INTERNAL}
+        case list():
+            return [_without_internals(item) for item in document]
+        case _:
+            return document

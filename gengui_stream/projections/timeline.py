@@ -70,6 +70,10 @@ WHERE generation_id = $1 AND (partition, log_offset) > ($2::smallint, $3::bigint
 ORDER BY partition, log_offset LIMIT $4
 """
 
+HAS: Final = """
+SELECT 1 FROM projections.timeline WHERE generation_id = $1 AND partition = $2::smallint AND log_offset = $3
+"""
+
 NEW_OF_GENERATION: Final = """
 SELECT generation_id, partition, log_offset, owner_id, event_id, type, attempt, occurred_at, appended_at, version,
     status, ignored, payload
@@ -175,6 +179,12 @@ async def of_generation(
     partition, offset = (after.partition, after.offset) if after is not None else (-1, -1)
     with transient_errors():
         return [TimelineRow(*row) for row in await pool.fetch(OF_GENERATION, generation_id, partition, offset, limit)]
+
+
+async def has(pool: Pool, generation_id: UUID, position: Position) -> bool:
+    """Whether the timeline of the generation has an event at this position."""
+    with transient_errors():
+        return await pool.fetchval(HAS, generation_id, position.partition, position.offset) is not None
 
 
 async def new_of_generation(pool: Pool, generation_id: UUID, seen: Mapping[int, int], limit: int) -> list[TimelineRow]:

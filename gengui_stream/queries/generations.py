@@ -18,7 +18,7 @@ FIND: Final = """
 SELECT s.*, r.owner_id, r.prompt, r.seed, r.width, r.height, r.model, r.provider AS requested_provider, r.max_attempts,
     r.deadline, r.retried_from, r.correlation_id, r.traceparent, r.requested_at, r.provider_pinned
 FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
-WHERE r.generation_id = $1 AND r.owner_id = $2 AND s.deleted_at IS NULL
+WHERE r.generation_id = $1 AND r.owner_id = $2
 """
 
 PAGE: Final = """
@@ -65,6 +65,12 @@ class Filters:
 
 async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> OwnedGeneration | None:
     """None when there is none, it is deleted, or it belongs to another owner."""
+    found = await find_also_deleted(pool, generation_id, owner_id)
+    return None if found is None or found.state.deleted_at is not None else found
+
+
+async def find_also_deleted(pool: Pool, generation_id: UUID, owner_id: UUID) -> OwnedGeneration | None:
+    """None when the projections have none of this owner."""
     with transient_errors():
         row = await pool.fetchrow(FIND, generation_id, owner_id)
     return None if row is None else _owned(row)

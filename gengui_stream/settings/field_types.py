@@ -52,6 +52,7 @@ def _check_timeouts(text: str) -> str:
 
 TimeoutsByModel = Annotated[str, AfterValidator(_check_timeouts)]
 ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
+ModelNamesOrAny = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31})?$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 
 

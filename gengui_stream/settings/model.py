@@ -17,6 +17,7 @@ from gengui_stream.settings.field_types import (
     HeaderKey,
     ModelName,
     ModelNames,
+    ModelNamesOrAny,
     NetworkTimeout,
     Port,
     Seconds,
@@ -141,6 +142,9 @@ class Settings(BaseSettings):
 
     default_provider: str = Field("local", description="provider of a request that names none")
     default_model: str = Field("local-sketch", description="model of a request that names none")
+    local_models: ModelNamesOrAny = Field(
+        "", description="models of the workers of local, comma-separated; *: any; unset: DEFAULT_MODEL alone"
+    )
     max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(3, description="maximum of attempts per generation")
     generation_deadline_s: Seconds = Field(600, description="seconds from the request to its deadline")
     provider_fallbacks: Annotated[str, Field(pattern=r"^([a-z0-9_-]{1,100}(,[a-z0-9_-]{1,100}){0,15})?$")] = Field(

@@ -36,6 +36,7 @@ from gengui_stream.providers.local.redis_keys import INDEX_MAX, JOB_KEPT_S, QUEU
 from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.redis_io.hashes import Hashes
 from gengui_stream.redis_io.scripts import Script
+from gengui_stream.settings import Settings
 from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
@@ -44,20 +45,20 @@ class LocalProvider:
     """Enqueues each attempt once, however often `dispatch` is called."""
 
     name: Final = "local"
-    capabilities: Final = Capabilities(
-        size_min=SIZE_MIN, size_max=SIZE_MAX, size_step=SIZE_STEP, cancel=True, repeatable=True
-    )
-
     call_policy: Final = CallPolicy(max_concurrency=200)
 
-    def __init__(self, redis: SharedRedis, store: Bucket) -> None:
+    def __init__(self, redis: SharedRedis, store: Bucket, models: tuple[str, ...] | None = None) -> None:
+        """`models`: those of the workers; None: any."""
+        self.capabilities: Final = Capabilities(
+            size_min=SIZE_MIN, size_max=SIZE_MAX, size_step=SIZE_STEP, models=models, cancel=True, repeatable=True
+        )
         self._store = store
         self._hashes = Hashes(redis)
         self._enqueue = Script(redis, _script("enqueue.lua"))
         self._cancel = Script(redis, _script("cancel.lua"))
 
     def model_for(self, requested: str) -> str:
-        return requested  # any: which models there are is up to the workers
+        return requested  # also one that is not offered: producers other than the API may ask for it
 
     async def dispatch(self, request: DispatchRequest) -> DispatchOutcome:
         fields = [text for field in _entry(request).items() for text in field]
@@ -98,7 +99,14 @@ class LocalProvider:
 
 @asynccontextmanager
 async def open_local(context: ProviderContext) -> AsyncIterator[LocalProvider]:
-    yield LocalProvider(context.redis, context.store)
+    yield LocalProvider(context.redis, context.store, _models(context.settings))
+
+
+def _models(settings: Settings) -> tuple[str, ...] | None:
+    """LOCAL_MODELS, without duplicates."""
+    if settings.local_models == "*":
+        return None
+    return tuple(dict.fromkeys((settings.local_models or settings.default_model).split(",")))
 
 
 def _status(known: Mapping[str, str]) -> StatusOutcome:

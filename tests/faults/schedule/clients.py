@@ -165,16 +165,16 @@ class _Life:
         return {"Min-Position": self._position}
 
     async def _cancel(self) -> None:
-        document = await self._repeated("POST", f"/v1/generations/{self.generation_id}/cancel", 200)
+        document = await self._repeated("POST", f"/v1/generations/{self.generation_id}/cancel")
         kept = {name: document[name] for name in ("status", "canceled", "cancel_requested")}
         self._clients.seen.cancels.setdefault(self.generation_id, []).append(kept)
 
-    async def _repeated(self, method: str, path: str, expected: int) -> Row:
+    async def _repeated(self, method: str, path: str) -> Row:
         while True:
             status, document, _ = await self._clients.respond(
-                self._http, method, path, frozenset({expected}), headers=self._at_least()
+                self._http, method, path, frozenset({200, 202}), headers=self._at_least()
             )
-            if status == expected:
+            if status:
                 return document
             await asyncio.sleep(AGAIN_S)
 
@@ -191,11 +191,11 @@ class _Life:
             await self._follow(-1)
 
     async def _delete(self, last: Row) -> None:
-        """A repeated deletion, whose first response was lost, finds nothing any more."""
+        """Until it is carried out. A repeated deletion, whose first response was lost, finds nothing any more."""
         path, seen = f"/v1/generations/{self.generation_id}", self._clients.seen
         tries = 0
         while True:
-            expected = frozenset({204, 404} if tries else {204})
+            expected = frozenset({202, 204, 404} if tries else {202, 204})
             status, _, _ = await self._clients.respond(self._http, "DELETE", path, expected, headers=self._at_least())
             if status in {204, 404}:
                 seen.deleted[self.generation_id] = last

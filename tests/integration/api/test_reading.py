@@ -3,17 +3,26 @@
 import uuid
 from datetime import UTC, datetime
 
+import pytest
+
+from api import projection_waits
+from gengui_stream.accounts.api_keys import seed_user
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
 from schemas.events import ThumbnailFailed
-from tests.integration.api.client import Client, Json, completed, failed, started
+from tests.integration.api.client import Client, Json, completed, failed, started, thumbnail
 from tests.integration.running import eventually
 
 LIST = "/v1/generations"
+INTERNALS = {"producer", "object_key", "t.webp", "users/a/media/b.png"}
 
 
-async def test_what_belongs_to_another_is_not_there(user: Client, other: Client) -> None:
+async def test_what_belongs_to_another_is_not_there(
+    user: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generation_id = await user.created()
+    monkeypatch.setattr(projection_waits, "POSITION_WAIT_S", 0.1)
     paths = [
         ("GET", ""),
         ("GET", "/events"),
@@ -24,9 +33,14 @@ async def test_what_belongs_to_another_is_not_there(user: Client, other: Client)
     ]
     for method, path in paths:
         theirs = await other.call(method, f"{LIST}/{generation_id}{path}")
-        nobodys = await other.call(method, f"{LIST}/{uuid.uuid4()}{path}")
+        nobodys = await other.call(method, f"{LIST}/{new_id()}{path}")
         assert (theirs[0], theirs[2]) == (nobodys[0], nobodys[2])
-        assert (theirs[0], theirs[2]["code"]) == (404, "not_found"), (method, path)
+        assert (theirs[0], theirs[2]["code"]) == (504, "projection_behind"), "young ids: they may be on their way"
+    monkeypatch.setattr(projection_waits, "_is_young", lambda _: False)
+    for method, path in paths:
+        for generation in (generation_id, new_id(), uuid.uuid4()):
+            status, _, found = await other.call(method, f"{LIST}/{generation}{path}")
+            assert (status, found["code"]) == (404, "not_found"), (method, path)
     assert (await other.get(LIST))["data"] == []
     assert (await user.get(f"{LIST}/{generation_id}"))["status"] == "queued"
 
@@ -85,12 +99,6 @@ async def test_filters_narrow_a_list_and_go_together(user: Client, event_log: Ev
     assert await found(f"created_before={moment}") == [made[0]]
 
 
-async def test_a_position_that_is_not_reached_is_a_projection_behind(user: Client) -> None:
-    generation_id = await user.created()
-    status, headers, found = await user.call("GET", f"{LIST}/{generation_id}", headers={"Min-Position": "0:99999"})
-    assert (status, found["code"], headers["Retry-After"]) == (504, "projection_behind", "1")
-
-
 async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(
     user: Client, event_log: EventLog
 ) -> None:
@@ -111,11 +119,30 @@ async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(
     ]
     assert [item["ignored"] is None for item in everything] == [True, True, False, False]
     assert [item["status"] for item in everything[:2]] == ["queued", "completed"]
-    assert everything[1]["event"]["outputs"][0]["object_key"] == "users/a/media/b.png"
+    assert everything[1]["event"]["outputs"][0]["id"] == "0"
     first = await user.get(f"{path}?limit=3")
     second = await user.get(f"{path}?limit=3&cursor={first['next_cursor']}")
     assert first["data"] + second["data"] == everything
     assert second["next_cursor"] is None
+    other = await user.created()
+    [foreign] = (await user.get(f"{LIST}/{other}/events"))["data"]
+    for cursor in (foreign["position"], "0:99999"):
+        status, _, refused = await user.call("GET", f"{path}?cursor={cursor}")
+        assert (status, refused["errors"][0]["field"]) == (422, "cursor"), "of no event of this generation"
+
+
+async def test_names_of_processes_and_keys_of_objects_are_for_operators(
+    user: Client, pool: Pool, event_log: EventLog
+) -> None:
+    operator = Client(user.session, user.base, await seed_user(pool, "operator@example.com", "admin"))
+    for client, expected in ((user, set[str]()), (operator, INTERNALS)):
+        generation_id = await client.created()
+        await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
+        async with client.stream(f"{LIST}/{generation_id}/stream") as stream:
+            streamed = " ".join(message.data for message in await stream.rest())
+        paged = str((await client.get(f"{LIST}/{generation_id}/events"))["data"])
+        for shown in (streamed, paged):
+            assert {name for name in INTERNALS if name in shown} == expected
 
 
 async def test_the_queue_position_is_shown_until_a_worker_has_started(

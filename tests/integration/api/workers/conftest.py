@@ -14,6 +14,11 @@ from tests.integration.api.workers.job_worker import JobWorker
 from tests.integration.running import running
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"local_models": "local-sketch,small,large"})
+
+
 @pytest_asyncio.fixture
 async def dispatching(settings: Settings, base: str) -> AsyncIterator[None]:
     async with running(run_dispatch, settings):

@@ -1,6 +1,7 @@
 """Jobs of workers over HTTP, from the claim to the picture: through the socket, with every server."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ from redis.asyncio import Redis
 
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.postgres.pool import Pool
 from gengui_stream.providers.local.redis_keys import (
     lease_key,
 )
@@ -21,7 +23,9 @@ from tests.integration.running import eventually
 pytestmark = pytest.mark.stack
 
 
-async def test_a_worker_with_nothing_but_http_takes_a_job_to_its_picture(user: Client, box: JobWorker) -> None:
+async def test_a_worker_with_nothing_but_http_takes_a_job_to_its_picture(
+    user: Client, box: JobWorker, pool: Pool
+) -> None:
     waiting = asyncio.ensure_future(box.claimed(models=["m", "local-sketch"], worker="box-1"))
     generation_id = await user.created(prompt="a fox, 光", seed=7, width=256, height=320)
     job = await waiting
@@ -43,7 +47,9 @@ async def test_a_worker_with_nothing_but_http_takes_a_job_to_its_picture(user: C
     events = (await user.get(f"/v1/generations/{generation_id}/events"))["data"]
     types = [event["type"].removeprefix("generation.") for event in events]
     assert types == ["requested", "dispatched", "started", "heartbeat_received", "progressed", "completed"]
-    assert {event["event"]["producer"] for event in events[2:]} == {"worker/box-1"}
+    payloads = await pool.fetch("SELECT payload FROM projections.timeline WHERE type <> 'generation.requested'")
+    producers = {json.loads(row["payload"])["producer"] for row in payloads}
+    assert {name for name in producers if name.startswith("worker")} == {"worker/box-1"}
     assert [event["ignored"] for event in events] == [None] * 6
 
 

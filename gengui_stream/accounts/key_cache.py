@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key
@@ -14,12 +15,13 @@ KEYS_CACHED: Final = 10_000
 
 
 class KeyCache:
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
+        self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
     async def principal(self, key: str) -> Principal | None:
-        now, digest = time.monotonic(), hash_key(key)
+        now, digest = self._clock(), hash_key(key)
         known = self._known.get(digest)
         if known is not None and known[0] > now:
             return known[1]

@@ -38,6 +38,8 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "dead-letters": "dead.letters:app",
             "dead-statuses": "dead.statuses:app",
             "skip": "skip:skip",
+            "users": "accounts.users:app",
+            "keys": "accounts.keys:app",
         },
     }
 )

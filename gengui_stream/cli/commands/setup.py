@@ -9,6 +9,7 @@ import typer
 
 from gengui_stream.accounts.api_keys import Role, seed_user
 from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.options import email as email_address
 from gengui_stream.cli.output import echo, echo_json, echo_progress
 from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import ConfigurationError
@@ -23,6 +24,7 @@ from gengui_stream.settings.addresses.database_url import DatabaseAddress
 T = TypeVar("T")
 
 PROGRESS_EVERY_S: Final = 5.0
+DEMO_USER: Final = "demo@example.com"
 
 
 def migrate(
@@ -94,18 +96,28 @@ async def _waiting(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def seed(
-    email: Annotated[str, typer.Option(help="The user, created if missing.")] = "demo@example.com",
+    email: Annotated[
+        str | None,
+        typer.Option(
+            parser=email_address, metavar="EMAIL", help=f"The user, created if missing; {DEMO_USER} if unset."
+        ),
+    ] = None,
     role: Annotated[Role, typer.Option(help="The permissions of the user's keys.")] = "user",
     json: AsJson = False,
 ) -> None:
-    """Create a user if missing and print a new API key. The key is shown only once: the database has its hash.
+    """Create a user if missing and print a new API key. The key is shown only once: the database has its hash. The
+    role of a user that exists is not changed.
 
     gengui-stream seed --email you@example.com --role admin
     """
 
+    if email is None and role != "user":
+        raise typer.BadParameter(f"needed with --role {role}", param_hint="--email")
+    user = email or DEMO_USER
+
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            key = await seed_user(pool, email, role)
-        echo_json({"email": email, "role": role, "key": key}) if json else echo(key)
+            key = await seed_user(pool, user, role)
+        echo_json({"email": user, "role": role, "key": key}) if json else echo(key)
 
     run_command(work)

@@ -9,7 +9,7 @@ import pytest
 from gengui_stream.accounts import idempotency
 from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key, seed_user
 from gengui_stream.accounts.idempotency import Reservation, reserve, settle
-from gengui_stream.errors import TransientError
+from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.postgres.pool import Pool
 from tests.events import NOON
 from tests.integration.running import a_request, eventually
@@ -45,11 +45,13 @@ async def test_only_its_hash_is_kept(emptied: Pool) -> None:
 
 async def test_a_second_key_leaves_the_first_good_and_the_user_one(emptied: Pool) -> None:
     first = await seed_user(emptied, "one@example.com", "user")
-    second = await seed_user(emptied, "one@example.com", "admin")
+    second = await seed_user(emptied, "one@example.com", "user")
     assert first != second
     assert await emptied.fetchval("SELECT count(*) FROM accounts.users") == 1
     assert await authenticate(emptied, first) == await authenticate(emptied, second)
-    assert await emptied.fetchval("SELECT role FROM accounts.users") == "admin"
+    with pytest.raises(PermanentError, match="exists with the role user"):
+        await seed_user(emptied, "one@example.com", "admin")
+    assert await emptied.fetchval("SELECT role FROM accounts.users") == "user"
 
 
 async def test_a_revoked_key_is_nobodys(emptied: Pool) -> None:

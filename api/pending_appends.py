@@ -26,7 +26,7 @@ class _Pending:
 
 
 class PendingAppends:
-    """By generation and type of event. Of this process alone: another one may append the same command once more."""
+    """By generation and type of event. Of this process alone: another one may append the same command again."""
 
     def __init__(self, log: Appender, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log

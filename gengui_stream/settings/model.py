@@ -22,7 +22,6 @@ from gengui_stream.settings.field_types import (
     Port,
     Seconds,
     TimeoutsByModel,
-    timeouts_by_model,
 )
 
 IN_PRODUCTION: Final[Mapping[str, object]] = {"db_pool_max": 10, "db_connect_timeout": 5}
@@ -290,11 +289,6 @@ class Settings(BaseSettings):
     def gemini_model_names(self) -> tuple[str, ...]:
         """The models in GEMINI_MODEL, without duplicates."""
         return tuple(dict.fromkeys(self.gemini_model.split(",")))
-
-    @property
-    def runpod_timeouts_by_model(self) -> dict[str, float]:
-        """RUNPOD_EXECUTION_TIMEOUTS."""
-        return timeouts_by_model(self.runpod_execution_timeouts)
 
     @property
     def fallback_order(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from gengui_stream.providers.interface import DispatchRequest
 from gengui_stream.providers.webhook_tokens import AttemptName, token_of
 from gengui_stream.settings import Settings
+from gengui_stream.settings.field_types import timeouts_by_model
 
 TTL_MIN_S: Final = 10.0
 """RunPod's minimum."""
@@ -46,7 +47,7 @@ class RunpodPlan:
         return cls(
             endpoint_id=endpoint_id,
             default_model=settings.runpod_model,
-            execution_timeouts_s=settings.runpod_timeouts_by_model,
+            execution_timeouts_s=timeouts_by_model(settings.runpod_execution_timeouts),
             execution_timeout_s=settings.runpod_execution_timeout_s,
             ttl_s=settings.runpod_ttl_s,
             call_timeout_s=settings.runpod_call_timeout_s,

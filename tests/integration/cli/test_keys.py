@@ -44,8 +44,8 @@ async def test_a_key_is_created_listed_and_revoked(settings: Settings, pool: Poo
 async def test_what_is_not_there_is_a_finding_with_a_remedy(settings: Settings) -> None:
     ran = await command(settings, "keys", "revoke", "00000000")
     assert (ran.code, "keys list" in ran.err) == (FINDING, True)
-    ran = await command(settings, "keys", "create", "nobody@example.com")
-    assert (ran.code, "seed --email nobody@example.com" in ran.err) == (FINDING, True)
+    ran = await command(settings, "keys", "create", "unknown@example.com")
+    assert (ran.code, "seed --email unknown@example.com" in ran.err) == (FINDING, True)
 
 
 @pytest.mark.parametrize(

@@ -66,5 +66,7 @@ FORMS: Final = {
     "without spaces",
     r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$": "must be at most 32 names of models, separated by commas "
     "without spaces",
+    r"^(\*|[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31})?$": "must be * or at most 32 names of models, "
+    "separated by commas without spaces",
 }
 """By pattern: the fault of a setting that does not match it."""

@@ -7,7 +7,8 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from gengui_stream.dev.demo.client import open_client
 from gengui_stream.dev.dev_files import (
@@ -30,6 +31,7 @@ from gengui_stream.dev.servers import Server
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.process.exit_codes import ExitCode
+from gengui_stream.roles import RoleName
 from gengui_stream.settings import Settings, load_settings
 from gengui_stream.settings.advice import remarks
 
@@ -37,8 +39,16 @@ READY_WITHIN_S: Final = 60.0
 INTERRUPTED: Final = 130
 
 
-def run_dev(forks: ForkServer | None, *, reload: bool) -> int:
-    """Returns the exit code. `reload`: restart roles whose code changes."""
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """`reload`: restart roles whose code changes. `without`: roles that are not started."""
+
+    reload: bool
+    without: tuple[RoleName, ...] = ()
+
+
+def run_dev(forks: ForkServer | None, options: DevOptions) -> int:
+    """Returns the exit code."""
     try:
         DIRECTORY.mkdir(exist_ok=True)
         lock = (DIRECTORY / "lock").open("w")
@@ -51,12 +61,12 @@ def run_dev(forks: ForkServer | None, *, reload: bool) -> int:
         except OSError:
             _say(f"another `dev` runs in {DIRECTORY.resolve()}: stop it first")
             return ExitCode.UNAVAILABLE
-        return _guarded(forks, reload)
+        return _guarded(forks, options)
 
 
-def _guarded(forks: ForkServer | None, reload: bool) -> int:
+def _guarded(forks: ForkServer | None, options: DevOptions) -> int:
     try:
-        asyncio.run(_until_signalled(forks, reload))
+        asyncio.run(_until_signalled(forks, options))
     except ConfigurationError as error:
         _say(str(error))
         return ExitCode.CONFIGURATION
@@ -70,9 +80,9 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def _until_signalled(forks: ForkServer | None, reload: bool) -> None:
+async def _until_signalled(forks: ForkServer | None, options: DevOptions) -> None:
     """A signal ends the work gracefully; a second one ends it at once, with the child processes."""
-    working = asyncio.ensure_future(_dev(forks, reload))
+    working = asyncio.ensure_future(_dev(forks, options))
 
     def told() -> None:
         if working.cancelling():
@@ -86,7 +96,7 @@ async def _until_signalled(forks: ForkServer | None, reload: bool) -> None:
         await working
 
 
-async def _dev(forks: ForkServer | None, reload: bool) -> None:
+async def _dev(forks: ForkServer | None, options: DevOptions) -> None:
     inspection = given_settings()
     wanted, given = inspection.valid().port, given_environ(inspection)
     for line in (*remarks(inspection), *not_started(inspection)):
@@ -103,44 +113,48 @@ async def _dev(forks: ForkServer | None, reload: bool) -> None:
         await stack.start(after=preparation.steps)
         write_env(inspection, stack.environ, port)
         kept = {**stack.environ, "PORT": str(port)}
-        await _run(settings, environ, stack.servers, preparation.keys, forks, kept=kept if reload else None)
+        supervised = _Supervised(environ, stack.servers, preparation.keys, forks)
+        await _run(settings, supervised, options, kept)
     finally:
         await stack.stop()
         if forks is not None:
             await forks.stop()
 
 
-async def _run(
-    settings: Settings,
-    environ: Mapping[str, str],
-    servers: Sequence[Server],
-    known: Mapping[str, str],
-    forks: ForkServer | None,
-    *,
-    kept: Mapping[str, str] | None,
-) -> None:
-    """`kept`: the settings that a changed `.env` does not change. None: no reload."""
+class _Supervised(NamedTuple):
+    """What the roles start with. `keys`: of the users `demo` and `worker`."""
+
+    environ: Mapping[str, str]
+    servers: Sequence[Server]
+    keys: Mapping[str, str]
+    forks: ForkServer | None
+
+
+async def _run(settings: Settings, supervised: _Supervised, options: DevOptions, kept: Mapping[str, str]) -> None:
+    """`kept`: the settings that a changed `.env` does not change."""
+    known = supervised.keys
     ports = default_metrics_ports()
     if settings.metrics_port is not None:
         _say(f"METRICS_PORT is for one process: each role here has a port of its own, see {DIRECTORY / 'stack.json'}")
     supervisor = Supervisor(
         DIRECTORY,
-        environ,
-        servers,
+        supervised.environ,
+        supervised.servers,
         metrics_ports=ports,
         say=_say,
         changed=lambda: write_stack(settings, known, ports, supervisor.pids()),
-        forks=forks,
+        forks=supervised.forks,
+        without=options.without,
     )
     _say("starting the roles ...")
     try:
         await supervisor.start()
         async with (
             _watched(supervisor) as watching,
-            nullcontext() if kept is None else _reloaded(supervisor, settings, kept),
+            _reloaded(supervisor, settings, kept) if options.reload else nullcontext(),
         ):
             await _until_ready(settings, known["demo"], supervisor)
-            _welcome(settings, known["demo"])
+            _welcome(settings, known)
             await watching
     finally:
         await supervisor.stop(settings.shutdown_grace_s)
@@ -192,10 +206,10 @@ def _port(wanted: int) -> int:
     return found
 
 
-def _welcome(settings: Settings, key: str) -> None:
-    url, header = url_of(settings), f"-H 'Authorization: Bearer {key}'"
+def _welcome(settings: Settings, known: Mapping[str, str]) -> None:
+    url, header = url_of(settings), f"-H 'Authorization: Bearer {known['demo']}'"
     sys.stdout.write(
-        f"API {url}  docs {url}/docs  demo key {key}\n\n"
+        f"API {url}  docs {url}/docs  demo key {known['demo']}  worker key {known['worker']}\n\n"
         f"curl {header} -H 'Content-Type: application/json' -H 'Prefer: wait=30' "
         f'-d \'{{"prompt": "a lighthouse in a storm"}}\' {url}/v1/generations\n'
         f"curl {header} {url}/v1/generations\n"

@@ -7,6 +7,7 @@ import typer
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.dev.demo.provider import DemoProvider
+from gengui_stream.roles import ROLES
 
 if TYPE_CHECKING:
     from gengui_stream.dev.demo.command import Outcome
@@ -44,18 +45,31 @@ def demo(
     raise typer.Exit(start_demo(output, run, finish))
 
 
+def _role_names(given: list[str] | None) -> list[str] | None:
+    unknown = sorted(set(given or ()) - ROLES.keys())
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is not a role: {', '.join(ROLES)}")
+    return given
+
+
 def dev(
     reload: Annotated[
         bool, typer.Option(help="Restart the roles whose code changed, and all roles when .env changed.")
     ] = True,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help="Do not start this role; repeatable.", callback=_role_names)
+    ] = None,
 ) -> None:
     """Start everything and keep it running until Ctrl-C. Data is kept in .gengui/.
 
     gengui-stream dev --no-reload
+
+    gengui-stream dev --without worker
     """
     from gengui_stream.dev.forks.client import started_fork_server
 
     forks = started_fork_server()
-    from gengui_stream.dev.dev_command import run_dev
+    from gengui_stream.dev.dev_command import DevOptions, run_dev
 
-    raise typer.Exit(run_dev(forks, reload=reload))
+    left_out = tuple(ROLES[name].name for name in without or ())
+    raise typer.Exit(run_dev(forks, DevOptions(reload, left_out)))

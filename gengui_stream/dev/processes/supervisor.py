@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -39,10 +39,10 @@ class Backoff:
 
 
 class Supervisor:
-    """Starts the roles with `environ`; calls `changed` whenever process ids change. In `cwd` the roles
-    look for the env files; without it, in this process's directory. `besides`: further processes, name to command line.
-    `metrics_ports`: where each role serves `/livez` and `/metrics`. `forks`: a fork server for a faster start;
-    a restarted role runs the code as it is then."""
+    """Starts the roles with `environ`, but those in `without`; calls `changed` whenever process ids change. In `cwd`
+    the roles look for the env files; without it, in this process's directory. `besides`: further processes, name to
+    command line. `metrics_ports`: where each role serves `/livez` and `/metrics`. `forks`: a fork server for a faster
+    start; a restarted role runs the code as it is then."""
 
     def __init__(
         self,
@@ -56,8 +56,10 @@ class Supervisor:
         cwd: Path | None = None,
         besides: Mapping[str, Sequence[str]] | None = None,
         forks: ForkServer | None = None,
+        without: Collection[str] = (),
     ) -> None:
-        self._commands = {name: role.arguments for name, role in ROLES.items()} | dict(besides or {})
+        started = {name: role.arguments for name, role in ROLES.items() if name not in without}
+        self._commands = started | dict(besides or {})
         self._metrics_ports = metrics_ports
         self._environ, self._cwd = environ, cwd
         self._servers = servers

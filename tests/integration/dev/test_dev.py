@@ -89,6 +89,7 @@ def test_it_says_where_everything_is(system: DevSystem) -> None:
     assert document["api"] == f"http://127.0.0.1:{settings.port}"
     assert system.key() in system.said()
     assert system.key("worker") != system.key()
+    assert f"worker key {system.key('worker')}" in system.said()
     for name in ("dev.env", "stack.json", "keys.json"):
         assert stat.S_IMODE((system.directory / ".gengui" / name).stat().st_mode) == 0o600
 

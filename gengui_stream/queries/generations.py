@@ -13,6 +13,7 @@ from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections import generation_states
 from gengui_stream.projections.generation_requests import RequestRow
+from gengui_stream.queries.prompt_search import pattern_of
 
 FIND: Final = """
 SELECT s.*, r.owner_id, r.prompt, r.seed, r.width, r.height, r.model, r.provider AS requested_provider, r.max_attempts,
@@ -29,7 +30,7 @@ WHERE r.owner_id = $1 AND s.deleted_at IS NULL
   AND ($2::timestamptz IS NULL OR (r.requested_at, r.generation_id) < ($2, $3::uuid))
   AND ($4::text[] IS NULL OR s.status = ANY($4))
   AND ($5::text IS NULL OR s.provider = $5)
-  AND ($6::text IS NULL OR r.prompt ILIKE $6)
+  AND ($6::text IS NULL OR r.prompt ~ $6)
   AND ($7::timestamptz IS NULL OR r.requested_at >= $7)
   AND ($8::timestamptz IS NULL OR r.requested_at < $8)
 ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
@@ -81,16 +82,12 @@ async def page(
 ) -> list[OwnedGeneration]:
     """At most `limit` generations, newest first, after the position `after`."""
     moment, generation_id = after or (None, None)
-    pattern = f"%{_literal(filters.text)}%" if filters.text is not None else None
+    pattern = pattern_of(filters.text) if filters.text is not None else None
     statuses = list(filters.statuses) if filters.statuses is not None else None
     chosen = (statuses, filters.provider, pattern, filters.created_after, filters.created_before)
     with transient_errors():
         rows = await pool.fetch(PAGE, owner_id, moment, generation_id, *chosen, limit)
     return [_owned(row) for row in rows]
-
-
-def _literal(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _owned(row: asyncpg.Record) -> OwnedGeneration:

@@ -94,9 +94,16 @@ async def test_filters_narrow_a_list_and_go_together(user: Client, event_log: Ev
     assert await found("q=red&status=failed,completed") == [made[0]]
     assert await found("provider=local&limit=1") == [made[2]]
     assert await found("provider=unknown") == []
+    assert await found("q=BLUE") == [made[2]]
     moment = (await user.get(f"{LIST}/{made[1]}"))["created_at"]
     assert await found(f"created_after={moment}") == [made[2], made[1]]
     assert await found(f"created_before={moment}") == [made[0]]
+
+
+async def test_a_search_ignores_the_case_of_every_script(user: Client) -> None:
+    russian, latin = [await user.created(prompt=prompt) for prompt in ("Привет, МИР", "ünïcödé ΌΣΟΣ")]
+    for text, expected in (("привет, мир", russian), ("ПРИВЕТ", russian), ("ÜNÏ", latin), ("όσος", latin)):
+        assert [item["id"] for item in (await user.get(f"{LIST}?q={text}"))["data"]] == [expected], text
 
 
 async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(

@@ -55,13 +55,8 @@ _ALL: Final = (
         metrics_port=None,
         servers=("PostgreSQL", "Kafka", "Redis"),
         settings=(
-            "HOST",
-            "PORT",
-            "PUBLIC_URL",
-            "DEFAULT_PROVIDER",
-            "DEFAULT_MODEL",
-            "LOCAL_MODELS",
-            "PRESIGNED_URL_TTL_S",
+            *("HOST", "PORT", "PUBLIC_URL", "CORS_ALLOWED_ORIGINS", "HTTP_RECEIVE_TIMEOUT_S", "HTTP_KEEP_ALIVE_S"),
+            *("DEFAULT_PROVIDER", "DEFAULT_MODEL", "LOCAL_MODELS", "PRESIGNED_URL_TTL_S"),
         ),
     ),
     Role(

@@ -1,9 +1,9 @@
 """Requests, resources and problems of the HTTP API, version 1. Requests refuse unknown fields; responses may grow."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.fields import GridPixels, Moment, Name, Percent, RequestedPrompt, Seed
 
@@ -12,10 +12,22 @@ StatusName: TypeAlias = Literal[
 ]
 
 
+def _is_whole(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and value.is_integer()
+
+
 class Request(BaseModel):
     """A request body. Unknown fields are refused, so that a misspelled name is not taken for a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, given: object) -> object:
+        """JSON has one type of numbers, and for JSON Schema 512.0 is an integer."""
+        if not isinstance(given, dict):
+            return given
+        return {name: int(value) if _is_whole(value) else value for name, value in given.items()}
 
 
 class Resource(BaseModel):
@@ -56,7 +68,8 @@ class QueueResource(Resource):
 
 
 class OutputResource(Resource):
-    """One result. URLs are signed and expire after `PRESIGNED_URL_TTL_S`; request the generation again for new ones."""
+    """One result. URLs are signed for GET alone, and valid for at least half of `PRESIGNED_URL_TTL_S`; request the
+    generation again for new ones."""
 
     id: str
     url: str | None = Field(description="null: the output is missing")

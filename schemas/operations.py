@@ -55,13 +55,14 @@ class Operation:
 
 _text: Final = {"type": "string"}
 _plain: Final = {"type": "string", "minLength": 1, "pattern": NO_NUL}
-_position: Final = {"type": "string", "maxLength": 40, "pattern": "^[0-9]{1,5}:[0-9]{1,18}$", "examples": ["0:42"]}
+_position: Final = {"type": "string", "pattern": "^[0-9]{1,5}:[0-9]{1,18}$"}
 _moment: Final = {"type": "string", "format": "date-time"}
 
 PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
     "id": {"in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
     "status": {"in": "query", "style": "form", "explode": False,
-               "schema": {"type": "array", "items": {"type": "string", "enum": list(get_args(StatusName))}}},
+               "schema": {"type": "array", "minItems": 1,
+                          "items": {"type": "string", "enum": list(get_args(StatusName))}}},
     "provider": {"in": "query", "schema": {**_plain, "maxLength": 100}},
     "q": {"in": "query", "description": "a substring of the prompt, ignoring case",
           "schema": {**_plain, "maxLength": 200}},
@@ -71,15 +72,15 @@ PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
     "events_limit": {"name": "limit", "in": "query",
                      "schema": {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 500}},
     "cursor": {"in": "query", "description": "next_cursor of the previous page, unchanged",
-               "schema": {"type": "string", "maxLength": 200, "pattern": "^[A-Za-z0-9_-]+={0,2}$"}},
+               "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,198}={0,2}$"}},
     "events_cursor": {"name": "cursor", "in": "query", "description": "next_cursor of the previous page, unchanged",
                       "schema": _position},
     "Min-Position": {"in": "header", "description": "wait until the projections have this `Gengui-Position`",
                      "schema": _position},
     "Idempotency-Key": {"in": "header", "description": "requests with the same key and body return the same generation",
-                        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}},
+                        "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"}},
     "If-None-Match": {"in": "header", "description": "the `ETag` of an earlier response: 304 if nothing has changed",
-                      "schema": {"type": "string", "maxLength": 1024}},
+                      "schema": _text},
     "Prefer": {"in": "header", "description": "`wait=n`: respond once it has ended, or after n seconds (at most 60)",
                "schema": _text},
     "webhook_provider": {"name": "provider", "in": "path", "required": True, "schema": _text},

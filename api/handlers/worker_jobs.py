@@ -65,11 +65,11 @@ async def heartbeat(request: web.Request) -> web.Response:
 
 async def upload(request: web.Request) -> web.Response:
     context, body = await _begun(request, JobUpload)
+    generation_id = _id_of(request)
+    job = await _job(context, generation_id, await _held(context, generation_id, body.lease))
     limit = context.settings.thumbnail_max_bytes
     if body.bytes > limit:
         raise invalid([fault("bytes", f"{body.bytes}; the limit is {limit}")])
-    generation_id = _id_of(request)
-    job = await _job(context, generation_id, await _held(context, generation_id, body.lease))
     key = leased_media_key(job.state.owner_id, generation_id, body.lease, body.mime_type, body.output_id)
     url = context.store.presigned_upload(key, body.mime_type, body.bytes, UPLOAD_VALID_S)
     return json_response(

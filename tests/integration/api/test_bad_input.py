@@ -31,7 +31,7 @@ FIELDS = [
     ({}, "prompt"),
     ({"prompt": "x", "width": 1000}, "width"),
     ({"prompt": "x", "width": "512"}, "width"),
-    ({"prompt": "x", "width": 512.0}, "width"),
+    ({"prompt": "x", "width": 512.5}, "width"),
     ({"prompt": "x", "height": 4096}, "height"),
     ({"prompt": "x", "seed": -1}, "seed"),
     ({"prompt": "x", "seed": 2**53}, "seed"),

@@ -1,5 +1,8 @@
 """A request that a provider cannot fulfil is rejected, with the supported values."""
 
+import pytest
+from pydantic import ValidationError
+
 from api.handlers.new_generations import impossible
 from gengui_stream.providers.interface import Capabilities
 from schemas.http import CreateGeneration
@@ -24,3 +27,12 @@ def test_what_is_possible_has_no_faults() -> None:
 
 def test_who_names_no_model_gets_one_that_there_is() -> None:
     assert impossible("studio", ABLE, CreateGeneration(prompt="a fox", width=512)) == []
+
+
+def test_a_whole_number_is_taken_in_any_notation_of_json() -> None:
+    body = {"prompt": "x", "width": 512.0, "height": 1e3 + 24, "seed": 2.0**52}
+    asked = CreateGeneration.model_validate(body)
+    assert (asked.width, asked.height, asked.seed) == (512, 1024, 2**52)
+    for wrong in (512.5, True, "512", float("inf"), float("nan")):
+        with pytest.raises(ValidationError):
+            CreateGeneration.model_validate(body | {"width": wrong})

@@ -78,15 +78,15 @@ def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
     from gengui_stream.metrics import new_metrics
     from gengui_stream.role_context import RoleContext
 
-    role, health, metrics = ROLES[name], Health(), new_metrics()
+    role, health, metrics = ROLES[name], Health(), new_metrics(name)
     health.waits.count(lambda operation: metrics.retries.labels(operation).inc())
 
     async def entry(settings: Settings, stop: asyncio.Event) -> None:
         health.starting()
-        current_waits.set(health.waits)
         await run(RoleContext(settings, stop, metrics, health))
 
     async def measured() -> ExitCode:
+        current_waits.set(health.waits)
         with ticking(health):
             return await run_until_stopped(entry, name, settings)
 

@@ -4,112 +4,141 @@ Nothing is registered at import: a process creates one `Metrics` in a registry o
 """
 
 from collections import Counter as Counted
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from gengui_stream.roles import RoleName
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The metrics of a process; those that a role does not use stay at zero."""
+    """The metrics of a process. `role`: registers the metrics of that role alone, so that it exports no zeros of the
+    others; None: of every role."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, role: RoleName | None = None) -> None:
         self.registry = registry
+
+        def of(*roles: RoleName) -> CollectorRegistry | None:
+            return registry if role is None or role in roles else None
+
         self.events_projected = Counter(
             "gengui_events_projected",
             "Projected records by outcome: applied, ignored, dead_lettered",
             ["outcome"],
-            registry=registry,
+            registry=of("agents"),
         )
         self.events_forwarded = Counter(
             "gengui_events_forwarded",
             "Records on a wrong partition that were appended again on the right one",
-            registry=registry,
+            registry=of("agents"),
         )
         self.batch_seconds = Histogram(
-            "gengui_projector_batch_seconds", "Duration of a projector transaction", buckets=SECONDS, registry=registry
+            "gengui_projector_batch_seconds",
+            "Duration of a projector transaction",
+            buckets=SECONDS,
+            registry=of("agents"),
         )
         self.lag_events = Gauge(
             "gengui_projection_lag_events",
             "Records of a partition that are not projected",
             ["partition"],
-            registry=registry,
+            registry=of("agents"),
         )
         self.oldest_unprocessed_seconds = Gauge(
             "gengui_oldest_unprocessed_seconds",
             "Age of the oldest unprojected record of a partition",
             ["partition"],
-            registry=registry,
+            registry=of("agents"),
         )
         self.events_appended = Counter(
-            "gengui_events_appended", "Events that this process appended to the log", ["type"], registry=registry
+            "gengui_events_appended",
+            "Events that this process appended to the log",
+            ["type"],
+            registry=of("api", "dispatch", "worker", "thumbnails", "bridge"),
         )
-        self.pruned = Counter("gengui_pruned", "Entries and rows removed by retention", ["store"], registry=registry)
+        self.pruned = Counter(
+            "gengui_pruned", "Entries and rows removed by retention", ["store"], registry=of("api", "agents", "bridge")
+        )
         self.retries = Counter(
             "gengui_retries",
             "Failures of operations that are repeated until a server is available, or takes writes, again",
             ["operation"],
             registry=registry,
         )
-        self.jobs_done = Counter("gengui_jobs_done", "Ended jobs by outcome", ["kind", "outcome"], registry=registry)
+        self.jobs_done = Counter(
+            "gengui_jobs_done", "Ended jobs by outcome", ["kind", "outcome"], registry=of("dispatch", "thumbnails")
+        )
         self.job_seconds = Histogram(
-            "gengui_job_seconds", "Duration of a job from claim to end", ["kind"], buckets=SECONDS, registry=registry
+            "gengui_job_seconds",
+            "Duration of a job from claim to end",
+            ["kind"],
+            buckets=SECONDS,
+            registry=of("dispatch", "thumbnails"),
         )
         self.dispatched = Counter(
             "gengui_dispatched",
             "Attempts submitted to a provider, by outcome",
             ["provider", "outcome"],
-            registry=registry,
+            registry=of("dispatch"),
         )
         self.provider_seconds = Histogram(
             "gengui_provider_call_seconds", "Duration of a call that submits an attempt", ["provider"], buckets=SECONDS,
-            registry=registry,
+            registry=of("dispatch"),
         )  # fmt: skip
         self.model_retirement = Gauge(
             "gengui_model_retirement_timestamp_seconds",
             "When a provider retires a model, according to its responses",
             ["provider", "model"],
-            registry=registry,
+            registry=of("dispatch"),
         )
         self.reconciled = Counter(
             "gengui_reconciled",
             "Reconciled attempts by finding: expedited, stuck, recovered, retried, gave_up, canceled",
             ["provider", "finding"],
-            registry=registry,
+            registry=of("dispatch"),
         )
         self.thumbnail_seconds = Histogram(
             "gengui_thumbnail_seconds",
             "Duration of decoding, scaling and encoding an image",
             buckets=SECONDS,
-            registry=registry,
+            registry=of("thumbnails"),
         )
         self.outputs_missing = Counter(
             "gengui_outputs_missing",
             "Outputs of completed generations that are not in the object store",
-            registry=registry,
+            registry=of("thumbnails"),
         )
         self.statuses_bridged = Counter(
             "gengui_statuses_bridged",
             "Redis messages of workers by outcome: appended, object_missing (appended as a failure), dead_lettered",
             ["outcome"],
-            registry=registry,
+            registry=of("bridge"),
         )
         self.dead_statuses = Gauge(
-            "gengui_dead_statuses", "Redis messages of workers that could not be read, and wait", registry=registry
+            "gengui_dead_statuses", "Redis messages of workers that could not be read, and wait", registry=of("bridge")
         )
         self.http_requests = Counter(
-            "gengui_http_requests", "HTTP requests by status", ["method", "route", "status"], registry=registry
+            "gengui_http_requests", "HTTP requests by status", ["method", "route", "status"], registry=of("api")
         )
         self.http_seconds = Histogram(
             "gengui_http_request_seconds",
             "Duration of an HTTP request; without event streams and `Prefer: wait`",
             ["method", "route"],
             buckets=SECONDS,
-            registry=registry,
+            registry=of("api"),
         )
-        self.streams_open = Gauge("gengui_streams_open", "Open event streams", registry=registry)
+        self.streams_open = Gauge("gengui_streams_open", "Open event streams", registry=of("api"))
 
     def observe_batch(self, *, applied: int, ignored: int, dead_lettered: int, seconds: float) -> None:
         """Records one committed batch of the projector."""
@@ -145,9 +174,12 @@ class Metrics:
             self.http_seconds.labels(method, route).observe(seconds)
 
 
-def new_metrics() -> Metrics:
-    """Metrics in a new registry, with the process's memory, CPU, file descriptors and garbage collections."""
+def new_metrics(role: RoleName | None = None) -> Metrics:
+    """Metrics of the role, or of all roles, in a new registry, with the process's memory, CPU, file descriptors and
+    garbage collections."""
+    without_created: Callable[[], None] = disable_created_metrics  # a gauge beside every counter, which nothing reads
+    without_created()
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
-    return Metrics(registry)
+    return Metrics(registry, role)

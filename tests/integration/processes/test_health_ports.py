@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -13,9 +14,11 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.processes.child import Child
+from gengui_stream.metrics import new_metrics
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.roles import ROLES
 from tests.integration.running import eventually
@@ -73,7 +76,7 @@ async def answered(session: aiohttp.ClientSession, child: Child, port: int) -> A
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
-async def test_a_role_answers_while_it_waits_for_its_servers(role: str, tmp_path: Path) -> None:
+async def test_a_role_answers_while_it_waits_and_has_its_own_metrics(role: str, tmp_path: Path) -> None:
     port = free_port()
     name = "PORT" if ROLES[role].metrics_port is None else "METRICS_PORT"
     async with started(role, tmp_path, {name: str(port)}) as child, aiohttp.ClientSession() as session:
@@ -82,6 +85,16 @@ async def test_a_role_answers_while_it_waits_for_its_servers(role: str, tmp_path
         status, text = await answer(session, port, "/metrics")
         assert (status, "process_resident_memory_bytes" in text) == (200, True)
         assert (await answer(session, port, "/anything"))[0] == 404
+
+        async def retries() -> str:
+            text = str((await answer(session, port, "/metrics"))[1])
+            return text if re.search(r"^gengui_retries_total\{.*\} [1-9]", text, re.MULTILINE) else ""
+
+        shown = {family.name for family in text_string_to_metric_families(await eventually(retries))}
+    expected = {family.name for family in new_metrics(ROLES[role].name).registry.collect()}
+    assert {each for each in shown if each.startswith("gengui_")} == {
+        each for each in expected if each.startswith("gengui_")
+    }
 
 
 async def test_a_port_that_is_taken_ends_the_process(tmp_path: Path) -> None:

@@ -260,6 +260,8 @@ def _settled(output: dict[str, object], word: str, event: Row, revision: int, as
         return False
     if word == "created":
         output |= {"thumbnail": event, "thumbnail_error": None, "revision": revision}
+        source = cast("Row", event.get("source") or {})
+        output |= {name: said for name, said in source.items() if output.get(name) is None}
     else:
         output |= {"thumbnail_error": event["reason"], "revision": revision}
     return True

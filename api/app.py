@@ -55,6 +55,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/generations/{id}/events", generations.events),
         web.get("/v1/generations/{id}/stream", streams.stream_one, allow_head=False),
         web.get("/v1/stream", streams.stream_all, allow_head=False),
+        web.post("/v1/stream-tokens", streams.create_token),
         web.post("/v1/worker/events", worker_events.report),
         web.post("/v1/worker/jobs/claim", worker_claims.claim),
         web.post("/v1/worker/jobs/{id}/heartbeat", worker_jobs.heartbeat),

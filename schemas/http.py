@@ -188,6 +188,13 @@ class EventPage(Resource):
     pruned_before: Moment | None
 
 
+class StreamTokenResource(Resource):
+    """For the parameter `token` of event streams, until `expires_at`. A stream that is open then stays open."""
+
+    token: str
+    expires_at: Moment
+
+
 class FieldFault(Resource):
     """A fault of a request: the field, and what is expected there."""
 

@@ -60,7 +60,7 @@ def _operation(operation: Operation) -> dict[str, object]:
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": _content(operation.body)}
     if operation.secured:
-        described["security"] = [{"key": []}]
+        described["security"] = [{"key": []}, {}] if operation.by_token else [{"key": []}]
     return described
 
 

@@ -17,6 +17,7 @@ from schemas.http import (
     Liveness,
     Readiness,
     StatusName,
+    StreamTokenResource,
     WebhookReceipt,
 )
 from schemas.worker import WorkerEventOutcomes, WorkerEvents
@@ -38,7 +39,8 @@ Answer = type[BaseModel] | str | None
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `answers`: by status; `refusals`: the statuses of its problem documents."""
+    """One route. `answers`: by status; `refusals`: the statuses of its problem documents; `by_token`: a stream token in
+    the query does in place of a key."""
 
     method: str
     path: str
@@ -51,6 +53,7 @@ class Operation:
     parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     secured: bool = True
+    by_token: bool = False
 
 
 _text: Final = {"type": "string"}
@@ -87,6 +90,11 @@ PARAMETERS: Final[Mapping[str, dict[str, object]]] = {
     "webhook_token": {"name": "token", "in": "path", "required": True, "schema": _text},
     "Last-Event-ID": {"in": "header", "description": "continue after this event; browsers send it automatically",
                       "schema": _text},
+    "last_event_id": {"in": "query", "description": "the same, for a new EventSource; the header takes precedence",
+                      "schema": {"type": "string",
+                                 "pattern": "^(beginning|[0-9]{1,5}:[0-9]{1,18}(,[0-9]{1,5}:[0-9]{1,18})*)$"}},
+    "token": {"in": "query", "description": "from `POST /v1/stream-tokens`, in place of a key",
+              "schema": {"type": "string", "pattern": "^gg_stream_[A-Za-z0-9_-]{43}$"}},
 }  # fmt: skip
 
 ANSWER_HEADERS: Final[Mapping[str, dict[str, object]]] = {
@@ -127,9 +135,13 @@ OPERATIONS: Final = (
     Operation("get", f"{_ONE}/events", "events", "timeline", "The timeline of a generation", {200: EventPage},
               (400, 401, 404, 422, 503, 504), None, ("events_limit", "events_cursor", "Min-Position")),
     Operation("get", f"{_ONE}/stream", "stream", "timeline", "Stream the events of a generation (server-sent events)",
-              _EVENTS, (400, 401, 404, 422, 503, 504), None, ("Last-Event-ID", "Min-Position")),
+              _EVENTS, (400, 401, 404, 422, 503, 504), None,
+              ("Last-Event-ID", "last_event_id", "token", "Min-Position"), by_token=True),
     Operation("get", "/v1/stream", "stream_all", "timeline", "Stream all events of the caller (server-sent events)",
-              _EVENTS, (400, 401, 422, 503), None, ("Last-Event-ID",)),
+              _EVENTS, (400, 401, 422, 503), None, ("Last-Event-ID", "last_event_id", "token"), by_token=True),
+    Operation("post", "/v1/stream-tokens", "create_stream_token", "timeline",
+              "Get a token of ten minutes for the query of event streams", {201: StreamTokenResource},
+              (400, 401, 422, 503)),
     Operation("post", "/v1/worker/events", "report", "workers", "Report events of workers, each accepted or refused",
               {200: WorkerEventOutcomes}, (400, 401, 403, 404, 408, 413, 415, 422, 503), WorkerEvents),
     Operation("post", "/v1/worker/jobs/claim", "claim_job", "workers", "Lease the oldest queued job, or wait for one",

@@ -9,11 +9,12 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from api.auth import principal_of
+from api.auth import IN_QUERY, new_stream_token, principal_of, reader_of
 from api.context import STATE, ApiContext, context_of
 from api.http import resources
 from api.http.parsing import CORRELATION_ID, WAITED, Query, generation_id_of
 from api.http.problems import fault, invalid
+from api.http.responses import json_response
 from api.projection_waits import own, reach, refuse_beyond_log
 from gengui_stream.accounts.api_keys import Principal
 from gengui_stream.errors import TransientError
@@ -31,24 +32,37 @@ COMMENT_EVERY_S = 15.0
 BEGINNING: Final = "beginning"
 """The id before the first event. Browsers do not send an empty id."""
 
+LAST_ID_PARAMETER: Final = "last_event_id"
+"""For a new EventSource, which cannot send the header; a reconnecting one sends it, and then the header counts."""
+
+PARAMETERS: Final = (IN_QUERY, LAST_ID_PARAMETER)
+
 STREAMING: Final = web.RequestKey("streaming", bool)
 """Set once the response has begun, so that it can no longer be replaced by a problem document."""
 
 _log = structlog.get_logger(__name__)
 
 
+async def create_token(request: web.Request) -> web.Response:
+    """A token for the query of an event stream, as a browser needs it."""
+    await principal_of(request)
+    Query(request).check()
+    made = await new_stream_token(request)
+    return json_response({"token": made.token, "expires_at": made.expires_at}, 201, {"Cache-Control": "no-store"})
+
+
 async def stream_all(request: web.Request) -> web.StreamResponse:
     """Streams all new events of the owner, from now on or from `Last-Event-ID`, until the client disconnects."""
-    caller, context = await principal_of(request), context_of(request)
-    Query(request).check()
+    caller, context = await reader_of(request), context_of(request)
+    Query(request, *PARAMETERS).check()
     seen = await _start(request, context, from_beginning=False)
     return await _Stream(request, context, caller, seen).serve()
 
 
 async def stream_one(request: web.Request) -> web.StreamResponse:
     """Streams the whole timeline and new events, until the generation has ended and its thumbnails are settled."""
-    caller, context = await principal_of(request), context_of(request)
-    Query(request).check()
+    caller, context = await reader_of(request), context_of(request)
+    Query(request, *PARAMETERS).check()
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
     found = await own(request, context, generation_id, caller.user_id)
@@ -62,7 +76,7 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
     """The last offset sent of each partition: of `Last-Event-ID`, else none or the current end."""
     partitions = range(context.settings.events_partitions)
-    last_id = request.headers.get("Last-Event-ID")
+    last_id = request.headers.get("Last-Event-ID") or request.query.get(LAST_ID_PARAMETER)
     if last_id:
         seen = _vector(last_id, len(partitions))
         await _check_known(context, seen)

@@ -1,48 +1,13 @@
 """The documentation page in a real browser: it shows every operation, and "Try it out" works."""
 
-import os
-import shutil
-from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
-
-import pytest
-import pytest_asyncio
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import expect
 
 from schemas.operations import OPERATIONS
+from tests.browser.pages import IN_BROWSER, Watched
 from tests.integration.api.client import Client
 from tests.integration.running import DEADLINE_S, eventually
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine: `make chromium` says why"),
-]
-
-
-class Watched:
-    """A page, the addresses of its requests, and its errors."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.hosts: set[str | None] = set()
-        self.complaints: list[str] = []
-        page.set_default_timeout(DEADLINE_S * 1000)
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
-        page.on(
-            "console", lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None
-        )
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-
-@pytest_asyncio.fixture
-async def watched() -> AsyncIterator[Watched]:
-    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=as_root)
-        yield Watched(await browser.new_page())
-        await browser.close()
+pytestmark = IN_BROWSER
 
 
 async def test_an_image_is_asked_for_from_the_page(user: Client, watched: Watched) -> None:

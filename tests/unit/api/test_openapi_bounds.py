@@ -6,9 +6,12 @@ from typing import Final, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openapi_schema_validator import OAS31Validator
+from pydantic import ValidationError
 
 from api.handlers import generations
 from gengui_stream.log.positions import Position
+from schemas.http import CreateGeneration
 from schemas.operations import OPERATIONS, PARAMETERS
 
 Schema = dict[str, str | int]
@@ -50,3 +53,14 @@ def test_each_parameter_of_a_text_has_a_bound() -> None:
     texts = {name for name in used if schema(name)["type"] == "string"}
     assert len(texts) > 5
     assert {name for name in texts if not {"format", "maxLength", "pattern", "enum"} & set(schema(name))} == set()
+
+
+@given(st.text(alphabet=" \t\n\x00\x1c\x85\xa0\u3000a") | st.text())
+def test_a_prompt_is_taken_exactly_if_the_document_has_it_as_valid(text: str) -> None:
+    valid = OAS31Validator(CreateGeneration.model_json_schema()).is_valid({"prompt": text})
+    try:
+        CreateGeneration(prompt=text)
+        taken = True
+    except ValidationError:
+        taken = False
+    assert taken == valid

@@ -1,6 +1,6 @@
 """The job table and its queues in memory."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -56,12 +56,16 @@ class JobRow:
 
 
 class InMemoryJobs:
-    """The jobs of all kinds, which several queues share. Jobs of a partition are claimed only after `vouch`."""
+    """The jobs of all kinds, which several queues share. Jobs of a partition are claimed only after `vouch`.
+
+    `before_operation` is awaited before each operation of a queue.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.rows: dict[str, JobRow] = {}
         self.live_partitions: set[int] = set()
+        self.before_operation: Callable[[], Awaitable[None]] | None = None
 
     def vouch(self, partitions: Iterable[int]) -> None:
         """The projections of these partitions have caught up with the log."""
@@ -108,6 +112,7 @@ class InMemoryJobQueue:
         self._lease = timedelta(seconds=lease_seconds)
 
     async def claim(self, limit: int, queues: Collection[ProviderPreference] = (NO_QUEUE,)) -> list[ClaimedJob]:
+        await self._begin()
         now = self._jobs.clock.now()
         due = [
             row
@@ -118,28 +123,37 @@ class InMemoryJobQueue:
         return [row.claim(self._owner, now, self._lease) for row in due[:limit]]
 
     async def queues(self) -> Sequence[ProviderPreference]:
+        await self._begin()
         return sorted({row.queue for row in self._of_kind()})
 
     async def renew(self, keys: Collection[str]) -> set[str]:
+        await self._begin()
         held = self._held(keys)
         for row in held.values():
             row.leased_until = self._jobs.clock.now() + self._lease
         return set(held)
 
     async def finish(self, keys: Collection[str]) -> None:
+        await self._begin()
         for key in self._held(keys):
             del self._jobs.rows[key]
 
     async def reschedule(self, delays: Mapping[str, float], reset_tries: Collection[str] = ()) -> None:
+        await self._begin()
         now = self._jobs.clock.now()
         for key, row in self._held(delays).items():
             row.release(now if row.expedited else now + timedelta(seconds=delays[key]))
             row.tries = 0 if key in reset_tries else row.tries
 
     async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
+        await self._begin()
         for row in self._held([key]).values():
             row.release(self._jobs.clock.now() + timedelta(seconds=delay_seconds))
             row.last_error = error
+
+    async def _begin(self) -> None:
+        if self._jobs.before_operation is not None:
+            await self._jobs.before_operation()
 
     def _of_kind(self) -> list[JobRow]:
         return [row for row in self._jobs.rows.values() if row.job.kind == self._kind]

@@ -1,7 +1,7 @@
 """The projection in memory: the production fold over the in-memory log."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -34,7 +34,11 @@ class _Partition:
 
 class InMemoryProjection:
     """Keeps the contract of `Projection`. Folds what is new on the log before every read, and keeps the jobs that the
-    states call for. `paused`: the projection stays where it is, as it does while no agent runs."""
+    states call for. `paused`: the projection stays where it is, as it does while no agent runs.
+
+    `between_looks` is awaited while `applied` waits, and returns whether the process stops. `after_load` is awaited
+    after each read of the states.
+    """
 
     def __init__(self, log: InMemoryEventLog, jobs: InMemoryJobs, timings: JobTimings) -> None:
         self._log = log
@@ -45,6 +49,8 @@ class InMemoryProjection:
         self._applied: set[tuple[UUID, UUID]] = set()
         self.outcomes: dict[Position, Outcome] = {}
         self.paused = False
+        self.between_looks: Callable[[asyncio.Event], Awaitable[bool]] = _pause
+        self.after_load: Callable[[], Awaitable[None]] | None = None
 
     def catch_up(self) -> None:
         """Folds up to the end of the log, and vouches for the partitions; while `paused`, does nothing."""
@@ -76,23 +82,30 @@ class InMemoryProjection:
     async def load(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
         self.catch_up()
         states = {job.generation_id: self.state_of(job.generation_id) for job in jobs}
-        return [
+        attempts = [
             Attempt(job, state, _request(self._requests[job.generation_id], job.attempt))
             for job in jobs
             if (state := states[job.generation_id]) is not None
         ]
+        if self.after_load is not None:
+            await self.after_load()
+        return attempts
 
     async def applied(self, places: Sequence[Place], stop: asyncio.Event) -> set[str]:
         while True:
             self.catch_up()
             if all(place.position in self.outcomes for place in places):
                 return {place.key for place in places if self._is_applied(place)}
-            if await pause(stop, LOOK_S):
+            if await self.between_looks(stop):
                 raise ShutdownRequested("projection")
 
     def _is_applied(self, place: Place) -> bool:
         """By any of its records: an append that was repeated has the event twice on the log."""
         return (place.event.generation_id, place.event.id) in self._applied
+
+
+async def _pause(stop: asyncio.Event) -> bool:
+    return await pause(stop, LOOK_S)
 
 
 def _request(event: GenerationRequested, attempt: int) -> DispatchRequest:

@@ -1,15 +1,17 @@
-"""Two dispatch processes in any interleaving, with crashes, lost responses and cancellations: no attempt is called
-twice, only announced attempts are called, and every generation ends.
+"""Two dispatch processes in any interleaving, with crashes, pauses, lost responses and cancellations, over a projection
+that lags behind the log: no attempt is called twice, only announced attempts are called, and every generation ends.
 
-Every step of a process towards the log, the projection or a provider waits at a gate. The state machine opens the gates
-one by one in any order, and kills a process at any of them.
+Every step of a process towards the log, the projection, the jobs or a provider waits at a gate. The state machine opens
+the gates one by one in any order, and kills a process at any of them. A process that is paused at a gate goes on later,
+after its leases have ended and the other process has taken its jobs over.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.log.positions import Position
+from gengui_stream.log.unpacking.records import RawRecord
 from gengui_stream.projections.outcomes import Applied
 from gengui_stream.providers.interface import (
     CallPolicy,
@@ -43,6 +46,7 @@ IN_DOUBT_S = 20.0
 LEASE_S = 31.0
 LIMIT = timedelta(seconds=300)
 ROUNDS = 60
+GATES_A_STEP = 12
 TURNS = 30
 """Of the event loop: more than any process needs from one gate to the next."""
 
@@ -61,23 +65,33 @@ ANSWERS: Sequence[NextAnswer] = (
 Kind: TypeAlias = Literal["dispatch", "cancel", "reconcile"]
 
 
+current_process: ContextVar[int] = ContextVar("current_process", default=-1)
+
+
 class Gates:
-    """`waiting`: the steps that wait, the first one first. `open`: from now on no step waits."""
+    """`waiting`: the steps that wait, the first one first, each with its process. `open`: from now on no step waits."""
 
     def __init__(self) -> None:
-        self.waiting: list[asyncio.Future[None]] = []
+        self.waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.open = False
 
     async def passed(self) -> None:
         if not self.open:
             gate = asyncio.get_running_loop().create_future()
-            self.waiting.append(gate)
+            self.waiting.append((current_process.get(), gate))
             await gate
 
     def pass_one(self, number: int) -> None:
-        gate = self.waiting.pop(number % len(self.waiting))
+        _, gate = self.waiting.pop(number % len(self.waiting))
         if not gate.done():  # its process was killed
             gate.set_result(None)
+
+    def pass_one_of(self, process: int) -> bool:
+        """The first that waits; False when none of this process does."""
+        places = [place for place, (owner, _) in enumerate(self.waiting) if owner == process]
+        if places:
+            self.pass_one(places[0])
+        return bool(places)
 
     def pass_all(self) -> None:
         self.open = True
@@ -86,9 +100,25 @@ class Gates:
 
 
 class GatedLog(InMemoryEventLog):
+    """`shown`: the number of records of each partition that the projection reads; None: all."""
+
     def __init__(self, clock: Clock, gates: Gates) -> None:
         super().__init__(clock)
         self._gates = gates
+        self.shown: dict[int, int] | None = None
+
+    def read(self, start: Mapping[int, int] | None = None) -> list[RawRecord]:
+        shown = self.shown
+        records = super().read(start)
+        return records if shown is None else [one for one in records if one.offset < shown.get(one.partition, 0)]
+
+    def hide_what_follows(self) -> None:
+        self.shown = None
+        self.shown = dict(Counter(record.partition for record in self.read()))
+
+    def show_one_more(self, partition: int) -> None:
+        if self.shown is not None:
+            self.shown[partition] = self.shown.get(partition, 0) + 1
 
     async def append_many(self, events: Sequence[Event]) -> list[Position]:
         await self._gates.passed()
@@ -132,6 +162,9 @@ class Interleavings(RuleBasedStateMachine):
         self.providers = [GatedProvider(name, clock, self.gates) for name in ("first", "second")]
         self.log = GatedLog(clock, self.gates)
         self.system = InMemorySystem(self.providers, clock, log=self.log)
+        self.system.projection.between_looks = self.look
+        self.system.projection.after_load = self.gates.passed
+        self.system.jobs.before_operation = self.gates.passed
         self.requests: list[GenerationRequested] = []
         self.started = 0
         self.processes = [self.a_process() for _ in range(PROCESSES)]
@@ -140,6 +173,10 @@ class Interleavings(RuleBasedStateMachine):
     def a_process(self) -> DispatchProcess:
         self.started += 1
         return self.system.process(f"process-{self.started}", fallbacks=["second"])
+
+    async def look(self, stop: asyncio.Event) -> bool:
+        await self.gates.passed()
+        return stop.is_set()
 
     def run(self, step: Awaitable[object] | None = None) -> None:
         async def settled() -> None:
@@ -195,18 +232,49 @@ class Interleavings(RuleBasedStateMachine):
     @rule(
         number=st.integers(0, PROCESSES - 1),
         kind=st.sampled_from(["dispatch", "cancel", "reconcile"]),
-        gates=st.integers(0, 4),
+        gates=st.integers(0, 8),
     )
     def work(self, number: int, kind: Kind, gates: int) -> None:
         """Starts on the due jobs, and goes as far as that many gates."""
+        self.start(number, kind)
+        self.pass_gates(gates)
+
+    def start(self, number: int, kind: Kind) -> None:
         process = self.processes[number]
         steps = {"dispatch": process.dispatch, "cancel": process.cancel, "reconcile": process.reconcile}
 
-        async def start() -> None:
+        async def started() -> None:
+            current_process.set(number)
             self.tasks[number].append(asyncio.create_task(steps[kind]()))
 
-        self.run(start())
-        self.pass_gates(gates)
+        self.run(started())
+
+    @precondition(lambda self: self.gates.waiting)
+    @rule(number=st.integers(0, PROCESSES - 1), kinds=st.permutations(get_args(Kind)))
+    def take_over(self, number: int, kinds: Sequence[Kind]) -> None:
+        """The other process is paused for longer than a lease, while this one does what is due."""
+        self.system.advance(LEASE_S)
+        for kind in kinds:
+            self.start(number, kind)
+            for _ in range(GATES_A_STEP):
+                if self.gates.pass_one_of(number):
+                    self.run()
+
+    @rule()
+    def lag(self) -> None:
+        self.log.hide_what_follows()
+
+    @precondition(lambda self: self.log.shown is not None)
+    @rule(partition=st.integers(0, 3))
+    def project_one(self, partition: int) -> None:
+        self.log.show_one_more(partition)
+        self.system.projection.catch_up()
+
+    @precondition(lambda self: self.log.shown is not None)
+    @rule()
+    def catch_up(self) -> None:
+        self.log.shown = None
+        self.system.projection.catch_up()
 
     def pass_gates(self, number: int) -> None:
         for _ in range(number):
@@ -256,6 +324,7 @@ class Interleavings(RuleBasedStateMachine):
 
     async def drained(self) -> None:
         """Lets everything in progress go on, and works until no job is left, or for far longer than any deadline."""
+        self.log.shown = None
         self.gates.pass_all()
         await asyncio.gather(*(task for tasks in self.tasks for task in tasks))
         for provider in self.providers:

@@ -16,7 +16,7 @@ from api.http.parsing import CORRELATION_ID, WAITED, Query, generation_id_of
 from api.http.problems import fault, invalid
 from api.http.responses import json_response
 from api.projection_waits import own, reach, refuse_beyond_log
-from gengui_stream.accounts.api_keys import Principal
+from gengui_stream.accounts.api_keys import Principal, is_revoked
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
 from gengui_stream.projecting import checkpoints
@@ -28,6 +28,9 @@ CHUNK: Final = 200
 """The most events of a partition read at once, and kept in memory for a slow client."""
 
 COMMENT_EVERY_S = 15.0
+
+REVOKED_SEEN_S = 15.0
+"""How long a stream may go on after its key was revoked."""
 
 BEGINNING: Final = "beginning"
 """The id before the first event. Browsers do not send an empty id."""
@@ -126,12 +129,12 @@ class _Stream:
         pruned_before: datetime | None = None,
     ) -> None:
         self._request, self._context, self._seen, self._only = request, context, seen, only
-        self._owner_id, self._internals = caller.user_id, caller.role == "admin"
+        self._owner_id, self._internals, self._key_id = caller.user_id, caller.role == "admin", caller.key_id
         self._pruned_before = pruned_before
         self._response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
-        self._written_at = time.monotonic()
+        self._written_at = self._checked_at = time.monotonic()
 
     async def serve(self) -> web.StreamResponse:
         streams_open = self._request.app[STATE].metrics.streams_open
@@ -145,12 +148,24 @@ class _Stream:
                     data = resources.dump({"pruned_before": self._pruned_before}).decode()
                     await self._write(f"event: pruned\ndata: {data}\n\n")
                 while not self._context.fanout.closing.is_set():
+                    if await self._is_revoked():
+                        await self._write(": the key was revoked\n\n")
+                        return self._response
                     if await self._has_ended():
                         await self._write("event: end\ndata: {}\n\n")
                         return self._response
                     await subscription.wait(await self._keep_alive())
                 await self._write(": the server is stopping; reconnect with Last-Event-ID\n\n")
         return self._response
+
+    async def _is_revoked(self) -> bool:
+        """Whether the key was revoked since, seen within REVOKED_SEEN_S."""
+        if time.monotonic() - self._checked_at < REVOKED_SEEN_S:
+            return False
+        self._checked_at = time.monotonic()
+        with suppress(TransientError):  # the stream waits for PostgreSQL anyway
+            return await is_revoked(self._context.pool, self._key_id)
+        return False
 
     async def _has_ended(self) -> bool:
         """Sends all new events; whether no more can follow. While the database is unavailable there are none."""

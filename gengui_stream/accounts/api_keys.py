@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -17,7 +17,7 @@ Role: TypeAlias = Literal["user", "worker", "admin"]
 _SHAPE: Final = re.compile(r"gg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 
 FIND: Final = """
-SELECT u.user_id, u.role FROM accounts.api_keys k JOIN accounts.users u USING (user_id)
+SELECT u.user_id, u.role, k.key_id FROM accounts.api_keys k JOIN accounts.users u USING (user_id)
 WHERE k.key_id = $1 AND k.secret_hash = $2 AND k.revoked_at IS NULL
 """
 
@@ -40,6 +40,8 @@ SELECT k.key_id, u.email, u.role, k.created_at, k.revoked_at FROM accounts.api_k
 WHERE ($1::text IS NULL OR u.email = $1) ORDER BY k.created_at, k.key_id
 """
 
+VALID: Final = "SELECT 1 FROM accounts.api_keys WHERE key_id = $1 AND revoked_at IS NULL"
+
 REVOKE: Final = """
 UPDATE accounts.api_keys k SET revoked_at = coalesce(k.revoked_at, now()) FROM accounts.users u
 WHERE k.key_id = $1 AND u.user_id = k.user_id
@@ -51,10 +53,11 @@ INSERT_KEY: Final = "INSERT INTO accounts.api_keys (key_id, user_id, secret_hash
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The authenticated user."""
+    """The authenticated user, and the key that it used."""
 
     user_id: UUID
     role: Role
+    key_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,13 @@ async def authenticate(pool: Pool, key: str) -> Principal | None:
         return None
     with transient_errors():
         row = await pool.fetchrow(FIND, shape[1], hash_key(key))
-    return Principal(row["user_id"], row["role"]) if row else None
+    return Principal(row["user_id"], row["role"], row["key_id"]) if row else None
+
+
+async def is_revoked(pool: Pool, key_id: str) -> bool:
+    """Also of a key that does not exist any more."""
+    with transient_errors():
+        return await pool.fetchval(VALID, key_id) is None
 
 
 def hash_key(key: str) -> bytes:

@@ -28,7 +28,7 @@ DELETE FROM accounts.stream_tokens WHERE token_hash IN (
 """
 
 FIND: Final = """
-SELECT u.user_id, u.role FROM accounts.stream_tokens t JOIN accounts.api_keys k USING (key_id)
+SELECT u.user_id, u.role, k.key_id FROM accounts.stream_tokens t JOIN accounts.api_keys k USING (key_id)
     JOIN accounts.users u USING (user_id)
 WHERE t.token_hash = $1 AND t.expires_at > now() AND k.revoked_at IS NULL
 """
@@ -55,4 +55,4 @@ async def principal_of_token(pool: Pool, token: str) -> Principal | None:
         return None
     with transient_errors():
         row = await pool.fetchrow(FIND, hash_key(token))
-    return Principal(row["user_id"], row["role"]) if row else None
+    return Principal(row["user_id"], row["role"], row["key_id"]) if row else None

@@ -3,6 +3,7 @@
 import pytest
 
 from api import projection_waits
+from api.handlers import streams
 from gengui_stream.accounts.api_keys import revoke_key
 from gengui_stream.accounts.stream_tokens import VALID_FOR
 from gengui_stream.log.event_log import EventLog
@@ -66,6 +67,27 @@ async def test_a_token_ends_with_its_time_and_with_its_key(user: Client, pool: P
     assert status == 401
     status, _, _ = await user.call("POST", TOKENS)
     assert status == 401, "also while the key is still cached"
+
+
+async def test_open_streams_end_with_their_key(
+    user: Client, other: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "REVOKED_SEEN_S", 0.1)
+    token = (await token_of(user))["token"]
+    bare = Client(user.session, user.base, "")
+    async with user.stream(ALL) as by_key, bare.stream(f"{ALL}?token={token}") as by_token, other.stream(ALL) as others:
+        for stream in (by_key, by_token, others):
+            await stream.next()
+        await pool.execute("DELETE FROM accounts.stream_tokens")
+        await user.create()
+        for stream in (by_key, by_token):
+            assert [message.event for message in await stream.events(1)] == ["generation.requested"], "an expired token"
+        await revoke_key(pool, user.key[3:11])
+        for stream in (by_key, by_token):
+            assert await stream.rest() == []
+            assert stream.seen[-1].comment == "the key was revoked"
+        await other.create()
+        assert [message.event for message in await others.events(1)] == ["generation.requested"]
 
 
 async def test_a_token_is_in_no_log(user: Client, capsys: pytest.CaptureFixture[str]) -> None:

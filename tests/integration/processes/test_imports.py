@@ -22,6 +22,7 @@ EVERY_ROLE: Final = frozenset(
         "prometheus-client",
         "pydantic",
         "pydantic-settings",
+        "python-dotenv",
         "redis",
         "rich",  # of structlog and typer
         "structlog",

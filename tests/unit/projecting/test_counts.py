@@ -65,7 +65,9 @@ def test_all_that_is_counted_and_done_follows_from_transitions(log: list[Event])
     assert provider_statistics.count(moved) == provider_statistics.count(outcomes)
     assert provider_statistics.count_latencies(moved) == provider_statistics.count_latencies(outcomes)
     assert generation_requests.rows_of(moved) == generation_requests.rows_of(outcomes)
-    assert job_rows.changes_of(moved, TIMINGS) == job_rows.changes_of(outcomes, TIMINGS)
+    changes, of_moves = job_rows.changes_of(outcomes, TIMINGS), job_rows.changes_of(moved, TIMINGS)
+    assert [job for job in changes.made if job.run is None] == [job for job in of_moves.made if job.run is None]
+    assert changes.obsolete == of_moves.obsolete
     applied = [outcome for outcome in outcomes if isinstance(outcome, Applied)]
     quiet = [outcome for outcome in applied if outcome not in moved]
     assert not any(new_jobs(outcome.before, outcome.after, TIMINGS) for outcome in quiet)

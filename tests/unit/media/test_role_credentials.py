@@ -42,6 +42,7 @@ def role(monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)  # between its tries
     return load_settings({}, env_files=()).model_copy(
         update={"aws_access_key_id": None, "aws_secret_access_key": None, "aws_session_token": None}
     )

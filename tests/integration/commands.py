@@ -104,7 +104,11 @@ async def _finished(process: Process, output: Path, until: str | None) -> Ran:
     if until is not None:
         await eventually(said, within_s=WITHIN_S)
         process.send_signal(signal.SIGINT)
-    await eventually(ended, within_s=WITHIN_S)
+    try:
+        await eventually(ended, within_s=WITHIN_S)
+    except AssertionError as error:
+        error.add_note(f"it printed {_text(output)!r} and {_text(errors_beside(output))!r}")
+        raise
     return _ran(process, output)
 
 

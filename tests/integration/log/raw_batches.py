@@ -12,9 +12,9 @@ from gengui_stream.settings import Settings
 from tests.integration.running import eventually
 
 NO_ERROR = 0
-REFUSED = {2, 76, 87}
-"""A corrupt message, a codec that does not fit, an invalid record. Any other error passes, such as that of a
-topic whose partitions are not known to the broker yet."""
+REFUSED = {-1, 2, 76, 87}
+"""An exception of the broker, a corrupt message, a codec that does not fit, an invalid record. Any other error passes,
+such as that of a topic whose partitions are not known to the broker yet."""
 
 
 class BatchProducer:

@@ -150,6 +150,7 @@ def _own(stack: Mapping[str, str], database_url: str) -> Settings:
         "REDIS_URL": f"{redis_base}/{next(_redis_numbers)}",
         "EVENTS_TOPIC": name,
         "CONSUMER_GROUP": name,
+        "LIVE_TABLES_GROUP": f"{name}-live",
         "S3_BUCKET": name,
         "PORT": "0",
     }

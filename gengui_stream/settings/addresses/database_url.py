@@ -4,11 +4,12 @@ The names are libpq's (PostgreSQL 17, 32.1.2 Parameter Key Words) and those that
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
+
+from gengui_stream.settings.addresses.url_checks import PORT_FORM, check_files, check_login, is_port, parameters_of
 
 READ_BY_ASYNCPG: Final = frozenset(
     {
@@ -66,10 +67,9 @@ def parse_database_url(text: str) -> DatabaseAddress:
     parts = urlsplit(text)
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql:// or postgres://")
-    if parts.fragment or parts.netloc.count("@") > 1:
-        raise ValueError("write the characters @ / ? # % of a user or password as %40 %2F %3F %23 %25")
+    check_login(parts)
     _check_hosts(parts)
-    given = {name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)}
+    given = parameters_of(parts)
     _check_known(given)
     read = {name: value for name, value in given.items() if name in READ_BY_ASYNCPG and value}
     if given.get("ssl", "").lower() in TRUE:
@@ -98,8 +98,8 @@ def _check_hosts(parts: SplitResult) -> None:
         name, _, port = host.rpartition(":") if re.search(r":\d*$|^[^\[:]*:[^:]*$", host) else (host, "", "")
         if name.count(":") and not re.fullmatch(r"\[[0-9A-Fa-f:.%]+\]", name):
             raise ValueError("write an IPv6 address in brackets, as in [::1]:5432")
-        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-            raise ValueError("its port must be a number up to 65535")
+        if port and not is_port(port):
+            raise ValueError(PORT_FORM)
 
 
 def _check_known(given: Mapping[str, str]) -> None:
@@ -123,15 +123,10 @@ def _refusal(name: str) -> str:
 def _check_values(read: Mapping[str, str]) -> None:
     if (mode := read.get("sslmode")) is not None and mode not in SSL_MODES:
         raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
-    if missing := [name for name in _files(read) if not Path(read[name]).is_file()]:
-        raise ValueError("; ".join(f"there is no file {read[name]!r}, its {name}" for name in missing))
+    check_files(read, (name for name in FILES if read.get(name) != "system"))
     ports = read.get("port", "")
-    if ports and not all(port.isascii() and port.isdigit() and 0 < int(port) < 65_536 for port in ports.split(",")):
-        raise ValueError("its port must be a number up to 65535")
-
-
-def _files(read: Mapping[str, str]) -> Sequence[str]:
-    return [name for name in FILES if name in read and read[name] != "system"]
+    if ports and not all(map(is_port, ports.split(","))):
+        raise ValueError(PORT_FORM)
 
 
 def _seconds(text: str) -> float | None:

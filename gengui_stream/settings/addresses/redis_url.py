@@ -4,9 +4,10 @@ The URLs are those of redis-py (`Redis.from_url`), and of Valkey, whose schemes 
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
+
+from gengui_stream.settings.addresses.url_checks import PORT_FORM, check_files, check_login, parameters_of
 
 SCHEMES: Final[Mapping[str, str]] = {
     "redis": "redis",
@@ -48,7 +49,7 @@ def parse_redis_url(text: str) -> str:
     if parts.scheme not in SCHEMES:
         raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in SCHEMES)}")
     _check_place(parts)
-    given = {name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)}
+    given = parameters_of(parts)
     scheme = SCHEMES[parts.scheme]
     known = USED | WITHOUT_EFFECT | (OF_TLS if scheme == "rediss" else frozenset())
     if unknown := sorted(given.keys() - known):
@@ -60,14 +61,13 @@ def parse_redis_url(text: str) -> str:
 
 
 def _check_place(parts: SplitResult) -> None:
-    if parts.fragment or parts.netloc.count("@") > 1:
-        raise ValueError("write the characters @ / ? # % of a user or password as %40 %2F %3F %23 %25")
+    check_login(parts)
     try:
         port, host = parts.port, parts.hostname
     except ValueError:
-        raise ValueError("its port must be a number up to 65535; an IPv6 address is in brackets") from None
+        raise ValueError(f"{PORT_FORM}; an IPv6 address is in brackets") from None
     if port == 0:
-        raise ValueError("its port must be a number up to 65535")
+        raise ValueError(PORT_FORM)
     if host and "," in host:
         raise ValueError("one host only: clusters and sentinels are not supported; use the address of the primary")
     if parts.scheme == "unix":
@@ -87,8 +87,7 @@ def _check_values(used: Mapping[str, str]) -> None:
         raise ValueError("its db must be the number of a database")
     if (wanted := used.get("ssl_cert_reqs")) is not None and wanted.lower().removeprefix("cert_") not in CERT_REQS:
         raise ValueError(f"its ssl_cert_reqs must be one of {', '.join(CERT_REQS)}")
-    if missing := [name for name in FILES if name in used and not Path(used[name]).is_file()]:
-        raise ValueError("; ".join(f"there is no file {used[name]!r}, its {name}" for name in missing))
+    check_files(used, FILES)
 
 
 def _as_read(name: str, value: str) -> str:

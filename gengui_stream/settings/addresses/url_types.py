@@ -8,6 +8,7 @@ from pydantic import AfterValidator, HttpUrl, SecretStr, TypeAdapter, Validation
 
 from gengui_stream.settings.addresses.database_url import parse_database_url
 from gengui_stream.settings.addresses.redis_url import parse_redis_url
+from gengui_stream.settings.addresses.url_checks import is_port
 
 ORIGIN: Final = r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 """In lower case and without a path, as browsers send it."""
@@ -24,7 +25,7 @@ def _brokers(text: str) -> str:
 
 def _is_host_port(address: str) -> bool:
     host, _, port = address.strip().rpartition(":")
-    return bool(host) and "/" not in host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+    return bool(host) and "/" not in host and is_port(port)
 
 
 def _http(text: str) -> str:

@@ -6,6 +6,7 @@ The types are those of https://docs.pydantic.dev/latest/errors/validation_errors
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.fields import NO_NUL
@@ -71,6 +72,12 @@ def sentence(fault: ErrorDetails, forms: Mapping[str, str] = FORMS) -> str:
     if kind in WITH_LIMIT:
         return WITH_LIMIT[kind].format_map({name: _shown(limit) for name, limit in limits.items()})
     return fault["msg"].removeprefix("Value error, ")
+
+
+def placed(error: ValidationError) -> list[tuple[str, str]]:
+    """The place of each fault, empty for the whole, and its sentence. Values are not repeated."""
+    faults = error.errors(include_url=False, include_input=False)
+    return [(".".join(map(str, fault["loc"])), sentence(fault)) for fault in faults]
 
 
 def _shown(limit: object) -> object:

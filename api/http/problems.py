@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from gengui_stream.fault_sentences import sentence
+from gengui_stream.fault_sentences import placed
 from schemas.http import FieldFault, Problem
 
 
@@ -68,8 +68,7 @@ def fault(field: str, message: str) -> FieldFault:
 
 def faults_of(error: ValidationError) -> list[FieldFault]:
     """Each fault with its field; values are not repeated."""
-    found = error.errors(include_url=False, include_input=False)
-    return [fault(".".join(map(str, item["loc"])) or "body", sentence(item)) for item in found]
+    return [fault(place or "body", message) for place, message in placed(error)]
 
 
 def not_found() -> Refusal:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from gengui_stream.errors import PermanentError
 from gengui_stream.fakes.behaviours import Behaviour, Part
-from gengui_stream.fault_sentences import sentence
+from gengui_stream.fault_sentences import placed
 
 Did = TypeVar("Did", bound=Behaviour)
 Played = TypeVar("Played", bound=Part)
@@ -134,9 +134,7 @@ def parse_script(kind: type[Played], text: bytes) -> Played:
 def _faults(error: ValidationError) -> list[str]:
     """A fault that all members of a union have is listed once."""
     found = Counter[str]()
-    for fault in error.errors(include_url=False, include_input=False):
-        location = ".".join(str(part) for part in fault["loc"])
-        message = sentence(fault)
+    for location, message in placed(error):
         found.update([f"{location}: {message}" if location else message])
     faults = list(found)
     more = len(faults) - FAULTS_SHOWN

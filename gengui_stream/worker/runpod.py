@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from pydantic import ValidationError
 
-from gengui_stream.fault_sentences import sentence
+from gengui_stream.fault_sentences import placed
 from gengui_stream.media.inspection import ImageFacts, inspect_image
 from gengui_stream.media.object_store import Bucket
 from gengui_stream.settings import Settings, load_settings
@@ -103,8 +103,7 @@ def _read(given: object) -> RunpodWorkerInput:
     try:
         return RunpodWorkerInput.model_validate(given)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        message = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'input'}: {sentence(fault)}" for fault in faults)
+        message = "; ".join(f"{place or 'input'}: {fault}" for place, fault in placed(error))
         raise ValueError(message) from None
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gengui_stream.fault_sentences import sentence
+from gengui_stream.fault_sentences import placed
 from schemas.fields import Attempt, Name, Pixels, Prompt, Seed
 
 
@@ -44,8 +44,7 @@ def parse(fields: Mapping[str, str], job: type[Job]) -> Job | InvalidMessage:
     try:
         return job.model_validate(fields)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {sentence(fault)}" for fault in faults)
+        message = "; ".join(f"{place}: {fault}" for place, fault in placed(error))
         return InvalidMessage(message[:1000], _generation_id(fields), _attempt(fields))
 
 

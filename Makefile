@@ -28,7 +28,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: $(STAMP) ## make .venv from the locked, hashed requirements (instant when nothing changed)
@@ -84,7 +84,7 @@ docker:
 		"compose plugin, 2.24 or newer. Without containers, make dev runs the same system." >&2; exit 1; }
 
 .PHONY: check
-check: $(STAMP) ## format, lint, types, import contracts, stale generated files, Dockerfiles, docker-compose.yml, words
+check: $(STAMP) ## format, lint, types, import contracts, stale generated files, Dockerfiles, docker-compose.yml, manifests, words
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -93,6 +93,7 @@ check: $(STAMP) ## format, lint, types, import contracts, stale generated files,
 	$(BIN)/python -m gengui_stream.settings.example --check
 	$(BIN)/hadolint deploy/Dockerfile deploy/runpod/Dockerfile
 	$(BIN)/python -m tests.deploy.compose_file
+	$(BIN)/python -m tests.deploy.kubernetes.check
 	$(BIN)/python -m tests.house_words
 
 .PHONY: format
@@ -102,12 +103,16 @@ format: $(STAMP) ## format, fix what can be fixed, write the generated files
 	$(BIN)/python -m schemas.publish
 	$(BIN)/python -m gengui_stream.settings.example
 
+.PHONY: kubernetes
+kubernetes: $(STAMP) ## render deploy/kubernetes (for maintainers; kustomize or kubectl)
+	@$(BIN)/python -m tests.deploy.kubernetes.rendering
+
 .PHONY: test-unit
 test-unit: $(STAMP) ## the tests that need no server; ARGS="-k name"
 	$(PYTEST) $(TWO_AT_ONCE) -m "not stack" tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: $(STAMP) chromium pgbouncer kafka kcat ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"
+test: $(STAMP) chromium pgbouncer tls-servers kafka kcat promtool ## every test but the slow ones, on the embedded stack, four at once; ARGS="-k name"
 	$(PYTEST) $(FOUR_AT_ONCE) -m "not faults and not runpod" $(ARGS)
 
 .PHONY: test-runpod
@@ -124,8 +129,16 @@ test-faults: $(STAMP) ## processes and servers killed under load
 	$(PYTEST) -m faults $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(STAMP) ## 100,000 damaged record batches; FUZZ_SEED=7 FUZZ_MUTATIONS=1000000
+fuzz: fuzz-batches fuzz-api ## 100,000 damaged record batches, 100,000 requests; FUZZ_SEED=7 FUZZ_MUTATIONS=1000000
+
+.PHONY: fuzz-batches fuzz-api
+fuzz-batches: $(STAMP)
 	FUZZ_MUTATIONS=$${FUZZ_MUTATIONS:-100000} $(PYTEST) tests/unit/log/test_unpacking.py --timeout 1800 $(ARGS)
+
+# Seven callers of the API, each with a seventh of the requests; then random actions of parties that must not see each other.
+fuzz-api: $(STAMP) kafka
+	CONFORMANCE_REQUESTS=$${CONFORMANCE_REQUESTS:-14286} $(PYTEST) tests/integration/api/conformance --timeout 36000 $(ARGS)
+	ISOLATION_STEPS=$${ISOLATION_STEPS:-20000} $(PYTEST) tests/integration/api/isolation --timeout 36000 $(ARGS)
 
 .PHONY: chaos
 chaos: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS="--provider gemini --count 200 --seed 7"
@@ -134,6 +147,14 @@ chaos: $(STAMP) ## 2,000 generations at each fake provider while it fails; ARGS=
 .PHONY: fault-schedule
 fault-schedule: $(STAMP) ## 1,000 kills and pauses over every role and server, checked by an oracle; ARGS="--count 50 --seed 7 --json"
 	$(BIN)/python -m tests.faults.schedule $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) kafka ## three brokers under the whole system, one after the other lost; ARGS="--seed 7 --seconds 20 --json"
+	$(BIN)/python -m tests.cluster $(ARGS)
+
+.PHONY: drill
+drill: $(STAMP) ## a disaster under load, and the recovery (docs/recovery.md); ARGS="lose-postgres --events 1000000"
+	$(BIN)/python -m tests.drills $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## measure against the baselines (docs/benchmarks.md)
@@ -147,18 +168,30 @@ chromium: # for the browser tests, which are skipped without it
 kcat: # for the test of its partitioner, which fails without it
 	@command -v kcat >/dev/null || { $(call install,kcat,the test with kcat); }
 
+.PHONY: promtool
+promtool: # for the tests of the alert rules, which are skipped without it
+	@command -v promtool >/dev/null || { $(call install,prometheus,the tests of the alert rules); }
+
 .PHONY: pgbouncer
 pgbouncer: # for the tests of a pooler, which are skipped without it
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { $(call install,pgbouncer,the tests of a pooler); }
+
+.PHONY: tls-servers
+tls-servers: # for the tests of TLS, which are skipped without them: those of the embedded stack have none
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { $(call install,postgresql,the tests of PostgreSQL over TLS); }
+	@command -v redis-server >/dev/null || { $(call install,redis-server,the tests of Redis over TLS); }
 
 .PHONY: kafka
 kafka: $(STAMP) # fetched before the tests, whose time is limited; without it they say what was skipped
 	@$(BIN)/python -m gengui_stream.dev.kafka.installation || true
 
-# $(1) from the system's packages, where that can be done; $(2) will be skipped otherwise.
+# $(1) from the system's packages, where that can be done; $(2) will be skipped otherwise. Debian starts the server of a
+# package, unless policy-rc.d forbids it: tests start their own.
 define install
 if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	echo "installing $(1) for $(2)" >&2; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then trap 'rm -f /usr/sbin/policy-rc.d' EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
 	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1); } >/dev/null \
 		|| echo "$(1) could not be installed: $(2) will be skipped" >&2; \
 else \
@@ -169,7 +202,7 @@ endef
 .PHONY: lock
 lock: $(UV) ## renew requirements/*.txt from pyproject.toml; ARGS="--upgrade"
 	$(COMPILE) $(ARGS) requirements/uv.in -o requirements/uv.txt
-	$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) $(ARGS) --extra observe pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) $(ARGS) --all-extras -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(COMPILE) $(ARGS) deploy/runpod/requirements.in -o deploy/runpod/requirements.txt
 

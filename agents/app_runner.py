@@ -5,8 +5,11 @@ from typing import Final
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from faust.exceptions import FaustError
 
-from gengui_stream.errors import BugError
+from agents.transport import BatchConsumer
+from gengui_stream.errors import BugError, TransientError
 
 CRASH_STOP_S: Final = 3.0
 
@@ -15,9 +18,10 @@ _log: Final = structlog.get_logger(__name__)
 
 async def run_app(app: faust.App, stop: asyncio.Event, grace_s: float) -> None:
     """Runs until `stop` is set. Raises the error that crashed the app: faust alone would leave the process alive and
-    idle."""
+    idle. Raises TransientError when the brokers went away while it started, which faust does not wait for."""
     app.finalize()
-    running = asyncio.ensure_future(_until_over(app))
+    ready = asyncio.Event()
+    running = asyncio.ensure_future(_until_over(app, ready))
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -27,13 +31,28 @@ async def run_app(app: faust.App, stop: asyncio.Event, grace_s: float) -> None:
         running.cancel()
         await _stop(app, grace_s if orderly else CRASH_STOP_S)
     if not orderly:
-        raise _reason(app, running)
+        error = _reason(app, running)
+        if not ready.is_set() and _may_pass(error):
+            if isinstance(app.consumer, BatchConsumer):
+                app.consumer.close_unused()
+            raise TransientError(f"no broker while {app.conf.id} starts: {error!r}") from error
+        raise error
 
 
-async def _until_over(app: faust.App) -> None:
+async def _until_over(app: faust.App, ready: asyncio.Event) -> None:
     await app.start()
+    ready.set()
     _log.info("agents_ready", app=app.conf.id)
     await app.wait_until_stopped()
+
+
+def _may_pass(error: Exception) -> bool:
+    """faust's own errors have the client's as their cause."""
+    while error.__cause__ is not None and isinstance(error, FaustError | BugError):
+        if not isinstance(error.__cause__, Exception):
+            break
+        error = error.__cause__
+    return isinstance(error, OSError | KafkaTimeoutError) or (isinstance(error, KafkaError) and error.retriable)
 
 
 async def _stop(app: faust.App, seconds: float) -> None:

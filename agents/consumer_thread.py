@@ -68,6 +68,9 @@ class BatchThread(AIOKafkaConsumerThread):
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
         )
 
+    def is_unused(self) -> bool:
+        return self._thread is None
+
     def close(self) -> None:
         """Does nothing: the thread closes the consumer at its end, and leaves the group. When a rebalance begins while
         the app stops, faust considers a consumer closed that has not left the group, and the group waits for it."""
@@ -107,6 +110,14 @@ class BatchThread(AIOKafkaConsumerThread):
                 raise
             structlog.get_logger(__name__).warning("group_trouble", error=repr(error))
             return {}
+
+    async def ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        answer: dict[TP, int] = await self.call_thread(self._ends, partitions)
+        return answer
+
+    async def _ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        found = await self._ensure_consumer().end_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*at): end for at, end in found.items()}
 
     async def seek_to(self, offsets: Mapping[TP, int], epoch: int) -> None:
         await self.call_thread(self._seek_to, offsets, epoch)

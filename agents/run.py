@@ -1,13 +1,12 @@
 """The two faust roles: the projector, and the live tables for operators."""
 
-import gc
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 from agents.app import log_topic, new_app
 from agents.app_runner import run_app
@@ -17,24 +16,24 @@ from agents.project_events import add_project_events
 from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.changelogs import ensure_changelogs
 from gengui_stream.log.ends import log_ends
-from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.event_log import EventLog, Forwarding
 from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.plain_arrays import arrays_are_lists
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.process.background import background_task
+from gengui_stream.process.collection import collect_seldom
 from gengui_stream.projecting.batches import sliced
 from gengui_stream.projecting.dead_letter_limits import DeadLetterLimits
 from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
-from gengui_stream.projecting.projector import Forwarding, Projector
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.timeline_retention import keep_pruning
+from gengui_stream.recovery.generations.determinism import keep_checking
+from gengui_stream.recovery.pauses import pauses
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher
 from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.role_context import RoleContext
-
-COLLECT_AFTER: Final = 500_000
-"""Objects allocated and not freed before the youngest generation is collected: more than one batch holds."""
 
 
 async def run_agents(role: RoleContext) -> None:
@@ -65,18 +64,37 @@ async def run_agents(role: RoleContext) -> None:
             committed,
             log_ends(settings),
             settings.projector_batch_max,
-            stop,
+            await stack.enter_async_context(_ending(stop)),
             retry_max_s=settings.projector_retry_max_s,
+            pauses=partial(pauses, pool, settings.events_topic),
         )
         datadir = Path(stack.enter_context(TemporaryDirectory(prefix="gengui-agents-")))
         cut = partial(sliced, size=settings.projector_batch_max)
         app = new_app(settings, settings.consumer_group, datadir, cut, queues)
         add_project_events(app, log_topic(app, settings), queues)
         await stack.enter_async_context(_pruned_timeline(role, pool, projector))
-        await stack.enter_async_context(reporting_lag(app, settings.events_topic, queues, metrics))
+        await stack.enter_async_context(_watched_determinism(role, pool))
+        await stack.enter_async_context(reporting_lag(app, queues, projector, role))
         role.health.watch(queues.work_age_s)
         role.health.started()
         await run_app(app, stop, settings.shutdown_grace_s)
+
+
+@asynccontextmanager
+async def _ending(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """Set at the shutdown, and when the app has crashed, before the pool is closed: faust's own tasks outlive a crash,
+    and one that waited for PostgreSQL then would keep the process from its end."""
+    ending = asyncio.Event()
+
+    async def follow(_: asyncio.Event) -> None:
+        await stop.wait()
+        ending.set()
+
+    try:
+        async with background_task(follow):
+            yield ending
+    finally:
+        ending.set()
 
 
 @asynccontextmanager
@@ -91,6 +109,16 @@ async def _pruned_timeline(role: RoleContext, pool: Pool, projector: Projector) 
         yield
 
 
+@asynccontextmanager
+async def _watched_determinism(role: RoleContext, pool: Pool) -> AsyncIterator[None]:
+    """Folds random generations again, unless the settings forbid it."""
+    if not role.settings.determinism_check_every_s:
+        yield
+        return
+    async with background_task(lambda _: keep_checking(role.settings, pool, role.metrics)):
+        yield
+
+
 async def run_live_tables(role: RoleContext) -> None:
     """Maintains the live tables until `stop` is set; `gengui-stream tables` reads their changelogs."""
     settings = role.settings
@@ -102,11 +130,3 @@ async def run_live_tables(role: RoleContext) -> None:
         add_live_tables(app, log_topic(app, settings), settings)
         role.health.started()
         await run_app(app, role.stop, settings.shutdown_grace_s)
-
-
-def collect_seldom() -> None:
-    """The fold creates no cycles, but thousands of objects a batch next to a cache of hundreds of thousands: with
-    Python's default thresholds the collector traverses them again and again without finding any, for a fifth of the
-    time."""
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 20)

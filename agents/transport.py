@@ -45,6 +45,10 @@ class PartitionProcessor(Protocol):
         """Changes with every claim: batches of another epoch must be ignored."""
 
     @property
+    def paused(self) -> Collection[int]:
+        """Partitions of which no record is to be fetched."""
+
+    @property
     def stalled(self) -> bool:
         """Whether delivered records make no progress. A consumer that stops fetching leaves its group in the end."""
 
@@ -74,6 +78,11 @@ class BatchConsumer(driver.Consumer):
         thread = BatchThread(self, loop=self.loop, beacon=self.beacon, Worker=DaemonThread)
         thread.settings = self.transport.settings
         return thread
+
+    def close_unused(self) -> None:
+        """Closes the event loop of a thread that was never started, because the producer failed before it."""
+        if self._thread.is_unused():
+            self._thread.thread_loop.close()
 
     # membership
 
@@ -156,9 +165,8 @@ class BatchConsumer(driver.Consumer):
     async def _next_messages(self) -> Sequence[ConsumerMessage]:
         if not self.flow_active:
             await self._until_flowing()
-        partitions = set(self._get_active_partitions())
-        processor = self.transport.processor
-        if not partitions or (processor is not None and processor.stalled):
+        partitions = await self._fetchable()
+        if not partitions:
             await self.sleep(IDLE_S)
             return ()
         epoch, fetched = await self._thread.fetch(partitions)
@@ -172,6 +180,21 @@ class BatchConsumer(driver.Consumer):
             if isinstance(message, BatchMessage):
                 message.batch = replace(message.batch, more_in_fetch=True)
         return messages
+
+    async def _fetchable(self) -> set[TP]:
+        partitions, processor = set(self._get_active_partitions()), self.transport.processor
+        if processor is None:
+            return partitions
+        if processor.stalled:
+            return set()
+        paused = {tp for tp in partitions if tp.partition in processor.paused}
+        if paused == partitions:
+            await self._poll()  # a pause is no lack of progress
+        return partitions - paused
+
+    async def ends_of(self, partitions: Collection[TP]) -> Mapping[TP, int]:
+        """The current ends of partitions that are not fetched. Raises KafkaError when the broker does not answer."""
+        return await self._thread.ends(partitions)
 
     async def _until_flowing(self) -> None:
         while not (self.flow_active or self.should_stop):

@@ -7,13 +7,19 @@ from typing import Final
 from aiohttp import web
 
 from api.http.problems import Refusal
+from api.limits.admission_queue import AdmissionQueue
+from api.limits.stream_limit import StreamLimit
+from api.limits.wait_limit import WaitLimit
 from api.log_ends import LogEndsCache
 from api.notification_fanout import NotificationFanout
 from api.pending_appends import PendingAppends
 from api.standstill import StandstillDetector
-from api.wait_limit import WaitLimit
-from gengui_stream.accounts.key_cache import KeyCache
+from gengui_stream.accounts.keys.authenticator import KeyAuthenticator
+from gengui_stream.accounts.passwords import PasswordHashes
+from gengui_stream.accounts.preferences import PreferencesCache
 from gengui_stream.health.liveness import Health
+from gengui_stream.limits.policies import Policies
+from gengui_stream.limits.rate_limiter import RateLimiter
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.media.object_store import ObjectStore
 from gengui_stream.metrics import Metrics
@@ -23,6 +29,7 @@ from gengui_stream.providers.interface import Providers
 from gengui_stream.providers.local.claims import JobClaims
 from gengui_stream.providers.local.leases import JobLeases
 from gengui_stream.providers.local.rejected_entries import Rejections
+from gengui_stream.providers.local.uploads import Uploads
 from gengui_stream.queries.queue_position import QueueSnapshotCache
 from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.notifications import NotificationPublisher
@@ -42,25 +49,35 @@ class ApiContext:
     providers: Providers
     flags: Flags
     queue_snapshots: QueueSnapshotCache
-    keys: KeyCache
+    keys: KeyAuthenticator
+    passwords: PasswordHashes
     leases: JobLeases
     claims: JobClaims
     rejections: Rejections
+    uploads: Uploads
     redis: RedisHealth
     standstill: StandstillDetector
     log_ends: LogEndsCache
     pending: PendingAppends
     waits: WaitLimit
+    streams: StreamLimit
+    metrics: Metrics
+    limiter: RateLimiter
+    admissions: AdmissionQueue
+    policies: Policies
+    preferences: PreferencesCache
 
 
 @dataclass(slots=True)
 class ApiState:
-    """`context` is None until every server has answered; until then `waiting_for` names the unavailable one."""
+    """`context` is None until every server has answered; until then `waiting_for` names the unavailable one. `ending`:
+    the process stops, so each response closes its connection."""
 
     health: Health
     metrics: Metrics
     context: ApiContext | None = None
     waiting_for: str = "starting"
+    ending: bool = False
 
 
 STATE: Final = web.AppKey("state", ApiState)

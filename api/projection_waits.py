@@ -16,6 +16,7 @@ from gengui_stream.domain.identifiers import unix_ms_of
 from gengui_stream.log.partitions import partition_of
 from gengui_stream.log.positions import Position, format_vector
 from gengui_stream.projecting import checkpoints
+from gengui_stream.projections import dead_letters
 from gengui_stream.queries import generations
 from gengui_stream.queries.generations import OwnedGeneration
 
@@ -102,14 +103,17 @@ def _is_young(generation_id: UUID) -> bool:
 
 
 async def _is_unprojected(context: ApiContext, generation_id: UUID) -> bool:
-    """Whether the partition of an older id has records that are not projected, one of which may request it."""
+    """Whether the partition of an older id has records that are not projected, one of which may request it; or its
+    request is a dead letter, until an operator retries or discards it."""
     made_ms = unix_ms_of(generation_id)
     if made_ms is None or made_ms / 1000 > time.time():
         return False
-    ends = await context.log_ends.current(LOG_ENDS_MAX_AGE_S)
+    ends, topic = await context.log_ends.current(LOG_ENDS_MAX_AGE_S), context.settings.events_topic
     partition = partition_of(str(generation_id).encode(), context.settings.events_partitions)
-    projected = await checkpoints.projected(context.pool, context.settings.events_topic)
-    return ends is not None and projected.get(partition, 0) < ends.get(partition, 0)
+    projected = await checkpoints.projected(context.pool, topic)
+    if ends is not None and projected.get(partition, 0) < ends.get(partition, 0):
+        return True
+    return await dead_letters.hides(context.pool, topic, partition, generation_id)
 
 
 def _not_yet() -> Refusal:

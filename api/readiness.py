@@ -10,6 +10,7 @@ from gengui_stream.log.ends import log_ends
 from gengui_stream.log.topics import check_topic
 from gengui_stream.postgres.pool import transient_errors
 from gengui_stream.projecting import checkpoints
+from gengui_stream.recovery.pauses import pauses
 
 CHECK_TIMEOUT_S: Final = 2.0
 APPEND_FAILED_WITHIN_S: Final = 60.0
@@ -75,10 +76,12 @@ async def _log_appends(context: ApiContext) -> str | None:
 
 async def _projection(context: ApiContext) -> str | None:
     ends = await log_ends(context.settings)(range(context.settings.events_partitions))
+    paused = await pauses(context.pool, context.settings.events_topic)
     standing = context.standstill.observe(
-        ends, await checkpoints.projected(context.pool, context.settings.events_topic)
+        {partition: end for partition, end in ends.items() if partition not in paused},
+        await checkpoints.projected(context.pool, context.settings.events_topic),
     )
     if not standing:
-        return None
+        return f"paused by an operator: partitions {sorted(paused)}" if paused else None
     partition, seconds = max(standing.items(), key=lambda item: item[1])
     return f"{len(standing)} partitions stand still, partition {partition} for {seconds:.0f} s"

@@ -22,6 +22,7 @@ from gengui_stream.process.ready_file import announce_ready
 from gengui_stream.process.waits import current_waits
 from gengui_stream.roles import ROLES, RoleName
 from gengui_stream.settings import Inspection, Settings
+from gengui_stream.tracing.observing import observed
 
 if TYPE_CHECKING:
     from gengui_stream.role_context import RoleContext
@@ -44,10 +45,17 @@ def run_role(role: RoleName, settings: Settings, inspection: Inspection | None =
     if inspection is not None:
         _log_remarks(inspection)
     try:
+        with observed(settings, role):
+            return _run(role, settings)
+    except ConfigurationError as error:
+        return _misconfigured(role, error)
+
+
+def _run(role: RoleName, settings: Settings) -> int:
+    try:
         code = _serve(role, _entry(role), settings)
     except ConfigurationError as error:
-        _log.error("misconfigured", role=role, faults=error.faults)
-        return ExitCode.CONFIGURATION
+        return _misconfigured(role, error)
     except FencedError as error:
         _log.warning("fenced", role=role, error=str(error))
         return ExitCode.BUG
@@ -61,6 +69,11 @@ def run_role(role: RoleName, settings: Settings, inspection: Inspection | None =
     return code
 
 
+def _misconfigured(role: RoleName, error: ConfigurationError) -> int:
+    _log.error("misconfigured", role=role, faults=error.faults)
+    return ExitCode.CONFIGURATION
+
+
 def _log_remarks(inspection: Inspection) -> None:
     if renamed := [{"old": one.old, "new": one.new} for one in inspection.renamings if one.used]:
         _log.warning("settings_renamed", renamed=renamed)
@@ -72,9 +85,9 @@ def _log_remarks(inspection: Inspection) -> None:
 
 
 def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
-    """Runs the role with `/livez` and `/metrics`: the API serves them itself, for the others they are served here."""
+    """Runs the role with `/livez` and `/metrics`: served here, unless the API serves them all on its own port."""
     from gengui_stream.health.liveness import Health, ticking
-    from gengui_stream.health.server import served_health
+    from gengui_stream.health.server import has_own_port, served_health
     from gengui_stream.metrics import new_metrics
     from gengui_stream.role_context import RoleContext
 
@@ -90,8 +103,7 @@ def _serve(name: RoleName, run: RoleEntry, settings: Settings) -> ExitCode:
         with ticking(health):
             return await run_until_stopped(entry, name, settings)
 
-    answers_itself = role.metrics_port is None
-    with nullcontext() if answers_itself else served_health(settings, role, health, metrics.registry):
+    with served_health(settings, role, health, metrics.registry) if has_own_port(settings, role) else nullcontext():
         return uvloop.run(measured())
 
 
@@ -121,6 +133,8 @@ async def _attempt(entry: Entry, settings: Settings, stop: asyncio.Event) -> Non
         await entry(settings, stop)
     except ExceptionGroup as group:
         others = [error for error in _leaves(group) if not isinstance(error, TransientError | ShutdownRequested)]
+        if not others and any(isinstance(error, ShutdownRequested) for error in _leaves(group)):
+            raise ShutdownRequested from group
         if not others:
             raise TransientError("; ".join(str(error) for error in _leaves(group))) from group
         decisive = [error for error in others if isinstance(error, ConfigurationError | FencedError)]

@@ -9,9 +9,12 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.fields import NO_NUL
+from schemas.fields import NO_NUL, WORD
 
-FORMS: Final = {NO_NUL: "must not contain the character NUL (U+0000)"}
+FORMS: Final = {
+    NO_NUL: "must not contain the character NUL (U+0000)",
+    WORD: "may have letters and digits of ASCII and underscores only",
+}
 """By pattern: the fault of a text that does not match it."""
 
 FIXED: Final = {

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from datetime import datetime
 from uuid import UUID
 
 from gengui_stream.domain.identifiers import uuid7
@@ -11,6 +12,11 @@ from gengui_stream.domain.identifiers import uuid7
 def new_id() -> UUID:
     """A UUIDv7 of the current time. Ids sort by their creation to the millisecond."""
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def lowest_id_of(moment: datetime) -> UUID:
+    """No id that is made at the moment or later sorts before it."""
+    return uuid7(int(moment.timestamp() * 1_000), bytes(10))
 
 
 def process_name(role: str) -> str:

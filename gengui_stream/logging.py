@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, TextIO
 
@@ -42,7 +42,8 @@ _SECRET_NAME: Final = re.compile(
 )
 
 _SECRETS: Final = (
-    (re.compile(r"\b(gg_[0-9A-Za-z]+_)[A-Za-z0-9_-]{8,}"), rf"\1{REDACTED}"),
+    (re.compile(r"\b(gg_(?:live_)?[0-9A-Za-z]+_)[A-Za-z0-9_-]{8,}"), rf"\1{REDACTED}"),
+    (re.compile(r"(gengui-session=)[^\s;,'\"]+"), rf"\1{REDACTED}"),
     (re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)"), rf"\1{REDACTED}"),
     (re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     (
@@ -53,18 +54,22 @@ _SECRETS: Final = (
         rf"\1{REDACTED}",
     ),
 )
-"""API keys keep their public id, URLs their user; presigned URLs lose their signature."""
+"""API keys keep their public id, tokens their kind, URLs their user; presigned URLs lose their signature. Wider than
+`token_patterns`: a key that was cut off or damaged is a secret too."""
 
 _uncaught = structlog.get_logger("gengui_stream.uncaught")
 
 
-def configure_logging(settings: Settings, role: str, stream: TextIO | None = None) -> None:
+def configure_logging(
+    settings: Settings, role: str, stream: TextIO | None = None, *, more: Sequence[Processor] = ()
+) -> None:
     """Configures structlog and the standard library's root logger for this process; a second call replaces the first.
 
-    Also logs an uncaught exception that ends the process. `stream`: standard error by default.
+    Also logs an uncaught exception that ends the process. `stream`: standard error by default. `more`: processors that
+    see each event before its exception becomes text, and before it is redacted.
     """
     target = sys.stderr if stream is None else stream
-    before = _before_rendering(role)
+    before = _before_rendering(role, more)
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
@@ -73,6 +78,14 @@ def configure_logging(settings: Settings, role: str, stream: TextIO | None = Non
     )
     _route_standard_logging(settings, target, before)
     sys.excepthook = _log_uncaught
+
+
+def log_for_people(settings: Settings, role: str) -> None:
+    """The same for a command, without the lines of libraries: the command says in one line what their errors mean."""
+    configure_logging(settings, role)
+    if settings.log_level != "debug":
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -117,7 +130,7 @@ def _redact_value(value: object) -> object:
             return redact_text(str(value))
 
 
-def _before_rendering(role: str) -> list[Processor]:
+def _before_rendering(role: str, more: Sequence[Processor]) -> list[Processor]:
     """The processors of all events, also of libraries. Tracebacks become text first, so that they are redacted."""
     return [
         structlog.contextvars.merge_contextvars,
@@ -125,6 +138,7 @@ def _before_rendering(role: str) -> list[Processor]:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _process_fields(role),
+        *more,
         structlog.processors.format_exc_info,
         redact,
     ]

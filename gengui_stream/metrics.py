@@ -5,6 +5,8 @@ Nothing is registered at import: a process creates one `Metrics` in a registry o
 
 from collections import Counter as Counted
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import inf
 from typing import Final
 
 from prometheus_client import (
@@ -49,6 +51,18 @@ class Metrics:
             buckets=SECONDS,
             registry=of("agents"),
         )
+        self.freshness_seconds = Histogram(
+            "gengui_freshness_seconds",
+            "Age of the oldest record of a batch once its transaction has committed",
+            buckets=SECONDS,
+            registry=of("agents"),
+        )
+        self.generations_ended = Counter(
+            "gengui_generations_ended",
+            "Ended generations by their last provider and outcome: completed, failed, canceled, timed_out, moderated",
+            ["provider", "outcome"],
+            registry=of("agents"),
+        )
         self.lag_events = Gauge(
             "gengui_projection_lag_events",
             "Records of a partition that are not projected",
@@ -61,14 +75,39 @@ class Metrics:
             ["partition"],
             registry=of("agents"),
         )
+        self.parked_generations = Gauge(
+            "gengui_parked_generations",
+            "Generations of a partition that wait behind a dead letter",
+            ["partition"],
+            registry=of("agents"),
+        )
+        self.partition_paused = Gauge(
+            "gengui_partition_paused", "1 while an operator has paused the partition", ["partition"],
+            registry=of("agents"),
+        )  # fmt: skip
+        self.catch_up_seconds = Gauge(
+            "gengui_projection_catch_up_seconds",
+            "Seconds until a partition will have caught up at its present rate; infinite while it does not catch up",
+            ["partition"],
+            registry=of("agents"),
+        )
+        self.generations_checked = Counter(
+            "gengui_generations_checked",
+            "Generations folded again and compared with their rows, by outcome: equal, drifted, left_out, failed",
+            ["outcome"],
+            registry=of("agents"),
+        )
         self.events_appended = Counter(
             "gengui_events_appended",
             "Events that this process appended to the log",
             ["type"],
-            registry=of("api", "dispatch", "worker", "thumbnails", "bridge"),
+            registry=of("api", "dispatch", "worker", "thumbnails", "bridge", "account-jobs"),
         )
         self.pruned = Counter(
-            "gengui_pruned", "Entries and rows removed by retention", ["store"], registry=of("api", "agents", "bridge")
+            "gengui_pruned",
+            "Entries and rows removed by retention",
+            ["store"],
+            registry=of("api", "agents", "bridge", "account-jobs"),
         )
         self.retries = Counter(
             "gengui_retries",
@@ -121,12 +160,29 @@ class Metrics:
         )
         self.statuses_bridged = Counter(
             "gengui_statuses_bridged",
-            "Redis messages of workers by outcome: appended, object_missing (appended as a failure), dead_lettered",
+            "Redis messages of workers by outcome: appended, object_missing (appended as a failure), dead_lettered, "
+            "postponed (a server does not answer)",
             ["outcome"],
             registry=of("bridge"),
         )
         self.dead_statuses = Gauge(
             "gengui_dead_statuses", "Redis messages of workers that could not be read, and wait", registry=of("bridge")
+        )
+        self.emails = Counter(
+            "gengui_emails",
+            "Tries to send an e-mail by outcome: sent, rescheduled, refused (by the server, for good), not_needed",
+            ["kind", "outcome"],
+            registry=of("account-jobs"),
+        )
+        self.emails_unsent = Gauge(
+            "gengui_emails_unsent", "E-mails that are not sent: open, failed (refused too often)", ["state"],
+            registry=of("account-jobs"),
+        )  # fmt: skip
+        self.oldest_email_seconds = Gauge(
+            "gengui_oldest_email_seconds", "Age of the oldest open e-mail", registry=of("account-jobs")
+        )
+        self.accounts_deleted = Counter(
+            "gengui_accounts_deleted", "Accounts deleted after their grace time", registry=of("account-jobs")
         )
         self.http_requests = Counter(
             "gengui_http_requests", "HTTP requests by status", ["method", "route", "status"], registry=of("api")
@@ -138,7 +194,26 @@ class Metrics:
             buckets=SECONDS,
             registry=of("api"),
         )
+        self.rate_limited = Counter(
+            "gengui_rate_limited", "Requests refused with 429, by policy", ["policy"], registry=of("api")
+        )
+        self.rate_limits_local = Counter(
+            "gengui_rate_limits_local",
+            "Requests counted by this process alone, as Redis was unavailable",
+            ["policy"],
+            registry=of("api"),
+        )
         self.streams_open = Gauge("gengui_streams_open", "Open event streams", registry=of("api"))
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """The counters of faults exist before the first fault: an increase is seen only between two values."""
+        for outcome in ("applied", "ignored", "dead_lettered"):
+            self.events_projected.labels(outcome)
+        for outcome in ("equal", "drifted", "left_out", "failed"):
+            self.generations_checked.labels(outcome)
+        for outcome in ("appended", "object_missing", "dead_lettered", "postponed"):
+            self.statuses_bridged.labels(outcome)
 
     def observe_batch(self, *, applied: int, ignored: int, dead_lettered: int, seconds: float) -> None:
         """Records one committed batch of the projector."""
@@ -152,10 +227,18 @@ class Metrics:
         self.lag_events.labels(str(partition)).set(events)
         self.oldest_unprocessed_seconds.labels(str(partition)).set(oldest_seconds)
 
+    def observe_progress(self, partition: int, *, parked: int, paused: bool, eta_s: float | None) -> None:
+        """What holds a partition up, and when it will have caught up. `eta_s`: None for never."""
+        self.parked_generations.labels(str(partition)).set(parked)
+        self.partition_paused.labels(str(partition)).set(paused)
+        self.catch_up_seconds.labels(str(partition)).set(inf if eta_s is None else eta_s)
+
     def forget_lag(self, partition: int) -> None:
-        """Removes the lag of a partition that another process owns now."""
-        self.lag_events.remove(str(partition))
-        self.oldest_unprocessed_seconds.remove(str(partition))
+        """Removes the lag and the progress of a partition that another process owns now."""
+        every = (self.lag_events, self.oldest_unprocessed_seconds, self.parked_generations)
+        for gauge in (*every, self.partition_paused, self.catch_up_seconds):
+            with suppress(KeyError):
+                gauge.remove(str(partition))
 
     def count_appended(self, types: Iterable[str]) -> None:
         for event_type, number in Counted(types).items():

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-RoleName: TypeAlias = Literal["api", "agents", "live-tables", "dispatch", "worker", "thumbnails", "bridge"]
+RoleName: TypeAlias = Literal[
+    "api", "agents", "live-tables", "dispatch", "worker", "thumbnails", "bridge", "account-jobs"
+]
 ServerName: TypeAlias = Literal["Kafka", "PostgreSQL", "Redis", "object store"]
 
 SERVER_SETTINGS: Final[Mapping[ServerName, tuple[str, ...]]] = MappingProxyType(
@@ -24,8 +26,9 @@ class Role:
     """One process of `gengui-stream`.
 
     `arguments`: of `gengui-stream`. `entry`: `module:function`, imported in the process of that role alone.
-    `metrics_port`: the default port of `health_path` and `/metrics` on HOST, which METRICS_PORT overrides; None for the
-    API, which uses PORT. `servers`: those that it uses; `settings`: its own, besides those of its servers.
+    `metrics_port`: the default port of `health_path` and `/metrics`, which METRICS_PORT overrides; None for the API,
+    which uses PORT, and for `/metrics` API_METRICS_PORT if set. `servers`: those that it uses; `settings`: its own,
+    besides those of its servers; `SMTP_*`: all with this prefix.
     """
 
     name: RoleName
@@ -53,10 +56,13 @@ _ALL: Final = (
         arguments=("api",),
         entry="api.server:run_api",
         metrics_port=None,
-        servers=("PostgreSQL", "Kafka", "Redis"),
+        servers=("PostgreSQL", "Kafka", "Redis", "object store"),
         settings=(
-            *("HOST", "PORT", "PUBLIC_URL", "CORS_ALLOWED_ORIGINS", "HTTP_RECEIVE_TIMEOUT_S", "HTTP_KEEP_ALIVE_S"),
+            *("HOST", "PORT", "API_METRICS_PORT", "PUBLIC_URL", "PROXIES_TRUSTED", "CORS_ALLOWED_ORIGINS"),
+            *("HTTP_RECEIVE_TIMEOUT_S", "HTTP_SEND_TIMEOUT_S", "HTTP_KEEP_ALIVE_S", "API_METRICS", "API_DOCS"),
             *("DEFAULT_PROVIDER", "DEFAULT_MODEL", "LOCAL_MODELS", "PRESIGNED_URL_TTL_S"),
+            *("PRICES", "SIGN_UP", "SESSION_TTL_S", "ACCOUNT_DELETION_GRACE_S", "PASSWORD_HASHES_AT_ONCE"),
+            *("REQUESTS_PER_MINUTE", "IN_PROGRESS_LIMIT", "RATE_LIMIT_*"),
         ),
     ),
     Role(
@@ -84,7 +90,7 @@ _ALL: Final = (
         entry="gengui_stream.dispatch.role:run_dispatch",
         metrics_port=9103,
         servers=("PostgreSQL", "Kafka", "Redis", "object store"),
-        settings=("JOB_LEASE_S", "ATTEMPT_SILENCE_S", "CANCEL_GRACE_S", "PROVIDER_FALLBACKS"),
+        settings=("JOB_LEASE_S", "ATTEMPT_SILENCE_S", "CANCEL_GRACE_S", "PROVIDER_FALLBACKS", "PRICES"),
     ),
     Role(
         name="worker",
@@ -101,7 +107,7 @@ _ALL: Final = (
         arguments=("thumbnails",),
         entry="gengui_stream.thumbnails.role:run_thumbnails",
         metrics_port=9105,
-        servers=("PostgreSQL", "Kafka", "object store"),
+        servers=("PostgreSQL", "Kafka", "object store", "Redis"),
         settings=("JOB_LEASE_S", "THUMBNAIL_SIZE", "THUMBNAIL_THREADS"),
     ),
     Role(
@@ -110,8 +116,20 @@ _ALL: Final = (
         arguments=("bridge",),
         entry="gengui_stream.bridge.run:run_bridge",
         metrics_port=9106,
-        servers=("Redis", "Kafka", "object store"),
+        servers=("Redis", "Kafka", "object store", "PostgreSQL"),
         settings=(),
+    ),
+    Role(
+        name="account-jobs",
+        summary="Send e-mails, delete accounts after their grace time, forget expired rows.",
+        arguments=("account-jobs",),
+        entry="gengui_stream.account_jobs.role:run_account_jobs",
+        metrics_port=9107,
+        servers=("PostgreSQL", "Kafka"),
+        settings=(
+            *("FRONTEND_URL", "SMTP_*", "UNVERIFIED_ACCOUNTS_KEPT_S", "AUDIT_RETENTION_S"),
+            "IDEMPOTENCY_KEY_RETENTION_S",
+        ),
     ),
 )
 

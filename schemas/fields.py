@@ -1,10 +1,11 @@
 """Field types shared by events, requests and resources. Each bound is part of the published contract."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 PROMPT_MAX_CHARACTERS = 10_000
 SEED_MAX = 2**53 - 1
@@ -27,6 +28,8 @@ def _iso_utc(moment: datetime) -> str:
 
 # PostgreSQL text cannot hold U+0000, so it is refused in requests and events, not in a transaction.
 NO_NUL = r"^[^\x00]*$"
+
+WORD = r"^[A-Za-z0-9_]*$"
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_iso_utc, return_type=str, when_used="json")]
 """An instant: accepted with any zone, kept in UTC, written as RFC 3339 with a `Z`. Python compares instants that share
@@ -81,3 +84,37 @@ GridPixels = Annotated[
 """A side of an image in a request."""
 
 Id = UUID
+
+_RFC_3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_WRITTEN: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def written_uuid(text: str) -> UUID:
+    """Of its one textual form (RFC 9562, section 4). Raises ValueError for others that `UUID` takes: URNs, braces, and
+    digits without hyphens."""
+    if not _WRITTEN.fullmatch(text):
+        raise ValueError("must be a UUID of 32 hexadecimal digits in five groups")
+    return UUID(text)
+
+
+def is_rfc_3339(text: str) -> bool:
+    """pydantic takes other texts for a time, too: Unix seconds, for example."""
+    return _RFC_3339.fullmatch(text) is not None
+
+
+def _written_id(given: object) -> object:
+    return written_uuid(given) if isinstance(given, str) else given
+
+
+def _written_moment(given: object) -> object:
+    if isinstance(given, datetime) or (isinstance(given, str) and is_rfc_3339(given)):
+        return given
+    raise ValueError("must be a date and time of RFC 3339, with its offset from UTC")
+
+
+WrittenId = Annotated[UUID, BeforeValidator(_written_id)]
+"""An id in a request. Events on the log may have it in any form that `UUID` takes."""
+WrittenMoment = Annotated[Moment, BeforeValidator(_written_moment)]
+"""A time in a request."""

@@ -37,13 +37,16 @@ class Resource(BaseModel):
 
 
 class CreateGeneration(Request):
-    """`POST /v1/generations`. Without a seed the API chooses one; without model or provider the defaults apply."""
+    """`POST /v1/generations`. Without a seed the API chooses one; without model or provider the preferences
+    of the account apply, else the defaults."""
 
     prompt: RequestedPrompt = Field(
         description="text that describes the image", examples=["a lighthouse in a storm, oil painting"]
     )
-    width: GridPixels = Field(default=1024, description="pixels, a multiple of 64")
-    height: GridPixels = Field(default=1024, description="pixels, a multiple of 64")
+    width: GridPixels = Field(
+        default=1024, description="pixels, a multiple of 64; left out: the preference of the account, if it has one"
+    )
+    height: GridPixels = Field(default=1024, description="as `width`")
     seed: Seed | None = Field(default=None, description="the same prompt, seed and size give the same image")
     model: Name | None = None
     provider: Name | None = None
@@ -57,7 +60,8 @@ class ProgressResource(Resource):
 
 
 class QueueResource(Resource):
-    """The position among all generations queued at the same provider, as of at most some seconds ago."""
+    """The position among all generations queued at the same provider, as of at most some seconds ago. Users
+    share a provider: of two that queue many, each has every second one."""
 
     position: int = Field(description="1 is next")
     at_least: bool = Field(description="the true position may be higher")
@@ -68,13 +72,16 @@ class QueueResource(Resource):
 
 
 class OutputResource(Resource):
-    """One result. URLs are signed for GET alone, and valid for at least half of `PRESIGNED_URL_TTL_S`; request the
-    generation again for new ones."""
+    """One result. URLs are signed for GET alone, and end at `expires_at`; request the generation again for new ones."""
 
     id: str
     url: str | None = Field(description="null: the output is missing")
     missing: bool = Field(description="its worker reported it, and it is not in the object store")
     thumbnail_url: str | None
+    expires_at: Moment | None = Field(
+        description="until when `url` and `thumbnail_url` are valid: at least half of PRESIGNED_URL_TTL_S, or until the"
+        " credentials that signed them end; null without a URL"
+    )
     thumbnail_error: str | None = Field(description="why there is no thumbnail")
     mime_type: str | None
     width: int | None
@@ -157,7 +164,8 @@ class DeletingGeneration(GenerationResource):
 
 
 class GenerationPage(Resource):
-    """Newest first. `next_cursor` is null on the last page."""
+    """Newest first. `next_cursor` is null on the last page. With a filter, a page before may be short, and even empty:
+    a request reads a limited number of generations."""
 
     data: list[GenerationResource]
     next_cursor: str | None
@@ -218,6 +226,28 @@ class WebhookReceipt(Resource):
 
     outcome: Literal["noted", "ignored"]
     detail: str | None
+
+
+class InProgressUsage(Resource):
+    """Generations that have not ended. `limit` and `remaining`: null without a limit."""
+
+    limit: int | None
+    used: int
+    remaining: int | None
+
+
+class DailyUsage(InProgressUsage):
+    """Generations requested on this day in UTC."""
+
+    resets_at: Moment
+
+
+class UsageResource(Resource):
+    """`requests_per_minute`: null without a limit; what remains of it is in the field `RateLimit` of each response."""
+
+    daily: DailyUsage
+    in_progress: InProgressUsage
+    requests_per_minute: int | None
 
 
 class Liveness(Resource):

@@ -17,6 +17,8 @@ from schemas.fields import (
     RetryAfter,
     Sha256,
     Text,
+    WrittenId,
+    WrittenMoment,
 )
 from schemas.http import Request, Resource
 
@@ -25,7 +27,14 @@ CLAIM_WAIT_MAX_S = 60
 LEASE_DEFAULT_S, LEASE_MAX_S = 30, 3_600
 OUTPUTS_MAX = 16
 
-Lease: TypeAlias = Annotated[str, Field(max_length=32, pattern=r"^[0-9a-f]{32}$", description="the token of the claim")]
+Lease: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=r"^[0-9a-f]{32}$",
+        description="the token of the claim, valid with the API key that claimed",
+    ),
+]
 MimeType: TypeAlias = Literal["image/png", "image/jpeg", "image/webp"]
 JobState: TypeAlias = Literal["running", "canceled", "deleted", "superseded", "ended"]
 
@@ -71,14 +80,21 @@ class ClaimedJob(Resource):
     width: int
     height: int
     deadline: Moment | None
+    traceparent: str | None = Field(
+        default=None, description="W3C trace context of the generation: send it as the header of later calls"
+    )
     upload_max_bytes: int
     urls: JobUrls
 
 
-class JobHeartbeat(Request):
-    """`POST /v1/worker/jobs/{id}/heartbeat`: send one at least every third of the lease."""
+class LeasedRequest(Request):
+    """Accepted with the API key that claimed the lease."""
 
     lease: Lease
+
+
+class JobHeartbeat(LeasedRequest):
+    """`POST /v1/worker/jobs/{id}/heartbeat`: send one at least every third of the lease."""
 
 
 class JobStanding(Resource):
@@ -89,16 +105,13 @@ class JobStanding(Resource):
     lease_expires_at: Moment | None = Field(description="null: the lease has ended")
 
 
-class JobRelease(Request):
+class JobRelease(LeasedRequest):
     """`POST /v1/worker/jobs/{id}/release`: queue the job again."""
 
-    lease: Lease
 
-
-class JobUpload(Request):
+class JobUpload(LeasedRequest):
     """`POST /v1/worker/jobs/{id}/upload`: a URL for one output."""
 
-    lease: Lease
     mime_type: MimeType
     bytes: ByteCount = Field(ge=1, description="exact size of the object")
     output_id: OutputId = "0"
@@ -117,8 +130,8 @@ class UploadUrl(Resource):
 class _Reported(Request):
     """`id`: repeated reports of one fact have the same id; null: one that follows from lease and content."""
 
-    id: UUID | None = Field(default=None, strict=False)
-    occurred_at: Moment | None = Field(default=None, strict=False, description="null: now")
+    id: WrittenId | None = Field(default=None, strict=False)
+    occurred_at: WrittenMoment | None = Field(default=None, strict=False, description="null: now")
 
 
 class JobStarted(_Reported):
@@ -188,10 +201,9 @@ JobEvent: TypeAlias = Annotated[
 ]
 
 
-class JobReport(Request):
+class JobReport(LeasedRequest):
     """`POST /v1/worker/jobs/{id}/report`. Also extends the lease; the last four types end it."""
 
-    lease: Lease
     event: JobEvent
 
 

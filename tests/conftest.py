@@ -1,8 +1,10 @@
 """Fixtures on the real servers: one embedded stack a run, and a database, topic, bucket and Redis of its own a test."""
 
 import asyncio
+import logging
 import os
 import signal
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
@@ -10,18 +12,21 @@ import boto3
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
 from _pytest.terminal import TerminalReporter
 
 from gengui_stream.dev.kafka.installation import install
 from gengui_stream.dev.kafka.jar_cache import RepositoryUnavailableError
+from gengui_stream.dev.limits import UNLIMITED
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.log.event_log import EventLog
-from gengui_stream.log.topics import ensure_topic
 from gengui_stream.postgres.migrations import migrate
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.settings import Settings, load_settings
 from tests.databases import LentDatabases, connected, empty, execute, new_database
+from tests.order import LONG, begun_early
+from tests.topics import LentTopics
 
 STACK_FIXTURES = {"stack", "settings", "pool", "event_log", "database", "emptied"}
 REDIS_DATABASES = 4_096
@@ -41,10 +46,16 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Marks before tests are selected by their markers, and orders those that are."""
     for item in items:
         if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("stack")
+    yield
+    long = [item for item in items if item.get_closest_marker(LONG)]
+    others = [item for item in items if not item.get_closest_marker(LONG)]
+    items[:] = begun_early(long, others, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -75,6 +86,21 @@ def _reason_without_kafka() -> str | None:
     return None
 
 
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Logging that a test configures in its process ends with it: another has its own level, and standard error."""
+    root, hook = logging.getLogger(), sys.excepthook
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.contextvars.clear_contextvars()
+    if structlog.is_configured():
+        root.handlers = handlers
+        root.setLevel(level)
+        sys.excepthook = hook
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+
+
 @pytest.fixture(scope="session")
 def apache_kafka(request: pytest.FixtureRequest) -> None:
     """For tests that start a broker: skipped if Apache Kafka cannot be fetched, and failed then in CI."""
@@ -86,13 +112,13 @@ def apache_kafka(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def stack(apache_kafka: None) -> Iterator[Mapping[str, str]]:
-    """The environment of a running embedded stack."""
+    """The environment of a running embedded stack, without limits, which have tests of their own."""
     with temporary_directory("gengui-test-") as directory:
         embedded = EmbeddedStack(directory)
         asyncio.run(_started(embedded))
         asyncio.run(_without_fsync(embedded.environ["DATABASE_URL"]))
         asyncio.run(migrate(embedded.environ["DATABASE_URL"]))
-        yield embedded.environ
+        yield {**embedded.environ, **UNLIMITED}
         asyncio.run(embedded.stop())
 
 
@@ -129,26 +155,34 @@ def databases(stack: Mapping[str, str]) -> LentDatabases:
     return LentDatabases(stack)
 
 
+@pytest.fixture(scope="session")
+def topics(stack: Mapping[str, str]) -> LentTopics:
+    return LentTopics(stack)
+
+
 @pytest_asyncio.fixture
 async def settings(
-    stack: Mapping[str, str], databases: LentDatabases, make_bucket: Callable[[str], object]
+    stack: Mapping[str, str],
+    databases: LentDatabases,
+    topics: LentTopics,
+    make_bucket: Callable[[str], object],
 ) -> AsyncIterator[Settings]:
-    """Settings with a database that no other test uses at the time, migrated and without rows, and with a topic, a
-    bucket, a Redis database and a consumer group that no other test has used."""
-    async with databases.lent() as url:
-        made = _own(stack, url)
-        await asyncio.gather(ensure_topic(made), asyncio.to_thread(make_bucket, made.s3_bucket))
+    """Settings with a database and a topic that no other test uses at the time, migrated and without rows or records,
+    and with a bucket, a Redis database and a consumer group that no other test has used."""
+    async with databases.lent() as url, topics.lent() as topic:
+        made = _own(stack, url, topic)
+        await asyncio.to_thread(make_bucket, made.s3_bucket)
         yield made
 
 
-def _own(stack: Mapping[str, str], database_url: str) -> Settings:
+def _own(stack: Mapping[str, str], database_url: str, topic: str) -> Settings:
     name = f"t{uuid.uuid4().hex[:16]}"
     redis_base = stack["REDIS_URL"].rsplit("/", 1)[0]
     own = {
         **stack,
         "DATABASE_URL": database_url,
         "REDIS_URL": f"{redis_base}/{next(_redis_numbers)}",
-        "EVENTS_TOPIC": name,
+        "EVENTS_TOPIC": topic,
         "CONSUMER_GROUP": name,
         "LIVE_TABLES_GROUP": f"{name}-live",
         "S3_BUCKET": name,

@@ -49,7 +49,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def _own(request: web.Request) -> _Target:
-    caller, context = await principal_of(request, "user", "admin"), context_of(request)
+    caller, context = await principal_of(request, "generations:write"), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
     return _Target(context, await own(request, context, generation_id_of(request), caller.user_id))

@@ -9,18 +9,20 @@ from uuid import UUID
 import orjson
 from aiohttp import web
 
-from api.auth import principal_of
+from api.auth import generator_of
 from api.context import ApiContext, base_url, context_of
 from api.handlers.generations import shown
 from api.handlers.new_generations import requested, requested_again
 from api.http import resources
 from api.http.bodies import read_json
 from api.http.json_sizes import largest_json
-from api.http.parsing import WAITED, Query, generation_id_of, parse, wait_seconds
+from api.http.parsing import WAITED, Query, generation_id_of, header_of, parse, wait_seconds
 from api.http.problems import Refusal, fault, invalid
 from api.http.responses import json_response
+from api.limits.admissions import admitted
 from api.projection_waits import own, reach
 from gengui_stream.accounts import idempotency
+from gengui_stream.accounts.principals import Principal
 from gengui_stream.domain.generation import decide
 from gengui_stream.queries import generations
 from gengui_stream.queries.generations import OwnedGeneration
@@ -40,45 +42,49 @@ class Submission:
 
 
 async def create(request: web.Request) -> web.Response:
-    caller, context = await principal_of(request, "user", "admin"), context_of(request)
+    caller, context = await generator_of(request), context_of(request)
     Query(request).check()
     document = await read_json(request, largest_json(CreateGeneration))
-    event = await requested(request, context, caller.user_id, parse(CreateGeneration, document))
+    preferred = await context.preferences.get(caller.user_id)
+    wanted = parse(CreateGeneration, document)
+    event = await requested(request, context, caller.user_id, wanted, preferred=preferred)
     asked = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    return await _answer(request, context, await _submit(request, context, event, asked))
+    return await _answer(request, context, await _submit(request, caller, event, asked))
 
 
 async def retry(request: web.Request) -> web.Response:
     """Requests a new generation with the parameters of an ended one."""
-    caller, context = await principal_of(request, "user", "admin"), context_of(request)
+    caller, context = await generator_of(request), context_of(request)
     Query(request).check()
     await reach(request, context, caller.user_id)
     ended = await own(request, context, generation_id_of(request), caller.user_id)
     if rejection := decide.retry(ended.state.status):
         raise Refusal(409, rejection.code, rejection.detail)
     event = await requested_again(request, context, ended)
-    return await _answer(
-        request, context, await _submit(request, context, event, f"retry {event.retried_from}".encode())
-    )
+    made = await _submit(request, caller, event, f"retry {event.retried_from}".encode())
+    return await _answer(request, context, made)
 
 
-async def _submit(request: web.Request, context: ApiContext, event: GenerationRequested, asked: bytes) -> Submission:
-    key = _idempotency_key(request)
+async def _submit(request: web.Request, caller: Principal, event: GenerationRequested, asked: bytes) -> Submission:
+    """A repeated request is answered whatever the limits, and counts no further generation."""
+    context, key = context_of(request), _idempotency_key(request)
     if key is None:
-        return Submission(event, str(await context.log.append(event)))
+        async with admitted(request, caller, event):
+            return Submission(event, str(await context.log.append(event)))
     digest = hashlib.sha256(asked).digest()
     reserved = await idempotency.reserve(context.pool, key, digest, event)
     if reserved.request_hash != digest:
         raise Refusal(422, "idempotency_key_reused", "this Idempotency-Key was used with another body; use a new key")
     if reserved.position is not None:
         return Submission(reserved.event, reserved.position, replayed=True)
-    position = str(await context.log.append(reserved.event))
+    async with admitted(request, caller, reserved.event, repeated=reserved.event.id != event.id):
+        position = str(await context.pending.append([reserved.event]))
     first = await idempotency.settle(context.pool, event.owner_id, key, position)
-    return Submission(reserved.event, first, replayed=first != position)
+    return Submission(reserved.event, first, replayed=first != position or reserved.event.id != event.id)
 
 
 def _idempotency_key(request: web.Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
+    key = header_of(request, "Idempotency-Key")
     if key is None:
         return None
     if not (0 < len(key) <= KEY_MAX_CHARACTERS and key.isascii() and key.isprintable()):

@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from api.auth import authenticated
 from api.context import SETTINGS
 from api.http.compression import accepts_gzip
 from api.http.response_headers import CONTENT_POLICY, vary_by
 from api.http.responses import json_response
-from schemas.openapi import openapi_document
+from gengui_stream.settings import Settings
+from schemas.openapi import METRICS_PATH, openapi_document
 
 ASSET_TYPES: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 FOREVER: Final = "public, max-age=31536000, immutable"
@@ -35,15 +37,26 @@ PAGE: Final = """<!doctype html><html lang="en"><head><meta charset="utf-8"><tit
 </body></html>"""
 
 
+async def _check_access(request: web.Request) -> None:
+    if request.app[SETTINGS].api_docs == "key":
+        await authenticated(request)
+
+
 async def openapi(request: web.Request) -> web.Response:
-    public = request.app[SETTINGS].public_url
-    document = openapi_document(public.rstrip("/") if public else "/")
-    return json_response(document, headers={"Cache-Control": "public, no-cache"})
+    await _check_access(request)
+    settings = request.app[SETTINGS]
+    without = (METRICS_PATH,) if settings.api_metrics_port is not None else ()
+    document = openapi_document(settings.public_url.rstrip("/") if settings.public_url else "/", without=without)
+    return json_response(document, headers={"Cache-Control": _cached(settings)})
 
 
 async def docs(request: web.Request) -> web.Response:
+    await _check_access(request)
     page = PAGE.format(assets=f"docs/assets/{_release()}", script=SCRIPT)
-    headers = {CONTENT_POLICY: _policy(request.app[SETTINGS].public_url), "Cache-Control": "public, no-cache"}
+    headers = {
+        CONTENT_POLICY: _policy(request.app[SETTINGS].public_url),
+        "Cache-Control": _cached(request.app[SETTINGS]),
+    }
     return web.Response(text=page, content_type="text/html", headers=headers)
 
 
@@ -66,6 +79,10 @@ async def asset(request: web.Request) -> web.Response:
     response = web.Response(body=body, content_type=ASSET_TYPES[name], charset="utf-8", headers=headers)
     vary_by(response, "Accept-Encoding")
     return response
+
+
+def _cached(settings: Settings) -> str:
+    return "public, no-cache" if settings.api_docs == "public" else "no-store"
 
 
 def _policy(public_url: str | None) -> str:

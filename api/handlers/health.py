@@ -3,7 +3,8 @@
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.context import STATE
+from api.auth import principal_of
+from api.context import SETTINGS, STATE
 from api.http.responses import json_response
 from api.readiness import ESSENTIAL, OK, check_all
 
@@ -29,5 +30,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
+    if request.app[SETTINGS].api_metrics == "key":
+        await principal_of(request, "ops")
     body = generate_latest(request.app[STATE].metrics.registry)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -7,9 +7,11 @@ from uuid import UUID
 
 from aiohttp import web
 
+from api.accounts.preferred import capabilities_of, with_choice, with_size
 from api.context import ApiContext
 from api.http.parsing import parse, stamp_of
 from api.http.problems import fault, invalid
+from gengui_stream.accounts.preferences import NO_PREFERENCES, Preferences
 from gengui_stream.domain.generation import decide
 from gengui_stream.domain.generation.decide import RequestParameters
 from gengui_stream.identifiers import new_id
@@ -36,10 +38,14 @@ async def requested(
     asked: CreateGeneration,
     *,
     retried_from: UUID | None = None,
+    preferred: Preferences = NO_PREFERENCES,
 ) -> GenerationRequested:
     """Raises a 422 refusal for unknown providers and for sizes that the provider does not support. Without a provider
     in the request, the flags or the default choose one."""
+    asked = with_choice(asked, preferred, capabilities_of(context.providers))
     chosen = await _chosen(context, owner_id, asked)
+    if chosen.provider in context.providers:
+        asked = with_size(asked, preferred, context.providers[chosen.provider].capabilities)
     _check_provider(context, chosen.provider, asked)
     parameters = RequestParameters(
         owner_id=owner_id,

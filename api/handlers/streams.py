@@ -12,11 +12,13 @@ from aiohttp import web
 from api.auth import IN_QUERY, new_stream_token, principal_of, reader_of
 from api.context import STATE, ApiContext, context_of
 from api.http import resources
-from api.http.parsing import CORRELATION_ID, WAITED, Query, generation_id_of
+from api.http.parsing import CORRELATION_ID, WAITED, Query, generation_id_of, header_of
 from api.http.problems import fault, invalid
 from api.http.responses import json_response
+from api.notification_fanout import Subscription
 from api.projection_waits import own, reach, refuse_beyond_log
-from gengui_stream.accounts.api_keys import Principal, is_revoked
+from gengui_stream.accounts.keys.access import still_holds
+from gengui_stream.accounts.principals import Principal
 from gengui_stream.errors import TransientError
 from gengui_stream.log.positions import format_vector, parse_vector
 from gengui_stream.projecting import checkpoints
@@ -28,9 +30,6 @@ CHUNK: Final = 200
 """The most events of a partition read at once, and kept in memory for a slow client."""
 
 COMMENT_EVERY_S = 15.0
-
-REVOKED_SEEN_S = 15.0
-"""How long a stream may go on after its key was revoked."""
 
 BEGINNING: Final = "beginning"
 """The id before the first event. Browsers do not send an empty id."""
@@ -48,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 async def create_token(request: web.Request) -> web.Response:
     """A token for the query of an event stream, as a browser needs it."""
-    await principal_of(request)
+    await principal_of(request, "generations:read")
     Query(request).check()
     made = await new_stream_token(request)
     return json_response({"token": made.token, "expires_at": made.expires_at}, 201, {"Cache-Control": "no-store"})
@@ -58,14 +57,20 @@ async def stream_all(request: web.Request) -> web.StreamResponse:
     """Streams all new events of the owner, from now on or from `Last-Event-ID`, until the client disconnects."""
     caller, context = await reader_of(request), context_of(request)
     Query(request, *PARAMETERS).check()
-    seen = await _start(request, context, from_beginning=False)
-    return await _Stream(request, context, caller, seen).serve()
+    with context.streams.admitted(caller.user_id):
+        seen = await _start(request, context, from_beginning=False)
+        return await _Stream(request, context, caller, seen).serve()
 
 
 async def stream_one(request: web.Request) -> web.StreamResponse:
     """Streams the whole timeline and new events, until the generation has ended and its thumbnails are settled."""
     caller, context = await reader_of(request), context_of(request)
     Query(request, *PARAMETERS).check()
+    with context.streams.admitted(caller.user_id):
+        return await _stream_generation(request, context, caller)
+
+
+async def _stream_generation(request: web.Request, context: ApiContext, caller: Principal) -> web.StreamResponse:
     await reach(request, context, caller.user_id)
     generation_id = generation_id_of(request)
     found = await own(request, context, generation_id, caller.user_id)
@@ -79,7 +84,7 @@ async def stream_one(request: web.Request) -> web.StreamResponse:
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
     """The last offset sent of each partition: of `Last-Event-ID`, else none or the current end."""
     partitions = range(context.settings.events_partitions)
-    last_id = request.headers.get("Last-Event-ID") or request.query.get(LAST_ID_PARAMETER)
+    last_id = header_of(request, "Last-Event-ID") or request.query.get(LAST_ID_PARAMETER)
     if last_id:
         seen = _vector(last_id, len(partitions))
         await _check_known(context, seen)
@@ -114,6 +119,10 @@ def _vector(text: str, partitions: int) -> dict[int, int]:
     return vector
 
 
+class _AccessEnded(Exception):
+    """The key of a stream was revoked or has expired, or its user has another role."""
+
+
 class _Stream:
     """The stream of one client: reads the events after `seen`, writes them, and waits for a notification. A slow client
     delays only itself."""
@@ -129,12 +138,12 @@ class _Stream:
         pruned_before: datetime | None = None,
     ) -> None:
         self._request, self._context, self._seen, self._only = request, context, seen, only
-        self._owner_id, self._internals, self._key_id = caller.user_id, caller.role == "admin", caller.key_id
+        self._caller, self._owner_id, self._internals = caller, caller.user_id, caller.allows("ops")
         self._pruned_before = pruned_before
         self._response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
-        self._written_at = self._checked_at = time.monotonic()
+        self._written_at = time.monotonic()
 
     async def serve(self) -> web.StreamResponse:
         streams_open = self._request.app[STATE].metrics.streams_open
@@ -147,31 +156,31 @@ class _Stream:
                 if self._pruned_before is not None:
                     data = resources.dump({"pruned_before": self._pruned_before}).decode()
                     await self._write(f"event: pruned\ndata: {data}\n\n")
-                while not self._context.fanout.closing.is_set():
-                    if await self._is_revoked():
-                        await self._write(": the key was revoked\n\n")
-                        return self._response
-                    if await self._has_ended():
-                        await self._write("event: end\ndata: {}\n\n")
-                        return self._response
-                    await subscription.wait(await self._keep_alive())
-                await self._write(": the server is stopping; reconnect with Last-Event-ID\n\n")
+                await self._write(await self._follow(subscription))
         return self._response
 
-    async def _is_revoked(self) -> bool:
-        """Whether the key was revoked since, seen within REVOKED_SEEN_S."""
-        if time.monotonic() - self._checked_at < REVOKED_SEEN_S:
-            return False
-        self._checked_at = time.monotonic()
-        with suppress(TransientError):  # the stream waits for PostgreSQL anyway
-            return await is_revoked(self._context.pool, self._key_id)
-        return False
+    async def _follow(self, subscription: Subscription) -> str:
+        """Sends events until the stream ends; returns its last message."""
+        try:
+            while not self._context.fanout.closing.is_set():
+                if await self._has_ended():
+                    return "event: end\ndata: {}\n\n"
+                await subscription.wait(await self._keep_alive())
+        except _AccessEnded:
+            return ": the key was revoked, or the session has ended\n\n"
+        return ": the server is stopping; reconnect with Last-Event-ID\n\n"
+
+    async def _check_access(self) -> None:
+        if not await still_holds(self._context.pool, self._caller):
+            raise _AccessEnded
 
     async def _has_ended(self) -> bool:
         """Sends all new events; whether no more can follow. While the database is unavailable there are none."""
         try:
-            while await self._send_new() and not self._context.fanout.closing.is_set():
-                pass
+            if not (sent := await self._send_new()):
+                await self._check_access()
+            while sent and not self._context.fanout.closing.is_set():
+                sent = await self._send_new()
             return await self._finished()
         except TransientError as error:
             _log.warning("stream_interrupted", error=str(error), correlation_id=self._request[CORRELATION_ID])
@@ -179,6 +188,8 @@ class _Stream:
 
     async def _send_new(self) -> bool:
         rows = await self._read()
+        if rows:  # after the read: of what was committed after a revocation nothing is sent
+            await self._check_access()
         lines: list[str] = []
         for row in rows:
             self._seen[row.partition] = row.log_offset

@@ -26,23 +26,23 @@ _log = structlog.get_logger(__name__)
 
 
 async def claim(request: web.Request) -> web.Response:
-    await principal_of(request, "worker", "admin")
+    principal = await principal_of(request, "worker")
     context = context_of(request)
     Query(request).check()
     wanted = parse(ClaimJob, await read_json(request, largest_json(ClaimJob)))
     request[WAITED] = True
     loop = asyncio.get_running_loop()
     until = loop.time() + wanted.wait_s
-    while (entry := await _next(context, wanted, until - loop.time())) is not None:
+    while (entry := await _next(context, wanted, principal.credential, until - loop.time())) is not None:
         if (document := await _accepted(request, context, entry, wanted)) is not None:
             return json_response(document)
     return web.Response(status=204)
 
 
-async def _next(context: ApiContext, wanted: ClaimJob, wait_s: float) -> LeasedEntry | None:
+async def _next(context: ApiContext, wanted: ClaimJob, key: str, wait_s: float) -> LeasedEntry | None:
     models = frozenset(wanted.models or ())
-    wait_s = max(0.0, wait_s)
-    return await context.claims.next(models, lease_s=wanted.lease_s, wait_s=wait_s, worker=wanted.worker or "")
+    wait_s, worker = max(0.0, wait_s), wanted.worker or ""
+    return await context.claims.next(models, lease_s=wanted.lease_s, wait_s=wait_s, worker=worker, key=key)
 
 
 async def _accepted(
@@ -93,6 +93,7 @@ def _document(
         "width": job.width,
         "height": job.height,
         "deadline": state.deadline,
+        "traceparent": job.traceparent,
         "upload_max_bytes": context_of(request).settings.thumbnail_max_bytes,
         "urls": {name: f"{here}/{name}" for name in ("heartbeat", "upload", "report", "release")},
     }

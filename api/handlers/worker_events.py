@@ -1,13 +1,12 @@
 """Reports of workers over HTTP: a batch of events, each accepted or refused with a reason."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.auth import principal_of
 from api.context import ApiContext, context_of
@@ -15,21 +14,23 @@ from api.http.bodies import read_json
 from api.http.parsing import Query
 from api.http.problems import Refusal, fault, faults_of, invalid
 from api.http.responses import json_response
+from gengui_stream.accounts.principals import Principal
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.domain.identifiers import unix_ms_of
+from gengui_stream.errors import TransientError
 from gengui_stream.log.partitions import partition_of
 from gengui_stream.log.positions import Position
+from gengui_stream.media.object_keys import is_plain, owner_of
 from gengui_stream.media.object_store import ObjectFacts, looked_up
 from gengui_stream.postgres.pool import transient_errors
 from gengui_stream.projections import generation_states, partition_owners
 from schemas.events import GenerationCompleted, Output
+from schemas.fields import WrittenId, WrittenMoment, written_uuid
 from schemas.worker import WORKER_BATCH_MAX, WorkerEvent
 
 BODY_MAX_BYTES: Final = 1024 * 1024
 YOUNG_S: Final = 60.0
 """A generation may be on the log and not in the projections yet for so long after its request."""
-
-OWNED_KEY: Final = re.compile(r"users/([^/]*)/")
 
 _event: Final[TypeAdapter[WorkerEvent]] = TypeAdapter(WorkerEvent)
 
@@ -39,21 +40,31 @@ class _Refused(NamedTuple):
     detail: str
 
 
+class _AsWritten(BaseModel):
+    """Stricter than events on the log."""
+
+    id: WrittenId
+    generation_id: WrittenId
+    occurred_at: WrittenMoment
+
+
 class _Known(NamedTuple):
-    """What the events are checked against. `absent`: the generations that do not exist."""
+    """What the events are checked against. `absent`: the generations that do not exist. `leased`: those whose job is
+    leased by another key."""
 
     states: Mapping[UUID, Generation]
     absent: frozenset[UUID]
+    leased: frozenset[UUID]
     objects: Mapping[str, ObjectFacts | None]
 
 
 async def report(request: web.Request) -> web.Response:
-    await principal_of(request, "worker", "admin")
+    principal = await principal_of(request, "worker")
     Query(request).check()
     context = context_of(request)
     items = _items(await read_json(request, BODY_MAX_BYTES))
     parsed = [_parse(item) for item in items]
-    known = await _known(context, [item for item in parsed if not isinstance(item, _Refused)])
+    known = await _known(context, principal, [item for item in parsed if not isinstance(item, _Refused)])
     checked = [item if isinstance(item, _Refused) else _checked(item, known) for item in parsed]
     accepted = [item for item in checked if not isinstance(item, _Refused)]
     if not accepted:
@@ -76,17 +87,28 @@ def _items(document: object) -> list[object]:
 def _parse(item: object) -> WorkerEvent | _Refused:
     """The event, or the reason why a worker may not report it."""
     try:
-        return _event.validate_python(item)
+        event = _event.validate_python(item)
+        _AsWritten.model_validate(item)
     except ValidationError as error:
         return _Refused("invalid_event", "; ".join(f"{each.field}: {each.message}" for each in faults_of(error))[:1000])
+    return event
 
 
-async def _known(context: ApiContext, events: Sequence[WorkerEvent]) -> _Known:
+async def _known(context: ApiContext, principal: Principal, events: Sequence[WorkerEvent]) -> _Known:
     ids = {event.generation_id for event in events}
+    leased = await _leased_by_others(context, principal, ids)
     with transient_errors():
         states = await generation_states.load(context.pool, ids)
     keys = [output.object_key for event in events for output in _outputs(event)]
-    return _Known(states, await _absent(context, ids - states.keys()), await looked_up(context.store, keys))
+    return _Known(states, await _absent(context, ids - states.keys()), leased, await looked_up(context.store, keys))
+
+
+async def _leased_by_others(context: ApiContext, principal: Principal, ids: set[UUID]) -> frozenset[UUID]:
+    """None for operators. Raises TransientError while Redis is unavailable: no report passes unchecked."""
+    if principal.allows("ops"):
+        return frozenset()
+    keys = await context.leases.keys_of(ids)
+    return frozenset(one for one, key in keys.items() if key != principal.credential)
 
 
 async def _absent(context: ApiContext, unknown: set[UUID]) -> frozenset[UUID]:
@@ -108,24 +130,23 @@ def _outputs(event: WorkerEvent) -> Sequence[Output]:
 
 
 def _checked(event: WorkerEvent, known: _Known) -> WorkerEvent | _Refused:
+    """Raises TransientError when it reports an object of a user before the projections know whose generation it is."""
     if event.generation_id in known.absent:
         return _Refused("unknown_generation", f"there is no generation {event.generation_id}")
+    if event.generation_id in known.leased:
+        return _Refused("lease_of_another_key", f"the job of {event.generation_id} is leased by another key")
     state = known.states.get(event.generation_id)
     for output in _outputs(event):
-        owned = OWNED_KEY.match(output.object_key)
-        if owned and state is not None and owned[1] != str(state.owner_id) and _is_id(owned[1]):
+        if not is_plain(output.object_key):
+            return _Refused("foreign_object_key", f"{output.object_key[:200]!r} has a segment or a character of no key")
+        owner = owner_of(output.object_key)
+        if owner is not None and state is None:
+            raise TransientError(f"{event.generation_id} is not projected yet, so its owner is not known")
+        if owner is not None and state is not None and owner != state.owner_id:
             return _Refused("foreign_object_key", f"{output.object_key} is another user's")
         if known.objects[output.object_key] is None:
             return _Refused("object_missing", f"{output.object_key} is not in the object store: upload, then report")
     return event
-
-
-def _is_id(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _all_refused(refused: Sequence[_Refused]) -> Refusal:
@@ -151,6 +172,6 @@ def _refused(index: int, refused: _Refused, item: object) -> dict[str, object]:
 
 def _claimed_id(item: object) -> UUID | None:
     try:
-        return UUID(item["id"]) if isinstance(item, dict) else None
-    except (KeyError, ValueError, TypeError, AttributeError):
+        return written_uuid(item["id"]) if isinstance(item, dict) else None
+    except (KeyError, ValueError, TypeError):
         return None

@@ -2,11 +2,14 @@
 
 import asyncio
 import zlib
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel
 
+from api.http.json_sizes import largest_json
+from api.http.parsing import Query, parse
 from api.http.problems import Refusal, fault, invalid
 from api.http.repeated_keys import repeated_keys
 
@@ -15,6 +18,16 @@ RECEIVE_TIMEOUT_S: Final = web.AppKey("receive_timeout_s", float)
 
 _DEFLATE_METHOD: Final = 8
 _CLOSE: Final = {"Connection": "close"}
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_model(request: web.Request, model: type[Body]) -> Body:
+    """The body of an operation without parameters. Raises the refusals of `read_json`, and a 422 refusal that names
+    each invalid field."""
+    Query(request).check()
+    return parse(model, await read_json(request, largest_json(model)))
 
 
 async def read_json(request: web.Request, max_bytes: int) -> object:

@@ -1,5 +1,6 @@
 """Refusals as RFC 9457 problem documents: a stable code for programs, a sentence with the remedy for people."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -35,13 +36,14 @@ def problem_response(refusal: Refusal) -> web.Response:
     return web.Response(body=body, status=refusal.status, content_type=CONTENT_TYPE, headers=refusal.headers)
 
 
-def problem_bytes(refusal: Refusal) -> bytes:
+def problem_bytes(refusal: Refusal, headers: Mapping[str, str]) -> bytes:
     """A whole response, for a connection whose request is not complete."""
     body = _document(refusal)
     status = HTTPStatus(refusal.status)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {CONTENT_TYPE}\r\n"
-        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{lines}Connection: close\r\n\r\n"
     )
     return head.encode() + body
 

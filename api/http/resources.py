@@ -79,7 +79,7 @@ def waits(state: Generation) -> bool:
 
 
 def _queue(state: Generation, waiting: QueueSnapshot) -> dict[str, object]:
-    position = waiting.position_of(state.provider, (state.requested_at, state.generation_id))
+    position = waiting.position_of(state.provider, state.generation_id, state.owner_id)
     return {
         "position": position.position,
         "at_least": position.at_least,
@@ -89,12 +89,14 @@ def _queue(state: Generation, waiting: QueueSnapshot) -> dict[str, object]:
 
 
 def _output(output: StoredOutput, store: ObjectStore) -> dict[str, object]:
-    thumbnail = output.thumbnail
+    image = None if output.missing else store.presigned_url(output.object_key)
+    thumbnail = store.presigned_url(output.thumbnail.object_key) if output.thumbnail else None
     return {
         "id": output.id,
-        "url": None if output.missing else store.presigned_url(output.object_key),
+        "url": image.url if image else None,
         "missing": output.missing,
-        "thumbnail_url": store.presigned_url(thumbnail.object_key) if thumbnail else None,
+        "thumbnail_url": thumbnail.url if thumbnail else None,
+        "expires_at": min((signed.expires_at for signed in (image, thumbnail) if signed), default=None),
         "thumbnail_error": output.thumbnail_error,
         "mime_type": output.mime_type,
         "width": output.width,

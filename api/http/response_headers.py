@@ -11,16 +11,30 @@ SAFE: Final[Mapping[str, str]] = {
     "Server": "gengui-stream",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""`no-store`: most responses have signed URLs, or the prompts of one user. Others replace it."""
+"""`no-store`: most responses have signed URLs, or the prompts of one user. Others replace it. `Referrer-Policy`: links
+have tokens. `Cross-Origin-Resource-Policy` concerns no request with CORS."""
+OVER_TLS: Final[Mapping[str, str]] = {"Strict-Transport-Security": "max-age=31536000"}
+"""Where PUBLIC_URL is https."""
 CONTENT_POLICY: Final = "Content-Security-Policy"
 CLOSED: Final = "default-src 'none'; frame-ancestors 'none'"
 """A content policy for documents that a browser only shows as text."""
 
 
-def add_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+def common_headers(public_url: str | None) -> Mapping[str, str]:
+    """Of an API that clients reach at this URL."""
+    over_tls = OVER_TLS if (public_url or "").lower().startswith("https:") else {}
+    return {**SAFE, **over_tls, CONTENT_POLICY: CLOSED}
+
+
+def add_common_headers(request: web.BaseRequest, response: web.StreamResponse, headers: Mapping[str, str]) -> None:
     response.headers["Server"] = SAFE["Server"]  # aiohttp's has its version
-    for name, value in {**SAFE, CONTENT_POLICY: CLOSED}.items():
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     if CORRELATION_ID in request:
         response.headers["X-Request-ID"] = request[CORRELATION_ID]

@@ -16,7 +16,7 @@ def versioned_response(request: web.Request, document: object, version: int) -> 
     signed URLs are renewed, and the position in the queue moves, without a new version."""
     body = resources.dump(document)
     tag = f"{version}-{sha256(body).hexdigest()[:16]}"
-    headers = {"ETag": f'W/"{tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    headers = {"ETag": f'W/"{tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
     if any(known.value in {tag, "*"} for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, content_type="application/json", headers=headers)

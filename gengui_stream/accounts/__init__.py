@@ -1,1 +1,1 @@
-"""Users and their API keys."""
+"""Users, and the ways by which they authenticate. Plain rows: a backup brings them back, not the log."""

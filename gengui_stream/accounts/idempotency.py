@@ -1,17 +1,14 @@
 """One generation for one Idempotency-Key: its event is reserved before the append, so that repeated and parallel
 requests append, and answer with, the same event."""
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-import structlog
 
-from gengui_stream.errors import TransientError
+from gengui_stream.postgres.deletions import delete_rows
 from gengui_stream.postgres.pool import Pool, transient_errors
 from schemas.events import GenerationRequested
 
@@ -37,16 +34,12 @@ DELETE FROM accounts.idempotency_keys WHERE (owner_id, key) IN (
     SELECT owner_id, key FROM accounts.idempotency_keys WHERE created_at < now() - $1::interval
     ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 """
-PRUNE_ROWS: Final = 1_000
-PRUNE_EVERY_S: Final = 60.0
+PRUNED_MAX: Final = 1_000
 
 SETTLE: Final = """
 UPDATE accounts.idempotency_keys SET position = coalesce(position, $3) WHERE owner_id = $1 AND key = $2
 RETURNING position
 """
-
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +84,5 @@ async def settle(pool: Pool, owner_id: UUID, key: str, position: str) -> str:
 
 
 async def prune(pool: Pool, kept: timedelta) -> int:
-    """Forgets at most PRUNE_ROWS of the keys that are older; returns their number."""
-    with transient_errors():
-        status = await pool.execute(PRUNE, kept, PRUNE_ROWS)
-    return int(status.removeprefix("DELETE "))
-
-
-async def keep_pruning(pool: Pool, kept: timedelta, pruned: Callable[[int], None]) -> None:
-    """Forgets old keys in small steps, without end; calls `pruned` with the number of each step."""
-    while True:
-        try:
-            number = await prune(pool, kept)
-            pruned(number)
-        except TransientError as error:
-            number = 0
-            _log.warning("keys_not_pruned", error=str(error))
-        await asyncio.sleep(0.1 if number == PRUNE_ROWS else PRUNE_EVERY_S)
+    """Forgets at most PRUNED_MAX of the keys that are older; returns their number."""
+    return await delete_rows(pool, PRUNE, kept, PRUNED_MAX)

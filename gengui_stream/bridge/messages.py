@@ -7,7 +7,7 @@ up another attempt. `POST /v1/generations/{id}/retry` starts another one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
@@ -15,7 +15,9 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
+from gengui_stream.domain.generation.stamp import EventStamp
 from gengui_stream.redis_io.streams import StreamEntry
+from gengui_stream.tracing.spans import valid_traceparent
 from schemas.events import Failure, GenerationCompleted, GenerationFailed, GenerationStarted, Output
 from schemas.fields import ObjectKey
 
@@ -46,6 +48,7 @@ class InvalidMessage:
 
 
 StatusEvent: TypeAlias = GenerationStarted | GenerationCompleted | GenerationFailed
+Translated: TypeAlias = tuple[StreamEntry, StatusEvent | InvalidMessage]
 
 
 class _InvalidMessageError(Exception):  # carries a value out of the parsing below, never leaves the module
@@ -62,6 +65,21 @@ def translate(entry: StreamEntry, now: datetime) -> StatusEvent | InvalidMessage
         return error.message
 
 
+def split(translated: Iterable[Translated]) -> tuple[list[Translated], list[tuple[StreamEntry, StatusEvent]]]:
+    """Those that can be appended at once, and the completions, each with what follows it about its generation."""
+    completed: set[UUID] = set()
+    prompt: list[Translated] = []
+    waiting: list[tuple[StreamEntry, StatusEvent]] = []
+    for entry, found in translated:
+        if isinstance(found, GenerationCompleted):
+            completed.add(found.generation_id)
+        if isinstance(found, InvalidMessage) or found.generation_id not in completed:
+            prompt.append((entry, found))
+        else:
+            waiting.append((entry, found))
+    return prompt, waiting
+
+
 def without_output(event: GenerationCompleted) -> GenerationFailed:
     """For a completion whose object is not in the object store: a failure never hides under `completed`."""
     key = event.outputs[0].object_key
@@ -72,8 +90,19 @@ def without_output(event: GenerationCompleted) -> GenerationFailed:
         generation_id=event.generation_id,
         occurred_at=event.occurred_at,
         producer=event.producer,
+        traceparent=event.traceparent,
         error=failure,
     )
+
+
+def unknown_owner(event: GenerationCompleted) -> InvalidMessage:
+    key = _shown(event.outputs[0].object_key)
+    return InvalidMessage("unknown_generation", f"there is no generation {event.generation_id} to own s3Key {key}")
+
+
+def foreign_object(event: GenerationCompleted) -> InvalidMessage:
+    """For a completion with an object of another user than the generation's."""
+    return InvalidMessage("foreign_s3_key", f"s3Key {_shown(event.outputs[0].object_key)} is another user's")
 
 
 def dead_letter(entry: StreamEntry, invalid: InvalidMessage) -> dict[str, str]:
@@ -89,23 +118,20 @@ def _event(entry: StreamEntry, now: datetime) -> StatusEvent:
     if sum(len(name) + len(value) for name, value in fields.items()) > ENTRY_MAX_CHARACTERS:
         raise _InvalidMessageError("oversize", f"an entry holds at most {ENTRY_MAX_CHARACTERS} characters")
     generation_id = _generation_id(fields)
-    event_id, moment = uuid5(_NAMESPACE, f"{STATUS_STREAM}/{entry.id}"), _occurred_at(entry, now)
+    envelope = EventStamp(
+        uuid5(_NAMESPACE, f"{STATUS_STREAM}/{entry.id}"),
+        _occurred_at(entry, now),
+        "bridge",
+        traceparent=valid_traceparent(fields.get("traceparent")),
+    ).envelope(generation_id)
     match fields.get("status"):
         case "processing":
-            return GenerationStarted(id=event_id, generation_id=generation_id, occurred_at=moment, producer="bridge")
+            return GenerationStarted(**envelope)
         case "completed":
-            return GenerationCompleted(
-                id=event_id,
-                generation_id=generation_id,
-                occurred_at=moment,
-                producer="bridge",
-                outputs=(Output(object_key=_s3_key(fields)),),
-            )
+            return GenerationCompleted(**envelope, outputs=(Output(object_key=_s3_key(fields)),))
         case "failed":
             failure = Failure(code="worker_failed", message=_sentence(fields.get("error", "")), retryable=False)
-            return GenerationFailed(
-                id=event_id, generation_id=generation_id, occurred_at=moment, producer="bridge", error=failure
-            )
+            return GenerationFailed(**envelope, error=failure)
         case None:
             raise _InvalidMessageError("no_status", "status is missing")
         case other:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 import structlog
 
+from gengui_stream.bridge.completions import ANSWER_S, CompletionChecks, ProjectedOwners
 from gengui_stream.bridge.messages import (
     DEAD_STREAM,
     OBJECT_MISSING,
@@ -18,14 +20,15 @@ from gengui_stream.bridge.messages import (
     STATUS_STREAM,
     InvalidMessage,
     StatusEvent,
+    Translated,
     dead_letter,
+    split,
     translate,
-    without_output,
 )
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import Appender, EventLog
-from gengui_stream.media.object_store import Bucket, looked_up, open_object_store
+from gengui_stream.media.object_store import open_object_store
 from gengui_stream.metrics import Metrics
 from gengui_stream.process.background import background_task
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
@@ -52,18 +55,19 @@ async def run_bridge(role: RoleContext) -> None:
     settings, stop = role.settings, role.stop
     consumer_name = f"bridge-{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
     log = EventLog(settings, role.metrics)
+    owners = ProjectedOwners(settings)
     try:
         await retry_transient(log.start, stop, operation="broker")
         async with (
             opened_redis(settings) as redis,
-            open_object_store(settings) as store,
+            open_object_store(settings, read_timeout_s=ANSWER_S, tries=1) as store,
             ConsumerStreams(settings, STATUS_STREAM, STATUS_GROUP, consumer_name, longest_wait_s=WAIT_S) as consumer,
         ):
             bridge = Bridge(
                 consumer,
                 ProducerStreams(redis),
                 log,
-                store,
+                CompletionChecks(store, owners),
                 role.metrics,
                 claim_idle_s=settings.job_lease_s,
                 kept_s=settings.status_stream_retention_s,
@@ -75,6 +79,7 @@ async def run_bridge(role: RoleContext) -> None:
     except ShutdownRequested:
         _log.info("bridge_stopped")
     finally:
+        owners.close()
         await log.stop()
 
 
@@ -98,7 +103,7 @@ class Bridge:
         consumer: ConsumerStreams,
         producer: ProducerStreams,
         log: Appender,
-        store: Bucket,
+        checks: CompletionChecks,
         metrics: Metrics,
         *,
         claim_idle_s: float,
@@ -107,17 +112,20 @@ class Bridge:
         self._consumer = consumer
         self._producer = producer
         self._log = log
-        self._store = store
+        self._checks = checks
         self._metrics = metrics
         self._claim_idle_ms = int(claim_idle_s * 1000)
         self._kept_ms = int(kept_s * 1000)
         self._trim_at = 0.0
         self._claim_at = 0.0
         self._claim_start = BEGINNING
+        self._delivered: set[str] = set()
+        """Of the batch in delivery, which may fail halfway."""
 
     async def next_entries(self) -> Sequence[StreamEntry]:
         """Entries that a dead process left pending, at intervals; else new ones; empty when there are none. At
         intervals it also removes old entries that are done."""
+        self._delivered.clear()
         if time.monotonic() >= self._trim_at:
             self._trim_at = time.monotonic() + TRIM_EVERY_S
             self._metrics.pruned.labels("status_stream").inc(await self._consumer.trim(self._kept_ms))
@@ -138,26 +146,41 @@ class Bridge:
         return [*claimed.entries, *(StreamEntry(entry_id, {}) for entry_id in claimed.lost)]
 
     async def deliver(self, entries: Sequence[StreamEntry]) -> None:
-        """Appends the valid entries, dead-letters the others, then acknowledges all."""
+        """Appends the valid entries, dead-letters the others, then acknowledges them. Completions come last, and those
+        that cannot be checked now stay pending: they are claimed as those of a dead process are."""
         now = datetime.now(UTC)
-        translated = [(entry, translate(entry, now)) for entry in entries]
-        events = await self._verified([event for _, event in translated if not isinstance(event, InvalidMessage)])
+        translated = [(entry, translate(entry, now)) for entry in entries if entry.id not in self._delivered]
+        prompt, completions = split(translated)
+        await self._settle(prompt)
+        await self._settle(await self._checked(completions))
+
+    async def _checked(self, waiting: Sequence[tuple[StreamEntry, StatusEvent]]) -> Sequence[Translated]:
+        """Without the completions that must wait, and what follows them about the same generation in this batch. What
+        comes in a later batch overtakes them: the fold takes the first end of an attempt, whichever is appended first.
+        """
+        outcomes = await self._checks.check([found for _, found in waiting if isinstance(found, GenerationCompleted)])
+        postponed: set[UUID] = set()
+        checked: list[Translated] = []
+        for entry, found in waiting:
+            outcome = outcomes.get(found.id) if isinstance(found, GenerationCompleted) else found
+            if outcome is None or found.generation_id in postponed:
+                postponed.add(found.generation_id)
+            else:
+                checked.append((entry, outcome))
+        self._metrics.statuses_bridged.labels("postponed").inc(len(waiting) - len(checked))
+        return checked
+
+    async def _settle(self, translated: Sequence[Translated]) -> None:
+        if not translated:
+            return
+        events = [found for _, found in translated if not isinstance(found, InvalidMessage)]
         if events:
             await self._log.append_many(events)
         await self._dead_letter([(entry, found) for entry, found in translated if isinstance(found, InvalidMessage)])
-        await self._consumer.ack([entry.id for entry in entries])
-        self._count(events, dead=len(entries) - len(events))
-
-    async def _verified(self, events: Sequence[StatusEvent]) -> list[StatusEvent]:
-        """The events, with a failure in place of each completion whose object is not there."""
-        keys = [event.outputs[0].object_key for event in events if isinstance(event, GenerationCompleted)]
-        found = await looked_up(self._store, keys)
-        return [
-            without_output(event)
-            if isinstance(event, GenerationCompleted) and found[event.outputs[0].object_key] is None
-            else event
-            for event in events
-        ]
+        done = [entry.id for entry, _ in translated]
+        await self._consumer.ack(done)
+        self._delivered.update(done)
+        self._count(events, dead=len(translated) - len(events))
 
     def _count(self, events: Sequence[StatusEvent], *, dead: int) -> None:
         refused = sum(isinstance(event, GenerationFailed) and event.error.code == OBJECT_MISSING for event in events)

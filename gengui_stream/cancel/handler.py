@@ -34,7 +34,7 @@ class Canceler:
         self._grace_s = grace_s
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
+        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then end."""
         runs = {job.key for job in jobs if job.run is not None}
         loaded = await self._context.load(jobs)
         await self._cancel_runs([attempt for attempt in loaded if attempt.job.key in runs])

@@ -5,6 +5,9 @@ def main() -> None:
     """Runs the command of this process's arguments, and ends the process."""
     import sys
 
-    from gengui_stream.cli.app import command_line
+    try:
+        from gengui_stream.cli.app import command_line
 
-    command_line(sys.argv[1:])(prog_name="gengui-stream")
+        command_line(sys.argv[1:])(prog_name="gengui-stream")
+    except KeyboardInterrupt:  # while modules are imported: later each command handles it
+        sys.exit(130)

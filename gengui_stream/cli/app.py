@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Annotated, Final, TypeAlias
 
 import typer
+from typer._click import Context
+from typer.core import TyperGroup
 
 Command: TypeAlias = Callable[..., None]
 
@@ -25,11 +27,13 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "worker": "roles:worker",
             "thumbnails": "roles:thumbnails",
             "bridge": "roles:bridge",
+            "account-jobs": "roles:account_jobs",
         },
         "Operate": {
             "doctor": "doctor:doctor",
-            "lag": "state:lag",
+            "lag": "partitions.lag:lag",
             "verify": "state:verify",
+            "rebuild": "rebuild:rebuild",
             "jobs": "state:jobs",
             "backfill-thumbnails": "backfill:backfill_thumbnails",
             "config": "config:app",
@@ -37,9 +41,18 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "tables": "tables:app",
             "dead-letters": "dead.letters:app",
             "dead-statuses": "dead.statuses:app",
-            "skip": "skip:skip",
+            "pause": "partitions.pause:pause",
+            "resume": "partitions.pause:resume",
+            "skip": "partitions.skip:skip",
+            "show": "generations:show",
+            "repair": "generations:repair",
+            "audit": "state:audit",
+            "costs": "state:costs",
+            "accounts": "accounts.dumps:app",
             "users": "accounts.users:app",
+            "admin": "accounts.admins:app",
             "keys": "accounts.keys:app",
+            "emails": "accounts.emails:app",
         },
     }
 )
@@ -54,10 +67,35 @@ WITHOUT_COMMANDS: Final = frozenset({"--version", "--show-completion", "--instal
 """Options for which no command is imported."""
 
 
+class Commands(TyperGroup):
+    """Says what is wrong with an argument as the settings and the API do, whatever library checks it."""
+
+    def invoke(self, ctx: Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _sentence(error)
+            raise
+
+
+def _sentence(error: typer.BadParameter) -> str:
+    from pydantic import ValidationError
+
+    from gengui_stream.fault_sentences import sentence
+
+    match error.__cause__:
+        case ValidationError() as invalid:
+            [fault, *_] = invalid.errors(include_url=False, include_input=False)
+            return sentence(fault)
+        case _:
+            return error.message
+
+
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
     """The application with the one command that the first argument names, or with all of them if it names none."""
     app = typer.Typer(
         name="gengui-stream",
+        cls=Commands,
         help="An event-sourced media-generation core: the log, its folds, and the processes around them.",
         epilog=EXIT_CODES,
         no_args_is_help=True,

@@ -1,7 +1,7 @@
 """Printing: results on stdout, everything else on stderr."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import orjson
@@ -30,19 +30,35 @@ def shown_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
+def echo_fields(document: Mapping[str, object]) -> None:
+    """Prints one field a line, the values in a column. Those of an object are lines of their own."""
+    width = max(map(len, document))
+    for name, value in document.items():
+        parts = [f"{key}={part}" for key, part in value.items()] if isinstance(value, Mapping) else [_shown(value)]
+        for number, part in enumerate(parts or [""]):
+            head = "" if number else name
+            echo(f"{head:<{width}}  {part}" if part else head)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, datetime):
+        return shown_time(value)
+    return "" if value is None else str(value)
+
+
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table, numbers to the right; "none" without rows. In a pipe it is as wide as its cells, so that nothing
-    is cut off."""
+    """Prints a table, numbers to the right, times in their one form; "none" without rows. In a pipe it is as wide as
+    its cells, so that nothing is cut off."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     cells = [list(row) for row in rows]
     if not cells:
         echo("none")
         return
     for index, column in enumerate(columns):
-        numeric = any(isinstance(row[index], int | float) for row in cells)
+        numeric = all(row[index] is None or isinstance(row[index], int | float) for row in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
+        table.add_row(*(printable(_shown(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
     console.print(table)
 

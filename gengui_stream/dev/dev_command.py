@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 from gengui_stream.dev.demo.client import open_client
 from gengui_stream.dev.dev_files import (
     DIRECTORY,
+    environ_of_roles,
     given_environ,
     given_settings,
     not_started,
     superseded,
     url_of,
-    with_servers,
     write_env,
     write_stack,
 )
@@ -28,8 +28,11 @@ from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.processes.supervisor import Supervisor
 from gengui_stream.dev.reload.reloader import Reloader, reloading
 from gengui_stream.dev.servers import Server
+from gengui_stream.dev.shown_emails import ShownEmails
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.logging import log_for_people
+from gengui_stream.process.background import background_task
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.roles import RoleName
 from gengui_stream.settings import Settings, load_settings
@@ -105,8 +108,9 @@ async def _dev(forks: ForkServer | None, options: DevOptions) -> None:
     port = _port(wanted)
     for address, names in superseded(given, stack.environ).items():
         _say(f"{', '.join(names)}: not used without {address}, for which a server is started here")
-    environ = with_servers(given, {**stack.environ, "PORT": str(port)})
+    environ = environ_of_roles(given, {**stack.environ, "PORT": str(port)})
     settings = load_settings(environ, env_files=())
+    log_for_people(settings, "dev")
     preparation = Preparation(settings, DIRECTORY / "keys.json")
     _say("starting the servers ...")
     try:
@@ -146,15 +150,18 @@ async def _run(settings: Settings, supervised: _Supervised, options: DevOptions,
         forks=supervised.forks,
         without=options.without,
     )
+    emails = ShownEmails(supervisor.roles["account-jobs"].log, _say) if "account-jobs" in supervisor.roles else None
     _say("starting the roles ...")
     try:
         await supervisor.start()
         async with (
             _watched(supervisor) as watching,
             _reloaded(supervisor, settings, kept) if options.reload else nullcontext(),
+            background_task(emails.keep_showing) if emails is not None else nullcontext(),
         ):
-            await _until_ready(settings, known["demo"], supervisor)
-            _welcome(settings, known)
+            await _until_ready(settings, known["demo"], supervisor, watching)
+            if not watching.done():
+                _welcome(settings, known)
             await watching
     finally:
         await supervisor.stop(settings.shutdown_grace_s)
@@ -180,19 +187,21 @@ def _reloaded(supervisor: Supervisor, settings: Settings, kept: Mapping[str, str
         if inspection.settings is None:
             _say("the roles keep their current settings")
             return None
-        return with_servers(given_environ(inspection), kept)
+        return environ_of_roles(given_environ(inspection), kept)
 
     reloader = Reloader(supervisor, environ, settings.shutdown_grace_s, _say)
     return reloading(reloader, DIRECTORY / "logs" / "reload.log")
 
 
-async def _until_ready(settings: Settings, key: str, supervisor: Supervisor) -> None:
+async def _until_ready(settings: Settings, key: str, supervisor: Supervisor, watching: "asyncio.Future[None]") -> None:
     """The commands printed afterwards work as printed. Returns after a minute at the latest: the logs explain the
     rest."""
     with suppress(TimeoutError):
         async with asyncio.timeout(READY_WITHIN_S), open_client(url_of(settings), key) as client:
-            while not (supervisor.stands() and await client.ready()):  # noqa: ASYNC110 - processes
-                await asyncio.sleep(0.1)
+            while not (supervisor.stands() and await client.ready()):
+                await asyncio.wait({watching}, timeout=0.1)
+                if watching.done():  # with the reason why a role cannot start
+                    return
             return
     _say(f"not ready within {READY_WITHIN_S:.0f} s: {url_of(settings)}/readyz and the logs say why")
 
@@ -214,6 +223,11 @@ def _welcome(settings: Settings, known: Mapping[str, str]) -> None:
         f'-d \'{{"prompt": "a lighthouse in a storm"}}\' {url}/v1/generations\n'
         f"curl {header} {url}/v1/generations\n"
         f"curl -N {header} {url}/v1/stream\n\n"
-        f"logs in {DIRECTORY / 'logs'}; Ctrl-C stops everything\n"
+        f"{_limit(settings)}; logs in {DIRECTORY / 'logs'}; Ctrl-C stops everything\n"
     )
     sys.stdout.flush()
+
+
+def _limit(settings: Settings) -> str:
+    limit = settings.rate_limit_user_daily
+    return f"{limit:,} generations a day (RATE_LIMIT_USER_DAILY)" if limit else "no limit of generations"

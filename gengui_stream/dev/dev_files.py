@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
+from gengui_stream.dev.limits import PLAYFUL
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.stack import ADDRESSES, Part
 from gengui_stream.settings import DEV_ENV, Inspection, Settings, inspect_settings
@@ -53,6 +54,11 @@ def with_servers(given: Mapping[str, str], started: Mapping[str, str]) -> dict[s
     return {name: value for name, value in given.items() if name not in others} | public | dict(started)
 
 
+def environ_of_roles(given: Mapping[str, str], started: Mapping[str, str]) -> dict[str, str]:
+    """`with_servers`, and the limits of a developer's machine where no other ones are set."""
+    return {**PLAYFUL, **with_servers(given, started)}
+
+
 def superseded(given: Collection[str], started: Collection[str]) -> dict[str, list[str]]:
     """By the address of a server that was started here: settings that can only be meant for another, such as the keys
     of AWS's own S3."""
@@ -82,14 +88,15 @@ def url_of(settings: Settings) -> str:
 def write_stack(
     settings: Settings, known: Mapping[str, str], metrics_ports: Mapping[str, int], pids: Mapping[str, list[int]]
 ) -> None:
-    """`health`: the URL of `/livez` and `/metrics` by role."""
+    """`health`: the URL of `/livez` by role."""
+    host = settings.metrics_host or settings.host
     document = {
         "api": url_of(settings),
         "kafka": settings.kafka_bootstrap_servers,
         "postgres": settings.database_dsn,
         "redis": settings.redis_dsn,
         "s3": settings.s3_endpoint,
-        "health": {"api": url_of(settings), **{n: f"http://{settings.host}:{p}" for n, p in metrics_ports.items()}},
+        "health": {"api": url_of(settings), **{n: f"http://{host}:{p}" for n, p in metrics_ports.items()}},
         "keys": dict(known),
         "pids": dict(pids),
     }

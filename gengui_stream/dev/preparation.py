@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-
-from gengui_stream.accounts.api_keys import Role, authenticate, seed_user
+from gengui_stream.accounts.keys.api_keys import authenticate, seed_user
+from gengui_stream.accounts.principals import Role
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.stack import Part
 from gengui_stream.errors import TransientError
@@ -29,8 +28,9 @@ class Preparation:
     when that server is not available within a minute. `keys` exist after all steps: those of `demo` and `worker`,
     from the file `kept`, or new ones when those are no longer valid."""
 
-    def __init__(self, settings: Settings, kept: Path) -> None:
+    def __init__(self, settings: Settings, kept: Path, within_s: float = WITHIN_S) -> None:
         self._settings = settings
+        self._within_s = within_s
         self._kept = kept
         self.keys: dict[str, str] = {}
 
@@ -41,17 +41,14 @@ class Preparation:
             "kafka": self._topic,
             "seaweed": self._bucket,
         }
-        return {part: partial(_retried, attempt) for part, attempt in attempts.items()}
+        return {part: partial(_retried, attempt, part, self._within_s) for part, attempt in attempts.items()}
 
     async def run(self) -> None:
         """Runs all steps, for running servers."""
         await asyncio.gather(*(step() for step in self.steps.values()))
 
     async def _database(self) -> None:
-        try:
-            await migrate(self._settings.database_dsn)
-        except (OSError, asyncpg.PostgresConnectionError) as error:
-            raise TransientError(str(error)) from error
+        await migrate(self._settings.database_dsn)
         self.keys = await _keys(self._settings, self._kept)
 
     async def _topic(self) -> None:
@@ -62,12 +59,22 @@ class Preparation:
             await store.ensure_bucket()
 
 
-async def _retried(attempt: Callable[[], Awaitable[None]]) -> None:
+async def _retried(attempt: Callable[[], Awaitable[None]], part: Part, within_s: float) -> None:
+    failures: list[TransientError] = []
+
+    async def tried() -> None:
+        try:
+            await attempt()
+        except TransientError as error:
+            failures.append(error)
+            raise
+
     try:
-        async with asyncio.timeout(WITHIN_S):
-            await retry_transient(attempt, asyncio.Event(), operation="preparing")
+        async with asyncio.timeout(within_s):
+            await retry_transient(tried, asyncio.Event(), operation=f"preparing {part}")
     except TimeoutError as error:
-        raise TransientError("a server of the stack did not come up in time; see the logs") from error
+        reason = failures[-1] if failures else f"{part} does not answer"
+        raise TransientError(f"not available within {within_s:g} s: {reason}") from error
 
 
 async def _keys(settings: Settings, kept: Path) -> dict[str, str]:

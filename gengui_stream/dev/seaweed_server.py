@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import sysconfig
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -39,9 +40,11 @@ OPTIONS: Final = (
 
 
 class SeaweedServer:
-    """SeaweedFS as an S3 store. Its keys are generated at the first start and kept with the data."""
+    """SeaweedFS as an S3 store. Its keys are generated at the first start and kept with the data. `options`: further
+    ones of `weed server`."""
 
-    def __init__(self, directory: Path, log: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, log: Path, port: int | None = None, *, options: Sequence[str] = ()) -> None:
+        self._options = options
         self._directory = directory
         self.port = ReservedPort(port).number
         self._ports = {name: free_port() for name in ("master", "volume", "filer")}
@@ -51,6 +54,10 @@ class SeaweedServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def filer_port(self) -> int:
+        return self._ports["filer"]
 
     def _credentials(self) -> tuple[str, str]:
         """The keys in the format of the server's configuration file."""
@@ -73,7 +80,7 @@ class SeaweedServer:
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
         self.child.start(
             [
-                _script("weed"),
+                weed(),
                 "-logtostderr=true",  # not to files in the temporary directory
                 "server",
                 f"-dir={self._directory / 'files'}",
@@ -85,6 +92,7 @@ class SeaweedServer:
                 f"-s3.port={self.port}",
                 f"-s3.config={self._directory / 's3.json'}",
                 *OPTIONS,
+                *self._options,
             ],
             cwd=self._directory,
             # A new bucket would create seven volumes at once, and the server has a limited number.
@@ -117,9 +125,10 @@ class SeaweedServer:
         return [SOCKETS / f"seaweedfs-{part}-grpc-{port + GRPC_DISTANCE}.sock" for part, port in ports.items()]
 
 
-def _script(name: str) -> Path:
-    beside = Path(sysconfig.get_path("scripts")) / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+def weed() -> Path:
+    """Its program. Raises ConfigurationError without one."""
+    beside = Path(sysconfig.get_path("scripts")) / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        raise ConfigurationError([f"{name} is missing; install the embedded stack with `make setup`"])
+        raise ConfigurationError(["weed is missing; install the embedded stack with `make setup`"])
     return Path(found)

@@ -54,6 +54,10 @@ class CallLimiter:
         slots = UNKNOWN_PROVIDER_SLOTS if provider is None else provider.call_policy.max_concurrency
         return max(0, slots - self._reserved[name])
 
+    def in_progress(self, name: str) -> int:
+        """The number of attempts that have a slot of the provider."""
+        return self._reserved[name]
+
     def try_acquire(self, name: str) -> bool:
         """Reserves a slot until `release`; False when the provider has none."""
         if not self.free(name):

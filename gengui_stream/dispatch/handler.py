@@ -5,8 +5,7 @@ became of a call whose outcome is unknown.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias, assert_never
@@ -14,10 +13,10 @@ from typing import Final, TypeAlias, assert_never
 import structlog
 
 from gengui_stream.dispatch.call_limiter import Answer, CallLimiter
+from gengui_stream.dispatch.slots import DispatchSlots
 from gengui_stream.domain.backoff import backoff_seconds
 from gengui_stream.domain.generation import decide
 from gengui_stream.domain.generation.decide import DispatchStep
-from gengui_stream.domain.generation.state import ProviderPreference
 from gengui_stream.errors import TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.attempts import (
@@ -34,7 +33,8 @@ from gengui_stream.jobs.context import JobContext
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.process.lifecycle import pause, retry_transient
 from gengui_stream.providers.interface import Dispatched, Finished, Moderated, ProviderJob, Refused, Superseded
-from gengui_stream.providers.routing.decision import Opening, Route, Unavailable
+from gengui_stream.providers.routing.decision import Route, Unavailable
+from gengui_stream.tracing.spans import Span
 from schemas.events import Event
 
 TRIES_MAX: Final = 8
@@ -53,47 +53,23 @@ _log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Claims and handles batches of dispatch jobs. `_slots`: the provider by the key of each claimed job."""
+    """Handles batches of dispatch jobs. `claim` and `poll_s`: of its DispatchSlots, without which a job has no slot."""
 
     def __init__(self, queue: JobQueue, context: JobContext, calls: CallLimiter) -> None:
         self._queue = queue
         self._context = context
         self._calls = calls
-        self._slots: dict[str, str] = {}
-
-    async def claim(self, limit: int) -> list[ClaimedJob]:
-        """Of each provider's queues together as many jobs as it has free slots, the oldest first."""
-        for known in await self._context.pauses.current():
-            self._context.router.keep(known)
-        claimed: list[ClaimedJob] = []
-        for opening, queues in self._openings(await self._queue.queues()).items():
-            most = min(limit - len(claimed), self._calls.free(opening.provider), opening.calls or limit)
-            jobs = await self._queue.claim(most, queues) if most > 0 else []
-            for job in jobs:
-                if self._calls.try_acquire(opening.provider):
-                    self._slots[job.key] = opening.provider
-            claimed += jobs
-        return claimed
-
-    def _openings(self, queues: Sequence[ProviderPreference]) -> Mapping[Opening, Sequence[ProviderPreference]]:
-        found: defaultdict[Opening, list[ProviderPreference]] = defaultdict(list)
-        for queue in queues:
-            if (opening := self._context.router.opening(queue)) is not None:
-                found[opening].append(queue)
-        return found
+        self._slots = DispatchSlots(queue, context, calls)
+        self.claim: Final = self._slots.claim
+        self.poll_s: Final = self._slots.poll_s
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
+        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then end."""
         try:
             await self._work(jobs)
         finally:
             for job in jobs:
-                self._free(job.key)
-
-    def _free(self, key: str) -> None:
-        provider = self._slots.pop(key, None)
-        if provider is not None:
-            self._calls.release(provider)
+                self._slots.free(job.key)
 
     async def _work(self, jobs: Sequence[ClaimedJob]) -> None:
         attempts = await self._context.load(jobs)
@@ -103,7 +79,7 @@ class Dispatcher:
         repeated = [(a, Route(a.state.provider, a.state.model)) for a, step in steps if step is DispatchStep.CALL]
         over = [a.job.key for a, step in steps if step is DispatchStep.SKIP]
         await self._context.finish(self._queue, [*over, *missing(jobs, attempts)])
-        no_slot = {a.job.key: NO_SLOT_S for a, route in repeated if not self._has_slot(a.job.key, route.provider)}
+        no_slot = {a.job.key: NO_SLOT_S for a, route in repeated if not self._slots.has(a.job.key, route.provider)}
         await self._context.reschedule(self._queue, no_slot, reset_tries=no_slot.keys())
         called = [(attempt, route) for attempt, route in repeated if attempt.job.key not in no_slot]
         await self._call([*announced, *called], now)
@@ -146,19 +122,10 @@ class Dispatcher:
         decision = router.route(attempt.state.preference, attempt.request)
         if isinstance(decision, Unavailable):
             return router.retry_delay_s(decision)
-        if not self._has_slot(key, decision.provider):
+        if not self._slots.has(key, decision.provider):
             router.release(decision)
             return NO_SLOT_S
         return decision
-
-    def _has_slot(self, key: str, provider: str) -> bool:
-        """Whether the job has a slot of that provider; tries to get one in place of another provider's."""
-        if self._slots.get(key) != provider:
-            self._free(key)
-            if not self._calls.try_acquire(provider):
-                return False
-            self._slots[key] = provider
-        return True
 
     async def _call(self, placed: Sequence[Placed], announced_at: datetime) -> None:
         """Settles each call as soon as it completes: a slow provider delays only its own attempts."""
@@ -186,10 +153,12 @@ class Dispatcher:
 
         try:
             repeats, withdrawn = partial(self._repeats, attempt, route), partial(self._is_withdrawn, attempt)
-            request = attempt.at(route, announced_at)
-            answer = await self._calls.dispatch(route.provider, request, begins, repeats, withdrawn)
+            with attempt.span("dispatch", route) as calling:
+                request = attempt.at(route, announced_at)
+                answer = await self._calls.dispatch(route.provider, request, begins, repeats, withdrawn)
+                _describe(calling, answer)
         finally:
-            self._free(attempt.job.key)
+            self._slots.free(attempt.job.key)
         self._context.router.record(route, answer)
         if isinstance(answer, Refused):
             await self._hold(route, answer)
@@ -296,3 +265,13 @@ class Dispatcher:
             self._context.stop,
             operation="jobs",
         )
+
+
+def _describe(span: Span, answer: Answer) -> None:
+    span.set({"gengui.outcome": type(answer).__name__.lower()})
+    if isinstance(answer, Dispatched) and answer.provider_job_id is not None:
+        span.set({"gengui.provider_job_id": answer.provider_job_id})
+    elif isinstance(answer, Refused):
+        span.fail(answer.code)
+    elif isinstance(answer, TransientError):
+        span.fail(type(answer).__name__)

@@ -8,6 +8,7 @@ import structlog
 from gengui_stream.cancel.handler import Canceler
 from gengui_stream.dispatch.call_limiter import CallLimiter
 from gengui_stream.dispatch.handler import Dispatcher
+from gengui_stream.dispatch.table_metrics import measured_tables
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import owner_name
 from gengui_stream.jobs.context import JobContext
@@ -66,6 +67,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         stop=stop,
     )
     await stack.enter_async_context(background_task(lambda _: RedisHealth(redis).keep_checking(stop)))
+    await stack.enter_async_context(measured_tables(pool, settings.price_list, metrics.registry, stop))
     role.health.started()
     await _loops(settings, pool, context, metrics)
 
@@ -83,7 +85,9 @@ async def _loops(settings: Settings, pool: Pool, context: JobContext, metrics: M
     canceler = Canceler(cancels, context, grace_s=settings.cancel_grace_s)
     reconciler = Reconciler(reconciles, context, metrics)
     handlers: dict[JobKind, JobHandler] = {
-        "dispatch": JobHandler(queue=dispatches, claim=dispatcher.claim, work=dispatcher.work),
+        "dispatch": JobHandler(
+            queue=dispatches, claim=dispatcher.claim, work=dispatcher.work, poll_s=dispatcher.poll_s
+        ),
         "cancel": JobHandler(queue=cancels, claim=cancels.claim, work=canceler.work),
         "reconcile": JobHandler(queue=reconciles, claim=reconciles.claim, work=reconciler.work),
     }

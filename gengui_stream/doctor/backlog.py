@@ -11,6 +11,7 @@ from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.logging import redact_text
 from gengui_stream.postgres.pool import opened_pool, transient_errors
 from gengui_stream.providers.local import redis_keys
+from gengui_stream.recovery.generations.drift import Drift, drifted
 from gengui_stream.recovery.lag import PartitionLag, measure_lag
 from gengui_stream.redis_io.inspection import count_entries
 from gengui_stream.redis_io.shared import opened_redis
@@ -22,6 +23,7 @@ OVERDUE_END: Final = timedelta(seconds=60)
 TRIES_WARN: Final = 3
 LAG_WARN_S: Final = 10.0
 LAG_FAIL_S: Final = 60.0
+DRIFT_SHOWN: Final = 3
 
 JOBS: Final = """
 SELECT kind, count(*) AS open,
@@ -93,17 +95,47 @@ def _generations(late: int) -> Finding:
 
 async def check_lag(context: Context) -> list[Finding]:
     async with opened_pool(context.settings, size=1) as pool:
-        return [evaluate_lag(await measure_lag(context.settings, pool))]
+        lags = await measure_lag(context.settings, pool)
+    return [evaluate_lag(lags), *evaluate_pauses(lags)]
 
 
 def evaluate_lag(lags: Sequence[PartitionLag]) -> Finding:
-    """Pure."""
-    events, seconds = sum(lag.events for lag in lags), max((lag.seconds for lag in lags), default=0.0)
+    """Pure. Paused partitions have a finding of their own."""
+    going = [lag for lag in lags if lag.pause is None]
+    events, seconds = sum(lag.events for lag in going), max((lag.seconds for lag in going), default=0.0)
     detail = f"{events} events behind the log, the oldest for {seconds:.0f} s"
     remedy = "start `gengui-stream agents`; if it runs, its log says why it makes no progress"
     if seconds > LAG_FAIL_S:
         return fail("projections.lag", detail, remedy)
     return warn("projections.lag", detail, remedy) if seconds > LAG_WARN_S else ok("projections.lag", detail)
+
+
+def evaluate_pauses(lags: Sequence[PartitionLag]) -> list[Finding]:
+    """Pure."""
+    found = [(lag, lag.pause) for lag in lags if lag.pause is not None]
+    return [
+        warn(
+            "projections.paused",
+            f"partition {lag.partition} is paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.operator}: "
+            f"{pause.reason}; {lag.events} events wait",
+            f"`gengui-stream resume {lag.partition}`, once the reason has passed",
+        )
+        for lag, pause in found
+    ]
+
+
+async def check_determinism(context: Context) -> list[Finding]:
+    async with opened_pool(context.settings, size=1) as pool:
+        return [evaluate_determinism(*await drifted(pool, context.settings.events_topic, DRIFT_SHOWN))]
+
+
+def evaluate_determinism(number: int, first: Sequence[Drift]) -> Finding:
+    """Pure."""
+    if not number:
+        return ok("projections.determinism", "no generation was found to differ from its events")
+    shown = "; ".join(f"{one.generation_id} ({one.difference[:200]})" for one in first)
+    remedy = "`gengui-stream repair ID --dry-run`, then without; `gengui-stream verify` finds all there are"
+    return fail("projections.determinism", f"{number} generations differ from their events: {shown}", remedy)
 
 
 async def check_dead_letters(context: Context) -> list[Finding]:

@@ -64,9 +64,10 @@ def address(context: Context, name: RoleName) -> str:
     known = _written(context)
     if name in known:
         return known[name]
-    host = context.settings.host
+    role, settings = ROLES[name], context.settings
+    host = settings.metrics_host if role.metrics_port and settings.metrics_host else settings.host
     shown = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not listened on
-    port = ROLES[name].metrics_port or context.settings.port
+    port = role.metrics_port or settings.port
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
@@ -118,6 +119,8 @@ def _missing(name: RoleName, line: str, detail: str, remedy: str, traces: Traces
     match name:
         case "agents" | "dispatch" | "thumbnails":
             return fail(line, detail, remedy) if traces.processes[name] == 0 else warn(line, detail, remedy)
+        case "account-jobs":
+            return warn(line, detail, f"{remedy}: without it no e-mail is sent, no account deleted, no old row removed")
         case "api":
             return warn(line, detail, f"{remedy}, unless it runs on another machine")
         case "bridge" if traces.statuses:
@@ -142,6 +145,7 @@ async def _traces(context: Context) -> Traces:
         "worker": None,
         "thumbnails": None,
         "bridge": None,
+        "account-jobs": None,
     }
     statuses = 0
     if "kafka" in context.available:

@@ -7,6 +7,7 @@ PUT /_fake/script     replaces it; counts start at zero, running jobs continue u
 
 import asyncio
 import dataclasses
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -148,7 +149,8 @@ async def served(server: FakeServer[Did], host: str, port: int) -> AsyncIterator
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise ConfigurationError([f"cannot listen on {host}:{port}: {error.strerror}"]) from error
+            reason = os.strerror(error.errno) if error.errno else error
+            raise ConfigurationError([f"cannot listen on {host}:{port}: {reason}; choose another port"]) from error
         server.url = f"http://{host}:{runner.addresses[0][1]}"
         yield
     finally:

@@ -23,15 +23,27 @@ Status: TypeAlias = Literal["starting", "alive", "stalled"]
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """What else a role says about its readiness. `document`: shown by `/readyz`."""
+
+    ready: bool = True
+    document: Mapping[str, object] = field(default_factory=dict)
+
+
+NO_DETAILS: Final = Details()
+
+
+@dataclass(frozen=True, slots=True)
 class Liveness:
     """`tick_age_s`: seconds since the event loop last ticked. `work_age_s`: seconds for which the oldest piece of work
     has been in progress; 0 without any, and in roles that do not measure it. `waits`: operations that fail for a
-    server's sake, by name: the seconds since the first failure, and the last error."""
+    server's sake, by name: the seconds since the first failure, and the last error. `details`: of the role."""
 
     status: Status
     tick_age_s: float
     work_age_s: float = 0.0
     waits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    details: Details = NO_DETAILS
 
     @property
     def live(self) -> bool:
@@ -39,7 +51,7 @@ class Liveness:
 
     @property
     def ready(self) -> bool:
-        return self.status == "alive" and not self.waits
+        return self.status == "alive" and not self.waits and self.details.ready
 
     def document(self) -> dict[str, object]:
         document: dict[str, object] = {"status": self.status, "tick_age_s": round(self.tick_age_s, 1)}
@@ -50,7 +62,8 @@ class Liveness:
     def readiness_document(self) -> dict[str, object]:
         """Names servers, so that it is not for the API's public port."""
         waits = {name: {"seconds": round(seconds, 1), "error": error} for name, (seconds, error) in self.waits.items()}
-        return {**self.document(), "waits": waits} if waits else self.document()
+        document = {**self.document(), **self.details.document}
+        return {**document, "waits": waits} if waits else document
 
 
 class Health:
@@ -61,11 +74,16 @@ class Health:
         self._ticked_at = clock()
         self._started = False
         self._work_age: Callable[[], float] = lambda: 0.0
+        self._details: Callable[[], Details] = lambda: NO_DETAILS
         self.waits = Waits(clock)
 
     def watch(self, work_age_s: Callable[[], float]) -> None:
         """`work_age_s`: seconds for which the oldest piece of work has been in progress. Called from any thread."""
         self._work_age = work_age_s
+
+    def explain(self, details: Callable[[], Details]) -> None:
+        """Called for each `/readyz`, from any thread."""
+        self._details = details
 
     def tick(self) -> None:
         self._ticked_at = self._clock()
@@ -80,8 +98,9 @@ class Health:
     def liveness(self) -> Liveness:
         age_s, work_s = self._clock() - self._ticked_at, self._work_age()
         if age_s > STALLED_AFTER_S or work_s > WORK_STALLED_AFTER_S:
-            return Liveness("stalled", age_s, work_s, self._long_waits())
-        return Liveness("alive" if self._started else "starting", age_s, work_s, self._long_waits())
+            return Liveness("stalled", age_s, work_s, self._long_waits(), self._details())
+        status: Status = "alive" if self._started else "starting"
+        return Liveness(status, age_s, work_s, self._long_waits(), self._details())
 
     def _long_waits(self) -> Mapping[str, tuple[float, str]]:
         now = self._clock()

@@ -1,5 +1,5 @@
-"""`/livez`, `/readyz` and `/metrics` of a role without an HTTP server. Served by a thread, so that a blocked event loop
-is reported."""
+"""`/livez`, `/readyz` and `/metrics` on a port of their own: of the roles without an HTTP server, and of the API if it
+is to have one. Served by a thread, so that a blocked event loop is reported."""
 
 import errno
 import json
@@ -37,13 +37,13 @@ _log = structlog.get_logger(__name__)
 
 @contextmanager
 def served_health(settings: Settings, role: Role, health: Health, registry: CollectorRegistry) -> Iterator[int]:
-    """Serves until the context ends, and yields the port: METRICS_PORT; else the role's default port, or any free one
-    if that is in use. Raises ConfigurationError when METRICS_PORT is in use."""
+    """Serves until the context ends, and yields the port: METRICS_PORT, for the API API_METRICS_PORT; else the role's
+    default port, or any free one if that is in use. Raises ConfigurationError when a configured one is in use."""
     server = _listening(settings, role)
     server.set_app(_application(health, registry))
     thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), name="health", daemon=True)
     thread.start()
-    _log.info("health_served", role=role.name, host=settings.host, port=server.server_port)
+    _log.info("health_served", role=role.name, host=_host(settings), port=server.server_port)
     try:
         yield server.server_port
     finally:
@@ -52,27 +52,39 @@ def served_health(settings: Settings, role: Role, health: Health, registry: Coll
         thread.join()
 
 
+def has_own_port(settings: Settings, role: Role) -> bool:
+    return role.metrics_port is not None or settings.api_metrics_port is not None
+
+
+def _host(settings: Settings) -> str:
+    return settings.metrics_host or settings.host
+
+
 def _listening(settings: Settings, role: Role) -> "_Server":
-    if settings.metrics_port is not None:
-        return _configured(settings.host, settings.metrics_port)
+    host, of_api = _host(settings), role.metrics_port is None
+    name, port = ("API_METRICS_PORT", settings.api_metrics_port) if of_api else ("METRICS_PORT", settings.metrics_port)
+    if port is not None:
+        return _configured(host, name, port)
     wanted = role.metrics_port or 0
     try:
-        return _Server(settings.host, wanted)
+        return _Server(host, wanted)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            raise ConfigurationError([f"HOST: cannot listen on {settings.host}: {error.strerror}"]) from error
-    server = _configured(settings.host, 0)
+            fault = f"{'METRICS_HOST' if settings.metrics_host else 'HOST'}: cannot listen on {host}: {error.strerror}"
+            raise ConfigurationError([fault]) from error
+    server = _configured(host, name, 0)
     _log.warning("default_metrics_port_taken", role=role.name, wanted=wanted, port=server.server_port)
     return server
 
 
-def _configured(host: str, port: int) -> "_Server":
+def _configured(host: str, name: str, port: int) -> "_Server":
+    """`name`: of the setting."""
     try:
         return _Server(host, port)
     except OSError as error:
         fault = (
-            f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port for each process, "
-            "or leave METRICS_PORT unset"
+            f"{name}: cannot listen on {host}:{port}: {error.strerror}; choose another port for each process, "
+            f"or leave {name} unset"
         )
         raise ConfigurationError([fault]) from error
 

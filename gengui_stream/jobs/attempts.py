@@ -3,7 +3,8 @@
 Event ids derive from the job's key: a repeated job produces the same ids.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -11,10 +12,12 @@ from uuid import UUID
 
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.jobs.queue import ClaimedJob
-from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused
+from gengui_stream.providers.interface import Dispatched, DispatchRequest, Finished, ProviderJob, Refused, RunTimes
 from gengui_stream.providers.routing.decision import Route
 from gengui_stream.stamps import repeatable_stamp
+from gengui_stream.tracing.spans import Span, continued, current_traceparent
 from schemas.events import (
+    Event,
     Failure,
     GenerationAccepted,
     GenerationCanceled,
@@ -43,8 +46,19 @@ class Attempt:
     request: DispatchRequest
 
     def at(self, route: Route, announced_at: datetime) -> DispatchRequest:
-        """The request for the route's model."""
-        return replace(self.request, model=route.model, announced_at=announced_at)
+        """The request for the route's model, in the current span."""
+        traceparent = current_traceparent() or self.request.traceparent
+        return replace(self.request, model=route.model, announced_at=announced_at, traceparent=traceparent)
+
+    def span(self, name: str, route: Route) -> AbstractContextManager[Span]:
+        """A span of the generation's trace, for a call to the route's provider."""
+        known: dict[str, str | int] = {
+            "gengui.generation_id": str(self.job.generation_id),
+            "gengui.attempt": self.job.attempt,
+            "gengui.provider": route.provider,
+            "gengui.model": route.model,
+        }
+        return continued(name, "client", self.request.traceparent, known)
 
     @property
     def provider_job(self) -> ProviderJob:
@@ -87,6 +101,21 @@ def accepted(attempt: Attempt, provider: str, answer: Dispatched, now: datetime)
 
 def started(attempt: Attempt, now: datetime) -> GenerationStarted:
     return GenerationStarted.model_validate(_common(attempt, "started", now))
+
+
+def begun(attempt: Attempt, times: RunTimes | None) -> Sequence[Event]:
+    """The start of the run, as its provider tells it afterwards; none where the log has it, or the provider is
+    silent."""
+    return [] if times is None or attempt.state.started_at is not None else [started(attempt, times.started_at)]
+
+
+def ended(attempt: Attempt, times: RunTimes | None, end: Callable[[datetime], Event], now: datetime) -> Sequence[Event]:
+    """The start, and the `end` at its time by the provider, which is not before a start that the log has."""
+    ended_at = times.ended_at if times is not None else None
+    if ended_at is None:
+        return [*begun(attempt, times), end(now)]
+    since = attempt.state.started_at
+    return [*begun(attempt, times), end(ended_at if since is None else max(ended_at, since))]
 
 
 def completed(attempt: Attempt, found: Finished, now: datetime) -> GenerationCompleted:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 from gengui_stream.domain.generation.attempt_timeouts import AttemptTimeouts
 from gengui_stream.jobs.attempts import Attempt
@@ -13,17 +14,23 @@ from gengui_stream.jobs.provider_pauses import ProviderPauses
 from gengui_stream.jobs.queue import ClaimedJob, JobQueue
 from gengui_stream.log.event_log import Appender
 from gengui_stream.log.positions import Position
+from gengui_stream.process.background import set_later
 from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.providers.interface import Provider
 from gengui_stream.providers.routing.router import Router
 from gengui_stream.stamps import utc_now
 from schemas.events import Event
 
+APPLIED_WITHIN_S: Final = 4.0
+"""Above the pause of a partition whose `agents` process is replaced, and below SHUTDOWN_GRACE_S."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """Each method retries while a server is unavailable, and raises ShutdownRequested when the process stops
-    meanwhile. `clock`: the time of the events that the handlers append."""
+    meanwhile. `clock`: the time of the events that the handlers append. `applied_within_s`: for how long after a stop
+    the projection of an event is waited for, which usually takes milliseconds: an attempt that was announced, and whose
+    provider is not called then, is found only by its time-outs."""
 
     log: Appender
     projection: Projection
@@ -33,6 +40,7 @@ class JobContext:
     default_timeouts: AttemptTimeouts
     stop: asyncio.Event
     clock: Callable[[], datetime] = utc_now
+    applied_within_s: float = APPLIED_WITHIN_S
 
     def timeouts(self, provider: str) -> AttemptTimeouts:
         """The defaults, overridden by the provider's call policy."""
@@ -59,7 +67,8 @@ class JobContext:
         that changed their generation. The others came too late: another event ended the attempt, or announced it."""
         positions = await self.append(list(events.values()))
         places = [Place(key, event, at) for (key, event), at in zip(events.items(), positions, strict=True)]
-        return await self.projection.applied(places, self.stop)
+        async with set_later(self.stop, self.applied_within_s) as late:
+            return await self.projection.applied(places, late)
 
     async def finish(self, queue: JobQueue, keys: Sequence[str]) -> None:
         if keys:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -39,13 +39,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobHandler:
-    """`batch`: the most jobs in one call of `work`. `in_flight_max`: the most jobs in progress."""
+    """`batch`: the most jobs in one call of `work`. `in_flight_max`: the most jobs in progress. `poll_s`: returns the
+    seconds until the next claim without a notification, if there was no job."""
 
     queue: JobQueue
     claim: Claim
     work: Work
     batch: int = 200
     in_flight_max: int = 1_000
+    poll_s: Callable[[], float] = lambda: POLL_S
 
 
 async def run_job_loops(
@@ -68,17 +70,22 @@ async def run_job_loop(handler: JobHandler, stop: asyncio.Event, *, ready: async
     """Claims batches and works on several at once until `stop` is set, then finishes what it has claimed.
 
     `ready` triggers a claim before POLL_S has passed. An error of `work` other than ShutdownRequested ends the
-    process.
+    process. What is unfinished at a shutdown is released.
     """
     queue = handler.queue
     in_flight = 0
 
     async def run(jobs: Sequence[ClaimedJob]) -> None:
         nonlocal in_flight
+        keys = [job.key for job in jobs]
         try:
-            async with renewing_leases(queue, [job.key for job in jobs], lease_s):
-                with suppress(ShutdownRequested):
-                    await handler.work(jobs)
+            async with renewing_leases(queue, keys, lease_s):
+                await handler.work(jobs)
+        except ShutdownRequested:
+            await _release(queue, keys)
+        except asyncio.CancelledError:
+            await _release(queue, keys)
+            raise
         finally:
             in_flight -= len(jobs)
             ready.set()
@@ -91,7 +98,16 @@ async def run_job_loop(handler: JobHandler, stop: asyncio.Event, *, ready: async
                 in_flight += len(jobs)
                 group.create_task(run(jobs))
             else:
-                await _either(ready, stop, POLL_S)
+                await _either(ready, stop, handler.poll_s())
+
+
+async def _release(queue: JobQueue, keys: Collection[str]) -> None:
+    """Those of the jobs that are not finished. Otherwise they would be claimed once their leases have ended."""
+    try:
+        await queue.release(keys)
+        _log.info("jobs_released", jobs=len(keys))
+    except TransientError as error:
+        _log.warning("jobs_not_released", jobs=len(keys), error=str(error))
 
 
 async def _claim(claim: Claim, limit: int, stop: asyncio.Event) -> list[ClaimedJob]:

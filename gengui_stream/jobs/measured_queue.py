@@ -41,6 +41,11 @@ class MeasuredJobQueue:
         await self._jobs.reschedule_after_error(key, delay_seconds, error)
         self._count([key], "retried")
 
+    async def release(self, keys: Collection[str]) -> None:
+        await self._jobs.release(keys)
+        for key in keys:
+            self._claimed_at.pop(key, None)
+
     def _count(self, keys: Collection[str], outcome: str) -> None:
         """Once: a batch is finished with the jobs that were rescheduled before."""
         now = time.perf_counter()

@@ -15,18 +15,19 @@ from gengui_stream.postgres.pool import Pool, transient_errors
 NO_QUEUE: Final = ProviderPreference("", "", pinned=False)
 """Of every kind but `dispatch`."""
 
-# The oldest due jobs of several queues. The states of a partition without a valid owner may be behind the log.
+# The due jobs of several queues by their start tags, of one tag the oldest. The states of a partition without a valid
+# owner may be behind the log.
 CLAIM: Final = """
 WITH live AS MATERIALIZED (SELECT partition FROM jobs.partition_owners WHERE valid_until > now()),
 due AS (
     SELECT job.job_key FROM unnest($4::text[], $5::text[], $6::bool[]) AS queue (provider, model, pinned)
     CROSS JOIN LATERAL (
-        SELECT job_key, available_at, generation_id FROM jobs.jobs j
+        SELECT job_key, start_tag, available_at, generation_id FROM jobs.jobs j
         WHERE kind = $1 AND j.provider = queue.provider AND j.model = queue.model AND j.pinned = queue.pinned
             AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
             AND partition IN (SELECT partition FROM live)
-        ORDER BY available_at, generation_id LIMIT $7) AS job
-    ORDER BY job.available_at, job.generation_id LIMIT $7),
+        ORDER BY start_tag, available_at, generation_id LIMIT $7) AS job
+    ORDER BY job.start_tag, job.available_at, job.generation_id LIMIT $7),
 locked AS (
     SELECT job_key, expedited FROM jobs.jobs JOIN due USING (job_key)
     WHERE leased_until IS NULL OR leased_until <= now() FOR UPDATE OF jobs SKIP LOCKED)
@@ -34,7 +35,7 @@ UPDATE jobs.jobs j SET lease_owner = $2, leased_until = now() + $3, tries = trie
 FROM locked WHERE j.job_key = locked.job_key
 RETURNING j.job_key, j.kind, j.generation_id, j.attempt, j.output_id, j.tries, locked.expedited,
     now() AS claimed_at, j.provider,
-    j.model, j.pinned, j.available_at, j.run_provider, j.run_job_id, j.run_endpoint_id
+    j.model, j.pinned, j.start_tag, j.available_at, j.run_provider, j.run_job_id, j.run_endpoint_id
 """
 
 # Skips from each queue to the next in the index, however many jobs a queue has.
@@ -56,7 +57,7 @@ RETURNING job_key
 
 FINISH: Final = "DELETE FROM jobs.jobs WHERE job_key = ANY($1) AND lease_owner = $2"
 
-RELEASE: Final = """
+FAIL: Final = """
 UPDATE jobs.jobs SET available_at = now() + $3, last_error = $4, lease_owner = NULL, leased_until = NULL
 WHERE job_key = $1 AND lease_owner = $2
 """
@@ -78,6 +79,11 @@ WHERE job_key = 'reconcile:' || $1::uuid || ':' || $2::int
 IS_RECONCILED: Final = (
     "SELECT EXISTS (SELECT FROM jobs.jobs WHERE job_key = 'reconcile:' || $1::uuid || ':' || $2::int)"
 )
+
+RELEASE: Final = """
+UPDATE jobs.jobs SET lease_owner = NULL, leased_until = NULL, tries = greatest(tries - 1, 0)
+WHERE job_key = ANY($1) AND lease_owner = $2
+"""
 
 OPEN_COUNT: Final = "SELECT kind, count(*) AS open FROM jobs.jobs GROUP BY kind"
 
@@ -109,7 +115,9 @@ class JobQueue(Protocol):
     """
 
     async def claim(self, limit: int, queues: Collection[ProviderPreference] = (NO_QUEUE,)) -> list[ClaimedJob]:
-        """Leases at most `limit` due jobs of these queues together, oldest first; empty when none is due."""
+        """Leases at most `limit` due jobs of these queues together; empty when none is due. Dispatches come in the
+        order of their start tags, which alternate between owners, and of one tag the oldest first; others the oldest
+        first."""
         ...
 
     async def queues(self) -> Sequence[ProviderPreference]:
@@ -133,6 +141,11 @@ class JobQueue(Protocol):
         """Releases the job with its error; it can be claimed again after the delay."""
         ...
 
+    async def release(self, keys: Collection[str]) -> None:
+        """Ends the leases of jobs that this process has not finished: another process can claim them at once, and this
+        try does not count."""
+        ...
+
 
 class PostgresJobQueue:
     """The table `jobs.jobs`. `owner` identifies the lease holder and is unique for each process start."""
@@ -147,7 +160,7 @@ class PostgresJobQueue:
         columns = map(list, zip(*queues, strict=True))
         with transient_errors():
             rows = await self._pool.fetch(CLAIM, self._kind, self._owner, self._lease, *columns, limit)
-        rows.sort(key=lambda row: (row["available_at"], row["generation_id"]))
+        rows.sort(key=lambda row: (row["start_tag"], row["available_at"], row["generation_id"]))
         return [_claimed(row) for row in rows]
 
     async def queues(self) -> Sequence[ProviderPreference]:
@@ -171,7 +184,11 @@ class PostgresJobQueue:
     async def reschedule_after_error(self, key: str, delay_seconds: float, error: str) -> None:
         with transient_errors():
             delay = timedelta(seconds=delay_seconds)
-            await self._pool.execute(RELEASE, key, self._owner, delay, error[:2000])
+            await self._pool.execute(FAIL, key, self._owner, delay, error[:2000])
+
+    async def release(self, keys: Collection[str]) -> None:
+        with transient_errors():
+            await self._pool.execute(RELEASE, list(keys), self._owner)
 
 
 def _claimed(row: asyncpg.Record) -> ClaimedJob:

@@ -18,7 +18,7 @@ from schemas.events import Event
 
 class SingleJobs(ABC):
     """Finishes or reschedules each claimed job. Raises ShutdownRequested at a stop while a server is unavailable: the
-    leases expire then."""
+    leases end then."""
 
     def __init__(self, queue: JobQueue, *, pool: Pool, log: Appender, metrics: Metrics, stop: asyncio.Event) -> None:
         self._queue = queue

@@ -6,21 +6,22 @@ For operators only: no role reads these tables, and they are not authoritative.
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final
 
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from gengui_stream.errors import PermanentError, TransientError
-from gengui_stream.log.connection import connection
+from gengui_stream.errors import PermanentError
+from gengui_stream.log.connection import connection, no_broker
 from gengui_stream.log.reader import stop_consumer
 from gengui_stream.log.topics import ensure_changelog
 from gengui_stream.settings import Settings
 
 TABLES: Final = {
     "in_flight": "generations that have not ended: status, attempt, and since when",
-    "events_by_type": "events a window, by type and partition of the log",
+    "events_by_type": "number of events, by start of the window, partition of the log and type",
 }
 WINDOWED: Final = frozenset({"events_by_type"})
 KEPT_WINDOWS: Final = 60
@@ -91,7 +92,7 @@ async def _opened(settings: Settings, table: str) -> AsyncIterator[AIOKafkaConsu
         consumer.assign([TopicPartition(topic, partition) for partition in range(settings.events_partitions)])
         yield consumer
     except (KafkaError, OSError) as error:
-        raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
+        raise await no_broker(settings, error) from error
     finally:
         await stop_consumer(consumer)
 
@@ -113,12 +114,13 @@ async def _changes(consumer: AIOKafkaConsumer, table: str, settings: Settings) -
 
 
 def _windowed(records: Iterable[ConsumerRecord[bytes | None, bytes | None]], settings: Settings) -> Iterable[Change]:
-    """Keys are [key, [start, end]]. Expired windows are left out, whether or not faust has removed them."""
+    """Keys are [type|partition, [start, end]]. Expired windows are left out, whether or not faust has removed them."""
     kept = time.time() - KEPT_WINDOWS * settings.in_flight_window_s
     for record in records:
         key, (start, end) = orjson.loads(record.key or b"")
         if end >= kept:
-            yield f"{key} {start:.0f}", _value(record.value)
+            kind, _, partition = key.partition("|")
+            yield f"{datetime.fromtimestamp(start, UTC):%Y-%m-%dT%H:%M:%SZ} {partition} {kind}", _value(record.value)
 
 
 def _text(key: bytes | None) -> str:

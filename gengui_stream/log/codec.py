@@ -109,6 +109,11 @@ def decode_record(record: KeyedRecord) -> Decoded:
     return decode(record.key, record.value)
 
 
+def named_type(decoded: Decoded) -> str:
+    """Of a record that cannot be decoded, the reason in brackets."""
+    return f"({decoded.reason})" if isinstance(decoded, Undecodable) else decoded.type
+
+
 def decode(key: bytes | None, value: bytes | None) -> Decoded:
     """The event of a record, or the reason why it has none. Never raises."""
     if not value:
@@ -154,14 +159,23 @@ def _read_again(key: bytes | None, value: bytes, error: ValidationError) -> Deco
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "json_invalid":
         return Undecodable("not_json", first["msg"], generation_id)
-    document = as_document(value.decode())
-    raised = upcast(document) if isinstance(document, dict) else None
-    if raised is None:
+    given = as_document(value.decode())
+    document = _with_whole_version(given)
+    raised = (upcast(document) if isinstance(document, dict) else None) or document
+    if raised is given:
         return _explain(document, error, generation_id)
     try:
         return _of_key(key, _validator.validate_python(raised))
     except ValidationError as still:
         return _explain(raised, still, generation_id)
+
+
+def _with_whole_version(document: object) -> object:
+    """JSON has one type of numbers: 1.0 is version 1."""
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(version, float) or not version.is_integer():
+        return document
+    return {**document, "schema_version": int(version)}
 
 
 def _explain(document: object, error: ValidationError, generation_id: UUID | None) -> UnknownType | Undecodable:

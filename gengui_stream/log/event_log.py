@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -22,12 +23,13 @@ from gengui_stream.log.codec import (
     encode_value,
 )
 from gengui_stream.log.positions import Position
-from gengui_stream.log.self_healing_producer import REQUEST_TIMEOUT_MS, SelfHealingProducer
+from gengui_stream.log.self_healing_producer import SelfHealingProducer
 from gengui_stream.metrics import Metrics
 from gengui_stream.settings import Settings
+from gengui_stream.tracing.spans import NO_SPAN, Span, is_on, span
 from schemas.events import Event
 
-APPEND_TIMEOUT_S: Final = REQUEST_TIMEOUT_MS / 1000 + 5
+APPEND_TIMEOUT_S: Final = 20.0
 
 _log = structlog.get_logger(__name__)
 
@@ -101,19 +103,37 @@ class EventLog:
     async def append_many(self, events: Sequence[Event]) -> list[Position]:
         """Returns the positions in the order of `events`. Events of one generation keep their order. Raises
         PermanentError, and appends none, when one of them exceeds VALUE_MAX_BYTES."""
-        positions = await self._send([_NewRecord.of(event) for event in events])
+        with self._span(events) as appending:
+            positions = await self._send([_NewRecord.of(event) for event in events])
+            if len(positions) == 1:
+                partition, offset = positions[0].partition, positions[0].offset
+                appending.set({"messaging.destination.partition.id": str(partition), "messaging.kafka.offset": offset})
         if self._metrics is not None:
             self._metrics.count_appended(event.type for event in events)
         return positions
+
+    def _span(self, events: Sequence[Event]) -> AbstractContextManager[Span]:
+        if not is_on():
+            return NO_SPAN
+        known: dict[str, str | int] = {
+            "messaging.system": "kafka",
+            "messaging.destination.name": self._topic,
+            "messaging.operation.type": "send",
+            "messaging.batch.message_count": len(events),
+        }
+        if len(events) == 1:
+            known |= {"gengui.event_type": events[0].type, "gengui.generation_id": str(events[0].generation_id)}
+        return span("append", "producer", parents=(event.traceparent for event in events), attributes=known)
 
     async def forward(self, records: Sequence[KeyedRecord]) -> None:
         """Appends records again, with their own keys, values and times, to the partitions of their keys."""
         await self._send([_NewRecord.again(record) for record in records])
 
     async def _send(self, events: Sequence[_NewRecord]) -> list[Position]:
+        ends = asyncio.get_running_loop().time() + self._append_s
         try:
             # The time-out is the inner one, so that the producer sees it, and is replaced.
-            async with self._producer.sending() as producer, asyncio.timeout(self._append_s):
+            async with self._producer.sending(self._append_s) as producer, asyncio.timeout_at(ends):
                 sent = [
                     await producer.send(
                         self._topic, new.value, key=new.key, headers=new.headers, timestamp_ms=new.timestamp
@@ -142,6 +162,14 @@ class Forwarder(Protocol):
     """Appends records to the partitions of their keys."""
 
     async def forward(self, records: Sequence[KeyedRecord]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """How records on a wrong partition reach the right one. `partitions`: of the topic."""
+
+    forwarder: Forwarder
+    partitions: int
 
 
 def _check_known(offsets: Sequence[int]) -> None:

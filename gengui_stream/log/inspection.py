@@ -9,9 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, for_code
 
-from gengui_stream.errors import TransientError
-from gengui_stream.log.connection import connection
-from gengui_stream.log.topics import administering
+from gengui_stream.log.connection import connection, no_broker
+from gengui_stream.log.topics import administering, described_partitions
 from gengui_stream.round_trip import fastest
 from gengui_stream.settings import Settings
 
@@ -62,12 +61,9 @@ async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> tuple[PartitionFacts, ...]:
-    """Asks for all topics: some brokers create a topic that is asked for by name."""
-    found = [one for one in await admin.describe_topics() if one["topic"] == topic]
     partitions = [
         PartitionFacts(one["partition"], one["leader"], tuple(one["replicas"]), tuple(one["isr"]))
-        for entry in found
-        for one in entry["partitions"]
+        for one in await described_partitions(admin, topic)
     ]
     return tuple(sorted(partitions, key=lambda one: one.number))
 
@@ -115,6 +111,6 @@ async def try_to_append(settings: Settings, record_max_bytes: int) -> None:
     except MessageSizeTooLargeError:
         return
     except OSError as error:
-        raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error}") from error
+        raise await no_broker(settings, error) from error
     finally:
         await producer.stop()

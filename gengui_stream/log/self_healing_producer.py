@@ -15,14 +15,18 @@ from aiokafka.errors import KafkaError
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.codec import VALUE_MAX_BYTES
-from gengui_stream.log.connection import connection
+from gengui_stream.log.connection import connection, no_broker
 from gengui_stream.settings import Settings
 
-REQUEST_TIMEOUT_MS: Final = 15_000
+REQUEST_TIMEOUT_MS: Final = 6_000
+"""Less than the API waits: a batch that is not confirmed by then is sent to the broker that leads its partition now,
+with the same numbers, so that it is on the log once."""
+
 LINGER_MS: Final = 0
 """A batch is sent at once; records that arrive during its request share the next one."""
 
 CLOSE_S: Final = 5.0
+NOT_STARTED: Final = "the log's producer is not started"
 
 _log = structlog.get_logger(__name__)
 
@@ -34,16 +38,21 @@ class SelfHealingProducer:
         self._settings = settings
         self._current: AIOKafkaProducer | None = None
         self._started = False
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._started = True
-        await self._get()
+        try:
+            await self._get()
+        except BaseException:
+            await self._stop_connecting()
+            raise
 
     async def stop(self) -> None:
         """Waits up to CLOSE_S for the records in flight."""
         self._started = False
+        await self._stop_connecting()
         self._retire(self._current)
         if self._closing:
             _, late = await asyncio.wait(self._closing, timeout=CLOSE_S)
@@ -52,9 +61,11 @@ class SelfHealingProducer:
             await asyncio.gather(*late, return_exceptions=True)
 
     @asynccontextmanager
-    async def sending(self) -> AsyncIterator[AIOKafkaProducer]:
-        """The producer to send with. A KafkaError or a time-out inside the block retires it."""
-        producer = await self._get()
+    async def sending(self, within_s: float | None = None) -> AsyncIterator[AIOKafkaProducer]:
+        """The producer to send with. A KafkaError or a time-out inside the block retires it. Raises TimeoutError when
+        there is none within `within_s`: the connection goes on for the next caller."""
+        async with asyncio.timeout(within_s):
+            producer = await self._get()
         try:
             yield producer
         except (KafkaError, TimeoutError):
@@ -62,12 +73,30 @@ class SelfHealingProducer:
             raise
 
     async def _get(self) -> AIOKafkaProducer:
-        async with self._connecting:  # one caller connects, the others wait for it
-            if not self._started:
-                raise TransientError("the log's producer is not started")
-            if self._current is None:
-                self._current = await self._connected()
+        """All callers wait for one connection."""
+        if not self._started:
+            raise TransientError(NOT_STARTED)
+        if self._current is not None:
             return self._current
+        if (connecting := self._connecting) is None:
+            self._connecting = connecting = asyncio.ensure_future(self._connected())
+            connecting.add_done_callback(self._take)
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():  # by `stop`, and not the caller
+                raise TransientError(NOT_STARTED) from None
+            raise
+
+    def _take(self, connecting: "asyncio.Task[AIOKafkaProducer]") -> None:
+        self._connecting = None
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._current = connecting.result()
+
+    async def _stop_connecting(self) -> None:
+        if (connecting := self._connecting) is not None:
+            connecting.cancel()
+            await asyncio.wait({connecting})
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -83,7 +112,7 @@ class SelfHealingProducer:
             await producer.start()
         except (KafkaError, OSError) as error:
             await producer.stop()
-            raise TransientError(f"no broker at {self._settings.kafka_bootstrap_servers}: {error}") from error
+            raise await no_broker(self._settings, error) from error
         except BaseException:
             self._close(producer)
             raise

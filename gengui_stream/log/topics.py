@@ -2,16 +2,20 @@
 changed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import Final, TypedDict
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
-from gengui_stream.errors import ConfigurationError, TransientError
-from gengui_stream.log.connection import connection
+from gengui_stream.errors import ConfigurationError
+from gengui_stream.log.connection import addresses, connection, no_broker
+from gengui_stream.process.first_answer import first_answer
 from gengui_stream.settings import Settings
 
 TOPIC_CONFIGURATION: Final = {
@@ -22,8 +26,20 @@ TOPIC_CONFIGURATION: Final = {
 }
 """Kept forever and never compacted: compaction removes history and leaves gaps (law 1)."""
 
+
+class PartitionDescription(TypedDict):
+    """`leader`, `replicas`, `isr`: ids of brokers."""
+
+    partition: int
+    leader: int
+    replicas: list[int]
+    isr: list[int]
+
+
 LISTED_WITHIN_S: Final = 30.0
 POLL_INTERVAL_S: Final = 0.05
+NEXT_BROKER_AFTER_S: Final = 0.4
+"""Far longer than a broker takes, and several times in the time that a readiness probe waits."""
 
 
 async def ensure_topic(settings: Settings) -> int:
@@ -46,9 +62,15 @@ async def ensure_changelog(settings: Settings, topic: str, configuration: Mappin
 
 
 async def check_topic(settings: Settings) -> None:
-    """Raises ConfigurationError when the topic does not exist or has another number of partitions. Never makes a broker
-    create it."""
-    async with administering(settings) as admin:
+    """Raises ConfigurationError when the topic does not exist or has another number of partitions, TransientError when
+    no broker is reachable; one that does not answer is not waited for. Never makes a broker create it."""
+    brokers = addresses(settings)
+    random.shuffle(brokers)
+    await first_answer([partial(_check_topic, settings, broker) for broker in brokers], NEXT_BROKER_AFTER_S)
+
+
+async def _check_topic(settings: Settings, address: str) -> None:
+    async with administering(settings, address) as admin:
         if not await _checked_partitions(admin, settings):
             raise ConfigurationError(
                 [f"EVENTS_TOPIC: there is no topic {settings.events_topic}: run `gengui-stream migrate`"]
@@ -56,14 +78,18 @@ async def check_topic(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A started client, closed at the end. Raises TransientError for every Kafka error inside the block."""
-    admin = AIOKafkaAdminClient(**connection(settings))
+async def administering(settings: Settings, address: str | None = None) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started client, closed at the end. Raises TransientError for every Kafka error inside the block. `address`: the
+    one broker that it asks first."""
+    shared = connection(settings)
+    if address is not None:
+        shared["bootstrap_servers"] = [address]
+    admin = AIOKafkaAdminClient(**shared)
     try:
         await admin.start()
         yield admin
     except (KafkaError, OSError) as error:
-        raise TransientError(f"no broker at {settings.kafka_bootstrap_servers}: {error!r}") from error
+        raise await no_broker(settings, error) from error
     finally:
         await admin.close()
 
@@ -93,8 +119,16 @@ async def _until_listed(admin: AIOKafkaAdminClient, topic: str) -> None:
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
     """0 when there is no such topic, or the broker does not know it yet."""
-    topics = {found["topic"]: found["partitions"] for found in await admin.describe_topics()}
-    return len(topics.get(topic, ()))
+    return len(await described_partitions(admin, topic))
+
+
+async def described_partitions(admin: AIOKafkaAdminClient, topic: str) -> Sequence[PartitionDescription]:
+    """Empty when there is no such topic. A broker answers with this topic alone, and never creates it: for
+    `describe_topics` it would, and the descriptions of all topics cost more with every topic of a cluster."""
+    request = MetadataRequest([topic], allow_auto_topic_creation=False)
+    response = await admin._send_request(request)  # noqa: SLF001 - listed in ADR 2
+    found = [one for one in response.to_object()["topics"] if not one["error_code"]]
+    return found[0]["partitions"] if found else []
 
 
 async def _refuse_compaction(admin: AIOKafkaAdminClient, topic: str) -> None:

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.media.s3_client import THREADS, create_bucket_in, new_client, new_session, public_url
-from gengui_stream.media.signed_urls import UrlSigner
+from gengui_stream.media.signed_urls import SignedUrl, UrlSigner
 from gengui_stream.media.signing_credentials import SigningCredentials
 from gengui_stream.media.store_errors import (
     MISSING_CODES,
@@ -28,6 +28,7 @@ from gengui_stream.media.store_errors import (
 )
 from gengui_stream.process.background import background_task
 from gengui_stream.settings import Settings
+from gengui_stream.tls.refusals import OBJECT_STORE, refusal
 
 CHUNK_BYTES: Final = 256 * 1024
 PROBE_KEY: Final = "users/readiness-probe"
@@ -75,7 +76,7 @@ class ObjectStore:
         session = new_session(settings)
         self.credentials = SigningCredentials(session)
         self.credentials.refresh()
-        self._client = new_client(session, settings.s3_endpoint, read_timeout_s, tries)
+        self._client = new_client(session, settings, read_timeout_s, tries)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._signer = UrlSigner(
             public_url(settings, session),
@@ -121,12 +122,12 @@ class ObjectStore:
         except ValueError:
             return None
 
-    def presigned_url(self, key: str) -> str:
+    def presigned_url(self, key: str) -> SignedUrl:
         """A GET URL for clients, valid for at least half of PRESIGNED_URL_TTL_S. Cheap: no I/O. Raises
         TransientError or PermanentError without credentials."""
         return self._signer.url(key, time.time())
 
-    def presigned_upload(self, key: str, mime_type: str, size: int, valid_s: int) -> str:
+    def presigned_upload(self, key: str, mime_type: str, size: int, valid_s: int) -> SignedUrl:
         """A PUT URL for an object of exactly this type and size in bytes. Cheap: no I/O. Raises as `presigned_url`
         does."""
         headers = {"content-type": mime_type, "content-length": str(size)}
@@ -248,4 +249,5 @@ def _translated() -> Iterator[None]:
     except (ParamValidationError, NoCredentialsError) as error:
         raise PermanentError(f"object store: {error}") from error
     except (BotoCoreError, OSError) as error:
-        raise TransientError(f"object store: {type(error).__name__}: {error}") from error
+        unavailable = TransientError(f"object store: {type(error).__name__}: {error}")
+        raise refusal(error, "object store", OBJECT_STORE) or unavailable from error

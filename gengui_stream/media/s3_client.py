@@ -50,7 +50,9 @@ def new_session(settings: Settings) -> boto3.session.Session:
     )
 
 
-def new_client(session: boto3.session.Session, endpoint: str | None, read_timeout_s: float, tries: int) -> "S3Client":
+def new_client(session: boto3.session.Session, settings: Settings, read_timeout_s: float, tries: int) -> "S3Client":
+    """Without S3_CA_FILE boto3 trusts AWS_CA_BUNDLE, else its own CAs."""
+    endpoint, ca_file = settings.s3_endpoint, settings.s3_ca_file
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint else "virtual"},
@@ -61,7 +63,8 @@ def new_client(session: boto3.session.Session, endpoint: str | None, read_timeou
         request_checksum_calculation="when_required",  # not all other stores support AWS's newer checksums
         response_checksum_validation="when_required",
     )
-    return session.client("s3", endpoint_url=endpoint, config=config)
+    verify = None if ca_file is None else str(ca_file)
+    return session.client("s3", endpoint_url=endpoint, config=config, verify=verify)
 
 
 def public_url(settings: Settings, session: boto3.session.Session) -> BucketUrl:

@@ -8,8 +8,8 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -18,11 +18,20 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The current credentials; temporary ones have a token."""
+    """The current credentials; temporary ones have a token. `ends_at`: of those from a server, which then end, and with
+    them each URL that they signed; None: it is not known that they end."""
 
     access_key_id: str
     secret: str
     token: str | None
+    ends_at: datetime | None = None
+
+
+class SignedUrl(NamedTuple):
+    """A URL, and the moment from which the object store refuses it."""
+
+    url: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,49 +72,54 @@ class UrlSigner:
         self._slot_s = max(1, ttl_s // 2)
         self._slot: _Slot | None = None
 
-    def url(self, key: str, now_s: float) -> str:
+    def url(self, key: str, now_s: float) -> SignedUrl:
         """The URL at Unix time `now_s`."""
         begins, credentials = int(now_s) // self._slot_s * self._slot_s, self._credentials()
         if self._slot is None or self._slot.begins != begins or self._slot.credentials is not credentials:
             self._slot = self._open_slot(begins, credentials)
-        return self._signed(self._slot, quote(key, safe="/~"))
+        return self._url(self._slot, "GET", quote(key, safe="/~"), f"host:{self._host}\n", "host")
 
-    def upload_url(self, key: str, headers: Mapping[str, str], now_s: float, valid_s: int) -> str:
+    def upload_url(self, key: str, headers: Mapping[str, str], now_s: float, valid_s: int) -> SignedUrl:
         """A PUT URL, valid for `valid_s` from `now_s`. `headers`: those that the request must have, exactly so: the
         store rejects any other value. Names in lower case."""
         signed = {"host": self._host, **headers}
-        slot = self._open_slot(int(now_s), self._credentials(), ttl_s=valid_s, headers=";".join(sorted(signed)))
+        slot = self._open_slot(int(now_s), self._credentials(), valid_s=valid_s, headers=";".join(sorted(signed)))
         lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
         return self._url(slot, "PUT", quote(key, safe="/~"), lines, ";".join(sorted(signed)))
 
     def _open_slot(
-        self, begins: int, credentials: SigningKey, *, ttl_s: int | None = None, headers: str = "host"
+        self, begins: int, credentials: SigningKey, *, valid_s: int | None = None, headers: str = "host"
     ) -> "_Slot":
-        moment = datetime.fromtimestamp(begins, UTC)
+        moment, seconds = datetime.fromtimestamp(begins, UTC), self._ttl if valid_s is None else valid_s
         stamp, scope = f"{moment:%Y%m%dT%H%M%SZ}", f"{moment:%Y%m%d}/{self._bucket.region}/s3/aws4_request"
         query = {
             "X-Amz-Algorithm": ALGORITHM,
             "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
             "X-Amz-Date": stamp,
-            "X-Amz-Expires": str(self._ttl if ttl_s is None else ttl_s),
+            "X-Amz-Expires": str(seconds),
             "X-Amz-SignedHeaders": headers,
         }
         if credentials.token:
             query["X-Amz-Security-Token"] = credentials.token
         line = "&".join(f"{name}={quote(query[name], safe='~')}" for name in sorted(query))
-        return _Slot(begins, credentials, line, f"{ALGORITHM}\n{stamp}\n{scope}\n", _derived(credentials.secret, scope))
+        ends_at = moment + timedelta(seconds=seconds)
+        return _Slot(
+            begins=begins,
+            credentials=credentials,
+            query=line,
+            preamble=f"{ALGORITHM}\n{stamp}\n{scope}\n",
+            key=_derived(credentials.secret, scope),
+            ends_at=ends_at if credentials.ends_at is None else min(ends_at, credentials.ends_at),
+        )
 
-    def _signed(self, slot: "_Slot", key: str) -> str:
-        return self._url(slot, "GET", key, f"host:{self._host}\n", "host")
-
-    def _url(self, slot: "_Slot", method: str, key: str, headers: str, names: str) -> str:
+    def _url(self, slot: "_Slot", method: str, key: str, headers: str, names: str) -> SignedUrl:
         request = f"{method}\n{self._path}/{key}\n{slot.query}\n{headers}\n{names}\nUNSIGNED-PAYLOAD"
         text = slot.preamble + hashlib.sha256(request.encode()).hexdigest()
         signature = hmac.digest(slot.key, text.encode(), "sha256").hex()
-        return f"{self._bucket.base}/{key}?{slot.query}&X-Amz-Signature={signature}"
+        return SignedUrl(f"{self._bucket.base}/{key}?{slot.query}&X-Amz-Signature={signature}", slot.ends_at)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Slot:
     """The part that all URLs of one slot share."""
 
@@ -114,6 +128,7 @@ class _Slot:
     query: str
     preamble: str
     key: bytes
+    ends_at: datetime
 
 
 def _derived(secret: str, scope: str) -> bytes:

@@ -6,9 +6,11 @@ The worker on RunPod imports this module, in an environment without structlog.
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import boto3.session
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 
 from gengui_stream.errors import GenGuiError, PermanentError, TransientError
@@ -49,7 +51,7 @@ class SigningCredentials:
         if found is None:
             raise PermanentError("no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         frozen = found.get_frozen_credentials()
-        return SigningKey(str(frozen.access_key), str(frozen.secret_key), frozen.token)
+        return SigningKey(str(frozen.access_key), str(frozen.secret_key), frozen.token, _end_of(found))
 
     async def keep_fresh(self, ended: asyncio.Event) -> None:
         while not ended.is_set():
@@ -58,3 +60,9 @@ class SigningCredentials:
                     await ended.wait()
                     return
             await asyncio.to_thread(self.refresh)
+
+
+def _end_of(credentials: Credentials) -> datetime | None:
+    """botocore has it in no public attribute, and only of credentials that it renews."""
+    end: object = getattr(credentials, "_expiry_time", None)
+    return end.astimezone(UTC) if isinstance(end, datetime) else None

@@ -5,9 +5,12 @@ relied on. Without a cache of statements asyncpg prepares and executes each in o
 """
 
 from collections.abc import Mapping
+from ssl import SSLContext, create_default_context
 from typing import Final, TypedDict
+from urllib.parse import urlsplit
 
 from gengui_stream.settings.addresses.database_url import DatabaseAddress
+from gengui_stream.settings.addresses.url_checks import load_own_certificate, parameters_of
 
 CACHED_STATEMENTS: Final = 100
 """asyncpg's own default."""
@@ -35,6 +38,7 @@ class ConnectArguments(TypedDict):
     timeout: float
     server_settings: dict[str, str]
     statement_cache_size: int
+    ssl: SSLContext | None
 
 
 def connect_arguments(
@@ -49,4 +53,17 @@ def connect_arguments(
         timeout=address.connect_timeout_s or timeout_s,
         server_settings=wanted,
         statement_cache_size=0 if address.pooled else CACHED_STATEMENTS,
+        ssl=tls_of(address.url),
     )
+
+
+def tls_of(url: str) -> SSLContext | None:
+    """For `sslrootcert=system`, which asyncpg takes for the name of a file. None: asyncpg reads the URL."""
+    given = parameters_of(urlsplit(url))
+    if given.get("sslrootcert") != "system":
+        return None
+    context = create_default_context()
+    context.set_alpn_protocols(["postgresql"])
+    if certificate := given.get("sslcert"):
+        load_own_certificate(certificate, given.get("sslkey"), given.get("sslpassword", ""), context)
+    return context

@@ -18,6 +18,7 @@ from typing import Final, Literal, TypeAlias
 import asyncpg
 
 from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.postgres.connecting import tls_of
 from gengui_stream.postgres.pool import transient_errors
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -101,7 +102,7 @@ async def migrate(
 async def _alone(database_url: str) -> AsyncIterator[Connection]:
     """A connection with the lock. Polled for: CREATE INDEX CONCURRENTLY waits for every transaction, so also for one
     that waits for this lock."""
-    connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S)
+    connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, ssl=tls_of(database_url))
     try:
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110 - of a server
             await asyncio.sleep(LOCK_POLL_S)

@@ -2,18 +2,20 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
 from asyncpg.pool import PoolAcquireContext
 
-from gengui_stream.errors import ConfigurationError, TransientError, is_closed_connection
+from gengui_stream.errors import ConfigurationError, TlsError, TransientError, is_closed_connection, reason
 from gengui_stream.postgres.connecting import POOLER_FOUND, connect_arguments
 from gengui_stream.settings import Settings
+from gengui_stream.tls.refusals import POSTGRESQL, refusal
 
 if TYPE_CHECKING:  # only the stubs are generic
     _AsyncpgPool = asyncpg.Pool[asyncpg.Record]
@@ -23,6 +25,25 @@ else:
 # Quoted, for the same reason.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+PoolOrConnection: TypeAlias = (
+    "asyncpg.Pool[asyncpg.Record] | asyncpg.Connection[asyncpg.Record] | "
+    "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+"""For one statement: with a connection, in the transaction that is open there."""
+
+
+class Fetcher(Protocol):
+    """What only reads rows needs: a pool, a connection, or a rebuild's connection to its own tables."""
+
+    async def fetch(self, query: str, /, *args: object) -> list[asyncpg.Record]: ...
+
+
+class Executor(Protocol):
+    """What runs one statement needs."""
+
+    async def execute(self, query: str, /, *args: object) -> str: ...
+
 
 LOST_STATEMENT: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """Only a pooler in transaction mode causes them: the statement was prepared in another session."""
@@ -43,6 +64,9 @@ TRANSIENT = (
 )
 """Errors that end when the server is available or has room again, has failed over, or when another transaction ends.
 The codes are those of appendix A of PostgreSQL's documentation."""
+
+HANDSHAKE: Final = frozenset({None, "SSL"})
+"""The parts of OpenSSL that speak with the server. The others read files, also those of ~/.postgresql and of PGSSL*."""
 
 CONNECTION_ENDED: Final = re.compile(
     # "released back": also said of a connection that a task holds while its session ends
@@ -131,7 +155,8 @@ def transient_errors(dsn: str | None = None) -> Iterator[None]:
     try:
         yield
     except ClientConfigurationError as error:
-        raise ConfigurationError([f"DATABASE_URL: {error}"]) from error
+        remedy = ": set DB_CA_FILE, or sslrootcert=system in the URL" if "root certificate" in str(error) else ""
+        raise ConfigurationError([f"DATABASE_URL: {error}{remedy}"]) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if CONNECTION_ENDED.search(str(error)) is None:
             raise
@@ -139,9 +164,7 @@ def transient_errors(dsn: str | None = None) -> Iterator[None]:
     except LOST_STATEMENT as error:
         raise _pooler_found(error) from error
     except TRANSIENT as error:
-        if "startup parameter" in str(error):  # of PgBouncer, whose other refusals pass
-            raise _pooler_found(error) from error
-        raise _transient(error, dsn) from error
+        raise _classified(error, dsn) from error
     except RuntimeError as error:
         if not is_closed_connection(error):
             raise
@@ -152,11 +175,28 @@ def _pooler_found(error: Exception) -> ConfigurationError:
     return ConfigurationError([f"DATABASE_URL or DB_*: {error}: {POOLER_FOUND}"])
 
 
+def _classified(error: Exception, dsn: str | None) -> TransientError | ConfigurationError:
+    """Of TRANSIENT, which has the types of some errors that do not pass."""
+    if "startup parameter" in str(error):  # of PgBouncer, whose other refusals pass
+        return _pooler_found(error)
+    if isinstance(error, ssl.SSLError) and error.library not in HANDSHAKE:
+        return ConfigurationError([f"DATABASE_URL: its certificates or its key cannot be read: {error}"])
+    return refused_tls(error, dsn) or _transient(error, dsn)
+
+
+def refused_tls(error: Exception, dsn: str | None) -> TlsError | None:
+    """Of an error of a connection; None if TLS is not its cause."""
+    where = f"PostgreSQL{f' at {address_of(dsn)}' if dsn else ''}"
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        return TlsError(f"{where}: it offers no TLS", "set ssl=on in postgresql.conf, with a certificate and its key")
+    return refusal(error, where, POSTGRESQL)
+
+
 def _transient(error: Exception, dsn: str | None) -> TransientError:
-    where = f" at {_address(dsn)}" if dsn else ""
-    return TransientError(f"PostgreSQL{where}: {type(error).__name__}: {error}")
+    where = f" at {address_of(dsn)}" if dsn else ""
+    return TransientError(f"PostgreSQL{where}: {reason(error)}")
 
 
-def _address(dsn: str) -> str:
+def address_of(dsn: str) -> str:
     """Host, port and database, and nothing secret."""
     return dsn.partition("?")[0].rpartition("@")[2].rpartition("//")[2]

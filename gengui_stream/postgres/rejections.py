@@ -8,3 +8,9 @@ def rejects_value(error: Exception) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return isinstance(error, ValueError)  # asyncpg's own DataError: an argument that it cannot encode
     return isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError)
+
+
+def meet_in_a_row(error: Exception) -> bool:
+    """Of a batch of several partitions: two of them have events of one generation, which only a foreign producer can
+    cause, so that each must commit alone."""
+    return isinstance(error, asyncpg.CardinalityViolationError)

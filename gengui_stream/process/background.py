@@ -1,4 +1,4 @@
-"""A task that runs as long as a block of code does. No other task of a role outlives the call that started it."""
+"""Tasks that end with a block of code. No other task of a role outlives the call that started it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,4 +29,29 @@ async def background_task(work: Work) -> AsyncIterator[None]:
     except BaseExceptionGroup as errors:
         if len(errors.exceptions) > 1:
             raise
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
+
+
+@asynccontextmanager
+async def set_later(event: asyncio.Event, seconds: float) -> AsyncIterator[asyncio.Event]:
+    """An event that is set so long after `event`, or after the block has begun if that is later."""
+    later = asyncio.Event()
+
+    async def follow(_: asyncio.Event) -> None:
+        await event.wait()
+        await asyncio.sleep(seconds)
+        later.set()
+
+    async with background_task(follow):
+        yield later
+
+
+@asynccontextmanager
+async def single_error_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that raises the first error of its tasks as it is, with its cause: callers tell errors apart by
+    their class, and the other tasks were cancelled because of it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors.exceptions[0].__cause__

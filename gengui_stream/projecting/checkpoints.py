@@ -9,7 +9,7 @@ import asyncpg
 from gengui_stream.errors import FencedError
 from gengui_stream.log.positions import Position
 from gengui_stream.postgres.bulk import Write, joined
-from gengui_stream.postgres.pool import Connection, Pool, transient_errors
+from gengui_stream.postgres.pool import Connection, Executor, Fetcher, Pool, transient_errors
 from gengui_stream.projections.outcomes import Tally
 
 PROJECTION: Final = "generations"
@@ -92,7 +92,7 @@ class Move:
     tally: Tally
 
 
-async def claim(pool: Pool, topic: str, partitions: Collection[int]) -> dict[int, Claim]:
+async def claim(pool: Fetcher, topic: str, partitions: Collection[int]) -> dict[int, Claim]:
     """Claims the partitions with a higher epoch, which fences every uncommitted batch of an earlier owner."""
     claims: dict[int, Claim] = {}
     with transient_errors():
@@ -104,15 +104,30 @@ async def claim(pool: Pool, topic: str, partitions: Collection[int]) -> dict[int
 
 async def refresh(pool: Pool, topic: str, held: Claim) -> Claim:
     """The claim as the database holds it, after a commit that failed or whose outcome is unknown. Raises FencedError
-    when another owner has claimed the partition."""
+    when another owner has claimed the partition, or when its checkpoint has gone back, which only a restored backup
+    causes: the owner then starts again there."""
     with transient_errors():
         row = await pool.fetchrow(SELECT_ONE, PROJECTION, topic, held.partition)
     if row is None or row["owner_epoch"] != held.epoch:
         raise FencedError(f"partition {held.partition} of {topic} has another owner")
+    _check_not_restored(held, row["next_offset"])
     return Claim(held.partition, row["next_offset"], held.epoch, row["parked_revision"])
 
 
-async def commit(connection: Connection, topic: str, moves: Sequence[Move], *, writes: Sequence[Write]) -> None:
+async def check_not_restored(pool: Pool, topic: str, held: Collection[Claim]) -> None:
+    """Raises FencedError when a checkpoint has gone back behind one of these claims. `held`: as they were before."""
+    found = await projected(pool, topic)
+    for each in held:
+        _check_not_restored(each, found.get(each.partition, 0))
+
+
+def _check_not_restored(held: Claim, next_offset: int) -> None:
+    if next_offset < held.next_offset:
+        went = f"from {held.next_offset} to {next_offset}"
+        raise FencedError(f"the checkpoint of partition {held.partition} went back {went}: PostgreSQL was restored")
+
+
+async def commit(connection: Executor, topic: str, moves: Sequence[Move], *, writes: Sequence[Write]) -> None:
     """Advances the checkpoints and writes the rows in one statement, which is its own transaction: a paused process
     holds no locks, and a small batch costs one round trip. Raises FencedError, and changes nothing, when a claim is no
     longer valid or an operator has changed what is parked: `refresh` tells which."""

@@ -3,7 +3,7 @@ its owner vouches for it, so that they are claimed (law 5)."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
 import structlog
@@ -20,36 +20,66 @@ SWEEP_EVERY_S: Final = 60.0
 Live: TypeAlias = Callable[[], Mapping[int, int]]
 """The epochs of the live partitions of this process, by partition."""
 
+Check: TypeAlias = Callable[[], Awaitable[None]]
+"""Raises FencedError when this process may not vouch for what it holds."""
+
 _log = structlog.get_logger(__name__)
 
 
-async def go_live(pool: Pool, held: OwnedPartition, timings: JobTimings) -> None:
-    """Makes the jobs of a partition that has just caught up; no other partition changes. Raises TransientError while
-    PostgreSQL is unavailable."""
-    if held.live or not held.caught_up:
-        return
-    partition = held.claim.partition
-    made = await job_rows.make_missing(pool, partition, timings)
-    await job_rows.bring_forward(pool, partition, timings)
-    await job_rows.expedite_ended(pool, partition)
-    await partition_owners.vouch(pool, {partition: held.claim.epoch})
-    held.live = True
-    _log.info("partition_live", partition=partition, next_offset=held.claim.next_offset, jobs_made=made)
+class LivePartitions:
+    """What one owner vouches for, and what it has withdrawn. A pause may come while a partition goes live, and between
+    a look at the live partitions and the vouching for them: each is decided again under one lock."""
 
+    def __init__(self, pool: Pool, timings: JobTimings) -> None:
+        self._pool = pool
+        self._timings = timings
+        self._changing = asyncio.Lock()
 
-async def keep_vouching(pool: Pool, live: Live, timings: JobTimings) -> None:
-    """Vouches for the live partitions, without end, and makes jobs that are missing, which only an operator's mistake
-    can cause. While PostgreSQL is unavailable no job can be claimed either."""
-    swept_at = time.monotonic()
-    while True:
-        await asyncio.sleep(VOUCH_EVERY_S)
-        try:
-            await partition_owners.vouch(pool, live())
-            if time.monotonic() - swept_at > SWEEP_EVERY_S:
-                swept_at = time.monotonic()
-                await sweep(pool, live(), timings)
-        except TransientError as error:
-            _log.warning("not_vouched", error=str(error))
+    async def go_live(self, held: OwnedPartition) -> None:
+        """Makes the jobs of a partition that has just caught up; no other partition changes. Raises TransientError
+        while PostgreSQL is unavailable."""
+        if not held.may_go_live():
+            return
+        partition = held.claim.partition
+        made = await job_rows.make_missing(self._pool, partition, self._timings)
+        await job_rows.bring_forward(self._pool, partition, self._timings)
+        await job_rows.expedite_ended(self._pool, partition)
+        async with self._changing:
+            if not held.may_go_live():  # it was paused meanwhile
+                return
+            await partition_owners.vouch(self._pool, {partition: held.claim.epoch})
+            held.live = True
+        _log.info("partition_live", partition=partition, next_offset=held.claim.next_offset, jobs_made=made)
+
+    async def stand_still(self, paused: Collection[OwnedPartition]) -> None:
+        """Before a pause: no job of these partitions is claimed until they have caught up after it. Raises
+        TransientError while PostgreSQL is unavailable."""
+        async with self._changing:
+            for held in paused:
+                held.paused, held.live = True, False
+            await partition_owners.withdraw(self._pool, {held.claim.partition: held.claim.epoch for held in paused})
+
+    async def go_on(self, held: OwnedPartition, log_end: int) -> None:
+        """After a pause. The log goes on meanwhile: the partition is live once it has reached this end."""
+        held.paused, held.log_end = False, log_end
+        await self.go_live(held)
+
+    async def keep_vouching(self, live: Live, check: Check) -> None:
+        """Vouches for the live partitions, without end, and makes jobs that are missing, which only an operator's
+        mistake can cause. `check` comes before each. While PostgreSQL is unavailable no job can be claimed either."""
+        swept_at = time.monotonic()
+        while True:
+            await asyncio.sleep(VOUCH_EVERY_S)
+            try:
+                await check()
+                async with self._changing:
+                    await partition_owners.vouch(self._pool, live())
+                if time.monotonic() - swept_at > SWEEP_EVERY_S:
+                    swept_at = time.monotonic()
+                    await check()
+                    await sweep(self._pool, live(), self._timings)
+            except TransientError as error:
+                _log.warning("not_vouched", error=str(error))
 
 
 async def sweep(pool: Pool, live: Mapping[int, int], timings: JobTimings) -> int:

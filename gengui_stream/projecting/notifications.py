@@ -1,5 +1,7 @@
 """Notifications and metrics after each commit."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -21,9 +23,31 @@ def notify_after_commit(buffer: NotificationBuffer, metrics: Metrics) -> Committ
             applied=tally.applied, ignored=tally.ignored, dead_lettered=tally.dead_lettered, seconds=seconds
         )
         metrics.events_forwarded.inc(sum(isinstance(outcome, Forwarded) for outcome in batch.outcomes))
+        if (age := age_s(batch.outcomes, time.time())) is not None:
+            metrics.freshness_seconds.observe(age)
+        for (provider, ending), number in endings(batch.outcomes).items():
+            metrics.generations_ended.labels(provider, ending).inc(number)
         buffer.add(notifications_of(batch.partition, batch.outcomes), {job.kind for job in batch.jobs.made})
 
     return committed
+
+
+def age_s(outcomes: Sequence[Outcome], now: float) -> float | None:
+    """The age of the oldest record in seconds. `now`: Unix seconds. None without a record that has a time."""
+    appended = [outcome.record.timestamp for outcome in outcomes[:1] if outcome.record.timestamp is not None]
+    return max(0.0, now - appended[0] / 1000) if appended else None
+
+
+def endings(outcomes: Sequence[Outcome]) -> Counter[tuple[str, str]]:
+    """The number of generations that ended, by provider and status."""
+    return Counter(
+        (outcome.after.provider, outcome.after.status.value)
+        for outcome in outcomes
+        if isinstance(outcome, Applied)
+        and outcome.before is not None
+        and outcome.after.terminal
+        and not outcome.before.terminal
+    )
 
 
 def notifications_of(partition: int, outcomes: Sequence[Outcome]) -> list[ChangeNotification]:

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from gengui_stream.domain.generation.state import Generation
-from gengui_stream.postgres.pool import Pool
+from gengui_stream.postgres.pool import Fetcher, Pool
 from gengui_stream.projecting.checkpoints import Claim
 from gengui_stream.projecting.dead_letter_limits import DeadLetterCount
 from gengui_stream.projections import generation_states, timeline
@@ -23,8 +23,10 @@ class OwnedPartition:
     """`parked`: the generations with an open dead letter. `in_doubt`: the outcome of the last commit is unknown, and
     the other fields must be restored before they are used.
 
-    `log_end`: the end of the log when the partition was claimed. Until the checkpoint reaches it the states are behind
-    the log, and no job is made; `live` once the jobs have been made from the states."""
+    `paused`: an operator has ordered a pause, and no record is projected.
+
+    `log_end`: the end of the log when the partition was claimed or resumed. Until the checkpoint reaches it the states
+    are behind the log, and no job is made; `live` once the jobs have been made from the states."""
 
     claim: Claim
     parked: set[UUID]
@@ -33,14 +35,15 @@ class OwnedPartition:
     dead: DeadLetterCount = field(default_factory=DeadLetterCount)
     states: dict[UUID, Generation] = field(default_factory=dict)
     in_doubt: bool = False
+    paused: bool = False
 
     def known(self, generation_ids: Collection[UUID]) -> dict[UUID, Generation]:
         """The cached states of these generations, in a new dict: a batch that fails leaves no trace."""
         return {gid: state for gid in generation_ids if (state := self.states.get(gid)) is not None}
 
-    @property
-    def caught_up(self) -> bool:
-        return self.claim.next_offset >= self.log_end
+    def may_go_live(self) -> bool:
+        """Whether it has caught up, and is not live yet."""
+        return not self.live and not self.paused and self.claim.next_offset >= self.log_end
 
     def mark_in_doubt(self) -> None:
         """Before each commit."""
@@ -70,7 +73,7 @@ Wanted: TypeAlias = Sequence[tuple[OwnedPartition, Collection[UUID]]]
 """Generations by the partition whose records name them."""
 
 
-async def load_states(pool: Pool, wanted: Wanted) -> Sequence[dict[UUID, Generation]]:
+async def load_states(pool: Fetcher, wanted: Wanted) -> Sequence[dict[UUID, Generation]]:
     """The states of these generations, from the cache or from the database, in the order of `wanted`."""
     known = [held.known(ids) for held, ids in wanted]
     missing = {

@@ -2,8 +2,7 @@
 records.
 
 One transaction is folded while PostgreSQL commits the other, which gives most of the throughput on few cores. Records
-that arrive meanwhile, of any partition, share the next transaction: one of a few records costs about as much as one of
-a hundred.
+that arrive meanwhile, of any partition, share the next: one of a few records costs about as much as one of a hundred.
 """
 
 import asyncio
@@ -21,6 +20,7 @@ from gengui_stream.errors import BugError, FencedError
 from gengui_stream.log.ends import LogEnds
 from gengui_stream.process.lifecycle import RetryLimit, ShutdownRequested, retry_transient
 from gengui_stream.projecting.batches import BYTES_MAX, RecordBatch, bytes_of, fitting
+from gengui_stream.projecting.progress.pauses import Pauses, keep_reading, no_pauses
 from gengui_stream.projecting.projected_batch import ProjectedBatch
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
@@ -48,6 +48,7 @@ class _PartitionQueue:
     partition: int
     done: int
     expected: int
+    paused: bool
     queued: deque[Record] = field(default_factory=deque)
     queued_bytes: int = 0
     working: Sequence[Record] = ()
@@ -73,7 +74,7 @@ class _PartitionQueue:
 
     @property
     def ready(self) -> bool:
-        return bool(self.queued) and not self.working
+        return bool(self.queued) and not self.working and not self.paused
 
     def full(self, batch_max: int) -> bool:
         return len(self.queued) > batch_max or self.queued_bytes > BYTES_MAX
@@ -98,9 +99,12 @@ class PartitionQueues:
         stop: asyncio.Event,
         *,
         retry_max_s: float = RETRY_MAX_S,
+        pauses: Pauses = no_pauses,
     ) -> None:
         """`retry_max_s`: the longest that a transaction may fail while PostgreSQL answers."""
         self.epoch = 0
+        self.paused: frozenset[int] = frozenset()
+        self._pauses = pauses
         self._log_ends = log_ends
         self._projector = projector
         self._committed = committed
@@ -119,11 +123,13 @@ class PartitionQueues:
     async def open(self) -> AsyncIterator[None]:
         """Queues run while the block does; an error in one stops the others and is raised here."""
         async with asyncio.TaskGroup() as self._group:
-            vouching = self._group.create_task(self._projector.keep_vouching())
+            works = (self._projector.keep_vouching(), keep_reading(self._pauses, self._heed))
+            keeping = [self._group.create_task(work) for work in works]
             try:
                 yield
             finally:
-                vouching.cancel()
+                for task in keeping:
+                    task.cancel()
 
     async def assigned(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Waits for the transactions in progress, then claims the partitions, with retries while PostgreSQL is
@@ -135,15 +141,40 @@ class PartitionQueues:
         if revoked.is_set():
             raise ShutdownRequested("claim partitions")
         self.epoch += 1
-        self._queues = {partition: _PartitionQueue(partition, start, start) for partition, start in starts.items()}
-        _log.info("partitions_claimed", starts=dict(starts))
+        self._queues = {
+            each: _PartitionQueue(each, start, start, each in self.paused) for each, start in starts.items()
+        }
+        _log.info("partitions_claimed", starts=dict(starts), paused=sorted(self.paused & starts.keys()))
         return starts
 
     async def _claim(self, partitions: Collection[int], revoked: asyncio.Event) -> Mapping[int, int]:
         async with self._claiming:
             if revoked.is_set():
                 raise ShutdownRequested("claim partitions")
-            return await self._projector.claim(partitions, await self._log_ends(partitions))
+            self.paused = frozenset(await self._pauses())
+            return await self._projector.claim(partitions, await self._log_ends(partitions), self.paused)
+
+    async def _heed(self, paused: frozenset[int]) -> None:
+        """Raises TransientError, and may be repeated. Does nothing in a rebalance: the next claim reads the pauses. A
+        partition whose last transaction is in progress is resumed after it, as its checkpoint is not known yet."""
+        async with self._claiming:
+            paused |= {each for each in self.paused if (queue := self._queues.get(each)) and queue.working}
+            if paused == self.paused or self._revocation.is_set():
+                return
+            try:
+                await self._projector.pause(paused - self.paused)
+                await self._projector.resume(await self._log_ends(self.paused - paused))
+            except FencedError:
+                if not self._revocation.is_set():
+                    raise
+                return
+            self.paused = paused
+            for queue in self._queues.values():
+                queue.paused = queue.partition in paused
+                if queue.paused:
+                    queue.capacity.set()
+        _log.warning("pauses_changed", paused=sorted(paused))
+        self._start()
 
     def revoked(self) -> None:
         self._revocation.set()
@@ -197,7 +228,7 @@ class PartitionQueues:
         full = queue.full(self._batch_max)
         if full or not batch.more_in_fetch:
             self._start()
-        if full:
+        if full and not queue.paused:  # a paused one holds what was on its way; nothing more is fetched
             queue.capacity.clear()
             await queue.capacity.wait()
 

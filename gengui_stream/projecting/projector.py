@@ -5,23 +5,23 @@ checkpoint of each partition is compared and set separately.
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from gengui_stream.domain.generation.jobs import JobTimings
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.errors import FencedError
 from gengui_stream.log.codec import decode_record
-from gengui_stream.log.event_log import Forwarder
+from gengui_stream.log.event_log import Forwarding
 from gengui_stream.log.gaps import check_no_gap
 from gengui_stream.log.partitions import PartitionPlace
 from gengui_stream.postgres.pool import Pool, transient_errors
-from gengui_stream.postgres.rejections import rejects_value
+from gengui_stream.postgres.rejections import meet_in_a_row, rejects_value
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projecting.dead_letter_limits import (
     DEFAULT_LIMITS,
@@ -30,8 +30,9 @@ from gengui_stream.projecting.dead_letter_limits import (
     count_dead_letters,
 )
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records, generation_ids, requested_ids
-from gengui_stream.projecting.live_partitions import go_live, keep_vouching
+from gengui_stream.projecting.live_partitions import LivePartitions
 from gengui_stream.projecting.owned_partition import OwnedPartition, load_states, load_unrequested
+from gengui_stream.projecting.progress.fold_span import DecodedRecords, described, fold_span
 from gengui_stream.projecting.projected_batch import ProjectedBatch, joined
 from gengui_stream.projecting.writes import together, writes_of
 from gengui_stream.projections import dead_letters, job_rows, partition_owners
@@ -59,14 +60,6 @@ class _Folded:
         return checkpoints.Move(self.held.claim, self.batch.next_offset, self.batch.tally)
 
 
-@dataclass(frozen=True, slots=True)
-class Forwarding:
-    """How records on a wrong partition reach the right one. `partitions`: of the topic."""
-
-    forwarder: Forwarder
-    partitions: int
-
-
 _Work: TypeAlias = Sequence[tuple[OwnedPartition, Sequence[Record]]]
 
 
@@ -86,11 +79,14 @@ class Projector:
         self._pool = pool
         self._topic = topic
         self._timings = timings
+        self._vouched = LivePartitions(pool, timings)
         self._limits = limits
         self._forwarding = forwarding
         self._partitions: dict[int, OwnedPartition] = {}
 
-    async def claim(self, partitions: Collection[int], log_ends: Mapping[int, int]) -> Mapping[int, int]:
+    async def claim(
+        self, partitions: Collection[int], log_ends: Mapping[int, int], paused: Collection[int] = ()
+    ) -> Mapping[int, int]:
         """Claims the partitions and drops all others; returns the next offset of each.
 
         A partition makes no jobs until it has projected the log up to its end in `log_ends`, and none of its jobs is
@@ -101,8 +97,9 @@ class Projector:
         with transient_errors():
             held = {partition: await self._owned(claim, log_ends[partition]) for partition, claim in claims.items()}
         await partition_owners.withdraw(self._pool, {partition: claim.epoch for partition, claim in claims.items()})
-        for each in held.values():
-            await go_live(self._pool, each, self._timings)
+        for partition, each in held.items():
+            each.paused = partition in paused
+            await self._vouched.go_live(each)
         self._partitions = held
         return {partition: claim.next_offset for partition, claim in claims.items()}
 
@@ -117,9 +114,28 @@ class Projector:
         consecutive = await dead_letters.latest_consecutive(*at, claim.next_offset, self._limits.max_consecutive)
         return parked, DeadLetterCount(consecutive)
 
+    async def pause(self, partitions: Collection[int]) -> None:
+        """Those of other owners are left out. The caller submits no records of them until it resumes them."""
+        await self._vouched.stand_still([self._partitions[each] for each in partitions if each in self._partitions])
+
+    async def resume(self, log_ends: Mapping[int, int]) -> None:
+        """`log_ends`: the current ends of the partitions to resume. An operator may have skipped their next records."""
+        for partition in log_ends.keys() & self._partitions.keys():
+            self._partitions[partition].mark_in_doubt()
+            await self._vouched.go_on(await self._held(partition), log_ends[partition])
+
+    def parked(self) -> Mapping[int, int]:
+        """The number of generations with an open dead letter, by partition."""
+        return {partition: len(held.parked) for partition, held in self._partitions.items()}
+
     async def keep_vouching(self) -> None:
-        """For the partitions that have caught up, without end."""
-        await keep_vouching(self._pool, self.live, self._timings)
+        """For the partitions that have caught up, without end. Raises FencedError when PostgreSQL was restored from a
+        backup meanwhile: what it lacks has been done, and no batch may come that would show it."""
+        await self._vouched.keep_vouching(self.live, self._check_not_restored)
+
+    async def _check_not_restored(self) -> None:
+        known = [held.claim for held in self._partitions.values()]
+        await checkpoints.check_not_restored(self._pool, self._topic, known)
 
     def live(self) -> Mapping[int, int]:
         """The epochs of the partitions that have caught up, by partition."""
@@ -164,13 +180,13 @@ class Projector:
         work = [await self._fresh(partition, records) for partition, records in batches.items()]
         done = {batch.partition: batch for batch in await self._project_or_isolate([each for each in work if each[1]])}
         for held, _ in work:
-            await go_live(self._pool, held, self._timings)
+            await self._vouched.go_live(held)
         claims = (held.claim for held, _ in work)
         return [done.get(claim.partition) or ProjectedBatch(claim.partition, claim.next_offset) for claim in claims]
 
     async def _fresh(self, partition: int, records: Sequence[Record]) -> tuple[OwnedPartition, Sequence[Record]]:
         held = await self._held(partition)
-        await go_live(self._pool, held, self._timings)
+        await self._vouched.go_live(held)
         fresh = [record for record in records if record.offset >= held.claim.next_offset]
         if fresh:
             check_no_gap(partition, held.claim.next_offset, fresh)
@@ -199,7 +215,12 @@ class Projector:
             return [await self.project(held.claim.partition, records) for held, records in work]
 
     async def _project(self, work: _Work) -> Sequence[ProjectedBatch]:
+        began_ns = time.time_ns()
         decoded = [decode_records(records) for _, records in work]
+        with fold_span(decoded, began_ns) as fold:
+            return described(fold, await self._projected(work, decoded))
+
+    async def _projected(self, work: _Work, decoded: Sequence[DecodedRecords]) -> Sequence[ProjectedBatch]:
         wanted = [(held, generation_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
         requested = [(held, requested_ids(each)) for (held, _), each in zip(work, decoded, strict=True)]
         with transient_errors():
@@ -244,7 +265,7 @@ class Projector:
                 async with self._pool.acquire() as connection:
                     await checkpoints.commit(connection, self._topic, [each.move() for each in folded], writes=writes)
         except Exception as error:
-            if rejects_value(error) or _meet_in_a_row(error, folded):
+            if rejects_value(error) or (meet_in_a_row(error) and len(folded) > 1):
                 raise _RejectedWritesError from error
             raise
         for each in folded:
@@ -276,8 +297,3 @@ class Projector:
         dead = DeadLettered(record, generation_id, "refused_by_database", f"{type(cause).__name__}: {cause}"[:500])
         parked = held.parked if generation_id is None else held.parked | {generation_id}
         return (await self._commit([self._folded(held, [dead], {}, parked)]))[0]
-
-
-def _meet_in_a_row(error: Exception, folded: Sequence[_Folded]) -> bool:
-    """Two partitions have events of one generation, which only a foreign producer can cause: each commits alone."""
-    return isinstance(error, asyncpg.CardinalityViolationError) and len(folded) > 1

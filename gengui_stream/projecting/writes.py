@@ -11,6 +11,7 @@ from gengui_stream.projections import (
     generation_states,
     job_rows,
     provider_statistics,
+    provider_usage,
     timeline,
 )
 from gengui_stream.projections.job_rows import JobChanges
@@ -36,6 +37,7 @@ def writes_of(topic: str, partition: int, outcomes: Sequence[Outcome], jobs: Job
         daily_counts.write(daily_counts.rows_of(daily_counts.count(moved), partition)),
         provider_statistics.write(minutes),
         provider_statistics.write_latencies(latencies),
+        provider_usage.write(provider_usage.rows_of(provider_usage.count(moved), partition)),
         dead_letters.write(dead_letters.rows_of(outcomes, topic, partition)),
         job_rows.write(jobs.made, partition),
         job_rows.write_obsolete(jobs.obsolete),

@@ -1,11 +1,12 @@
 """The parameters of each request: one wide row a generation, written once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from gengui_stream.postgres.bulk import Write
+from gengui_stream.postgres.pool import Pool, transient_errors
 from gengui_stream.projections.outcomes import Applied, Outcome
 from schemas.events import GenerationRequested
 
@@ -37,6 +38,24 @@ INSERT INTO projections.generation_requests (generation_id, owner_id, prompt, se
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[],
     $9::int[], $10::timestamptz[], $11::uuid[], $12::text[], $13::text[], $14::timestamptz[], $15::bool[])
 """
+
+OWNERS: Final = "SELECT generation_id, owner_id FROM projections.generation_requests WHERE generation_id = ANY($1)"
+
+TRACEPARENT: Final = "SELECT traceparent FROM projections.generation_requests WHERE generation_id = $1"
+
+
+async def owners(pool: Pool, generation_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """By generation; those that were not requested yet are left out. Raises TransientError."""
+    with transient_errors():
+        rows = await pool.fetch(OWNERS, list(generation_ids))
+    return {row["generation_id"]: row["owner_id"] for row in rows}
+
+
+async def traceparent_of(pool: Pool, generation_id: UUID) -> str | None:
+    """The trace context of its request. Raises TransientError."""
+    with transient_errors():
+        found: str | None = await pool.fetchval(TRACEPARENT, generation_id)
+    return found
 
 
 def rows_of(outcomes: Iterable[Outcome]) -> list[RequestRow]:

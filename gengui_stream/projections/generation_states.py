@@ -20,7 +20,7 @@ from gengui_stream.domain.generation.state import (
     Thumbnail,
 )
 from gengui_stream.postgres.bulk import Write
-from gengui_stream.postgres.pool import Connection, Pool
+from gengui_stream.postgres.pool import Connection, Fetcher, Pool
 from gengui_stream.projections.outcomes import Applied, Ignored, Outcome
 
 OUTPUT_FIELDS: Final = tuple(field.name for field in fields(StoredOutput))
@@ -158,7 +158,7 @@ async def load(
     return {row["generation_id"]: state_of(row) for row in rows}
 
 
-async def load_own(pool: Pool, wanted: Mapping[int, Collection[UUID]]) -> dict[int, dict[UUID, Generation]]:
+async def load_own(pool: Fetcher, wanted: Mapping[int, Collection[UUID]]) -> dict[int, dict[UUID, Generation]]:
     """The same for several partitions: for each, only the generations of its own."""
     pairs = [(partition, generation_id) for partition, ids in wanted.items() for generation_id in ids]
     found: dict[int, dict[UUID, Generation]] = {partition: {} for partition in wanted}

@@ -22,17 +22,54 @@ from gengui_stream.projections.outcomes import Applied, Ignored, Outcome, transi
 
 Row: TypeAlias = tuple[object, ...]
 
+# Start-time fair queueing (Goyal, Vin and Cheng, 1996) with jobs of one size, by preferred provider. `heads`: of each
+# queue the first start tag, which is its virtual time, and the last one. A first attempt gets the tag after the last
+# one of its owner, and none before the virtual time: one user's thousand jobs take a thousand tags, another's first job
+# the virtual time itself. So does a later attempt, which has waited before. Projectors of several partitions do not see
+# each other's rows, so an owner may have as many jobs of one tag as there are projectors.
 # The state of an open attempt brings its `reconcile` job forward; nothing else changes an existing job.
 UPSERT: Final = """
+WITH RECURSIVE new AS (
+    SELECT *, row_number() OVER (PARTITION BY kind, provider, owner_id, attempt > 1 ORDER BY number) - 1 AS nth
+    FROM unnest($1::text[], $2::text[], $3::smallint[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[],
+        $9::bool[], $10::uuid[], $11::float8[], $12::timestamptz[], $13::text[], $14::text[], $15::text[])
+        WITH ORDINALITY AS given (key, kind, partition, generation_id, attempt, output_id, provider, model, pinned,
+            owner_id, delay, not_after, run_provider, run_job_id, run_endpoint_id, number)),
+providers AS MATERIALIZED (SELECT DISTINCT provider FROM new WHERE kind = 'dispatch'),
+queues AS (
+    SELECT first.* FROM providers p CROSS JOIN LATERAL (
+        SELECT provider, model, pinned FROM jobs.jobs j WHERE kind = 'dispatch' AND j.provider = p.provider
+        ORDER BY model, pinned LIMIT 1) AS first
+    UNION ALL
+    SELECT later.* FROM queues CROSS JOIN LATERAL (
+        SELECT provider, model, pinned FROM jobs.jobs j
+        WHERE kind = 'dispatch' AND j.provider = queues.provider AND (j.model, j.pinned) > (queues.model, queues.pinned)
+        ORDER BY model, pinned LIMIT 1) AS later),
+heads AS MATERIALIZED (
+    SELECT provider, model, pinned,
+        (SELECT start_tag FROM jobs.jobs j
+            WHERE kind = 'dispatch' AND j.provider = q.provider AND j.model = q.model AND j.pinned = q.pinned
+                AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
+            ORDER BY start_tag, available_at, generation_id LIMIT 1) AS start_tag,
+        (SELECT start_tag FROM jobs.jobs j
+            WHERE kind = 'dispatch' AND j.provider = q.provider AND j.model = q.model AND j.pinned = q.pinned
+            ORDER BY start_tag DESC LIMIT 1) AS last_tag
+    FROM queues q),
+owners AS MATERIALIZED (
+    SELECT provider, owner_id, clock.start_tag AS virtual_time, (SELECT max(start_tag) + 1 FROM jobs.jobs j
+        WHERE kind = 'dispatch' AND j.provider = p.provider AND j.owner_id = p.owner_id) AS next
+    FROM (SELECT DISTINCT provider, owner_id FROM new WHERE kind = 'dispatch') AS p
+    LEFT JOIN (
+        SELECT provider, coalesce(max(start_tag), max(last_tag)) AS start_tag FROM heads GROUP BY provider) AS clock
+        USING (provider))
 INSERT INTO jobs.jobs AS j (job_key, kind, partition, generation_id, attempt, output_id, provider, model, pinned,
-    available_at, run_provider, run_job_id, run_endpoint_id)
+    owner_id, start_tag, available_at, run_provider, run_job_id, run_endpoint_id)
 SELECT key, kind, partition, generation_id, attempt, output_id, coalesce(provider, ''), coalesce(model, ''),
-    coalesce(pinned, false), least(now() + make_interval(secs => delay), not_after),
-    run_provider, run_job_id, run_endpoint_id
-FROM unnest($1::text[], $2::text[], $3::smallint[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[],
-    $9::bool[], $10::float8[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
-    AS new (key, kind, partition, generation_id, attempt, output_id, provider, model, pinned, delay, not_after,
-        run_provider, run_job_id, run_endpoint_id)
+    coalesce(pinned, false), owner_id,
+    CASE WHEN kind <> 'dispatch' THEN 0 WHEN attempt > 1 THEN coalesce(heads.start_tag, owners.virtual_time, 0)
+        ELSE greatest(coalesce(heads.start_tag, owners.virtual_time, 0), owners.next) + nth END,
+    least(now() + make_interval(secs => delay), not_after), run_provider, run_job_id, run_endpoint_id
+FROM new LEFT JOIN heads USING (provider, model, pinned) LEFT JOIN owners USING (provider, owner_id)
 ON CONFLICT (job_key) DO UPDATE SET available_at = EXCLUDED.available_at
 WHERE j.kind = 'reconcile' AND EXCLUDED.available_at < j.available_at
 """
@@ -120,7 +157,7 @@ def _row(job: Job, partition: int) -> Row:
     queue = job.queue or (None, None, None)
     subject = (job.key, job.kind, partition, job.generation_id, job.attempt, job.output_id)
     run = job.run or (None, None, None)
-    return (*subject, *queue, job.delay_seconds, job.not_after, *run)
+    return (*subject, *queue, job.owner_id, job.delay_seconds, job.not_after, *run)
 
 
 async def make_missing(pool: Pool, partition: int, timings: JobTimings) -> int:

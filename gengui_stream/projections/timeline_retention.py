@@ -21,6 +21,8 @@ GENERATIONS: Final = 500
 
 STEP_EVERY_S: Final = 0.1
 PASS_EVERY_S: Final = 3_600.0
+LOOK_EVERY_S: Final = 2.0
+"""How soon a partition counts that has become live: none is when the process starts."""
 
 # The projector locks several states in any order: a state that it has locked is left to the next pass.
 PRUNE: Final = """
@@ -75,15 +77,29 @@ async def pruned_before(pool: Pool, generation_ids: Sequence[UUID]) -> dict[UUID
 async def keep_pruning(
     pool: Pool, kept: timedelta, partitions: Callable[[], Collection[int]], pruned: Callable[[int], None]
 ) -> None:
-    """Goes through the generations of `partitions` again and again, without end; calls `pruned` with the number of rows
-    of each step."""
-    after = UUID(int=0)
+    """Goes through the generations of `partitions` again and again, without end: at intervals, and soon after this
+    process got another partition. Calls `pruned` with the number of rows of each step."""
     while True:
+        passed = frozenset(partitions())
+        await _pass(pool, kept, partitions, pruned)
+        look_s = min(LOOK_EVERY_S, PASS_EVERY_S)
+        for _ in range(round(PASS_EVERY_S / look_s)):
+            await asyncio.sleep(look_s)
+            if not passed.issuperset(partitions()):
+                break
+
+
+async def _pass(
+    pool: Pool, kept: timedelta, partitions: Callable[[], Collection[int]], pruned: Callable[[int], None]
+) -> None:
+    after: UUID | None = UUID(int=0)
+    while after is not None and (held := partitions()):
         try:
-            step = await prune(pool, after, partitions(), kept)
-            pruned(step.rows)
-            after = step.last or UUID(int=0)
-            await asyncio.sleep(STEP_EVERY_S if step.last else PASS_EVERY_S)
+            step = await prune(pool, after, held, kept)
         except TransientError as error:
             _log.warning("timeline_not_pruned", error=str(error))
             await asyncio.sleep(PASS_EVERY_S / 60)
+        else:
+            pruned(step.rows)
+            after = step.last
+            await asyncio.sleep(STEP_EVERY_S)

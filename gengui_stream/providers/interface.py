@@ -41,6 +41,8 @@ class CallPolicy:
     attempt whose call was lost may still run, so that nothing else may be started for its generation. `synchronous`:
     the call itself does the work, so the attempt starts when the call does. `heartbeat_timeout_s`: without an event for
     this long, the status of an attempt is queried, then every `poll_interval_s`; None: as the settings say.
+    `queue_ahead`: how many attempts of a model may wait in the provider's own queue, or as many as it took in the last
+    second; None: it has none. A full queue is polled every `queue_poll_interval_s`.
     """
 
     max_concurrency: int = 32
@@ -48,6 +50,8 @@ class CallPolicy:
     synchronous: bool = False
     heartbeat_timeout_s: float | None = None
     poll_interval_s: float | None = None
+    queue_ahead: int | None = None
+    queue_poll_interval_s: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +106,19 @@ class Dispatched:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTimes:
+    """When the run began and ended, by the provider. `ended_at` is None while it runs."""
+
+    started_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The images are complete, and in the object store."""
 
     outputs: tuple[Output, ...]
+    times: RunTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +137,7 @@ class Refused:
     retryable: bool
     fault_domain: FaultDomain = FaultDomain.PROVIDER
     retry_after_s: float | None = None
+    times: RunTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +152,7 @@ class Running:
 
     alive: bool = False
     note: str | None = None
+    times: RunTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +206,11 @@ class Provider(Protocol):
 
     async def cancel(self, request: DispatchRequest, job: ProviderJob) -> CancelOutcome:
         """Stops the attempt, or prevents it from starting."""
+        ...
+
+    async def waiting(self, model: str, most: int) -> int | None:
+        """How many attempts wait in the provider's queue before one of this model, those of others included; counted up
+        to `most`. None: the provider has no queue, or does not report it."""
         ...
 
 

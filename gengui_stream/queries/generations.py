@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -22,19 +22,39 @@ FROM projections.generation_requests r JOIN projections.generation_states s USIN
 WHERE r.generation_id = $1 AND r.owner_id = $2
 """
 
+# Each bound of the scan is a condition of the index whatever is null: `$2 IS NULL OR` would be none in a generic plan.
 PAGE: Final = """
 SELECT s.*, r.owner_id, r.prompt, r.seed, r.width, r.height, r.model, r.provider AS requested_provider, r.max_attempts,
     r.deadline, r.retried_from, r.correlation_id, r.traceparent, r.requested_at, r.provider_pinned
 FROM projections.generation_requests r JOIN projections.generation_states s USING (generation_id)
 WHERE r.owner_id = $1 AND s.deleted_at IS NULL
-  AND ($2::timestamptz IS NULL OR (r.requested_at, r.generation_id) < ($2, $3::uuid))
-  AND ($4::text[] IS NULL OR s.status = ANY($4))
-  AND ($5::text IS NULL OR s.provider = $5)
-  AND ($6::text IS NULL OR r.prompt ~ $6)
-  AND ($7::timestamptz IS NULL OR r.requested_at >= $7)
-  AND ($8::timestamptz IS NULL OR r.requested_at < $8)
-ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $9
+  AND (r.requested_at, r.generation_id) <
+    (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  AND r.requested_at >= coalesce($4::timestamptz, '-infinity')
+  AND r.requested_at < coalesce($5::timestamptz, 'infinity')
+  AND (r.requested_at, r.generation_id) >=
+    (coalesce($6::timestamptz, '-infinity'), coalesce($7::uuid, '00000000-0000-0000-0000-000000000000'))
+  AND ($8::text[] IS NULL OR s.status = ANY($8))
+  AND ($9::text IS NULL OR s.provider = $9)
+  AND ($10::text IS NULL OR r.prompt ~ $10)
+ORDER BY r.requested_at DESC, r.generation_id DESC LIMIT $11
 """
+
+SCANNED_TO: Final = """
+SELECT requested_at, generation_id FROM projections.generation_requests
+WHERE owner_id = $1
+  AND (requested_at, generation_id) <
+    (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  AND requested_at >= coalesce($4::timestamptz, '-infinity')
+  AND requested_at < coalesce($5::timestamptz, 'infinity')
+ORDER BY requested_at DESC, generation_id DESC OFFSET $6 LIMIT 1
+"""
+
+SCANNED_MAX: Final = 5_000
+"""Rows that one page of a filtered list reads at most: the time of a request does not grow with what its owner has."""
+
+PageKey: TypeAlias = tuple[datetime, UUID]
+"""The order of a list, newest first."""
 
 _of_request: Final = itemgetter(
     *("requested_provider" if field == "provider" else field for field in RequestRow._fields)
@@ -63,6 +83,19 @@ class Filters:
     created_after: datetime | None = None
     created_before: datetime | None = None
 
+    @property
+    def by_content(self) -> bool:
+        """Whether rows are read that are not in the result."""
+        return not (self.statuses is None and self.provider is None and self.text is None)
+
+
+class Page(NamedTuple):
+    """`after`: the key from which the next page goes on; None on the last one. A page of a filtered list may be short
+    of its limit, and even empty, before that."""
+
+    generations: list[OwnedGeneration]
+    after: PageKey | None
+
 
 async def find(pool: Pool, generation_id: UUID, owner_id: UUID) -> OwnedGeneration | None:
     """None when there is none, it is deleted, or it belongs to another owner."""
@@ -77,17 +110,19 @@ async def find_also_deleted(pool: Pool, generation_id: UUID, owner_id: UUID) -> 
     return None if row is None else _owned(row)
 
 
-async def page(
-    pool: Pool, owner_id: UUID, filters: Filters, after: tuple[datetime, UUID] | None, limit: int
-) -> list[OwnedGeneration]:
-    """At most `limit` generations, newest first, after the position `after`."""
-    moment, generation_id = after or (None, None)
+async def page(pool: Pool, owner_id: UUID, filters: Filters, after: PageKey | None, limit: int) -> Page:
+    """At most `limit` generations, newest first, after the key `after`."""
     pattern = pattern_of(filters.text) if filters.text is not None else None
     statuses = list(filters.statuses) if filters.statuses is not None else None
-    chosen = (statuses, filters.provider, pattern, filters.created_after, filters.created_before)
+    scan = (owner_id, *(after or (None, None)), filters.created_after, filters.created_before)
     with transient_errors():
-        rows = await pool.fetch(PAGE, owner_id, moment, generation_id, *chosen, limit)
-    return [_owned(row) for row in rows]
+        end = await pool.fetchrow(SCANNED_TO, *scan, SCANNED_MAX - 1) if filters.by_content else None
+        until = (None, None) if end is None else tuple(end)
+        rows = await pool.fetch(PAGE, *scan, *until, statuses, filters.provider, pattern, limit + 1)
+    found = [_owned(row) for row in rows[:limit]]
+    if len(rows) > limit:
+        return Page(found, (found[-1].request.requested_at, found[-1].request.generation_id))
+    return Page(found, None if end is None else (end["requested_at"], end["generation_id"]))
 
 
 def _owned(row: asyncpg.Record) -> OwnedGeneration:

@@ -1,16 +1,16 @@
 """Queue positions and estimated starts, from a snapshot of all generations that have not started.
 
-A provider's internal queue is not visible: a generation that was handed over and not reported as started counts as
-queued, in the order of the requests.
+Those that were handed over to a provider, and not reported as started, come first: its internal queue is not visible.
+The others follow in the order in which they will be handed over, by fair share between owners.
 """
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from gengui_stream.postgres.pool import Pool, transient_errors
@@ -24,13 +24,9 @@ KEPT_S: Final = 1.0
 LATELY: Final = timedelta(minutes=15)
 """The estimate uses the runs that completed within this time; without any there is no estimate."""
 
-QueueKey: TypeAlias = tuple[datetime, UUID]
-"""The order of a provider's queue."""
-
 # Skips in the index from each provider to the next, and reads the front of each queue in the index's order: by id,
-# which sorts by its creation. With ids of another kind the front may differ beyond COUNTED_MAX. LIMIT 1 keeps the
-# planner from reading every request.
-WAITING: Final = """
+# which sorts by its creation. With ids of another kind the front may differ beyond COUNTED_MAX.
+HANDED_OVER: Final = """
 WITH RECURSIVE queue AS (
     (SELECT provider FROM projections.generation_states WHERE NOT settled AND started_at IS NULL
         ORDER BY provider LIMIT 1)
@@ -38,12 +34,30 @@ WITH RECURSIVE queue AS (
     SELECT later.provider FROM queue CROSS JOIN LATERAL (
         SELECT s.provider FROM projections.generation_states s
         WHERE NOT settled AND started_at IS NULL AND s.provider > queue.provider ORDER BY s.provider LIMIT 1) AS later)
-SELECT queue.provider, r.requested_at, waiting.generation_id FROM queue CROSS JOIN LATERAL (
-    SELECT s.generation_id FROM projections.generation_states s
-    WHERE NOT settled AND started_at IS NULL AND s.provider = queue.provider AND status IN ('queued', 'dispatched')
+SELECT queue.provider, waiting.generation_id FROM queue CROSS JOIN LATERAL (
+    SELECT s.generation_id, s.status FROM projections.generation_states s
+    WHERE NOT settled AND started_at IS NULL AND s.provider = queue.provider
     ORDER BY s.provider, s.generation_id LIMIT $1) AS waiting
+WHERE status = 'dispatched'
+"""
+
+# The same for the jobs of each queue, in the order of their claims. LIMIT 1 keeps the planner from reading every state;
+# a job outlives the start of its attempt for a moment.
+JOBS: Final = """
+WITH RECURSIVE queue AS (
+    (SELECT provider, model, pinned FROM jobs.jobs WHERE kind = 'dispatch' ORDER BY provider, model, pinned LIMIT 1)
+    UNION ALL
+    SELECT later.* FROM queue CROSS JOIN LATERAL (
+        SELECT provider, model, pinned FROM jobs.jobs j
+        WHERE kind = 'dispatch' AND (j.provider, j.model, j.pinned) > (queue.provider, queue.model, queue.pinned)
+        ORDER BY provider, model, pinned LIMIT 1) AS later)
+SELECT queue.provider, job.start_tag, job.available_at, job.generation_id, job.owner_id FROM queue CROSS JOIN LATERAL (
+    SELECT start_tag, available_at, generation_id, owner_id FROM jobs.jobs j
+    WHERE kind = 'dispatch' AND j.provider = queue.provider AND j.model = queue.model AND j.pinned = queue.pinned
+    ORDER BY start_tag, available_at, generation_id LIMIT $1) AS job
 CROSS JOIN LATERAL (
-    SELECT requested_at FROM projections.generation_requests WHERE generation_id = waiting.generation_id LIMIT 1) AS r
+    SELECT started_at FROM projections.generation_states WHERE generation_id = job.generation_id LIMIT 1) AS state
+WHERE state.started_at IS NULL
 """
 
 # The newest first: those before them have ended, and wait for their thumbnails.
@@ -79,21 +93,50 @@ class QueuePosition:
     starts_in_s: float | None
 
 
+class QueuedJob(NamedTuple):
+    """One that was not handed over yet. They sort as they are claimed."""
+
+    start_tag: int
+    available_at: datetime
+    generation_id: UUID
+    owner_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderQueue:
+    """`positions`: from 1, of the counted generations. `handed_over`: the number of those at the provider.
+    `start_tags`: of the others, in order. `last_tags`: by owner."""
+
+    positions: Mapping[UUID, int] = field(default_factory=dict)
+    handed_over: int = 0
+    start_tags: Sequence[int] = ()
+    last_tags: Mapping[UUID | None, int] = field(default_factory=dict)
+
+    def position_of(self, generation_id: UUID, owner_id: UUID) -> int:
+        """One that was requested since has the tag after its owner's last one, and none before the first."""
+        known = self.positions.get(generation_id)
+        if known is not None:
+            return known
+        virtual_time = self.start_tags[0] if self.start_tags else 0
+        start_tag = max(virtual_time, self.last_tags.get(owner_id, -1) + 1)
+        return self.handed_over + bisect_right(self.start_tags, start_tag) + 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSnapshot:
-    """The queues at one moment. `keys_by_provider`: in queue order. `cut`: the providers whose queue is longer."""
+    """The queues at one moment, by provider. `cut`: the providers whose queue is longer."""
 
     taken_at: datetime
-    keys_by_provider: Mapping[str, Sequence[QueueKey]] = field(default_factory=dict)
+    queues: Mapping[str, ProviderQueue] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)
     run_s: Mapping[str, float] = field(default_factory=dict)
     cut: frozenset[str] = frozenset()
 
-    def position_of(self, provider: str, key: QueueKey) -> QueuePosition:
+    def position_of(self, provider: str, generation_id: UUID, owner_id: UUID) -> QueuePosition:
         """Also of a generation that was requested after the snapshot."""
-        queue = self.keys_by_provider.get(provider, ())
-        position = bisect_left(queue, key) + 1
-        behind_all = position > len(queue)
+        queue = self.queues.get(provider, ProviderQueue())
+        position = queue.position_of(generation_id, owner_id)
+        behind_all = position > len(queue.positions)
         return QueuePosition(position, behind_all and provider in self.cut, self._starts_in_s(provider, position))
 
     def _starts_in_s(self, provider: str, position: int) -> float | None:
@@ -106,20 +149,34 @@ class QueueSnapshot:
 
 
 def snapshot_of(
-    keys_by_provider: Iterable[tuple[str, datetime, UUID]],
+    handed_over: Iterable[tuple[str, UUID]],
+    jobs: Iterable[tuple[str, QueuedJob]],
     running: Mapping[str, int],
     runs: Iterable[tuple[str, int, int]],
     taken_at: datetime,
 ) -> QueueSnapshot:
-    """Pure. `keys_by_provider`: in any order; `runs`: provider, upper bound of a bucket in milliseconds, number of
-    runs."""
-    queues: defaultdict[str, list[QueueKey]] = defaultdict(list)
-    for provider, requested_at, generation_id in keys_by_provider:
-        queues[provider].append((requested_at, generation_id))
-    for queue in queues.values():
-        queue.sort()
-    cut = frozenset(provider for provider, queue in queues.items() if len(queue) >= COUNTED_MAX)
-    return QueueSnapshot(taken_at=taken_at, keys_by_provider=queues, running=running, run_s=_mean_s(runs), cut=cut)
+    """Pure. `handed_over`: in order; `jobs`: in any order; `runs`: provider, upper bound of a bucket in milliseconds,
+    number of runs."""
+    first: defaultdict[str, dict[UUID, None]] = defaultdict(dict)
+    for provider, generation_id in handed_over:
+        first[provider][generation_id] = None
+    others: defaultdict[str, list[QueuedJob]] = defaultdict(list)
+    for provider, job in jobs:
+        if job.generation_id not in first[provider]:  # its job is about to be finished
+            others[provider].append(job)
+    queues = {provider: _queue(list(ids), sorted(others[provider])) for provider, ids in first.items()}
+    cut = frozenset(name for name, queue in queues.items() if len(queue.positions) >= COUNTED_MAX)
+    return QueueSnapshot(taken_at=taken_at, queues=queues, running=running, run_s=_mean_s(runs), cut=cut)
+
+
+def _queue(handed_over: Sequence[UUID], jobs: Sequence[QueuedJob]) -> ProviderQueue:
+    ids = [*handed_over, *(job.generation_id for job in jobs)]
+    return ProviderQueue(
+        positions={generation_id: number for number, generation_id in enumerate(ids, start=1)},
+        handed_over=len(handed_over),
+        start_tags=[job.start_tag for job in jobs],
+        last_tags={job.owner_id: job.start_tag for job in jobs},
+    )
 
 
 def _mean_s(runs: Iterable[tuple[str, int, int]]) -> dict[str, float]:
@@ -157,11 +214,13 @@ class QueueSnapshotCache:
     async def _take(self) -> QueueSnapshot:
         now = datetime.now(UTC)
         with transient_errors():
-            keys_by_provider = await self._pool.fetch(WAITING, COUNTED_MAX)
+            handed_over = await self._pool.fetch(HANDED_OVER, COUNTED_MAX)
+            jobs = await self._pool.fetch(JOBS, COUNTED_MAX)
             running = await self._pool.fetch(RUNNING, COUNTED_MAX)
             runs = await self._pool.fetch(RUNS, now - LATELY)
         return snapshot_of(
-            ((row["provider"], row["requested_at"], row["generation_id"]) for row in keys_by_provider),
+            ((row["provider"], row["generation_id"]) for row in handed_over),
+            ((row["provider"], QueuedJob(*tuple(row)[1:])) for row in jobs),
             {row["provider"]: row["running"] for row in running},
             ((row["provider"], row["at_most_ms"], row["runs"]) for row in runs),
             now,

@@ -7,6 +7,7 @@ number of processes may reconcile: one process claims each job.
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeAlias, assert_never
 
 import structlog
@@ -26,8 +27,10 @@ from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.jobs.attempts import (
     Attempt,
+    begun,
     canceled,
     completed,
+    ended,
     failed,
     missing,
     moderated,
@@ -71,7 +74,7 @@ class Reconciler:
         self._slots = asyncio.Semaphore(MAX_CONCURRENCY)
 
     async def work(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then expire."""
+        """Raises ShutdownRequested when the process stops while a server is unavailable; the leases then end."""
         attempts = await self._context.load(jobs)
         now = jobs[0].claimed_at
         checks = [(attempt, self._check(attempt, now)) for attempt in attempts]
@@ -83,9 +86,9 @@ class Reconciler:
 
     async def _settle(self, attempt: Attempt, check: Action, now: datetime) -> None:
         """Settles each attempt on its own: a slow provider delays no other attempt."""
-        event = await self._act(attempt, check, now)
-        await self._context.append([event] if event else [])
-        goes_on = event is None or isinstance(event, GenerationHeartbeatReceived)
+        events = await self._act(attempt, check, now)
+        await self._context.append(events)
+        goes_on = not events or isinstance(events[-1], GenerationHeartbeatReceived)
         if isinstance(check, PollProvider | ForceCancel) and goes_on:
             await self._wait([(attempt, check.until)], now)
         else:
@@ -101,7 +104,7 @@ class Reconciler:
         job = attempt.job
         return next_check(attempt.state, job.attempt, now, timeouts, expedited=job.expedited)
 
-    async def _act(self, attempt: Attempt, check: Action, now: datetime) -> Event | None:
+    async def _act(self, attempt: Attempt, check: Action, now: datetime) -> Sequence[Event]:
         match check:
             case PollProvider():
                 return await self._polled(attempt, now)
@@ -112,28 +115,28 @@ class Reconciler:
             case _:
                 assert_never(check)
 
-    async def _timed_out(self, attempt: Attempt, reason: str, now: datetime) -> Event | None:
+    async def _timed_out(self, attempt: Attempt, reason: str, now: datetime) -> Sequence[Event]:
         """The provider of an attempt that was dispatched is asked a last time: a finished result still counts."""
         if attempt.state.status is not Status.QUEUED:
             found = await self._found(attempt)
             if isinstance(found, Finished | Moderated):
-                return self._event(attempt, found, now)
+                return self._events(attempt, found, now)
         return self._given_up(attempt, timed_out(attempt, reason, self._context.clock()), "gave_up")
 
-    async def _stopped(self, attempt: Attempt, now: datetime) -> Event | None:
-        """The end of a silent attempt that was asked to stop; None while it still runs, or may."""
+    async def _stopped(self, attempt: Attempt, now: datetime) -> Sequence[Event]:
+        """The end of a silent attempt that was asked to stop; none while it still runs, or may."""
         match found := await self._found(attempt):
             case Running():
-                return None
+                return ()
             case Lost() | Canceled():
                 return self._given_up(attempt, canceled(attempt, self._context.clock()), "canceled")
             case _:
-                return self._event(attempt, found, now)
+                return self._events(attempt, found, now)
 
-    async def _polled(self, attempt: Attempt, now: datetime) -> Event | None:
+    async def _polled(self, attempt: Attempt, now: datetime) -> Sequence[Event]:
         found = await self._found(attempt)
         if not isinstance(found, Lost):
-            return self._event(attempt, found, now)
+            return self._events(attempt, found, now)
         reason, last_heard_at = self._why(attempt, found), attempt.state.last_heard_at
         if attempt.state.attempt < attempt.state.max_attempts:
             return self._given_up(attempt, retried(attempt, reason, self._context.clock(), last_heard_at), "retried")
@@ -155,32 +158,32 @@ class Reconciler:
             except TransientError as error:
                 return Running(note=f"could not be asked: {error}")
 
-    def _event(self, attempt: Attempt, found: Found, now: datetime) -> Event | None:
+    def _events(self, attempt: Attempt, found: Found, now: datetime) -> Sequence[Event]:
         provider = attempt.state.provider
         _log.debug("attempt_polled", job_key=attempt.job.key, provider=provider, found=repr(found)[:300])
         match found:
             case Running(alive):
-                return seen_running(attempt, now) if alive else None
+                return (*begun(attempt, found.times), seen_running(attempt, now)) if alive else ()
             case Finished():
-                event: Event = completed(attempt, found, self._context.clock())
+                events = ended(attempt, found.times, partial(completed, attempt, found), self._context.clock())
             case Moderated(reason):
-                event = moderated(attempt, reason, self._context.clock())
+                events = [moderated(attempt, reason, self._context.clock())]
             case Refused():
                 self._context.router.record_late(provider, attempt.state.model, found)
-                event = failed(attempt, found, self._context.clock())
+                events = ended(attempt, found.times, partial(failed, attempt, found), self._context.clock())
             case Canceled():
-                event = canceled(attempt, self._context.clock())
+                events = [canceled(attempt, self._context.clock())]
             case _:
                 assert_never(found)
         if not attempt.job.expedited:
             self._metrics.reconciled.labels(provider, "recovered").inc()
-        return event
+        return events
 
-    def _given_up(self, attempt: Attempt, event: Event, finding: str) -> Event:
+    def _given_up(self, attempt: Attempt, event: Event, finding: str) -> Sequence[Event]:
         provider = attempt.state.provider
         _log.warning("attempt_given_up", job_key=attempt.job.key, provider=provider, event_type=event.type)
         self._metrics.reconciled.labels(provider, finding).inc()
-        return event
+        return [event]
 
     async def _close(self, attempt: Attempt) -> None:
         """Records a late success with the circuit breaker, and cancels a run that no longer counts. Called only once

@@ -19,6 +19,7 @@ from gengui_stream.postgres.pool import Connection, Pool, transient_errors
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import dead_letters
 from gengui_stream.projections.outcomes import appended_at
+from gengui_stream.recovery.audit import Order, write_act
 from gengui_stream.settings import Settings
 
 OFFSETS_MAX: Final = 10_000
@@ -34,14 +35,16 @@ class Skipped:
     found: int
 
 
-async def skip(settings: Settings, pool: Pool, first: Position, through: int, reason: str) -> Skipped:
+async def skip(settings: Settings, pool: Pool, first: Position, through: int, order: Order) -> Skipped:
     """Skips the offsets from `first` to `through`. The owner of the partition, if it has one, goes on behind them.
-    `reason` is kept with each.
+    The order is kept with each, and in the audit.
 
     Raises PermanentError, and changes nothing, when `first` is not the partition's checkpoint, or when `through` is
     before it, beyond the end of the log or too far.
     """
     await check_topic(settings)
+    if first.partition >= settings.events_partitions:
+        raise PermanentError(f"{settings.events_topic} has no partition {first.partition}")
     wanted = range(first.offset, through + 1)
     if not 0 < len(wanted) <= OFFSETS_MAX:
         raise PermanentError(f"{first} to {through}: 1 to {OFFSETS_MAX} offsets can be skipped at once")
@@ -49,9 +52,11 @@ async def skip(settings: Settings, pool: Pool, first: Position, through: int, re
     with transient_errors():
         async with pool.acquire() as connection, connection.transaction():
             await _hold(connection, settings.events_topic, first)
-            rows = [_row(settings.events_topic, first.partition, each, records.get(each), reason) for each in wanted]
+            said = f"skipped by {order.operator}: {order.reason}"
+            rows = [_row(settings.events_topic, first.partition, each, records.get(each), said) for each in wanted]
             await dead_letters.insert_skipped(connection, rows)
             await checkpoints.skip_to(connection, settings.events_topic, first.partition, wanted.stop, len(wanted))
+            await write_act(connection, order, "skip", f"{first} to {through}", {"records": len(records)})
     return Skipped(first, Position(first.partition, through), len(records))
 
 

@@ -7,7 +7,6 @@ the records at hand, and stops at every checkpoint of a page to compare the rows
 (timeline, requests, dead letters) are compared along with the log.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -17,9 +16,8 @@ from gengui_stream.errors import TransientError
 from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.gaps import first_gap
 from gengui_stream.log.partitions import PartitionPlace
-from gengui_stream.log.reader import LogReader, open_reader
+from gengui_stream.log.reader import open_reader
 from gengui_stream.log.topics import check_topic
-from gengui_stream.log.unpacking.records import LogRecord
 from gengui_stream.postgres.pool import Connection
 from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import dead_letters
@@ -35,8 +33,6 @@ from gengui_stream.recovery.verification.report import Report
 from gengui_stream.recovery.verification.session import opened_session
 from gengui_stream.recovery.verification.staging import Staging, opened_staging
 from gengui_stream.settings import Settings
-
-SENT_WITHIN_S: Final = 30.0
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of events folded so far and the total."""
@@ -110,7 +106,7 @@ class _Verification:
         async with open_reader(self._settings, {partition: expected}, [partition]) as reader:
             end = min(last, (await reader.ends())[partition])
             while expected < end:
-                records = [record for record in await _next(reader, {partition: end}) if record.offset < end]
+                records = [record for record in await reader.next_before({partition: end}) if record.offset < end]
                 if not records or first_gap(expected, records) is not None:
                     break
                 await check.feed(records, self._timings)
@@ -132,15 +128,3 @@ class _Verification:
 
 def _revisions(rows: Mapping[int, asyncpg.Record]) -> Mapping[int, int]:
     return {partition: row["parked_revision"] for partition, row in rows.items()}
-
-
-async def _next(reader: LogReader, ends: Mapping[int, int]) -> list[LogRecord]:
-    """The next records; empty when the log has none before these ends. Raises TransientError when the broker sends none
-    for SENT_WITHIN_S."""
-    try:
-        async with asyncio.timeout(SENT_WITHIN_S):
-            while not (records := await reader.read()) and not await reader.reached(ends):
-                pass
-    except TimeoutError as error:
-        raise TransientError(f"the broker sent nothing for {SENT_WITHIN_S:.0f} s") from error
-    return records

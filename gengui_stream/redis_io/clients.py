@@ -6,6 +6,7 @@ this package the shared client is a `SharedRedis`, on which no command can be ru
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,13 +17,20 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gengui_stream.errors import BugError, TransientError, is_closed_connection
+from gengui_stream.errors import BugError, TransientError, is_closed_connection, reason
 from gengui_stream.redis_io.handle import SharedRedis
 from gengui_stream.settings import Settings
+from gengui_stream.tls.refusals import REDIS, refusal
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 5.0
 SHARED_CONNECTIONS: Final = 16
+LIMITS_ANSWER_TIMEOUT_S: Final = 1.0
+
+REFUSED: Final = re.compile(r"Error -?\d+ connecting to (\S+?)\.? (.+?)\.?")
+"""As redis-py has the address and the words of the operating system."""
+
+CONNECTING: Final = re.compile(r"connecting to (\S+:\d+)")
 
 TRANSIENT: Final = (
     OSError,
@@ -82,6 +90,11 @@ def open_client(settings: Settings) -> Redis:
     return _client(settings, connections=SHARED_CONNECTIONS, answer_timeout=ANSWER_TIMEOUT_S)
 
 
+def open_for_limits(settings: Settings) -> Redis:
+    """A client for the counts of every request: it gives up early, as a request waits for it."""
+    return _client(settings, connections=SHARED_CONNECTIONS, answer_timeout=LIMITS_ANSWER_TIMEOUT_S)
+
+
 def open_dedicated(settings: Settings, *, answer_timeout: float | None) -> Redis:
     """A client with one connection, for one user that blocks on it. `answer_timeout`: in seconds; None waits without
     limit."""
@@ -134,7 +147,7 @@ def transient_errors() -> Iterator[None]:
     try:
         yield
     except TRANSIENT as error:
-        raise TransientError(f"Redis: {type(error).__name__}: {error}") from error
+        raise refusal(error, _server(error), REDIS) or _unavailable(error) from error
     except redis_errors.ResponseError as error:
         if not str(error).startswith(TRANSIENT_REPLIES):
             raise
@@ -145,6 +158,17 @@ def transient_errors() -> Iterator[None]:
         raise TransientError(f"Redis: {error}") from error
     if _cancellations() > cancellations:
         raise asyncio.CancelledError
+
+
+def _server(error: Exception) -> str:
+    """With its address where the message has it."""
+    found = CONNECTING.search(str(error))
+    return f"Redis at {found[1]}" if found else "Redis"
+
+
+def _unavailable(error: Exception) -> TransientError:
+    refused = REFUSED.fullmatch(str(error))
+    return TransientError(f"Redis at {refused[1]}: {refused[2]}" if refused else f"Redis: {reason(error)}")
 
 
 def _cancellations() -> int:

@@ -95,6 +95,16 @@ class NotificationPublisher:
         else:
             self._failing = False
 
+    async def publish_access(self, user_id: UUID) -> None:
+        """What this user's keys and sessions allow has changed: open event streams check theirs at once, and not within
+        POLL_S."""
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                with transient_errors():
+                    await self._redis.publish(owner_channel(user_id), "")
+        except (TransientError, RedisError, TimeoutError) as error:
+            self._gave_up(error)
+
     async def publish_attempt(self, attempt: AttemptNotification) -> None:
         """To the processes that reconcile."""
         try:

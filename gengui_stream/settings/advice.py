@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gengui_stream.settings.addresses.verification import tls_of_database, tls_of_redis
 from gengui_stream.settings.loading import Inspection
 from gengui_stream.settings.model import Settings
 from gengui_stream.settings.older_names import Renaming
@@ -36,7 +37,15 @@ def _production(settings: Settings) -> Iterator[str]:
         yield "EVENTS_REPLICATION_FACTOR: less than 3 in production: the loss of a broker may lose events"
     if not settings.kafka_security_protocol.endswith("SSL"):
         yield "KAFKA_SECURITY_PROTOCOL: without TLS in production: set SASL_SSL or SSL"
-    if "ssl" not in settings.database_dsn.partition("?")[2]:
-        yield "DATABASE_URL, DB_SSL: without TLS in production: set DB_SSL=true, or ?sslmode=verify-full"
-    if settings.redis_dsn.startswith("redis://"):
-        yield "REDIS_URL: without TLS in production: use a rediss:// URL"
+    match tls_of_database(settings.database_dsn):
+        case "none":
+            yield "DATABASE_URL, DB_SSL: without TLS in production: set DB_SSL=true, or ?sslmode=verify-full"
+        case "unverified":
+            yield "DATABASE_URL: any server is trusted in production: set ?sslmode=verify-full"
+    match tls_of_redis(settings.redis_dsn):
+        case "none":
+            yield "REDIS_URL: without TLS in production: use a rediss:// URL"
+        case "unverified":
+            yield "REDIS_URL: any server is trusted in production: leave out ssl_cert_reqs and ssl_check_hostname"
+    if (settings.s3_endpoint or "").startswith("http://"):
+        yield "S3_ENDPOINT: without TLS in production: use a https:// URL"

@@ -2,9 +2,14 @@
 
 import re
 from base64 import b64decode
+from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, FilePath, SecretStr
+
+from gengui_stream.domain.prices import parse_prices
+from gengui_stream.settings.addresses.email_address import check_sender
+from gengui_stream.settings.addresses.url_checks import trusting
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -25,6 +30,16 @@ def _check_aes_key(key: SecretStr) -> SecretStr:
 AesKey = Annotated[SecretStr, AfterValidator(_check_aes_key)]
 
 
+def _check_fernet_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if re.fullmatch(r"[A-Za-z0-9_-]{43}=", text) is None:
+        raise ValueError("must be 32 bytes in URL-safe base64, as `gengui-stream accounts new-key` prints it")
+    return key
+
+
+FernetKey = Annotated[SecretStr, AfterValidator(_check_fernet_key)]
+
+
 def _check_header(key: SecretStr) -> SecretStr:
     if not all("!" <= character <= "~" for character in key.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces: it is sent in a header")
@@ -32,6 +47,21 @@ def _check_header(key: SecretStr) -> SecretStr:
 
 
 HeaderKey = Annotated[SecretStr, AfterValidator(_check_header)]
+
+
+def _check_certificates(path: Path) -> Path:
+    try:
+        trusting(str(path))
+    except OSError:  # ssl.SSLError is one
+        raise ValueError("no certificates can be read from it: it must be a PEM file") from None
+    return path
+
+
+CaFile = Annotated[FilePath, AfterValidator(_check_certificates)]
+"""Certificates of certificate authorities."""
+
+
+Sender = Annotated[str, AfterValidator(check_sender)]
 
 
 def timeouts_by_model(text: str) -> dict[str, float]:
@@ -51,12 +81,21 @@ def _check_timeouts(text: str) -> str:
 
 
 TimeoutsByModel = Annotated[str, AfterValidator(_check_timeouts)]
+
+
+def _check_prices(text: str) -> str:
+    parse_prices(text)
+    return text
+
+
+Prices = Annotated[str, AfterValidator(_check_prices)]
 ModelNames = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31}$")]
 ModelNamesOrAny = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9._-]{1,100}(,[A-Za-z0-9._-]{1,100}){0,31})?$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 FORMS: Final = {
+    r"^[A-Za-z0-9._-]{1,64}$": "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
     r"^[A-Za-z0-9._-]{1,200}$": "must be 1 to 200 of the characters A-Z a-z 0-9 . _ -",
     r"^[A-Za-z0-9_-]{1,200}$": "must be 1 to 200 of the characters A-Z a-z 0-9 _ -",
     r"^[A-Za-z0-9_-]{1,100}$": "must be 1 to 100 of the characters A-Z a-z 0-9 _ -",

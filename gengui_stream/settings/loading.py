@@ -1,7 +1,7 @@
 """Loads `Settings` from variables, with all faults at once and the source of each value."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,8 @@ from gengui_stream.settings.field_types import FORMS
 from gengui_stream.settings.model import Settings
 from gengui_stream.settings.older_names import Renaming, translate
 from gengui_stream.settings.rules import faults_together
-from gengui_stream.settings.sources import DEV_ENV, Variable, read_variables
+from gengui_stream.settings.secrets.layers import read_secrets
+from gengui_stream.settings.sources import DEV_ENV, Variable, read_layers
 from gengui_stream.settings.unread import Unread, unread
 
 ENV_FILES: Final = (DEV_ENV, Path(".env"))
@@ -51,23 +52,29 @@ def load_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[
 
 
 def inspect_settings(environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES) -> Inspection:
-    """The settings with their sources and faults. Raises ConfigurationError only for an unreadable file."""
-    found = translate(read_variables(os.environ if environ is None else environ, env_files))
+    """The settings with their sources and faults. Of a file that cannot be read, the faults are its own alone."""
+    try:
+        layers = read_layers(os.environ if environ is None else environ, env_files)
+    except ConfigurationError as error:
+        return Inspection(settings=None, faults=tuple(error.faults), renamings=(), variables={}, others={})
+    secrets = read_secrets(layers, NAMES)
+    found = translate(secrets.variables)
     variables = {name: variable for name, variable in found.variables.items() if name in NAMES}
-    settings, faults = _validated(variables)
-    faults = [*found.faults, *faults]
+    settings, invalid = _validated(variables, secrets.unreadable)
+    faults = (*secrets.faults, *found.faults, *invalid)
     return Inspection(
         settings=None if faults else settings,
-        faults=tuple(faults),
+        faults=faults,
         renamings=found.renamings,
         variables=variables,
         others={name: variable for name, variable in found.variables.items() if name not in NAMES},
     )
 
 
-def _validated(variables: Mapping[str, Variable]) -> tuple[Settings | None, list[str]]:
+def _validated(variables: Mapping[str, Variable], unknown: Collection[str]) -> tuple[Settings | None, list[str]]:
+    """`unknown`: variables that are set to what could not be read."""
     texts = {name.lower(): variable.text for name, variable in variables.items()}
-    together = faults_together(texts)
+    together = faults_together(texts, unknown={name.lower() for name in unknown})
     try:
         return Settings.model_validate(texts), together
     except ValidationError as error:

@@ -28,7 +28,7 @@ OWN_FAMILIES: Final = (
     "THUMBNAIL_",
     "WORKER_",
 )
-SHARED_FAMILIES: Final = (*OWN_FAMILIES, "AWS_", "DB_", "REDIS_", "SMTP_", "WEBHOOK_")
+SHARED_FAMILIES: Final = (*OWN_FAMILIES, "AWS_", "DB_", "OTEL_", "REDIS_", "SENTRY_", "SMTP_", "WEBHOOK_")
 
 NEARLY: Final = 0.85
 """difflib's ratio: `KAFKA_BOOTSTRAP_SERVER`, `REDIS_URI` and `AWS_ACCESS_KEY` exceed it; `DB_USERNAME` and
@@ -37,10 +37,13 @@ NEARLY: Final = 0.85
 SIMILAR: Final = 0.6
 """The ratio from which the nearest name is shown."""
 
+SAME: Final = 0.93
+"""Two letters exchanged: `OTEL_EXPORTER_OTLP_ENDPIONT` exceeds it, `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` does not."""
+
 LONG_WORD: Final = 8
 
 NOT_USED_YET: Final = re.compile(
-    r"SMTP_(HOST|PORT|FROM|USER|PASSWORD)|RATE_LIMIT_(USER|ADMIN)_DAILY|AUGMENTATION_LIMIT_(USER|ADMIN)(_DAILY)?"
+    r"AUGMENTATION_LIMIT_(USER|ADMIN)(_DAILY)?"
     r"|TEXT_INFERENCE_PROVIDER"
 )
 """Settings of the predecessor for features that this system does not have."""
@@ -62,6 +65,9 @@ OTHERS: Final = re.compile(
     r"|PUBLIC_.*|REALTIME_.*|TCP_.*|TEST_.*|UDP_.*|VOLUME_.*|WEBHOOK_.*)"
     r"|MINIO_(BROWSER.*|CONSOLE_.*|DOMAIN|OPTS|ROOT_.*|SERVER_.*|VOLUMES)|GROWTHBOOK_(ENCRYPTION_KEY|JWT_SECRET)"
 )
+
+OF_SDKS: Final = re.compile(r"OTEL_.*|SENTRY_.*")
+"""The SDKs of OpenTelemetry and of Sentry read theirs from the environment, and not from an env file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,12 @@ def _classify(variable: Variable, settings: Collection[str]) -> Unread | None:
     if OTHERS.fullmatch(name):
         return None
     families = OWN_FAMILIES if source == ENVIRONMENT else SHARED_FAMILIES
-    nearest = _nearest(name, settings, SIMILAR if name.startswith(families) else NEARLY)
+    if source == ENVIRONMENT and OF_SDKS.fullmatch(name):
+        nearest = _nearest(name, settings, SAME)
+    else:
+        nearest = _nearest(name, settings, SIMILAR if name.startswith(families) else NEARLY)
+    if nearest is None and source != ENVIRONMENT:
+        nearest = _letters_exchanged(name, settings)
     return Unread(name, source, nearest) if nearest or name.startswith(families) else None
 
 
@@ -100,3 +111,10 @@ def _nearest(name: str, settings: Iterable[str], ratio: float) -> str | None:
     else:
         related = [setting for setting in settings if "_" not in setting and len(setting) >= LONG_WORD]
     return next(iter(difflib.get_close_matches(name, related, n=1, cutoff=ratio)), None)
+
+
+def _letters_exchanged(name: str, settings: Iterable[str]) -> str | None:
+    """PROT and HSOT are too short to be similar."""
+    return next(
+        (setting for setting in settings if len(setting) == len(name) and sorted(setting) == sorted(name)), None
+    )

@@ -19,6 +19,7 @@ class JobRow:
     job: Job
     partition: int
     available_at: datetime
+    start_tag: int = 0
     lease_owner: str | None = None
     leased_until: datetime | None = None
     tries: int = 0
@@ -79,11 +80,33 @@ class InMemoryJobs:
         job stays as it is."""
         for job in changes.made:
             due = self._due(job)
-            row = self.rows.setdefault(job.key, JobRow(job, partition, due))
+            row = self.rows.setdefault(job.key, JobRow(job, partition, due, self._start_tag(job)))
             if job.kind == "reconcile":
                 row.available_at = min(row.available_at, due)
         for key in changes.obsolete:
             self.rows.pop(key, None)
+
+    def _start_tag(self, job: Job) -> int:
+        """The tag after the owner's last one, and none before the virtual time of the queue."""
+        if job.queue is None or job.kind != "dispatch":
+            return 0
+        rows = [row for row in self.rows.values() if row.job.kind == "dispatch"]
+        others = [row for row in rows if row.queue.provider == job.queue.provider]
+        up = self._virtual_time([row for row in others if row.queue == job.queue])
+        if up is None:
+            heads = [
+                self._virtual_time([row for row in others if row.queue == queue]) for queue in {r.queue for r in others}
+            ]
+            up = max(
+                (head for head in heads if head is not None), default=max((r.start_tag for r in others), default=0)
+            )
+        if job.attempt > 1:
+            return up
+        return max([up, *(row.start_tag + 1 for row in others if row.job.owner_id == job.owner_id)])
+
+    def _virtual_time(self, queue: Sequence[JobRow]) -> int | None:
+        now = self.clock.now()
+        return min((row.start_tag for row in queue if row.is_claimable(now)), default=None)
 
     def _due(self, job: Job) -> datetime:
         """The earlier one of the delay's end and `not_after`, of those that the job has."""
@@ -119,7 +142,7 @@ class InMemoryJobQueue:
             for row in self._of_kind()
             if row.queue in queues and row.partition in self._jobs.live_partitions and row.is_claimable(now)
         ]
-        due.sort(key=lambda row: (row.available_at, row.job.generation_id))
+        due.sort(key=lambda row: (row.start_tag, row.available_at, row.job.generation_id))
         return [row.claim(self._owner, now, self._lease) for row in due[:limit]]
 
     async def queues(self) -> Sequence[ProviderPreference]:
@@ -150,6 +173,12 @@ class InMemoryJobQueue:
         for row in self._held([key]).values():
             row.release(self._jobs.clock.now() + timedelta(seconds=delay_seconds))
             row.last_error = error
+
+    async def release(self, keys: Collection[str]) -> None:
+        await self._begin()
+        for row in self._held(keys).values():
+            row.release(row.available_at)
+            row.tries -= 1
 
     async def _begin(self) -> None:
         if self._jobs.before_operation is not None:

@@ -135,6 +135,10 @@ class InMemoryProvider:
             return CancelOutcome.ALREADY_ENDED
         return self._stop(run)
 
+    async def waiting(self, model: str, most: int) -> int | None:
+        self._check_available()
+        return min(most, sum(not run.started and not run.ended and run.request.model == model for run in self.runs))
+
     def run_of(self, request: DispatchRequest) -> ProviderRun:
         """The last run of the attempt."""
         return next(run for run in reversed(self.runs) if _attempt(run.request) == _attempt(request))

@@ -1,6 +1,7 @@
 """`thumbnail` jobs: makes the thumbnail of one output each, and appends what came of it."""
 
 import asyncio
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -13,7 +14,10 @@ from gengui_stream.jobs.single import SingleJobs
 from gengui_stream.log.event_log import Appender
 from gengui_stream.metrics import Metrics
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.process.lifecycle import retry_transient
+from gengui_stream.projections import generation_requests
 from gengui_stream.thumbnails.thumbnailer import NoThumbnail, NotYet, Result, Stored, Thumbnailer, created, failed
+from gengui_stream.tracing.spans import continued, is_on
 from schemas.events import ThumbnailCreated, ThumbnailFailed
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +45,18 @@ class ThumbnailJobs(SingleJobs):
         if state is None or output is None:
             await self._finish(job)
             return "done"
-        return await self._settle(job, output, await self._thumbnailer.result(job, state, output))
+        known = {"gengui.generation_id": str(job.generation_id), "gengui.output_id": output.id}
+        with continued("thumbnail", "consumer", await self._traceparent(job), known) as span:
+            outcome = await self._settle(job, output, await self._thumbnailer.result(job, state, output))
+            span.set({"gengui.outcome": outcome})
+            return outcome
+
+    async def _traceparent(self, job: ClaimedJob) -> str | None:
+        """Read only for a span."""
+        if not is_on():
+            return None
+        read = partial(generation_requests.traceparent_of, self._pool, job.generation_id)
+        return await retry_transient(read, self._stop, operation="generation")
 
     async def _settle(self, job: ClaimedJob, output: StoredOutput, result: Result) -> str:
         match result:

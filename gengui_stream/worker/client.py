@@ -26,6 +26,7 @@ from gengui_stream.metrics import Metrics
 from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.redis_io.streams import ProducerStreams
 from gengui_stream.settings import Settings
+from gengui_stream.tracing.spans import current_traceparent
 from gengui_stream.worker.http_jobs import HttpJobs
 from gengui_stream.worker.transports import (
     HttpTransport,
@@ -57,6 +58,7 @@ class _Envelope(TypedDict):
     attempt: int | None
     occurred_at: datetime
     producer: str
+    traceparent: str | None
 
 
 class WorkerClient:
@@ -127,6 +129,7 @@ class WorkerClient:
             "attempt": attempt,
             "occurred_at": datetime.now(UTC),
             "producer": self._producer,
+            "traceparent": current_traceparent(),
         }
 
 

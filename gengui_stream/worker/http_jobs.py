@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
 from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.tracing.spans import current_traceparent, valid_traceparent
 from schemas.worker_jobs import ClaimedJob, JobReceipt, JobStanding, UploadUrl
 
 JOBS_PATH: Final = "/v1/worker/jobs"
@@ -39,7 +40,8 @@ class LeaseLost(PermanentError):
 
 
 class HttpJobs:
-    """The jobs that this worker has claimed. `leases`: their leases, by the generation's id."""
+    """The jobs that this worker has claimed. `leases`: their leases, by the generation's id. Calls go on with the
+    current span, or with the trace of the job."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str, worker: str) -> None:
         self._session = session
@@ -47,6 +49,7 @@ class HttpJobs:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._worker = worker
         self.leases: dict[UUID, str] = {}
+        self._traces: dict[UUID, str] = {}
 
     async def claim(
         self, models: Sequence[str] | None = None, *, wait_s: float = 20.0, lease_s: float = 30.0
@@ -57,7 +60,10 @@ class HttpJobs:
         if status == HTTPStatus.NO_CONTENT:
             return None
         job = _read(_claimed, body)
+        self._traces = {held: trace for held, trace in self._traces.items() if held in self.leases}
         self.leases[job.id] = job.lease
+        if traceparent := valid_traceparent(job.traceparent):
+            self._traces[job.id] = traceparent
         return job
 
     async def heartbeat(self, generation_id: UUID) -> JobStanding:
@@ -91,17 +97,21 @@ class HttpJobs:
         if lease is None:
             raise LeaseLost(f"{generation_id} is not claimed")
         try:
-            _, answer = await self._post(f"{generation_id}/{step}", {"lease": lease, **body})
+            traceparent = current_traceparent() or self._traces.get(generation_id)
+            _, answer = await self._post(f"{generation_id}/{step}", {"lease": lease, **body}, traceparent=traceparent)
         except LeaseLost:
             if self.leases.get(generation_id) == lease:
                 del self.leases[generation_id]
             raise
         return answer
 
-    async def _post(self, path: str, body: Mapping[str, object], wait_s: float = 0.0) -> tuple[int, bytes]:
+    async def _post(
+        self, path: str, body: Mapping[str, object], wait_s: float = 0.0, traceparent: str | None = None
+    ) -> tuple[int, bytes]:
         limit = aiohttp.ClientTimeout(total=wait_s + ANSWER_TIMEOUT_S)
         url = URL(f"{self._url}/{path}")
-        status, answer = await self._send("POST", url, orjson.dumps(body), self._headers, limit)
+        headers = self._headers | ({"traceparent": traceparent} if traceparent else {})
+        status, answer = await self._send("POST", url, orjson.dumps(body), headers, limit)
         _check(status, answer)
         return status, answer
 
@@ -115,7 +125,9 @@ class HttpJobs:
     ) -> tuple[int, bytes]:
         data = BytesIO(body)  # sent in chunks
         try:
-            async with self._session.request(method, url, data=data, headers=headers, timeout=limit) as response:
+            async with self._session.request(
+                method, url, data=data, headers=headers, timeout=limit, allow_redirects=False
+            ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"{url.origin()}{url.path}: {type(error).__name__}: {error}") from error

@@ -87,4 +87,5 @@ def _fields(job: ClaimedJob) -> Mapping[str, str]:
         "height": str(job.height),
         "attempt": str(job.attempt),
         "model": job.model,
+        **({"traceparent": job.traceparent} if job.traceparent else {}),
     }

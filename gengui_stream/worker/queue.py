@@ -20,9 +20,9 @@ from gengui_stream.providers.local.redis_keys import (
     WORKER_GROUP,
     job_key,
 )
+from gengui_stream.redis_io.data_types import Hashes
 from gengui_stream.redis_io.deliveries import Deliveries
 from gengui_stream.redis_io.handle import SharedRedis
-from gengui_stream.redis_io.hashes import Hashes
 from gengui_stream.redis_io.scripts import Script
 from gengui_stream.redis_io.streams import BEGINNING, ConsumerStreams, ProducerStreams, StreamEntry
 from gengui_stream.worker.job import DrawingJob

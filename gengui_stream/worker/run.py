@@ -19,6 +19,7 @@ from gengui_stream.redis_io.health import RedisHealth
 from gengui_stream.redis_io.shared import opened_redis
 from gengui_stream.redis_io.streams import ConsumerStreams, StreamEntry
 from gengui_stream.role_context import RoleContext
+from gengui_stream.tracing.spans import continued
 from gengui_stream.worker.client import WorkerClient, open_worker_client
 from gengui_stream.worker.http_queue import HttpWorkQueue
 from gengui_stream.worker.job import DrawingJob, parse
@@ -139,8 +140,12 @@ class Worker:
             message = f"{deliveries - 1} workers were lost over it"
             await self._report_failed(InvalidMessage(message, job.generation_id, job.attempt), "worker_lost")
             return
-        async with background_task(partial(self._send_heartbeats, entry, job)):
-            await self._runner.run(job)
+        known: dict[str, str | int] = {"gengui.generation_id": str(job.generation_id)}
+        if job.attempt is not None:
+            known["gengui.attempt"] = job.attempt
+        with continued("work", "consumer", job.traceparent, known):
+            async with background_task(partial(self._send_heartbeats, entry, job)):
+                await self._runner.run(job)
 
     async def _reject(self, entry: StreamEntry, invalid: InvalidMessage) -> None:
         _log.warning("job_invalid", entry_id=entry.id, fault=invalid.message)

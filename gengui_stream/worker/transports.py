@@ -88,6 +88,8 @@ class RedisTransport:
 def status_message(event: ReportedEvent) -> dict[str, str] | None:
     """The event as a message of the status stream; None where the stream has none."""
     message = {"mediaId": str(event.generation_id)}
+    if event.traceparent:
+        message["traceparent"] = event.traceparent
     match event:
         case GenerationStarted():
             return message | {"status": "processing"}
@@ -133,7 +135,9 @@ class HttpTransport:
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         try:
-            async with self._session.post(self._url, data=body, headers=self._headers) as response:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers, allow_redirects=False
+            ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"{self._url}: {type(error).__name__}: {error}") from error

@@ -26,16 +26,24 @@ class Section(NamedTuple):
 
 SECTIONS: Final = {
     "fold": Section("fold.measurement", "Live fold"),
+    "rebuild": Section("rebuild", "Rebuilding from the log"),
     "freshness": Section("freshness.measurement", "From an append to what a reader sees"),
+    "cluster": Section("cluster", "Three brokers"),
     "log_length": Section("freshness.log_length", "Freshness by the length of the log"),
+    "beside_rebuild": Section("freshness.beside_rebuild", "Freshness beside a rebuild"),
     "start": Section("start", "Start times and memory of the stack"),
     "http": Section("http.measurement", "Reading over HTTP"),
+    "accounts": Section("http.accounts", "Log-ins, and other requests beside them"),
+    "limits": Section("http.limits", "Limits"),
     "thumbnails": Section("jobs.thumbnails", "Thumbnails"),
     "original": Section("jobs.original", "Beside the original service"),
     "memory": Section("memory", "Memory"),
     "flags": Section("flags", "Choosing a provider by feature flags"),
     "dispatching": Section("jobs.dispatching", "Dispatch and reconciliation"),
+    "costs": Section("costs", "What an event and a generation cost"),
     "backlog": Section("jobs.backlog", "A queue that waits for a slow provider"),
+    "rolling_agents": Section("rolling.agents", "A rolling restart of two agents"),
+    "rolling": Section("rolling.every_role", "A rolling restart of every role"),
 }
 
 RUN: Final = "import importlib, sys; print(importlib.import_module(sys.argv[1]).run(sys.argv[2] == 'quick'))"

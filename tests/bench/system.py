@@ -14,6 +14,7 @@ import aiohttp
 import psutil
 
 from gengui_stream.dev.demo.report import claimed_partitions
+from gengui_stream.dev.limits import UNLIMITED
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.dev.preparation import Preparation
@@ -51,8 +52,9 @@ class System:
 
 @asynccontextmanager
 async def opened_system(**environ: str) -> AsyncIterator[System]:
-    """`environ` overrides the stack's settings. All data is removed afterwards."""
-    async with opened_stack({}) as (directory, stack):
+    """`environ` overrides the stack's settings; a server that it names is not started. All data is removed
+    afterwards."""
+    async with opened_stack(environ) as (directory, stack):
         yield await _prepared(directory, stack, environ)
 
 
@@ -71,7 +73,14 @@ async def opened_stack(given: Mapping[str, str]) -> AsyncIterator[tuple[Path, Em
 async def _prepared(directory: Path, stack: EmbeddedStack, environ: Mapping[str, str]) -> System:
     port = free_port()
     # As many connections as in production, but without its log format.
-    own = {**stack.environ, "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}", "DB_POOL_MAX": "10", **environ}
+    own = {
+        **stack.environ,
+        **UNLIMITED,
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "DB_POOL_MAX": "10",
+        **environ,
+    }
     settings = load_settings(own, env_files=())
     preparation = Preparation(settings, directory / "keys.json")
     await preparation.run()
@@ -92,18 +101,23 @@ async def started(system: System, name: str, command: Sequence[str]) -> AsyncIte
 
 @asynccontextmanager
 async def roles_started(system: System, roles: Iterable[str]) -> AsyncIterator[dict[str, int]]:
-    """Starts each as a process, by the names of `gengui-stream dev`. Yields process ids, once the API and the agents
-    are ready."""
+    """Starts each as a process, by the names of `gengui-stream dev`; a further process of a role has a number behind
+    its name, as in `agents-2`. Yields process ids, once the API and the agents are ready."""
     async with AsyncExitStack() as stack:
         children = {
-            role: await stack.enter_async_context(started(system, role, ["gengui_stream.cli", *ROLES[role].arguments]))
-            for role in roles
+            name: await stack.enter_async_context(started(system, name, ["gengui_stream.cli", *_arguments_of(name)]))
+            for name in roles
         }
         if "api" in children:
             await until_served(children["api"], f"{system.url}/readyz")
         if "agents" in children:
             await children["agents"].until_ready(lambda: _all_claimed(system.settings), 60)
         yield {role: child.pid or 0 for role, child in children.items()}
+
+
+def _arguments_of(name: str) -> Sequence[str]:
+    role = name if name in ROLES else name.rpartition("-")[0]
+    return ROLES[role].arguments
 
 
 async def _all_claimed(settings: Settings) -> bool:

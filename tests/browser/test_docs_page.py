@@ -2,7 +2,7 @@
 
 from playwright.async_api import expect
 
-from schemas.operations import OPERATIONS
+from schemas.operations.table import OPERATIONS
 from tests.browser.pages import IN_BROWSER, Watched
 from tests.integration.api.client import Client
 from tests.integration.running import DEADLINE_S, eventually
@@ -18,8 +18,8 @@ async def test_an_image_is_asked_for_from_the_page(user: Client, watched: Watche
 
     await page.locator("button.authorize").first.click()
     await page.get_by_label("auth-bearer-value").fill(user.key)
-    await page.locator(".auth-btn-wrapper button.authorize").click()
-    await page.locator(".auth-btn-wrapper .btn-done").click()
+    await page.locator("form").filter(has_text="key (http, Bearer)").locator("button.authorize").click()
+    await page.locator(".auth-btn-wrapper .btn-done").first.click()
 
     create = page.locator("#operations-generations-create")
     await create.locator(".opblock-summary").click()

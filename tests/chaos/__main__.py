@@ -9,6 +9,7 @@ import sys
 
 import uvloop
 
+from tests.bench.report.progress import say
 from tests.chaos.run import ChaosReport, Plan, ProviderName, run_chaos
 
 PROVIDERS: tuple[ProviderName, ...] = ("gemini", "runpod")
@@ -20,7 +21,7 @@ def main() -> int:
     chosen: tuple[ProviderName, ...] = (arguments.provider,) if arguments.provider else PROVIDERS
     faults = 0
     for provider in chosen:
-        report = uvloop.run(run_chaos(Plan(provider=provider, count=arguments.count, seed=seed), _say))
+        report = uvloop.run(run_chaos(Plan(provider=provider, count=arguments.count, seed=seed), say))
         print(report.as_json() if arguments.json else _told(report), flush=True)
         faults += len(report.faults())
     return 1 if faults else 0
@@ -45,10 +46,6 @@ def _told(report: ChaosReport) -> str:
         f"  calls: {dict(report.calls)}",
     ]
     return "\n".join(lines)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.domain.generation.state import ProviderPreference
+from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.queue import NO_QUEUE, JobQueue
 
 FLUX: Final = ProviderPreference("runpod", "flux", pinned=False)
@@ -29,8 +30,11 @@ class JobTable(Protocol):
         partition: int = 0,
         kind: JobKind = "dispatch",
         due_s: float = -1,
+        owner_id: UUID = ...,
+        attempt: int = 1,
     ) -> list[UUID]:
-        """Adds jobs, due in that many seconds and one microsecond after another; returns their generations."""
+        """Adds jobs of one owner, due in that many seconds and one microsecond after another; returns their
+        generations."""
         ...
 
     async def vouch(self, partition: int) -> None: ...
@@ -59,7 +63,7 @@ async def claimed(queue: JobQueue, limit: int, *queues: ProviderPreference) -> l
 
 
 class JobQueueContract:
-    async def test_jobs_are_claimed_by_queue_the_oldest_first(self, jobs: JobTable) -> None:
+    async def test_jobs_of_one_owner_are_claimed_by_queue_as_they_came(self, jobs: JobTable) -> None:
         pinned = await jobs.given(PINNED, 2, due_s=-2)
         flux, other = await jobs.given(FLUX, 3, due_s=-1), await jobs.given(OTHER, 2, due_s=-3)
         await jobs.given(FLUX, due_s=60)
@@ -69,6 +73,42 @@ class JobQueueContract:
         assert await claimed(queue, 3, FLUX, PINNED) == flux[1:]
         assert await claimed(queue, 9, FLUX, PINNED) == []
         assert await claimed(queue, 9, OTHER) == other
+
+    async def test_owners_alternate(self, jobs: JobTable) -> None:
+        first = await jobs.given(FLUX, 9, owner_id=new_id())
+        second = await jobs.given(FLUX, 4, owner_id=new_id())
+        queue = jobs.queue()
+        taken = await claimed(queue, 6, FLUX)
+        assert [set(taken[at : at + 2]) for at in (0, 2, 4)] == [{first[at], second[at]} for at in range(3)]
+        late = await jobs.given(FLUX, 2, owner_id=new_id())
+        assert set(await claimed(queue, 3, FLUX)) == {first[3], second[3], late[0]}, "it gets no tag that is over"
+        assert set(await claimed(queue, 2, FLUX)) == {first[4], late[1]}
+        assert await claimed(queue, 9, FLUX) == first[5:]
+
+    async def test_owners_share_a_provider_whatever_the_model(self, jobs: JobTable) -> None:
+        owner = new_id()
+        mine = [*await jobs.given(FLUX, 3, owner_id=owner), *await jobs.given(PINNED, 3, owner_id=owner)]
+        queue = jobs.queue()
+        assert await claimed(queue, 2, FLUX, PINNED) == mine[:2]
+        [other] = await jobs.given(PINNED, owner_id=new_id())
+        assert (await claimed(queue, 3, FLUX, PINNED))[-1] in {other, mine[3]}
+        assert set(await claimed(queue, 9, FLUX, PINNED)) <= {other, *mine[3:]}
+
+    async def test_a_second_attempt_does_not_queue_again(self, jobs: JobTable) -> None:
+        mine = await jobs.given(FLUX, 50)
+        queue = jobs.queue()
+        assert await claimed(queue, 10, FLUX) == mine[:10]
+        [again] = await jobs.given(FLUX, attempt=2, due_s=0)
+        assert set(await claimed(queue, 2, FLUX)) == {mine[10], again}
+
+    async def test_a_job_that_waits_for_its_provider_gives_no_other_an_early_tag(self, jobs: JobTable) -> None:
+        mine = await jobs.given(FLUX, 10)
+        queue = jobs.queue()
+        [waiting, *_] = await queue.claim(5, [FLUX])
+        await queue.reschedule({waiting.key: 3_600.0})
+        first, *others = await jobs.given(FLUX, 10, owner_id=new_id())
+        assert set(await claimed(queue, 2, FLUX)) == {mine[5], first}
+        assert set(await claimed(queue, 2, FLUX)) == {mine[6], others[0]}
 
     async def test_a_queue_claims_its_own_kind(self, jobs: JobTable) -> None:
         [canceled] = await jobs.given(NO_QUEUE, kind="cancel")
@@ -96,6 +136,17 @@ class JobQueueContract:
         assert await other.claim(1, [FLUX]) == []
         await other.finish([again.key])
         assert await jobs.last_errors() == []
+
+    async def test_a_released_job_is_claimed_at_once_and_the_try_does_not_count(self, jobs: JobTable) -> None:
+        first, second, _ = await jobs.given(FLUX, 3)
+        one, other = jobs.queue(), jobs.queue(owner="other")
+        taken = await one.claim(3, [FLUX])
+        await one.finish([taken[2].key])
+        await one.release([job.key for job in taken])
+        again = await other.claim(9, [FLUX])
+        assert [(job.generation_id, job.tries) for job in again] == [(first, 1), (second, 1)]
+        await one.release([job.key for job in taken])
+        assert await one.claim(9, [FLUX]) == [], "another process holds them"
 
     async def test_two_processes_share_a_queue(self, jobs: JobTable) -> None:
         ids = await jobs.given(FLUX, 40)

@@ -1,7 +1,6 @@
 """The job queue on PostgreSQL and in memory."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,17 +9,31 @@ from gengui_stream.domain.generation.jobs import Job, JobKind
 from gengui_stream.domain.generation.state import ProviderPreference
 from gengui_stream.identifiers import new_id
 from gengui_stream.jobs.queue import JobQueue, PostgresJobQueue, expedite_reconcile
+from gengui_stream.postgres.bulk import execute_writes
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import partition_owners
-from gengui_stream.projections.job_rows import JobChanges
+from gengui_stream.projections.job_rows import JobChanges, write
 from gengui_stream.testing.job_queue import InMemoryJobs
 from tests.contracts.job_queue import JobQueueContract
 
-INSERT = """
-INSERT INTO jobs.jobs (job_key, kind, partition, generation_id, attempt, provider, model, pinned, available_at)
-SELECT $1 || ':' || id || ':1', $1, $2, id, 1, $3, $4, $5, now() + $6::interval + number * interval '1 microsecond'
-FROM unnest($7::uuid[]) WITH ORDINALITY AS new (id, number)
-"""
+OWNER = new_id()
+
+
+def made_jobs(
+    queue: ProviderPreference, number: int, *, kind: JobKind, due_s: float, owner_id: UUID, attempt: int
+) -> list[Job]:
+    return [
+        Job(
+            f"{kind}:{new}:{attempt}",
+            kind,
+            new,
+            attempt,
+            queue=queue,
+            owner_id=owner_id if kind == "dispatch" else None,
+            delay_seconds=due_s + place / 1e6,
+        )
+        for place, new in enumerate(new_id() for _ in range(number))
+    ]
 
 
 class PostgresJobTable:
@@ -39,10 +52,13 @@ class PostgresJobTable:
         partition: int = 0,
         kind: JobKind = "dispatch",
         due_s: float = -1,
+        owner_id: UUID = OWNER,
+        attempt: int = 1,
     ) -> list[UUID]:
-        ids = [new_id() for _ in range(number)]
-        await self._pool.execute(INSERT, kind, partition, *queue, timedelta(seconds=due_s), ids)
-        return ids
+        jobs = made_jobs(queue, number, kind=kind, due_s=due_s, owner_id=owner_id, attempt=attempt)
+        async with self._pool.acquire() as connection:
+            await execute_writes(connection, [write(jobs, partition)])
+        return [job.generation_id for job in jobs]
 
     async def vouch(self, partition: int) -> None:
         self._epoch += 1
@@ -80,14 +96,12 @@ class InMemoryJobTable:
         partition: int = 0,
         kind: JobKind = "dispatch",
         due_s: float = -1,
+        owner_id: UUID = OWNER,
+        attempt: int = 1,
     ) -> list[UUID]:
-        ids = [new_id() for _ in range(number)]
-        jobs = [
-            Job(f"{kind}:{new}:1", kind, new, 1, queue=queue, delay_seconds=due_s + place / 1e6)
-            for place, new in enumerate(ids)
-        ]
+        jobs = made_jobs(queue, number, kind=kind, due_s=due_s, owner_id=owner_id, attempt=attempt)
         self._jobs.write(JobChanges(made=jobs), partition)
-        return ids
+        return [job.generation_id for job in jobs]
 
     async def vouch(self, partition: int) -> None:
         self._jobs.vouch([partition])

@@ -48,8 +48,9 @@ def check(document: Document) -> None:
     PyCompose.from_json(json.dumps(specification)).validate()
     for name, service in document["services"].items():
         _check_names(f"service {name} depends on", service.get("depends_on", {}), document["services"])
-        volumes = [volume.partition(":")[0] for volume in service.get("volumes", [])]
-        _check_names(f"service {name} mounts", volumes, document.get("volumes", {}))
+        sources = [volume.partition(":")[0] for volume in service.get("volumes", [])]
+        there = [source for source in sources if source.startswith("./") and (ROOT / source).exists()]
+        _check_names(f"service {name} mounts", sources, [*document.get("volumes", {}), *there])
 
 
 def _check_names(what: str, named: Iterable[str], defined: Iterable[str]) -> None:

@@ -1,14 +1,16 @@
-"""The services of the compose file as processes: their own commands, environments and health checks, word for word, but
-for the names and ports of the network, which become those of the embedded servers."""
+"""Containers as processes: the commands, environments and health checks of the compose file and of the pods, word for
+word, but for the names and ports of the network, which become those of the embedded servers."""
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from gengui_stream.dev.ports import free_port
@@ -48,25 +50,38 @@ class Network:
         mapped = dict(environ)
         for inside, here in places.items():
             mapped = {name: value.replace(inside, here) for name, value in mapped.items()}
-        assert (mapped["DB_HOST"], mapped["DB_PORT"]) == ("postgres", "5432")
+        if "DB_HOST" not in mapped:  # of a container without PostgreSQL
+            return mapped
+        assert (mapped["DB_HOST"], mapped.get("DB_PORT", "5432")) == ("postgres", "5432")
         return mapped | {"DB_HOST": "127.0.0.1", "DB_PORT": str(self.postgres_port)}
 
 
-class Container:
-    """One service that is a role. `directory` is its /tmp, the only place where it may write."""
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What an orchestrator starts: the arguments of the image's entry point, the variables, and the seconds to stop."""
 
-    def __init__(
-        self, name: str, document: Document, image: Image, env_file: Mapping[str, str], directory: Path
-    ) -> None:
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    grace_s: float
+
+    @classmethod
+    def of_compose(cls, name: str, document: Document, env_file: Mapping[str, str]) -> "Service":
         service = document["services"][name]
-        self.name, self.port = name, free_port()
-        self._image = image
-        self._command: Sequence[str] = service["command"]
-        self._environ = {**image.environ, **env_file, **service["environment"]}
+        grace_s = float(service["stop_grace_period"].removesuffix("s"))
+        return cls(service["command"], {**env_file, **service["environment"]}, grace_s)
+
+
+class Container:
+    """One process of the image. `directory` has its /tmp, the only place where it may write."""
+
+    def __init__(self, name: str, service: Service, image: Image, directory: Path) -> None:
+        self.name, self.port, self.api_metrics_port = name, free_port(), free_port()
+        self.grace_s = service.grace_s
+        self._image, self._command = image, service.command
+        self._environ = {**image.environ, **service.environ}
         self._tmp, self._cwd = directory / name / "tmp", directory / name / "srv"
         for made in (self._tmp, self._cwd):
             made.mkdir(parents=True)
-        self.grace_s = float(service["stop_grace_period"].removesuffix("s"))
         self.child = Child(name, directory / "logs" / f"{name}.log")
 
     @property
@@ -79,11 +94,31 @@ class Container:
         assert (environ["PORT"], environ["METRICS_PORT"], environ["HOME"]) == (INSIDE, INSIDE, "/tmp")
         port = str(self.port)
         places = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(self._tmp), "TMPDIR": str(self._tmp)}
-        return environ | places | {"PORT": port, "METRICS_PORT": port}
+        ports = {"PORT": port, "METRICS_PORT": port}
+        own = {"API_METRICS_PORT": str(self.api_metrics_port)} if "API_METRICS_PORT" in environ else {}
+        return environ | places | ports | own
 
     def start(self, network: Network) -> None:
         [program] = self._image.entrypoint
         self.child.start([BIN / program, *self._command], environ=self.environ(network), cwd=self._cwd)
+
+    @asynccontextmanager
+    async def running(self, network: Network) -> AsyncIterator[Self]:
+        self.start(network)
+        try:
+            yield self
+        finally:
+            await self.child.stop(grace_s=0)
+
+    async def end(self) -> None:
+        """Ends it as a container engine does: by SIGTERM, within its time, with exit code 0."""
+        assert self.child.pid is not None
+        assert self.written_outside() == []
+        os.kill(self.child.pid, signal.SIGTERM)
+        async with asyncio.timeout(self.grace_s):
+            await self.child.ended()
+        assert self.child.exit_code == 0, self.child.log_tail()
+        assert "settings_unknown" not in self.child.log.read_text(), "a variable of the file is read by nothing"
 
     async def run(self, network: Network, *command: str) -> subprocess.CompletedProcess[str]:
         """Another command in the same container, as `docker compose exec` runs it."""

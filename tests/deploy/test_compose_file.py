@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings
@@ -28,6 +29,8 @@ PORTS: Final = {
     "mailpit": {"1025": "1025", "8025": "8025"},
     "mongodb": {},
     "growthbook": {"3200": "3000", "3100": "3100"},
+    "prometheus": {"9090": "9090"},
+    "grafana": {"3300": "3000"},
 }
 """By the host's port. What a server has in its container is what its image documents."""
 
@@ -38,7 +41,15 @@ DATA: Final = {
     "objects": "/data",
     "mongodb": "/data/db",
     "growthbook": "/usr/local/src/app/packages/back-end/uploads",
+    "prometheus": "/prometheus",
 }
+
+OF_THE_CHECKOUT: Final = {
+    "./deploy/prometheus": "/etc/prometheus",
+    "./deploy/grafana/provisioning": "/etc/grafana/provisioning",
+    "./deploy/grafana/dashboards": "/etc/grafana/dashboards",
+}
+"""What servers read of it."""
 
 
 def seconds(duration: str) -> int:
@@ -54,6 +65,7 @@ def seconds(duration: str) -> int:
         ({"restart": "unles"}, "unles"),
         ({"networks": ["nowhere"]}, "nowhere"),
         ({"volumes": ["nothing:/data"]}, "service a mounts nothing, which is not defined"),
+        ({"volumes": ["./nothing:/data:ro"]}, "service a mounts ./nothing, which is not defined"),
         ({"depends_on": {"nothing": {"condition": "service_healthy"}}}, "service a depends on nothing"),
     ],
     ids=str,
@@ -99,9 +111,30 @@ def test_servers_are_pinned_checked_and_kept(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9/-]+:v?\d+(\.\d+)+", service["image"]), "a version that never becomes another"
     assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
     assert seconds(service["healthcheck"]["timeout"]) < seconds(service["healthcheck"]["interval"])
-    kept = dict(volume.split(":") for volume in service.get("volumes", []))
+    mounts = [volume.split(":") for volume in service.get("volumes", [])]
+    assert {tuple(mount) for mount in mounts if mount[0].startswith(".")} <= {
+        (source, target, "ro") for source, target in OF_THE_CHECKOUT.items()
+    }
+    kept = {mount[0]: mount[1] for mount in mounts if not mount[0].startswith(".")}
     assert kept == ({name: DATA[name]} if name in DATA else {})
     assert set(kept) <= set(DOCUMENT["volumes"])
+
+
+def test_dashboards_and_alerts_start_only_with_their_profile() -> None:
+    assert {name for name in SERVICES if "profiles" in SERVICES[name]} == {"prometheus", "grafana"}
+    assert {profile for name in ("prometheus", "grafana") for profile in SERVICES[name]["profiles"]} == {"observe"}
+
+
+def test_prometheus_scrapes_every_role_at_its_port() -> None:
+    path = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+    [scraped] = yaml.safe_load(path.read_text(encoding="utf-8"))["scrape_configs"]
+    found = {(name, part["port"]) for part in scraped["dns_sd_configs"] for name in part["names"]}
+    assert found == {(name, metrics_port(SERVICES[name]["environment"])) for name in ROLES}
+    assert {part["type"] for part in scraped["dns_sd_configs"]} == {"A"}
+
+
+def metrics_port(environment: dict[str, str]) -> int:
+    return int(environment.get("API_METRICS_PORT") or environment["METRICS_PORT"])
 
 
 def test_no_health_check_asks_for_readiness() -> None:

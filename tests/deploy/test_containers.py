@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
 import pytest
 
 from gengui_stream.dev.postgres.data_directory import temporary_directory
@@ -18,7 +16,8 @@ from gengui_stream.dev.private_files import write_private
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.roles import ROLES
 from tests.deploy import compose_file, image
-from tests.deploy.containers import Container, Network
+from tests.deploy.containers import Container, Network, Service
+from tests.deploy.one_generation import fetched, made
 from tests.integration.running import eventually
 
 pytestmark = pytest.mark.stack
@@ -28,7 +27,7 @@ DOCUMENT: Final = compose_file.read(ENVIRON)
 
 
 def container(name: str, directory: Path) -> Container:
-    return Container(name, DOCUMENT, image.read(), ENVIRON, directory)
+    return Container(name, Service.of_compose(name, DOCUMENT, ENVIRON), image.read(), directory)
 
 
 def keys_of_the_store(directory: Path) -> None:
@@ -51,51 +50,8 @@ async def network(directory: Path) -> AsyncIterator[Network]:
         await stack.stop()
 
 
-@asynccontextmanager
-async def started(name: str, there: Network, directory: Path) -> AsyncIterator[Container]:
-    role = container(name, directory)
-    role.start(there)
-    try:
-        yield role
-    finally:
-        await role.child.stop(grace_s=0)
-
-
-async def made(base: str, key: str) -> Mapping[str, Any]:
-    """A generation that was requested over HTTP, once it has its thumbnail."""
-    async with aiohttp.ClientSession(base, headers={"Authorization": f"Bearer {key}"}) as http:
-        wanted = {"prompt": "a lighthouse in a storm", "width": 256, "height": 256}
-        async with http.post("/v1/generations", json=wanted) as answer:
-            assert answer.status == 202, await answer.text()
-            path, position = answer.headers["Location"], answer.headers["Gengui-Position"]
-
-        async def settled() -> Mapping[str, Any] | None:
-            async with http.get(path, headers={"Min-Position": position}) as answer:
-                found: Mapping[str, Any] = await answer.json()
-            assert answer.status in {200, 504}, found  # 504: the projection is behind
-            outputs = found.get("outputs")
-            return found if outputs and outputs[0]["thumbnail_url"] else None
-
-        found = await eventually(settled)
-        assert found is not None
-        return found
-
-
-async def fetched(url: str) -> bytes:
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        assert answer.status == 200
-        return await answer.read()
-
-
-async def end(role: Container) -> None:
-    """Ends it as a container engine does: by SIGTERM, within its time, with exit code 0."""
-    assert role.child.pid is not None
-    assert role.written_outside() == []
-    os.kill(role.child.pid, signal.SIGTERM)
-    async with asyncio.timeout(role.grace_s):
-        await role.child.ended()
-    assert role.child.exit_code == 0, role.child.log_tail()
-    assert "settings_unknown" not in role.child.log.read_text(), "a variable of the file is read by nothing"
+def started(name: str, there: Network, directory: Path) -> AbstractAsyncContextManager[Container]:
+    return container(name, directory).running(there)
 
 
 @pytest.mark.timeout(300)
@@ -123,7 +79,7 @@ async def test_the_roles_of_the_compose_file_work_together(apache_kafka: None) -
             assert (await fetched(output["thumbnail_url"]))[:4] == b"RIFF"
 
             for role in roles.values():
-                await end(role)
+                await role.end()
 
 
 @pytest.mark.timeout(180)
@@ -135,7 +91,7 @@ async def test_a_role_whose_servers_are_unavailable_is_healthy_and_says_what_it_
         for role in roles:
             await eventually(partial(role.healthy, nowhere))
             await eventually(partial(waits, role))
-            await end(role)
+            await role.end()
 
 
 async def waits(role: Container) -> bool:
@@ -155,7 +111,8 @@ async def waits(role: Container) -> bool:
 async def test_wrong_settings_end_a_role_with_a_line_for_each(
     name: str, changes: Mapping[str, str], complaint: str, tmp_path: Path
 ) -> None:
-    role = Container(name, with_settings(name, changes), image.read(), ENVIRON, tmp_path)
+    given = Service.of_compose(name, DOCUMENT, ENVIRON)
+    role = Container(name, replace(given, environ={**given.environ, **changes}), image.read(), tmp_path)
     role.start(Network("127.0.0.1:9", 9, "127.0.0.1:9", "127.0.0.1:9"))
     async with asyncio.timeout(60):
         await role.child.ended()
@@ -163,12 +120,6 @@ async def test_wrong_settings_end_a_role_with_a_line_for_each(
     assert (role.child.exit_code, complaint in said, "Traceback" in said) == (78, True, False), said
     assert len(said.splitlines()) == 1
     assert not any(secret in said for secret in ENVIRON.values() if "development" in secret)
-
-
-def with_settings(name: str, changes: Mapping[str, str]) -> compose_file.Document:
-    services = DOCUMENT["services"]
-    service = services[name] | {"environment": services[name]["environment"] | dict(changes)}
-    return DOCUMENT | {"services": services | {name: service}}
 
 
 async def test_two_roles_on_one_port_are_refused_by_name(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from typing import Final
 import aiohttp
 import psutil
 
+from gengui_stream.dev.limits import UNLIMITED
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.processes.child import Child
 from gengui_stream.settings import Settings, load_settings
 from tests.integration.running import eventually
 
-ROLES: Final = ("api", "agents", "live-tables", "dispatch", "worker", "thumbnails", "bridge")
+ROLES: Final = ("api", "agents", "live-tables", "dispatch", "worker", "thumbnails", "bridge", "account-jobs")
 SERVERS: Final = ("postgres", "valkey", "seaweed", "kafka")
 
 IMPATIENT: Final = {
@@ -41,7 +42,7 @@ class DevSystem:
         self.directory = directory
         self._options = () if reload else ("--no-reload",)
         self.broken = False
-        self._given = {**IMPATIENT, "PORT": str(free_port()), **(given or {})}
+        self._given = {**UNLIMITED, **IMPATIENT, "PORT": str(free_port()), **(given or {})}
         self._dev = Child("dev", directory / "dev.log")
 
     # its life

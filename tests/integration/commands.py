@@ -14,8 +14,8 @@ from typing import Any, Final
 from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
 from gengui_stream.dev.processes.child import Process
 from gengui_stream.settings import Settings
-from tests.integration.agents.agents_runs import environment
 from tests.integration.command_server import errors_beside
+from tests.integration.role_process import environment
 from tests.integration.running import eventually
 
 SECRETS: Final = ("AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WORKER_API_KEY")

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
+from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.topics import administering
 from gengui_stream.postgres.pool import opened_pool
 from gengui_stream.settings import Settings, load_settings
 from tests.databases import LentDatabases, connected, execute
+from tests.integration.running import a_request
+from tests.topics import LentTopics
 
 pytestmark = pytest.mark.stack
 
@@ -73,3 +77,22 @@ async def test_no_test_gets_a_database_that_another_still_uses(stack: Mapping[st
         async with databases.lent() as second:
             assert second != first
         assert forgotten.is_closed()
+
+
+async def test_the_next_test_gets_a_topic_only_if_nothing_was_written_to_it(stack: Mapping[str, str]) -> None:
+    topics = LentTopics(stack)
+    async with topics.lent() as first:
+        pass
+    async with topics.lent() as second, EventLog(load_settings({**stack, "EVENTS_TOPIC": second}, env_files=())) as log:
+        assert second == first
+        await log.append(a_request())
+    async with topics.lent() as third:
+        assert third != first
+
+
+async def test_no_test_gets_a_topic_that_is_gone(stack: Mapping[str, str]) -> None:
+    topics = LentTopics(stack)
+    async with topics.lent() as first, administering(load_settings(dict(stack), env_files=())) as admin:
+        await admin.delete_topics([first])
+    async with topics.lent() as second:
+        assert second != first

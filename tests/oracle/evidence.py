@@ -40,6 +40,7 @@ class Tables:
     timeline: list[Row] = field(default_factory=list)
     checkpoints: list[Row] = field(default_factory=list)
     daily_counts: list[Row] = field(default_factory=list)
+    provider_usage: list[Row] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)
     jobs: list[Row] = field(default_factory=list)
 

@@ -18,6 +18,7 @@ QUERIES: Final[Mapping[str, str]] = {
     "timeline": "SELECT * FROM projections.timeline ORDER BY partition, log_offset",
     "checkpoints": "SELECT * FROM projections.checkpoints",
     "daily_counts": "SELECT * FROM projections.daily_counts",
+    "provider_usage": "SELECT * FROM projections.provider_usage",
     "dead_letters": "SELECT * FROM projections.dead_letters",
     "jobs": "SELECT * FROM jobs.jobs",
 }

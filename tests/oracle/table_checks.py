@@ -8,6 +8,7 @@ from typing import Final
 from tests.oracle.evidence import Anomaly, Evidence, Row, Tables
 from tests.oracle.readers import as_list
 from tests.oracle.story import ENDED, Line, Story, moment
+from tests.oracle.usage_checks import check_usage
 
 ENDINGS: Final = frozenset(
     f"generation.{word}" for word in ("completed", "failed", "canceled", "timed_out", "moderated")
@@ -22,6 +23,7 @@ def check_tables(evidence: Evidence, stories: Mapping[str, Story]) -> Iterator[A
     yield from _requests(tables, stories)
     yield from _checkpoints(evidence, stories)
     yield from _daily_counts(tables, stories)
+    yield from check_usage(tables, stories)
     for row in tables.dead_letters:
         yield Anomaly("dead_letter", f"{row['partition']}:{row['log_offset']}", f"{row['reason']}: {row['detail']}")
     for row in tables.jobs:

@@ -1,6 +1,6 @@
 # The part of aiokafka 0.14 that this project uses: the package carries no types of its own.
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ssl import SSLContext
 from typing import Generic, NamedTuple, TypeVar
 
@@ -10,6 +10,10 @@ V = TypeVar("V")
 class TopicPartition(NamedTuple):
     topic: str
     partition: int
+
+class OffsetAndTimestamp(NamedTuple):
+    offset: int
+    timestamp: int
 
 class RecordMetadata(NamedTuple):
     topic: str
@@ -39,6 +43,7 @@ class AIOKafkaProducer:
         self,
         *,
         bootstrap_servers: Sequence[str],
+        metadata_max_age_ms: int = ...,
         client_id: str | None = None,
         enable_idempotence: bool = False,
         acks: int | str = 1,
@@ -82,6 +87,7 @@ class AIOKafkaConsumer:
         self,
         *topics: str,
         bootstrap_servers: Sequence[str],
+        metadata_max_age_ms: int = ...,
         client_id: str = ...,
         group_id: str | None = None,
         enable_auto_commit: bool = True,
@@ -108,10 +114,15 @@ class AIOKafkaConsumer:
     def assign(self, partitions: Sequence[TopicPartition]) -> None: ...
     def assignment(self) -> set[TopicPartition]: ...
     def seek(self, partition: TopicPartition, offset: int) -> None: ...
+    def pause(self, *partitions: TopicPartition) -> None: ...
+    def resume(self, *partitions: TopicPartition) -> None: ...
     def highwater(self, partition: TopicPartition) -> int | None: ...
     async def topics(self) -> set[str]: ...
     async def position(self, partition: TopicPartition) -> int: ...
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...
+    async def offsets_for_times(
+        self, timestamps: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndTimestamp | None]: ...
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]: ...
     async def committed(self, partition: TopicPartition) -> int | None: ...
     async def getmany(

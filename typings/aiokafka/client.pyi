@@ -15,6 +15,7 @@ class AIOKafkaClient:
         self,
         *,
         bootstrap_servers: list[str],
+        metadata_max_age_ms: int = ...,
         security_protocol: str = ...,
         sasl_mechanism: str = ...,
         sasl_plain_username: str | None = ...,

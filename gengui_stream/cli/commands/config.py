@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Final, get_args
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr
@@ -14,14 +14,8 @@ from gengui_stream.logging import REDACTED, redact_text
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks
+from gengui_stream.settings.secrets.fields import SECRET_FIELDS
 from gengui_stream.settings.sources import Variable
-
-
-def _is_secret(kind: object) -> bool:
-    return kind is SecretStr or any(map(_is_secret, get_args(kind)))
-
-
-SECRET_FIELDS: Final = frozenset(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
 
 app = typer.Typer(help="Validate the settings, and show where each was set.", no_args_is_help=True)
 

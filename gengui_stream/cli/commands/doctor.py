@@ -13,13 +13,16 @@ from rich.text import Text
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo_json
-from gengui_stream.cli.runner import log_for_people, run_inspected_command
+from gengui_stream.cli.runner import names_no_server, run_inspected_command
 from gengui_stream.doctor.examination import Progress, Report
 from gengui_stream.doctor.findings import Finding, Status, fail, ok, warn
+from gengui_stream.logging import log_for_people
 from gengui_stream.printable import printable
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.settings import DEV_ENV, Inspection, Settings
 from gengui_stream.settings.advice import advice, remarks
+
+CONNECTIONS: Final = frozenset({"postgresql.connection", "redis.connection", "kafka.connection", "object_store.bucket"})
 
 STYLES: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -49,6 +52,10 @@ def _examined(inspection: Inspection) -> Report:
     if settings is None:
         return Report(tuple(about))
     report = _of_system(settings)
+    if names_no_server(inspection) and all(one.status == "fail" for one in report.findings if one.name in CONNECTIONS):
+        about.append(
+            warn("settings", "they name no servers but those of `make dev`, and none answers", "run `make dev`")
+        )
     return Report((*about, *report.findings), report.not_checked, report.abandoned)
 
 
@@ -68,7 +75,7 @@ def _of_system(settings: Settings) -> Report:
     from gengui_stream.doctor.examination import examine
 
     quiet = settings.log_level != "debug"  # errors are findings, which are printed once
-    log_for_people(settings.model_copy(update={"log_level": "error"}) if quiet else settings)
+    log_for_people(settings.model_copy(update={"log_level": "error"}) if quiet else settings, "cli")
     with _shown_progress() as progress:
         # Not uvloop.run, which waits at its end for abandoned tasks too.
         return uvloop.new_event_loop().run_until_complete(examine(settings, DEV_ENV.parent, CHECKS, progress))

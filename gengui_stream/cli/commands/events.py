@@ -1,27 +1,29 @@
 """`events`: the log as it grows, and the timeline of one generation."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import orjson
 import typer
 
-from gengui_stream.cli.options import AsJson
+from gengui_stream.cli.options import AsJson, time
 from gengui_stream.cli.output import echo, echo_json, echo_table, shown_time
 from gengui_stream.cli.runner import run_command
-from gengui_stream.errors import PermanentError
-from gengui_stream.log.codec import Undecodable, UnknownType, as_document, decode_record
+from gengui_stream.log.codec import Decoded, Undecodable, UnknownType, as_document
+from gengui_stream.log.lookup.records import opened_lookup
 from gengui_stream.log.positions import parse_vector
 from gengui_stream.log.reader import open_reader
 from gengui_stream.log.topics import check_topic
 from gengui_stream.log.unpacking.records import LogRecord
-from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.projections.outcomes import appended_at
-from gengui_stream.recovery.dead_letters import DeadLetter
-from gengui_stream.recovery.generation_records import History, Recorded, history_of
+from gengui_stream.recovery.dead_letters.letters import DeadLetter
+from gengui_stream.recovery.generations.history import History, Recorded, history_of
 from gengui_stream.recovery.lag import log_ends
+from gengui_stream.recovery.tail import Tail, TailFilter
 from gengui_stream.settings import Settings
 from schemas.events import EVENT_CLASSES
 
@@ -41,18 +43,6 @@ SHOWN_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which records to show; without types and id, all."""
-
-    types: Collection[str]
-    generation_id: UUID | None
-
-    def admits(self, record: LogRecord, type_: str) -> bool:
-        mine = self.generation_id is None or record.key == str(self.generation_id).encode()
-        return mine and (not self.types or type_ in self.types)
-
-
 def _start(text: str) -> dict[int, int] | None:
     """The offsets to start at; None for the end of the log."""
     if text == "end":
@@ -63,39 +53,83 @@ def _start(text: str) -> dict[int, int] | None:
         raise typer.BadParameter(f"{error}; or start, or end", param_hint="--from") from None
 
 
-def _there(offsets: dict[int, int], settings: Settings) -> dict[int, int]:
+async def _checked_offsets(offsets: dict[int, int], settings: Settings) -> dict[int, int]:
+    """From an offset that the broker does not have, a partition would be read from its beginning instead."""
     if strange := sorted(set(offsets) - set(range(settings.events_partitions))):
-        raise PermanentError(f"{settings.events_topic} has no partition {strange[0]}")
+        last = settings.events_partitions - 1
+        raise _not_in_the_log(f"{settings.events_topic} has no partition {strange[0]}, only 0 to {last}")
+    ends = await log_ends(settings) if offsets else {}
+    for partition, offset in offsets.items():
+        if offset > ends[partition]:
+            raise _not_in_the_log(f"partition {partition} ends at {partition}:{ends[partition]}, before {offset}")
     return offsets
+
+
+def _not_in_the_log(fault: str) -> typer.BadParameter:
+    return typer.BadParameter(fault, param_hint="--from")
 
 
 @app.command()
 def tail(
+    *,
     start: Annotated[
-        str, typer.Option("--from", metavar="WHERE", help="start, end, or next offsets such as 0:12,3:400.")
-    ] = "end",
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="start, end, or next offsets such as 0:12,3:400; other partitions from their start. Default: end.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From this time (UTC) on, instead of --from.")
+    ] = None,
     types: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     generation: Annotated[UUID | None, typer.Option(help="Only this generation.")] = None,
+    owner: Annotated[UUID | None, typer.Option(help="Only generations of this user.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only generations at this provider.")] = None,
     follow: Annotated[bool, typer.Option(help="Wait for more at the end of the log.")] = True,
     json: AsJson = False,
 ) -> None:
     """Print the events of the log as they are appended, until Ctrl-C.
 
-    gengui-stream events tail --type generation.failed
+    gengui-stream events tail --type generation.failed --provider runpod
 
-    gengui-stream events tail --from start --no-follow --json
+    gengui-stream events tail --since 2026-11-29T18:00:00Z --no-follow --json
     """
-    offsets, wanted = _start(start), Filter(_checked(types or []), generation)
+    if start is not None and since is not None:
+        raise typer.BadParameter("either --from or --since, not both", param_hint="--since")
+    offsets = _start(start or "end")
+    moment = None if since is None else time(since, "--since")
+    wanted = TailFilter(types=_checked(types or []), generation=generation, owner=owner, provider=provider)
 
     async def work(settings: Settings) -> None:
         await check_topic(settings)
-        begin = await log_ends(settings) if offsets is None else _there(offsets, settings)
-        async with open_reader(settings, begin) as reader:
+        if moment is not None:
+            begin = await _offsets_at(settings, moment)
+        else:
+            begin = await log_ends(settings) if offsets is None else await _checked_offsets(offsets, settings)
+        async with _opened_pool(settings, wanted) as pool, open_reader(settings, begin) as reader:
+            selected = Tail(wanted, pool)
             async for records in reader.follow() if follow else reader.until_end():
-                for record in records:
-                    _echo_record(record, wanted, json)
+                async for record, event, type_ in selected.select(records):
+                    _echo_record(record, event, type_, json)
 
     run_command(work)
+
+
+async def _offsets_at(settings: Settings, moment: datetime) -> dict[int, int]:
+    async with opened_lookup(settings) as log:
+        return await log.offsets_at(moment)
+
+
+@asynccontextmanager
+async def _opened_pool(settings: Settings, wanted: TailFilter) -> "AsyncIterator[Pool | None]":
+    """Only where a filter needs PostgreSQL."""
+    if not wanted.needs_names:
+        yield None
+        return
+    async with opened_pool(settings, size=1) as pool:
+        yield pool
 
 
 def _checked(types: list[str]) -> list[str]:
@@ -106,11 +140,7 @@ def _checked(types: list[str]) -> list[str]:
     return types
 
 
-def _echo_record(record: LogRecord, wanted: Filter, json: bool) -> None:
-    event = decode_record(record)
-    type_ = f"({event.reason})" if isinstance(event, Undecodable) else event.type
-    if not wanted.admits(record, type_):
-        return
+def _echo_record(record: LogRecord, event: Decoded, type_: str, json: bool) -> None:
     fields = None if isinstance(event, Undecodable | UnknownType) else event.model_dump(mode="json", exclude_none=True)
     moment = appended_at(record)
     position = f"{record.partition}:{record.offset}"
@@ -161,8 +191,7 @@ def _document(record: Recorded) -> dict[str, object]:
     """A dead letter has the same names; what only a folded event has is null."""
     row: Mapping[str, object] = {} if isinstance(record, DeadLetter) else record._asdict()
     return {
-        "partition": record.position.partition,
-        "log_offset": record.position.offset,
+        "position": str(record.position),
         **{name: row.get(name) for name in ("type", "attempt", "occurred_at")},
         "appended_at": record.appended_at,
         **{name: row.get(name) for name in ("version", "status", "ignored")},
@@ -173,8 +202,7 @@ def _document(record: Recorded) -> dict[str, object]:
 
 def _row(record: Recorded, first: Recorded) -> tuple[object, ...]:
     elapsed = round((record.appended_at - first.appended_at).total_seconds() * 1000)
-    moment = shown_time(record.appended_at)
-    begin = (str(record.position), moment, elapsed)
+    begin = (record.position, record.appended_at, elapsed)
     if isinstance(record, DeadLetter):
         return (*begin, None, None, None, None, f"dead: {_reason(record)}")
     outcome = f"ignored: {record.ignored}" if record.ignored else "applied"

@@ -8,7 +8,9 @@ import typer
 
 from gengui_stream.bootstrap import run_role
 from gengui_stream.cli.runner import run_inspected_command
+from gengui_stream.process.collection import collect_no_more
 from gengui_stream.roles import ROLES, RoleName
+from gengui_stream.settings import Inspection
 
 
 class AgentsApp(StrEnum):
@@ -33,7 +35,12 @@ def agents(
 
 
 def _run(role: RoleName) -> None:
-    run_inspected_command(lambda inspection: run_role(role, inspection.valid(), inspection))
+    def run(inspection: Inspection) -> int:
+        code = run_role(role, inspection.valid(), inspection)
+        collect_no_more()
+        return code
+
+    run_inspected_command(run)
 
 
 def _command(name: RoleName) -> Callable[[], None]:
@@ -51,3 +58,4 @@ worker = _command("worker")
 thumbnails = _command("thumbnails")
 dispatch = _command("dispatch")
 bridge = _command("bridge")
+account_jobs = _command("account-jobs")

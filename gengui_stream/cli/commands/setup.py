@@ -7,7 +7,10 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from gengui_stream.accounts.api_keys import Role, seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
+from gengui_stream.accounts.principals import Role
+from gengui_stream.cli.commands.accounts.key_options import Expires, Name, Scopes, key_choice
+from gengui_stream.cli.operator import operator
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.options import email as email_address
 from gengui_stream.cli.output import echo, echo_json, echo_progress
@@ -103,6 +106,10 @@ def seed(
         ),
     ] = None,
     role: Annotated[Role, typer.Option(help="The permissions of the user's keys.")] = "user",
+    *,
+    name: Name = "",
+    scope: Scopes = None,
+    expires: Expires = None,
     json: AsJson = False,
 ) -> None:
     """Create a user if missing and print a new API key. The key is shown only once: the database has its hash. The
@@ -117,7 +124,7 @@ def seed(
 
     async def work(settings: Settings) -> None:
         async with opened_pool(settings, size=1) as pool:
-            key = await seed_user(pool, user, role)
+            key = await seed_user(pool, user, role, key_choice(name, scope, expires), operator())
         echo_json({"email": user, "role": role, "key": key}) if json else echo(key)
 
     run_command(work)

@@ -1,5 +1,7 @@
 """`demo` and `dev`: the embedded stack and every role on this machine."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +9,7 @@ import typer
 
 from gengui_stream.cli.options import AsJson
 from gengui_stream.dev.demo.provider import DemoProvider
+from gengui_stream.process.proxies import keep_local_direct
 from gengui_stream.roles import ROLES
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ def demo(
 
     gengui-stream demo --provider gemini
     """
+    keep_local_direct(os.environ)
     from gengui_stream.dev.demo.start import DemoStart, start_demo
 
     def run(start: DemoStart) -> "Outcome":
@@ -42,7 +46,17 @@ def demo(
 
         return finish_demo(outcome, output, as_json=json)
 
-    raise typer.Exit(start_demo(output, run, finish))
+    raise typer.Exit(_guarded(lambda: start_demo(output, run, finish)))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """The exit code. What handles errors is imported only for one: the servers start while this process imports."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - each kind of error has its line and its exit code
+        from gengui_stream.cli.runner import report
+
+        return report(error)
 
 
 def _role_names(given: list[str] | None) -> list[str] | None:
@@ -66,10 +80,11 @@ def dev(
 
     gengui-stream dev --without worker
     """
+    keep_local_direct(os.environ)
     from gengui_stream.dev.forks.client import started_fork_server
 
     forks = started_fork_server()
     from gengui_stream.dev.dev_command import DevOptions, run_dev
 
     left_out = tuple(ROLES[name].name for name in without or ())
-    raise typer.Exit(run_dev(forks, DevOptions(reload, left_out)))
+    raise typer.Exit(_guarded(lambda: run_dev(forks, DevOptions(reload, left_out))))

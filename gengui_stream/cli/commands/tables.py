@@ -1,11 +1,12 @@
 """`tables`: the live tables of the agents, for operators. They are not authoritative."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.output import echo, echo_json, echo_table, shown_time
 from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import TABLES, read_changelog, tail_changelog
@@ -70,6 +71,10 @@ def _echo_row(key: str, value: object, json: bool) -> None:
     if json:
         echo_json({"key": key, "value": value})
     elif isinstance(value, dict):
-        echo(f"{key}  " + "  ".join(f"{field}={part}" for field, part in value.items()))
+        echo(f"{key}  " + "  ".join(f"{field}={_shown(field, part)}" for field, part in value.items()))
     else:
         echo(f"{key}  {'(deleted)' if value is None else value}")
+
+
+def _shown(field: str, part: object) -> str:
+    return shown_time(datetime.fromisoformat(str(part))) if field == "since" else str(part)

@@ -158,7 +158,7 @@ def print_report(report: DemoReport, timeline: Sequence[EventResource]) -> None:
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {part}" for name, part in value.items())
+        return ", ".join(f"{name} {'-' if part is None else part}" for name, part in value.items())
     return str(value)
 
 

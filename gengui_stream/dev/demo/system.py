@@ -13,12 +13,15 @@ from gengui_stream.dev.demo.provider import DemoProvider, Staging, staging
 from gengui_stream.dev.demo.report import claimed_partitions
 from gengui_stream.dev.demo.start import DemoStart
 from gengui_stream.dev.forks.client import ForkServer
+from gengui_stream.dev.limits import UNLIMITED
 from gengui_stream.dev.ports import free_metrics_ports, free_port
 from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.processes.supervisor import LOOK_EVERY_S, Supervisor
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.errors import TransientError
+from gengui_stream.logging import log_for_people
 from gengui_stream.settings import Settings, load_settings
+from gengui_stream.tracing.export import endpoint_of
 
 READY_WITHIN_S: Final = 60.0
 PLACES: Final = (
@@ -45,11 +48,7 @@ PLACES: Final = (
 """Settings of addresses and accounts: the demo uses its own servers, and never yours or a paid account. Your other
 settings apply."""
 
-GENEROUS: Final = {
-    "GENERATION_DEADLINE_S": "86400",
-    "RATE_LIMIT_USER_DAILY": "1000000",
-    "RATE_LIMIT_ADMIN_DAILY": "1000000",
-}
+GENEROUS: Final = {**UNLIMITED, "GENERATION_DEADLINE_S": "86400"}
 """Limits that let any number of generations complete."""
 
 T = TypeVar("T")
@@ -122,6 +121,7 @@ async def running_system(
     staged = staging(provider, f"http://127.0.0.1:{port}")
     environ = {**_environ(stack, directory, port), **staged.environ}
     settings = load_settings(environ, env_files=())
+    log_for_people(settings, "demo")
     preparation = Preparation(settings, directory / "keys.json")
     supervisor = Supervisor(
         directory,
@@ -136,7 +136,7 @@ async def running_system(
     try:
         await stack.start(after=preparation.steps)
         say("starting the roles ...")
-        async with _running_roles(supervisor):
+        async with _running_roles(supervisor, grace_s=settings.shutdown_grace_s if endpoint_of(settings) else None):
             system = DemoSystem(settings, preparation.keys["demo"], supervisor, staged)
             await _started(system)
             yield system
@@ -147,10 +147,13 @@ async def running_system(
 
 
 @asynccontextmanager
-async def _running_roles(supervisor: Supervisor) -> AsyncIterator[None]:
+async def _running_roles(supervisor: Supervisor, grace_s: float | None) -> AsyncIterator[None]:
+    """`grace_s`: to send the last spans to a collector; None: there is none."""
     try:
         await supervisor.start()
         yield
+        if grace_s is not None:
+            await supervisor.stop(grace_s)
     finally:
         await supervisor.kill()  # their data is removed with the servers
 
@@ -164,7 +167,6 @@ async def _started(system: DemoSystem) -> None:
 
 def _environ(stack: EmbeddedStack, directory: Path, port: int) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PLACES)}
-    generous = {name: value for name, value in GENEROUS.items() if name.lower() in Settings.model_fields}
     cores = str(os.cpu_count() or 1)
     own = {"HOST": "127.0.0.1", "PORT": str(port), "TMPDIR": str(directory)}
-    return {"WORKER_CONCURRENCY": cores, **generous, **ours, **stack.environ, **own}
+    return {"WORKER_CONCURRENCY": cores, **GENEROUS, **ours, **stack.environ, **own}

@@ -8,7 +8,7 @@ from typing import Final
 
 from gengui_stream.dev.kafka.data_directory import DataDirectory, newer
 from gengui_stream.dev.kafka.java import Java, environ
-from gengui_stream.dev.kafka.properties import CLUSTER_ID, controller_port, server_properties
+from gengui_stream.dev.kafka.properties import CLUSTER_ID, Node, controller_port, server_properties
 from gengui_stream.dev.ports import is_free
 from gengui_stream.dev.processes.child import Child, listens
 from gengui_stream.errors import ConfigurationError, TransientError
@@ -26,10 +26,13 @@ FAULT_LENGTH: Final = 300
 class Broker:
     """`options`: further options of the JVM."""
 
-    def __init__(self, child: Child, data: DataDirectory, port: int, java: Java, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, child: Child, data: DataDirectory, node: Node, java: Java, options: tuple[str, ...] = ()
+    ) -> None:
         self._child = child
         self._data = data
-        self._port = port
+        self._node = node
+        self._port = node.port
         self._java = java
         self._options = (f"-Djava.io.tmpdir={data.temporary}", *options)
         self._logged = 0
@@ -43,7 +46,7 @@ class Broker:
         """A new log is a copy of the formatted directory `template`; without one it takes a second or two longer.
         Raises ConfigurationError or TransientError with the reason in a line."""
         self._check_ports()
-        self._data.prepare(self._port)
+        self._data.prepare(self._node)
         if not self._data.formatted:
             await self._format(template)
         self._logged = self._run(self._child, "kafka.Kafka", self._data.properties, options=self._options)
@@ -70,7 +73,7 @@ class Broker:
     async def format_directory(self, logs: Path) -> None:
         """KRaft requires a directory that was formatted for one cluster. `logs` is below the broker's directory."""
         properties = self._data.directory / "format.properties"
-        properties.write_text(server_properties(self._port, str(logs.relative_to(self._data.directory))))
+        properties.write_text(server_properties(self._node, str(logs.relative_to(self._data.directory))))
         tool = Child("format", self._child.log)
         logged = self._run(tool, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties)
         try:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from gengui_stream.dev.kafka.properties import CLUSTER_ID, NODE_ID, server_properties
+from gengui_stream.dev.kafka.properties import CLUSTER_ID, NODE_ID, Node, server_properties
 from gengui_stream.dev.private_files import write_private
 from gengui_stream.errors import ConfigurationError
 
@@ -29,28 +29,28 @@ class DataDirectory:
     def formatted(self) -> bool:
         return self.logs.exists()
 
-    def check(self, version: str) -> None:
-        """Raises ConfigurationError when its records are of another cluster or a newer broker."""
+    def check(self, version: str, node_id: int = NODE_ID) -> None:
+        """Raises ConfigurationError when its records are of another cluster, another broker or a newer version."""
         if not self.formatted:
             return
         found = meta_properties(self.logs)
         identity = (found.get("cluster.id"), found.get("node.id"))
-        if identity != (CLUSTER_ID, str(NODE_ID)):
+        if identity != (CLUSTER_ID, str(node_id)):
             raise ConfigurationError(
                 [
                     f"{self.logs} belongs to another Kafka cluster (cluster.id {identity[0]}, node.id {identity[1]} in "
-                    f"its meta.properties; {CLUSTER_ID} and {NODE_ID} are the embedded broker's): {REMEDY}"
+                    f"its meta.properties; {CLUSTER_ID} and {node_id} are the embedded broker's): {REMEDY}"
                 ]
             )
         written_by = self._version.read_text().strip() if self._version.exists() else version
         if _number(written_by) > _number(version):
             raise ConfigurationError([newer(self.logs, f"{written_by} (this is {version})")])
 
-    def prepare(self, port: int) -> None:
+    def prepare(self, node: Node) -> None:
         """Written at every start."""
         shutil.rmtree(self.temporary, ignore_errors=True)
         self.temporary.mkdir(parents=True)
-        self.properties.write_text(server_properties(port, self.logs.name))
+        self.properties.write_text(server_properties(node, self.logs.name))
 
     @contextmanager
     def formatting(self) -> Iterator[Path]:

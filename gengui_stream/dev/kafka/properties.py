@@ -1,5 +1,6 @@
-"""The settings of a broker that is alone and small: its own controller, few threads, few internal partitions."""
+"""The settings of a small broker that is its own controller: few threads, few internal partitions."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from gengui_stream.dev.ports import GRPC_DISTANCE
@@ -8,11 +9,15 @@ CLUSTER_ID: Final = "Z2VuZ3VpLXN0cmVhbS0wMQ"
 """Sixteen bytes in base64, always the same: one of 64 random ones begins with a dash and is taken for an option."""
 
 NODE_ID: Final = 1
+"""Of the first broker of a cluster, and of one that is alone."""
+
+REPLICAS_MAX: Final = 3
+"""Of internal topics."""
 
 PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id={node_id}
-controller.quorum.voters={node_id}@127.0.0.1:{controller_port}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
@@ -22,14 +27,14 @@ log.dirs={logs}
 # A topic that is used before it is made is a mistake, as it is in production.
 auto.create.topics.enable=false
 
-# There is no second broker, and no need for the usual 50 partitions of each internal topic.
-offsets.topic.replication.factor=1
+# No need for the usual 50 partitions of each internal topic.
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={replicas_min}
 transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={replicas_min}
 share.coordinator.state.topic.num.partitions=1
 
 # After a kill, the controller lets the broker in again only once its session has ended.
@@ -50,11 +55,42 @@ log.index.size.max.bytes=1048576
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One broker of a cluster. `ports`: of all brokers, in the order of their node ids, which begin with NODE_ID."""
+
+    ports: tuple[int, ...]
+    node_id: int = NODE_ID
+
+    @property
+    def port(self) -> int:
+        return self.ports[self.node_id - NODE_ID]
+
+    @property
+    def alone(self) -> bool:
+        return len(self.ports) == 1
+
+    @property
+    def name(self) -> str:
+        """Of its process."""
+        return "kafka" if self.alone else f"kafka-{self.node_id}"
+
+
 def controller_port(port: int) -> int:
     """It is reserved together with `port`."""
     return port + GRPC_DISTANCE
 
 
-def server_properties(port: int, logs: str) -> str:
+def server_properties(node: Node, logs: str) -> str:
     """`logs`: the name of the log's directory."""
-    return PROPERTIES.format(node_id=NODE_ID, port=port, controller_port=controller_port(port), logs=logs)
+    voters = (f"{node_id}@127.0.0.1:{controller_port(port)}" for node_id, port in enumerate(node.ports, NODE_ID))
+    replicas = min(REPLICAS_MAX, len(node.ports))
+    return PROPERTIES.format(
+        node_id=node.node_id,
+        port=node.port,
+        controller_port=controller_port(node.port),
+        voters=",".join(voters),
+        replicas=replicas,
+        replicas_min=min(2, replicas),
+        logs=logs,
+    )

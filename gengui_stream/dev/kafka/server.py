@@ -8,6 +8,7 @@ from typing import Final
 from gengui_stream.dev.kafka.broker import Broker
 from gengui_stream.dev.kafka.data_directory import DataDirectory
 from gengui_stream.dev.kafka.installation import install
+from gengui_stream.dev.kafka.properties import Node
 from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.servers import ReservedPort
 
@@ -15,15 +16,24 @@ GRACE_S: Final = 15.0
 
 
 class KafkaServer:
-    """One broker with its own controller, which keeps its data in `directory`. `say` is called before slow steps."""
+    """One broker with its own controller, which keeps its data in `directory`. `say` is called before slow steps.
+    `node`: its place in a cluster; it is ready once a majority of the cluster's brokers runs. Without it the broker is
+    alone."""
 
     def __init__(
-        self, directory: Path, log: Path, port: int | None = None, *, say: Callable[[str], None] = lambda _: None
+        self,
+        directory: Path,
+        log: Path,
+        port: int | None = None,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        node: Node | None = None,
     ) -> None:
         self._data = DataDirectory(directory)
         self._say = say
-        self.port = ReservedPort(port).number
-        self.child = Child("kafka", log)
+        self._node = node or Node((ReservedPort(port).number,))
+        self.port = self._node.port
+        self.child = Child(self._node.name, log)
         self._broker: Broker | None = None
         self._version = ""
 
@@ -44,9 +54,10 @@ class KafkaServer:
     async def _launched(self) -> Broker:
         installation = await install(self._say)
         self._version = installation.version
-        self._data.check(self._version)
-        self._broker = Broker(self.child, self._data, self.port, installation.java)
-        await self._broker.launch(installation.template)
+        self._data.check(self._version, self._node.node_id)
+        self._broker = Broker(self.child, self._data, self._node, installation.java)
+        # The template's directory has the identity of the broker that it was formatted for.
+        await self._broker.launch(installation.template if self._node.alone else None)
         return self._broker
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from gengui_stream.dev.kafka.broker import Broker
 from gengui_stream.dev.kafka.data_directory import DataDirectory
 from gengui_stream.dev.kafka.jars import LOCK
 from gengui_stream.dev.kafka.java import OPTIONS, Java, environ, release
-from gengui_stream.dev.kafka.properties import PROPERTIES
+from gengui_stream.dev.kafka.properties import PROPERTIES, Node
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.processes.child import Child
 
@@ -92,18 +92,18 @@ async def _train(directory: Path, class_path: str, say: Callable[[str], None]) -
     """A broker is formatted, started, used and ended; then the JVM writes down what it loaded."""
     from aiokafka.errors import KafkaError
 
-    cache, port = directory / AOT_CACHE, free_port()
+    cache, node = directory / AOT_CACHE, Node((free_port(),))
     data = DataDirectory(directory / "run")
     data.directory.mkdir()
     child = Child("kafka-training", data.directory / "broker.log")
-    broker = Broker(child, data, port, Java(class_path), (f"-XX:AOTCacheOutput={cache}",))
+    broker = Broker(child, data, node, Java(class_path), (f"-XX:AOTCacheOutput={cache}",))
     await broker.format_directory(data.directory / "template")
     shutil.copytree(data.directory / "template", directory / "template")
     try:
         with _quiet_client():
             await broker.start(directory / "template")
             with suppress(KafkaError, TimeoutError):  # the cache is good for less then
-                await asyncio.wait_for(_use(f"127.0.0.1:{port}"), USED_WITHIN_S)
+                await asyncio.wait_for(_use(f"127.0.0.1:{node.port}"), USED_WITHIN_S)
         await child.stop(grace_s=CREATED_WITHIN_S)
     finally:
         await child.stop(how=signal.SIGKILL)

@@ -13,6 +13,7 @@ from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.servers import Server
 from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.roles import ROLES
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 10.0, 30.0
@@ -26,6 +27,12 @@ class Backoff:
 
     def __init__(self) -> None:
         self._pause, self._started_at = FIRST_PAUSE_S, time.monotonic()
+        self._exit_code: int | None = None
+
+    def repeats(self, exit_code: int | None) -> bool:
+        """Whether the run before ended with this exit code as well."""
+        before, self._exit_code = self._exit_code, exit_code
+        return before == exit_code
 
     def died(self) -> float:
         """Seconds until the restart."""
@@ -90,12 +97,16 @@ class Supervisor:
         return all(child.announced_ready for child in self.roles.values())
 
     async def watch(self) -> None:
-        """Restarts dead processes until it is cancelled. Each has its own task, so a slow server delays no role."""
-        async with asyncio.TaskGroup() as group:
-            for server in self._servers:
-                group.create_task(self._keep(server.child, server.start))
-            for role, child in self.roles.items():
-                group.create_task(self._keep(child, partial(self._relaunch, role)))
+        """Restarts dead processes until it is cancelled. Each has its own task, so a slow server delays no role. Raises
+        ConfigurationError when a role ends with 78 twice in a row: its settings are at fault."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for server in self._servers:
+                    group.create_task(self._keep(server.child, server.start))
+                for role, child in self.roles.items():
+                    group.create_task(self._keep(child, partial(self._relaunch, role)))
+        except* ConfigurationError as errors:
+            raise errors.exceptions[0] from errors
 
     async def restart(self, roles: Sequence[str], grace_s: float, *, environ: Mapping[str, str] | None = None) -> None:
         """Restarts the roles from the current code, with `environ` from now on. Each has its grace period to end."""
@@ -147,6 +158,8 @@ class Supervisor:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _revive(self, child: Child, start: Callable[[], Awaitable[None]], backoff: Backoff) -> None:
+        if backoff.repeats(child.exit_code) and child.exit_code == ExitCode.CONFIGURATION:
+            raise ConfigurationError([f"{child.name} does not start; the end of {child.log}:\n{child.log_tail()}"])
         pause = backoff.died()
         self._say(f"{child.name} ended ({child.exit_code}); starting it again in {pause:.1f} s; its log: {child.log}")
         self._changed()

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, connected, fail, ok, warn
-from gengui_stream.errors import ConfigurationError, TransientError
+from gengui_stream.errors import ConfigurationError, TlsError, TransientError
 from gengui_stream.log.inspection import LogFacts, PartitionFacts, inspect_log, try_to_append
 from gengui_stream.log.topics import TOPIC_CONFIGURATION
 from gengui_stream.settings import Settings
@@ -22,6 +22,8 @@ async def check_kafka(context: Context) -> list[Finding]:
         facts = await inspect_log(settings, ())
     except ConfigurationError as error:
         return [fail("kafka.connection", "; ".join(error.faults), "correct the setting")]
+    except TlsError as error:
+        return [fail("kafka.connection", f"Kafka connection failed: {error.fault}", error.remedy)]
     except TransientError as error:
         return [unreachable(str(error))]
     found = evaluate(facts, settings)

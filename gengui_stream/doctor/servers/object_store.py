@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 import uuid
 from typing import Final
 
@@ -10,10 +11,11 @@ from yarl import URL
 
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
-from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.errors import PermanentError, TlsError, TransientError
 from gengui_stream.logging import redact_text
 from gengui_stream.media.object_store import ObjectStore, open_object_store
 from gengui_stream.round_trip import fastest
+from gengui_stream.settings import Settings
 
 BODY: Final = b"gengui-stream doctor"
 READ_TIMEOUT_S: Final = 3.0
@@ -55,6 +57,8 @@ async def _bucket(store: ObjectStore, context: Context) -> list[Finding]:
     name = "object_store.bucket"
     try:
         trip = await fastest(store.server_time)
+    except TlsError as error:
+        return [fail(name, f"S3 request failed: {error.fault}", error.remedy)]
     except (TransientError, PermanentError) as error:
         return [failed(name, str(error))]
     address = context.settings.s3_endpoint or "AWS"
@@ -94,14 +98,22 @@ async def _by_url(store: ObjectStore, context: Context, key: str) -> Finding:
     """Reads by URL as a client of the API does. S3_PUBLIC_ENDPOINT may be unreachable from this machine."""
     name, remedy = "object_store.signed_url", "correct S3_PUBLIC_ENDPOINT: clients of the API read images there"
     try:
-        url = store.presigned_url(key)
-        async with context.http.get(URL(url, encoded=True)) as answer:
+        url = store.presigned_url(key).url
+        async with context.http.get(URL(url, encoded=True), ssl=_trusting(context.settings)) as answer:
             status, body = answer.status, await answer.read()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return warn(name, f"unreachable from here: {type(error).__name__}", remedy)
     if (status, body) != (200, BODY):
         return fail(name, f"the response to a signed URL was {status}", remedy)
     return ok(name, "a signed URL works")
+
+
+def _trusting(settings: Settings) -> ssl.SSLContext:
+    """The system's CAs, and that of the object store."""
+    trusted = ssl.create_default_context()
+    if settings.s3_ca_file is not None:
+        trusted.load_verify_locations(settings.s3_ca_file)
+    return trusted
 
 
 async def _remove(store: ObjectStore, key: str) -> Finding:

@@ -9,10 +9,11 @@ import asyncpg
 
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
-from gengui_stream.errors import ConfigurationError
+from gengui_stream.errors import ConfigurationError, reason
 from gengui_stream.logging import redact_text
 from gengui_stream.postgres.inspection import DatabaseFacts, inspect_database
 from gengui_stream.postgres.migrations import unapplied_migrations
+from gengui_stream.postgres.pool import address_of, refused_tls
 from gengui_stream.settings import Settings
 
 CONNECT_S: Final = 3.0
@@ -24,13 +25,15 @@ async def check_database(context: Context) -> list[Finding]:
     try:
         facts = await inspect_database(context.settings, connect_s=CONNECT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return [unreachable(error)]
+        return [unreachable(error, address_of(context.settings.database_dsn))]
     return evaluate(facts, context.settings)
 
 
-def unreachable(error: Exception) -> Finding:
-    """Pure."""
-    message = redact_text(str(error) or type(error).__name__)
+def unreachable(error: Exception, where: str) -> Finding:
+    """Pure. `where`: host, port and database."""
+    if (refused := refused_tls(error, where)) is not None:
+        return fail("postgresql.connection", f"Database connection failed: {refused.fault}", refused.remedy)
+    why = str(error) if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError) else reason(error)
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError():
             remedy = "set the user and the password in DATABASE_URL, or DB_USER and DB_PASSWORD"
@@ -46,7 +49,7 @@ def unreachable(error: Exception) -> Finding:
             remedy = "the server's certificate does not match sslmode of DATABASE_URL, or DB_SSL"
         case _:
             remedy = f"start PostgreSQL, or correct {WHERE}"
-    return fail("postgresql.connection", f"Database connection failed: {message}", remedy)
+    return fail("postgresql.connection", redact_text(f"Database connection failed: {where}: {why}"), remedy)
 
 
 def evaluate(facts: DatabaseFacts, settings: Settings) -> list[Finding]:

@@ -7,7 +7,7 @@ from typing import Final
 from gengui_stream.bridge.messages import STATUS_STREAM
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, clock, connected, fail, ok, warn
-from gengui_stream.errors import PermanentError, TransientError
+from gengui_stream.errors import PermanentError, TlsError, TransientError
 from gengui_stream.logging import redact_text
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.redis_io.inspection import RedisFacts, inspect_redis
@@ -18,6 +18,10 @@ OLDEST_VERSION: Final = (6, 2)
 """The first version with XAUTOCLAIM."""
 
 NEARLY_FULL: Final = 0.9
+CLOSED: Final = re.compile("reset by peer|closed by server", re.IGNORECASE)
+"""What is left of Redis' refusal of a client without a certificate: it closes the connection before its alert is
+read."""
+
 REFUSED: Final = re.compile("WRONGPASS|NOAUTH|Authentication|invalid (username-password|password)", re.IGNORECASE)
 
 
@@ -25,17 +29,22 @@ async def check_redis(context: Context) -> list[Finding]:
     try:
         async with opened_redis(context.settings) as redis:
             return evaluate(await inspect_redis(redis, STREAMS))
+    except TlsError as error:
+        return [fail("redis.connection", f"Redis connection failed: {error.fault}", error.remedy)]
     except (TransientError, PermanentError) as error:
-        return [unreachable(str(error))]
+        return [unreachable(str(error), tls=context.settings.redis_dsn.startswith("rediss:"))]
 
 
-def unreachable(message: str) -> Finding:
-    """Pure."""
+def unreachable(message: str, *, tls: bool = False) -> Finding:
+    """Pure. `tls`: of the URL."""
     if REFUSED.search(message):
         remedy = "set the user and the password in REDIS_URL: redis://user:password@host:port/0"
+    elif tls and CLOSED.search(message):
+        remedy = "set ssl_certfile and ssl_keyfile in REDIS_URL, if Redis asks for a certificate; else see its log"
     else:
         remedy = "start Redis, or correct REDIS_URL"
-    return fail("redis.connection", f"Redis connection failed: {redact_text(message).removeprefix('Redis: ')}", remedy)
+    said = re.sub(r"^Redis(:| at) ", "", redact_text(message))
+    return fail("redis.connection", f"Redis connection failed: {said}", remedy)
 
 
 def evaluate(facts: RedisFacts) -> list[Finding]:

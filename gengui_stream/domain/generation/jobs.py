@@ -19,8 +19,8 @@ JobKind: TypeAlias = Literal["dispatch", "cancel", "thumbnail", "reconcile", "de
 @dataclass(frozen=True, slots=True)
 class Job:
     """Work to do once: due `delay_seconds` after the commit, by PostgreSQL's clock, and at `not_after` at the latest;
-    a delay of None is `not_after` itself. `queue` is set for dispatches, `output_id` for thumbnails, `run` for the
-    cancellation of one run, whatever became of its generation."""
+    a delay of None is `not_after` itself. `queue` and `owner_id` are set for dispatches, `output_id` for thumbnails,
+    `run` for the cancellation of one run, whatever became of its generation."""
 
     key: str
     kind: JobKind
@@ -28,6 +28,7 @@ class Job:
     attempt: int
     output_id: str | None = None
     queue: ProviderPreference | None = None
+    owner_id: UUID | None = None
     delay_seconds: float | None = 0.0
     not_after: datetime | None = None
     run: ProviderRun | None = None
@@ -131,6 +132,7 @@ def _dispatch(state: Generation, timings: JobTimings) -> Job:
         generation_id=state.generation_id,
         attempt=state.attempt,
         queue=state.preference,
+        owner_id=state.owner_id,
         delay_seconds=0.0 if first else _pause_before(state),
         not_after=None if first else deadline_of(state, timings.default),
     )

@@ -87,7 +87,7 @@ class PayloadFeed:
         headers = {"If-None-Match": self._etag} if self._etag else {}
         url = f"{self._host}/api/features/{self._client_key}"
         try:
-            async with self._http.get(url, headers=headers) as response:
+            async with self._http.get(url, headers=headers, allow_redirects=False) as response:
                 if response.status == 304:
                     return
                 payload = await _body(response)
@@ -121,7 +121,7 @@ class PayloadFeed:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STREAM_SILENCE_S)
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         url = f"{self._host}/sub/{self._client_key}"
-        async with self._http.get(url, headers=headers, timeout=timeout) as response:
+        async with self._http.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
             if response.status != 200:
                 raise TransientError(f"the server answered {response.status}")
             await self.refresh()  # changes from before the stream was open

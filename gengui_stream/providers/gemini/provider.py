@@ -6,7 +6,6 @@ attempt is reported as finished, and after a lost call the object store is polle
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -40,6 +39,7 @@ from gengui_stream.providers.interface import (
     StatusOutcome,
 )
 from gengui_stream.providers.output_store import OUTPUTS_MAX, NotAnImage, OutputStore
+from gengui_stream.providers.words import without
 from gengui_stream.settings import Settings
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
 
@@ -152,7 +152,6 @@ class GeminiProvider:
             _log.warning("model_retires", provider=self.name, model=retirement.model, at=at, stage=retirement.stage)
 
     def _without_key(self, answer: DispatchOutcome) -> DispatchOutcome:
-        """A server may echo what it was sent."""
         match answer:
             case Refused():
                 return replace(answer, message=self._hidden(answer.message))
@@ -162,7 +161,10 @@ class GeminiProvider:
                 return answer
 
     def _hidden(self, text: str) -> str:
-        return re.sub(re.escape(self._key.get_secret_value()), "...", text, flags=re.IGNORECASE)
+        return without(text, [self._key.get_secret_value()])
+
+    async def waiting(self, model: str, most: int) -> int | None:
+        return None  # a call does the work at once
 
     async def get_status(self, request: DispatchRequest, job: ProviderJob) -> StatusOutcome:
         outputs = await self._outputs.find(request.owner_id, request.generation_id)

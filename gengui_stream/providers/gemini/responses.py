@@ -1,6 +1,6 @@
 """Gemini's responses as outcomes. Pure and total: any body becomes a value, never an exception.
 
-200 does not mean an image: https://ai.google.dev/api/generate-content#FinishReason and the table of API errors.
+200 does not mean an image: https://ai.google.dev/api/generate-content#FinishReason. Other statuses are in `errors`.
 """
 
 import base64
@@ -13,7 +13,10 @@ from typing import Final, TypeAlias
 
 import orjson
 
+from gengui_stream.providers.error_table import meaning_of, refused
+from gengui_stream.providers.gemini.errors import ERRORS
 from gengui_stream.providers.interface import FaultDomain, Moderated, Refused
+from gengui_stream.providers.words import one_line, with_words, words_of
 
 MODERATED: Final = frozenset(
     {
@@ -29,7 +32,6 @@ MODERATED: Final = frozenset(
 )
 """Finish reasons that are about the prompt or the image: a second attempt would end the same way."""
 
-MESSAGE_MAX: Final = 500
 RETRY_AFTER_MAX_S: Final = 86_400.0
 
 Json: TypeAlias = Mapping[str, object]
@@ -85,35 +87,27 @@ def _no_image(document: Json) -> Moderated | Refused:
     feedback = _object(document.get("promptFeedback")) or {}
     if block_reason := _word(feedback.get("blockReason")):
         return Moderated(
-            _with_words(f"the prompt was blocked: {block_reason}", _text(feedback.get("blockReasonMessage")))
+            with_words(f"the prompt was blocked: {block_reason}", words_of(feedback.get("blockReasonMessage")))
         )
     candidates = _objects(document.get("candidates"))
     reasons = [_word(candidate.get("finishReason")) for candidate in candidates]
     words = _words(candidates)
     for reason in reasons:
         if reason in MODERATED:
-            return Moderated(_with_words(f"the image was withheld: {reason}", words))
+            return Moderated(with_words(f"the image was withheld: {reason}", words))
     reason = next((found for found in reasons if found), "no reason given")
     # The provider works, so its circuit breaker does not count this. A reason in words holds for a repetition, which
     # would be billed, too.
-    message = _with_words(f"Gemini returned no image: {reason}", words)
+    message = with_words(f"Gemini returned no image: {reason}", words)
     return Refused("no_image", message, retryable=not words, fault_domain=FaultDomain.REQUEST)
 
 
 def _words(candidates: Sequence[Json]) -> str:
     """What the model says about a missing image: the message of the end, else its text."""
-    ends = (_text(candidate.get("finishMessage")) for candidate in candidates)
+    ends = (words_of(candidate.get("finishMessage")) for candidate in candidates)
     parts = (part for candidate in candidates for part in _parts(candidate))
-    texts = (_text(part.get("text")) for part in parts if not _is_thought(part))
+    texts = (words_of(part.get("text")) for part in parts if not _is_thought(part))
     return next((found for found in ends if found), "") or " ".join(found for found in texts if found)
-
-
-def _with_words(message: str, words: str) -> str:
-    return f"{message}: {words}"[:MESSAGE_MAX] if words else message
-
-
-def _text(value: object) -> str:
-    return " ".join(value.split())[:MESSAGE_MAX] if isinstance(value, str) else ""
 
 
 def _parts(candidate: Json) -> Sequence[Json]:
@@ -148,39 +142,16 @@ def read_error(status: int, body: bytes, retry_after: str | None, now: datetime)
     """The refusal of a response with another status. Google's error is an object, or a list of one."""
     error = _error(_json(body))
     details = _objects(error.get("details"))
-    message = _message(error) or f"HTTP {status}"
-    text = f"Gemini: {status} {_word(error.get('status')) or ''}".rstrip() + f": {message}"
-    wait = _retry_after_s(retry_after, details, now)
-    match status:
-        case 429:
-            return Refused("rate_limited", text, retryable=True, fault_domain=FaultDomain.CAPACITY, retry_after_s=wait)
-        case 400 if not _is_of_account(error, details):
-            return Refused("invalid_request", text, retryable=False, fault_domain=FaultDomain.REQUEST)
-        case 400 | 401 | 402 | 403 | 404:
-            return Refused("provider_misconfigured", text, retryable=True, fault_domain=FaultDomain.CONFIGURATION)
-        case 408 | 499:  # 499: Google, or a proxy, saw the client disconnect
-            return Refused("provider_error", text, retryable=True, retry_after_s=wait)
-        case _ if 400 <= status < 500:
-            return Refused("invalid_request", text, retryable=False, fault_domain=FaultDomain.REQUEST)
-        case _:
-            return Refused("provider_error", text, retryable=True, retry_after_s=wait)
-
-
-def _is_of_account(error: Json, details: Sequence[Json]) -> bool:
-    """Whether a 400 is about the account and not about the request."""
-    reasons = {_word(detail.get("reason")) for detail in details}
-    return _word(error.get("status")) == "FAILED_PRECONDITION" or "API_KEY_INVALID" in reasons
+    word = _word(error.get("status"))
+    text = f"Gemini: {status} {word}".rstrip() + f": {words_of(error.get('message')) or f'HTTP {status}'}"
+    meaning = meaning_of(ERRORS, status, {word, *(_word(detail.get("reason")) for detail in details)})
+    return refused(meaning, text, _retry_after_s(retry_after, details, now))
 
 
 def _error(document: object) -> Json:
     if isinstance(document, list):
         document = document[0] if document else None
     return _object((_object(document) or {}).get("error")) or {}
-
-
-def _message(error: Json) -> str:
-    message = error.get("message")
-    return message[:MESSAGE_MAX] if isinstance(message, str) else ""
 
 
 def _retry_after_s(header: str | None, details: Sequence[Json], now: datetime) -> float | None:
@@ -219,7 +190,7 @@ def _moment(value: object) -> datetime | None:
 
 def _word(value: object) -> str:
     """The name of a reason or state, in capitals as Google writes them."""
-    return value.upper()[:100] if isinstance(value, str) else ""
+    return one_line(value, 100).upper() if isinstance(value, str) else ""
 
 
 def _json(body: bytes) -> object:

@@ -1,6 +1,6 @@
 -- Leases the oldest entry that no worker has, removing it from the stream; with models, the oldest of those models.
 -- KEYS: stream of the queue, leases, then the index of each model. ARGV: consumer group, lease, milliseconds of the
--- lease, seconds to keep the hashes, name of the worker.
+-- lease, seconds to keep the hashes, name of the worker, key that the lease is bound to ('': none).
 -- Returns {} when there is none; else 'leased' (or 'invalid': the entry names no job), names and values of the entry,
 -- the end of the lease in Unix milliseconds, and how often the job was leased.
 local stream, leases, lease_ms, kept = KEYS[1], KEYS[2], tonumber(ARGV[3]), ARGV[4]
@@ -100,7 +100,7 @@ while looks < LOOKS_MAX do
     redis.call('EXPIRE', job, kept)
     redis.call('DEL', job .. ':lease')
     redis.call('HSET', job .. ':lease', 'lease', ARGV[2], 'ms', ARGV[3], 'attempt', fields['attempt'] or '',
-      'worker', ARGV[5], 'entry', cjson.encode(entry[2]))
+      'worker', ARGV[5], 'key', ARGV[6], 'entry', cjson.encode(entry[2]))
     redis.call('EXPIRE', job .. ':lease', kept)
     redis.call('ZADD', leases, expires, id)
     return {'leased', entry[2], expires, redis.call('HINCRBY', job, 'deliveries', 1)}

@@ -29,6 +29,7 @@ class _Waiter:
     models: frozenset[str]
     lease_s: float
     worker: str
+    key: str
     until: float
     entry: "asyncio.Future[LeasedEntry | None]"
 
@@ -45,12 +46,13 @@ class JobClaims:
         self._closing = False
 
     async def next(
-        self, models: frozenset[str], *, lease_s: float, wait_s: float, worker: str = ""
+        self, models: frozenset[str], *, lease_s: float, wait_s: float, worker: str = "", key: str = ""
     ) -> LeasedEntry | None:
         """The oldest entry of these models, or of any, as soon as there is one; None after `wait_s`, and when the
-        process stops. Raises TransientError while Redis is unavailable."""
+        process stops. `key`: the id of the API key that the lease is bound to. Raises TransientError while Redis is
+        unavailable."""
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(models, lease_s, worker, loop.time() + wait_s, loop.create_future())
+        waiter = _Waiter(models, lease_s, worker, key, loop.time() + wait_s, loop.create_future())
         if self._closing:
             return None
         self._waiting.append(waiter)
@@ -100,7 +102,7 @@ class JobClaims:
         none_left: set[frozenset[str]] = set()
         for waiter in list(self._waiting):
             if waiter.models not in none_left and not waiter.entry.done():
-                entry = await self._leases.claim(waiter.models, new_id().hex, waiter.lease_s, waiter.worker)
+                entry = await self._claim(waiter)
                 if entry is None:
                     none_left.add(waiter.models)
                 elif waiter.entry.done():  # its client has left, or the process stops
@@ -109,6 +111,9 @@ class JobClaims:
                     self._waiting.remove(waiter)
                     waiter.entry.set_result(entry)
             self._expire(waiter)
+
+    async def _claim(self, waiter: _Waiter) -> LeasedEntry | None:
+        return await self._leases.claim(waiter.models, new_id().hex, waiter.lease_s, waiter.worker, waiter.key)
 
     def _expire(self, waiter: _Waiter) -> None:
         if not waiter.entry.done() and waiter.until <= asyncio.get_running_loop().time():

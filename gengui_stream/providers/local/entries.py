@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gengui_stream.fault_sentences import placed
+from gengui_stream.tracing.spans import valid_traceparent
 from schemas.fields import Attempt, Name, Pixels, Prompt, Seed
+
+
+def _if_valid(given: object) -> str | None:
+    """A damaged trace context is none, and no reason to fail a job."""
+    return valid_traceparent(given) if isinstance(given, str) else None
 
 
 class QueuedJob(BaseModel):
     """A job of the queue. All fields are strings in the entry; an entry of the original service has no attempt and no
-    model."""
+    model, and one of a generation without a trace no traceparent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -25,6 +31,7 @@ class QueuedJob(BaseModel):
     height: Pixels
     attempt: Attempt | None = None
     model: Name | None = None
+    traceparent: Annotated[str | None, BeforeValidator(_if_valid)] = None
 
 
 @dataclass(frozen=True, slots=True)

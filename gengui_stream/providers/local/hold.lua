@@ -1,24 +1,29 @@
 -- Extends a lease by its length. A lease that has ended by its time counts until its job is queued again.
--- KEYS: leases, hash of the lease, hash of the job. ARGV: id of the job, lease, then, to restore a lease that was lost
--- with Redis' data: attempt, milliseconds, seconds to keep the hashes.
--- Returns 'held', 'lost' (another worker has the job, or it is queued), 'superseded' (by a later attempt), 'ended' with
--- the type of the event that ended it, or 'unknown' (nothing is known of this job); then, of a lease that is held, its end
--- in Unix milliseconds, the attempt ('' when the entry had none) and the name of the worker.
-local lease = redis.call('HMGET', KEYS[2], 'lease', 'ms', 'attempt', 'ended', 'worker')
+-- KEYS: leases, hash of the lease, hash of the job. ARGV: id of the job, lease, key ('': any lease is accepted), then, to
+-- restore a lease that was lost with Redis' data: attempt, milliseconds, seconds to keep the hashes.
+-- Returns 'held', 'lost' (another worker has the job, or it is queued), 'foreign' (another key claimed it), 'superseded'
+-- (by a later attempt), 'ended' with the type of the event that ended it, or 'unknown' (nothing is known of this job);
+-- then, of a lease that is held, its end in Unix milliseconds, the attempt ('' when the entry had none) and the name of
+-- the worker.
+local lease = redis.call('HMGET', KEYS[2], 'lease', 'ms', 'attempt', 'ended', 'worker', 'key')
 local job = redis.call('HMGET', KEYS[3], 'attempt', 'status')
 
 if not lease[1] and not job[1] and not job[2] then
-  if not ARGV[3] then
+  if not ARGV[4] then
     return {'unknown'}
   end
-  lease = {ARGV[2], ARGV[4], ARGV[3], false, false}
-  redis.call('HSET', KEYS[2], 'lease', ARGV[2], 'ms', ARGV[4], 'attempt', ARGV[3])
-  redis.call('HSET', KEYS[3], 'status', 'processing', 'heartbeats', '1', 'attempt', ARGV[3])
-  redis.call('EXPIRE', KEYS[2], ARGV[5])
-  redis.call('EXPIRE', KEYS[3], ARGV[5])
+  lease = {ARGV[2], ARGV[5], ARGV[4], false, false, ARGV[3]}
+  redis.call('HSET', KEYS[2], 'lease', ARGV[2], 'ms', ARGV[5], 'attempt', ARGV[4], 'key', ARGV[3])
+  redis.call('HSET', KEYS[3], 'status', 'processing', 'heartbeats', '1', 'attempt', ARGV[4])
+  redis.call('EXPIRE', KEYS[2], ARGV[6])
+  redis.call('EXPIRE', KEYS[3], ARGV[6])
 end
 if lease[1] ~= ARGV[2] then
   return {'lost'}
+end
+local key = lease[6] or '' -- a lease that the release before this one made has none
+if key ~= '' and ARGV[3] ~= '' and key ~= ARGV[3] then
+  return {'foreign'}
 end
 if lease[4] then
   return {'ended', lease[4]}

@@ -2,6 +2,9 @@
 
 A leased job is not in the stream, where Redis workers would read it, until its lease ends: by its time, or because the
 worker gives it back. Every step is one script, so that each job is queued or leased, and leased once.
+
+A lease is bound to the API key that claimed it: with another key it is refused, even by a worker that knows it. The
+argument `key` is the id of the key of a request; without it every lease is accepted, as from operators.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -55,6 +58,11 @@ class LeaseLost:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseOfAnotherKey:
+    """The lease counts, and was claimed with another API key."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseEnded:
     """This worker has ended the job with an event of this type."""
 
@@ -66,7 +74,7 @@ class JobUnknown:
     """Redis knows nothing of the job: no worker ever had it, or Redis lost its data."""
 
 
-LeaseState: TypeAlias = Held | LeaseLost | LeaseEnded | JobUnknown
+LeaseState: TypeAlias = Held | LeaseLost | LeaseOfAnotherKey | LeaseEnded | JobUnknown
 
 
 class JobLeases:
@@ -78,11 +86,14 @@ class JobLeases:
         self._hold = Script(redis, _script("hold.lua"))
         self._finish = Script(redis, _script("finish.lua"))
         self._requeue = Script(redis, _script("requeue.lua"))
+        self._keys = Script(redis, _script("keys.lua"))
 
-    async def claim(self, models: Collection[str], lease: str, lease_s: float, worker: str = "") -> LeasedEntry | None:
+    async def claim(
+        self, models: Collection[str], lease: str, lease_s: float, worker: str = "", key: str = ""
+    ) -> LeasedEntry | None:
         """The oldest queued entry, of these models if any are given. `lease`: a new token."""
         keys = [QUEUE_STREAM, LEASES, *(model_index(model) for model in sorted(models))]
-        args = [WORKER_GROUP, lease, str(int(lease_s * 1000)), str(JOB_KEPT_S), worker]
+        args = [WORKER_GROUP, lease, str(int(lease_s * 1000)), str(JOB_KEPT_S), worker, key]
         reply = await self._claim(keys, args)
         if not reply:
             return None
@@ -91,18 +102,24 @@ class JobLeases:
         generation_id = UUID(fields["mediaId"]) if found == "leased" else None
         return LeasedEntry(fields, lease, _moment(expires_ms), int(deliveries), generation_id)
 
-    async def hold(self, generation_id: UUID, lease: str) -> LeaseState:
+    async def hold(self, generation_id: UUID, lease: str, key: str = "") -> LeaseState:
         """Extends the lease by its length."""
-        return await self._held(generation_id, lease, [])
+        return await self._held(generation_id, lease, key, [])
 
-    async def restore(self, generation_id: UUID, lease: str, attempt: int, lease_s: float) -> LeaseState:
-        """As `hold`, where Redis has lost its data: the worker goes on."""
-        return await self._held(generation_id, lease, [str(attempt), str(int(lease_s * 1000)), str(JOB_KEPT_S)])
+    async def restore(self, generation_id: UUID, lease: str, key: str, attempt: int, lease_s: float) -> LeaseState:
+        """As `hold`, where Redis has lost its data: the worker goes on, and the lease is bound to its key."""
+        return await self._held(generation_id, lease, key, [str(attempt), str(int(lease_s * 1000)), str(JOB_KEPT_S)])
 
-    async def _held(self, generation_id: UUID, lease: str, more: list[str]) -> LeaseState:
+    async def _held(self, generation_id: UUID, lease: str, key: str, more: list[str]) -> LeaseState:
         keys = [LEASES, lease_key(generation_id), job_key(generation_id)]
-        reply = await self._hold(keys, [str(generation_id), lease, *more])
+        reply = await self._hold(keys, [str(generation_id), lease, key, *more])
         return _state(cast(list[str], reply))
+
+    async def keys_of(self, generation_ids: Collection[UUID]) -> Mapping[UUID, str]:
+        """The key that the lease of each job is bound to; jobs without such a lease are left out."""
+        ids = list(generation_ids)
+        found = cast(list[str], await self._keys([lease_key(one) for one in ids], [])) if ids else []
+        return {one: key for one, key in zip(ids, found, strict=True) if key}
 
     async def finish(
         self, generation_id: UUID, lease: str, event_type: str, more: Mapping[str, str] | None = None
@@ -112,9 +129,9 @@ class JobLeases:
         pairs = [text for pair in (more or {}).items() for text in pair]
         await self._finish(keys, [str(generation_id), lease, event_type, *pairs])
 
-    async def release(self, generation_id: UUID, lease: str) -> bool:
-        """Queues the job again, unless it is over; False when the lease is lost."""
-        return await self._requeued([str(generation_id), lease]) == 1
+    async def release(self, generation_id: UUID, lease: str, key: str = "") -> bool:
+        """Queues the job again, unless it is over; False when the lease is lost, or another key's."""
+        return await self._requeued([str(generation_id), lease, key]) == 1
 
     async def requeue_expired(self) -> int:
         """Queues the jobs whose leases have ended; returns their number."""
@@ -133,6 +150,8 @@ def _state(reply: Sequence[str]) -> LeaseState:
             return LeaseEnded(event_type)
         case ["unknown"]:
             return JobUnknown()
+        case ["foreign"]:
+            return LeaseOfAnotherKey()
         case [found]:
             return LeaseLost(superseded=found == "superseded")
         case _:

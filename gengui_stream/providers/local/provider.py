@@ -32,20 +32,30 @@ from gengui_stream.providers.interface import (
     StatusOutcome,
     Superseded,
 )
-from gengui_stream.providers.local.redis_keys import INDEX_MAX, JOB_KEPT_S, QUEUE_STREAM, job_key, model_index
+from gengui_stream.providers.local.redis_keys import (
+    INDEX_MAX,
+    JOB_KEPT_S,
+    QUEUE_STREAM,
+    WORKER_GROUP,
+    job_key,
+    model_index,
+)
+from gengui_stream.redis_io.data_types import Hashes
 from gengui_stream.redis_io.handle import SharedRedis
-from gengui_stream.redis_io.hashes import Hashes
 from gengui_stream.redis_io.scripts import Script
 from gengui_stream.settings import Settings
 from schemas.events import Output
 from schemas.fields import SIZE_MAX, SIZE_MIN, SIZE_STEP
+
+QUEUE_AHEAD: Final = 2
+"""One for a worker that becomes free, and one for another."""
 
 
 class LocalProvider:
     """Enqueues each attempt once, however often `dispatch` is called."""
 
     name: Final = "local"
-    call_policy: Final = CallPolicy(max_concurrency=200)
+    call_policy: Final = CallPolicy(max_concurrency=200, queue_ahead=QUEUE_AHEAD)
 
     def __init__(self, redis: SharedRedis, store: Bucket, models: tuple[str, ...] | None = None) -> None:
         """`models`: those of the workers; None: any."""
@@ -56,6 +66,7 @@ class LocalProvider:
         self._hashes = Hashes(redis)
         self._enqueue = Script(redis, _script("enqueue.lua"))
         self._cancel = Script(redis, _script("cancel.lua"))
+        self._waiting = Script(redis, _script("waiting.lua"))
 
     def model_for(self, requested: str) -> str:
         return requested  # also one that is not offered: producers other than the API may ask for it
@@ -96,6 +107,10 @@ class LocalProvider:
         outcome = await self._cancel(keys, [request.attempt, JOB_KEPT_S])
         return CancelOutcome(str(outcome))
 
+    async def waiting(self, model: str, most: int) -> int | None:
+        """Entries of the model that no worker has read: workers may take those of some models alone."""
+        return int(cast(int, await self._waiting([QUEUE_STREAM], [WORKER_GROUP, model, most])))
+
 
 @asynccontextmanager
 async def open_local(context: ProviderContext) -> AsyncIterator[LocalProvider]:
@@ -129,7 +144,9 @@ def _sends_no_heartbeats(known: Mapping[str, str], job: ProviderJob) -> bool:
 
 
 def _entry(request: DispatchRequest) -> dict[str, str]:
-    return {
+    """With the trace context, where there is one: the worker goes on with it."""
+    traced = {"traceparent": request.traceparent} if request.traceparent else {}
+    return traced | {
         "userId": str(request.owner_id),
         "mediaId": str(request.generation_id),
         "prompt": request.prompt,

@@ -13,6 +13,9 @@ DEAD_MAX: Final = 10_000
 LEASES: Final = "generation:leases"
 """The ends of the leases of workers over HTTP, in Unix milliseconds, by the generation's id."""
 
+UPLOADS: Final = "generation:uploads"
+"""The keys that workers over HTTP got signed URLs for, by the Unix time of their last check."""
+
 JOB_KEPT_S: Final = 7 * 24 * 3600
 """Hashes expire this long after the last write, which is long after any deadline."""
 

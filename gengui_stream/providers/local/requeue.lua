@@ -1,7 +1,7 @@
 -- Queues leased jobs again, at the end of the queue: the job of one lease, or all those whose leases have ended by their
 -- time. A job that is over is not queued.
 -- KEYS: stream of the queue, leases. ARGV: seconds to keep the hashes, the longest index of a model, then, for one job:
--- its id, its lease. Returns the number of jobs whose leases ended.
+-- its id, its lease, its key ('': any lease is accepted). Returns the number of jobs whose leases ended.
 local stream, leases = KEYS[1], KEYS[2]
 
 local function requeue(id)
@@ -31,7 +31,9 @@ local function requeue(id)
 end
 
 if ARGV[3] then
-  if redis.call('HGET', 'jobs:' .. ARGV[3] .. ':lease', 'lease') ~= ARGV[4] then
+  local lease = redis.call('HMGET', 'jobs:' .. ARGV[3] .. ':lease', 'lease', 'key')
+  local key = lease[2] or ''
+  if lease[1] ~= ARGV[4] or (key ~= '' and ARGV[5] ~= '' and key ~= ARGV[5]) then
     return 0
   end
   requeue(ARGV[3])

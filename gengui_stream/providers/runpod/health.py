@@ -1,4 +1,4 @@
-"""Why a job is still queued, by the endpoint's /health, as /status does not say it. Pure."""
+"""Why a job is still queued, and how many are, by the endpoint's /health, as /status does not say it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +47,13 @@ def diagnose(workers: Workers) -> Diagnosis:
     if workers.unhealthy:
         return Diagnosis.CRASH_LOOP
     return Diagnosis.NO_CAPACITY if workers.throttled else Diagnosis.UNKNOWN
+
+
+def queued_of(body: object) -> int | None:
+    """The number of jobs in the queue; None when the body does not have it."""
+    jobs = body.get("jobs") if isinstance(body, Mapping) else None
+    queued = jobs.get("inQueue") if isinstance(jobs, Mapping) else None
+    return queued if isinstance(queued, int) and not isinstance(queued, bool) and queued >= 0 else None
 
 
 def _count(value: object) -> int:

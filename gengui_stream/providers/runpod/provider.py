@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final, Literal, assert_never
+from typing import Final
 
 import structlog
 
@@ -21,7 +21,6 @@ from gengui_stream.media.object_keys import media_key
 from gengui_stream.providers.context import ProviderContext
 from gengui_stream.providers.interface import (
     CallPolicy,
-    Canceled,
     CancelOutcome,
     Capabilities,
     DispatchOutcome,
@@ -36,12 +35,12 @@ from gengui_stream.providers.interface import (
 )
 from gengui_stream.providers.output_store import OutputStore
 from gengui_stream.providers.runpod.client import NotSent, RunpodClient
-from gengui_stream.providers.runpod.health import Diagnosis, diagnose, workers_of
+from gengui_stream.providers.runpod.health import Diagnosis, diagnose, queued_of, workers_of
+from gengui_stream.providers.runpod.outcomes import timed, without_image
 from gengui_stream.providers.runpod.policy import Policy, RunpodPlan
 from gengui_stream.providers.runpod.responses import (
     JobReport,
     JobState,
-    failure_message,
     failure_of_output,
     inline_image,
     report_of,
@@ -55,6 +54,10 @@ FRESH_S: Final = 5.0
 """RunPod may not find a job that it has accepted this recently."""
 
 HEALTH_CACHED_S: Final = 4.0
+QUEUE_AHEAD: Final = 10
+"""RunPod starts workers by the length of the queue: the original service ran with at most ten."""
+
+QUEUE_POLL_INTERVAL_S: Final = 1.0
 IMAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
@@ -86,6 +89,8 @@ class RunpodProvider:
             in_doubt_s=plan.in_doubt_s,
             heartbeat_timeout_s=plan.heartbeat_timeout_s,
             poll_interval_s=plan.poll_interval_s,
+            queue_ahead=QUEUE_AHEAD,
+            queue_poll_interval_s=QUEUE_POLL_INTERVAL_S,
         )
 
     def model_for(self, requested: str) -> str:
@@ -159,11 +164,12 @@ class RunpodProvider:
     async def _reported(self, request: DispatchRequest, job: ProviderJob, report: JobReport) -> StatusOutcome:
         """The image takes precedence over RunPod's state, which stays IN_PROGRESS when a progress report arrives after
         the result, and is TIMED_OUT when the result did not arrive."""
-        if report.state is JobState.COMPLETED:
-            return await self._completed(request, report.output)
         if report.state is JobState.IN_QUEUE:
             return await self._queued(job)
-        return await self._stored(request) or _without_image(job, report, report.state)
+        times = report.times(job.dispatched_at, datetime.now(UTC))
+        if report.state is JobState.COMPLETED:
+            return timed(await self._completed(request, report.output), times)
+        return timed(await self._stored(request) or without_image(job, report, report.state), times)
 
     async def _stored(self, request: DispatchRequest) -> Finished | None:
         """The image under the key that the worker was given. Other keys that it reports are ignored."""
@@ -220,6 +226,11 @@ class RunpodProvider:
         """Without a job id there is nothing to cancel: the job ends by its `ttl`, and its result changes nothing."""
         return await self._cancel(job)
 
+    async def waiting(self, model: str, most: int) -> int | None:
+        """Jobs in the queue of the configured endpoint, whose workers take every model."""
+        queued = queued_of((await self._client.health(self._plan.endpoint_id)).body)
+        return None if queued is None else min(most, queued)
+
     async def _cancel(self, job: ProviderJob) -> CancelOutcome:
         if job.provider_job_id is None:
             return CancelOutcome.ALREADY_ENDED
@@ -254,37 +265,3 @@ def _key(request: DispatchRequest) -> str:
 
 def _age_s(job: ProviderJob) -> float:
     return (datetime.now(UTC) - job.dispatched_at).total_seconds()
-
-
-def _without_image(
-    job: ProviderJob,
-    report: JobReport,
-    state: Literal[JobState.FAILED, JobState.TIMED_OUT, JobState.CANCELLED, JobState.IN_PROGRESS, JobState.UNKNOWN],
-) -> StatusOutcome:
-    match state:
-        case JobState.FAILED:
-            failure = failure_of_output(report.output) if report.error is None else None
-            return Refused("worker_failed", failure or failure_message(report.error), retryable=True)
-        case JobState.TIMED_OUT:
-            return Refused("provider_timed_out", _timed_out(report), retryable=True)
-        case JobState.CANCELLED:
-            return _canceled(job)
-        case JobState.IN_PROGRESS:
-            return Running(alive=job.started_at is None, note=f"RunPod reports {report.raw_state}")
-        case JobState.UNKNOWN:
-            return Running(note=f"RunPod reports {report.raw_state}")
-        case _:
-            assert_never(state)
-
-
-def _timed_out(report: JobReport) -> str:
-    if report.was_started:
-        return "the provider's worker exceeded the time limit, or stopped responding"
-    return "no worker of the provider took the job in time"
-
-
-def _canceled(job: ProviderJob) -> StatusOutcome:
-    """A job that was canceled by another than its owner is retried."""
-    if job.cancel_requested:
-        return Canceled()
-    return Refused("canceled_by_provider", "the job was canceled at the provider", retryable=True)

@@ -8,20 +8,31 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
 from gengui_stream.errors import TransientError
-from gengui_stream.providers.interface import Dispatched, FaultDomain, Refused
+from gengui_stream.providers.error_table import Meaning, meaning_of, refused
+from gengui_stream.providers.interface import Dispatched, Refused, RunTimes
+from gengui_stream.providers.runpod.errors import ERRORS, OWN
+from gengui_stream.providers.words import WORDS_MAX, one_line, with_words, without, words_of
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
-MESSAGE_MAX: Final = 500
 WAIT_MAX_S: Final = 86_400.0
+DURATION_MAX_MS: Final = 7 * 86_400_000
+"""RunPod's longest time to live."""
 
-_GATEWAY: Final = frozenset({502, 504})
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+TRACEBACK: Final = "Traceback (most recent call last)"
+
+_SENTENCES: Final[Mapping[Meaning, str]] = {
+    Meaning.REFUSAL: "RunPod refused the request",
+    Meaning.PERMANENT: "RunPod rejects the API key, the account or the endpoint",
+    Meaning.LIMITED: "RunPod's rate limit is exceeded",
+    Meaning.TRANSIENT: "RunPod could not carry out the call",
+    Meaning.UNKNOWN: "RunPod, or a gateway before it, failed, and the job may have been accepted",
+}
 
 
 class JobState(StrEnum):
@@ -49,22 +60,32 @@ class Response:
         return self.body if isinstance(self.body, dict) else {}
 
     @property
-    def detail(self) -> str:
-        """The error message, for operators."""
-        words = (self.fields.get(name) for name in ("error", "message", "detail"))
-        return _plain(next((word for word in words if isinstance(word, str)), ""))[:200] or "no readable error message"
+    def words(self) -> str:
+        """The error message; empty when there is none."""
+        return words_of(self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
     """The body of /status. `raw_state`: RunPod's own word. `output` of a running job is its progress, and of a
-    completed one its result."""
+    completed one its result. `delay`: how long it was queued; `execution`: how long it ran; None where RunPod does not
+    say."""
 
     state: JobState
     raw_state: str
     output: object
     error: object
     was_started: bool
+    delay: timedelta | None = None
+    execution: timedelta | None = None
+
+    def times(self, submitted_at: datetime, now: datetime) -> RunTimes | None:
+        """By our clock, as RunPod gives durations alone."""
+        if self.delay is None:
+            return None
+        started_at = min(submitted_at + self.delay, now)
+        ended_at = None if self.execution is None else min(started_at + self.execution, now)
+        return RunTimes(started_at, ended_at)
 
 
 def run_outcome(response: Response, endpoint_id: str) -> Dispatched | Refused:
@@ -74,42 +95,38 @@ def run_outcome(response: Response, endpoint_id: str) -> Dispatched | Refused:
         if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
             return Dispatched(job_id, endpoint_id)
         raise TransientError("RunPod responded with 200 but without a job id: it may have accepted a job")
-    if response.status >= 500:
-        return _broken(response)
     return _refused(response)
 
 
-def _broken(response: Response) -> Refused:
-    """RunPod's own error means that the call was not carried out. A gateway's error, or an HTML page, leaves that
-    unknown."""
-    if response.status in _GATEWAY or not response.fields:
-        raise TransientError(f"HTTP {response.status} from a gateway before RunPod: RunPod may have accepted the job")
-    return Refused("provider_error", f"RunPod has an internal error (HTTP {response.status})", retryable=True)
-
-
 def _refused(response: Response) -> Refused:
-    status = response.status
-    if status == 429:
-        return Refused(
-            "rate_limited", "RunPod's rate limit is exceeded", True, FaultDomain.CAPACITY, response.retry_after_s
-        )
-    if status == 408:
-        return Refused("provider_error", "RunPod did not receive the complete request (HTTP 408)", retryable=True)
-    if status in {401, 402, 403, 404} or status < 400:
-        message = f"RunPod rejects the API key, the account or the endpoint (HTTP {status})"
-        return Refused("provider_misconfigured", message, True, FaultDomain.CONFIGURATION)
-    message = f"RunPod refused the request (HTTP {status}): {response.detail}"
-    return Refused("invalid_request", message, False, FaultDomain.REQUEST)
+    meaning = meaning_of(ERRORS, response.status, {OWN} if response.fields else ())
+    sentence = f"{_SENTENCES[meaning]} (HTTP {response.status})"
+    return refused(meaning, with_words(sentence, response.words), response.retry_after_s)
 
 
 def report_of(response: Response) -> JobReport:
     """Raises TransientError for a body without a state."""
     raw_state = response.fields.get("status")
     if response.status != 200 or not isinstance(raw_state, str):
-        raise TransientError(f"RunPod responded with HTTP {response.status} about a job: {response.detail}")
+        raise TransientError(with_words(f"RunPod responded with HTTP {response.status} about a job", response.words))
     fields = response.fields
     started = fields.get("delayTime") is not None or fields.get("workerId") is not None
-    return JobReport(_state(raw_state), raw_state[:50], fields.get("output"), fields.get("error"), started)
+    return JobReport(
+        _state(raw_state),
+        raw_state[:50],
+        fields.get("output"),
+        fields.get("error"),
+        started,
+        delay=_duration(fields.get("delayTime")),
+        execution=_duration(fields.get("executionTime")),
+    )
+
+
+def _duration(value: object) -> timedelta | None:
+    """Milliseconds; a number that no job can have is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= DURATION_MAX_MS:
+        return None
+    return timedelta(milliseconds=value)
 
 
 def _state(raw_state: str) -> JobState:
@@ -120,11 +137,12 @@ def _state(raw_state: str) -> JobState:
 
 def failure_message(error: object) -> str:
     """The worker's error for the owner of the generation, without the traceback. RunPod passes JSON in a string when
-    the handler raised, and a plain string when the handler returned an error."""
+    the handler raised, and what the handler returned as an error: a string or an object."""
     document = _decoded(error)
-    if not isinstance(document, dict):
-        return _sentence(document, {})
-    return _sentence(document.get("error_message") or document.get("error"), document)
+    text = words_of(document, WORDS_MAX + len(TRACEBACK)).partition(TRACEBACK)[0].strip()[:WORDS_MAX]
+    fields = document if isinstance(document, dict) else {}
+    names = (fields.get(name) for name in ("hostname", "worker_id"))
+    return without(text, (one_line(name) for name in names if isinstance(name, str))) or "the worker gave no reason"
 
 
 def _decoded(error: object) -> object:
@@ -139,9 +157,7 @@ def _decoded(error: object) -> object:
 
 def failure_of_output(output: object) -> str | None:
     """What a worker says in a result without an image: RunPod completes a job whose handler returns an error."""
-    match output:
-        case [first, *_]:
-            return failure_of_output(first)
+    match _first(output):
         case {"error": error} | {"error_message": error} if error:
             return failure_message(error)
         case _:
@@ -150,13 +166,16 @@ def failure_of_output(output: object) -> str | None:
 
 def inline_image(output: object) -> bytes | None:
     """The image that a job without an object key returns; the first of a list."""
-    match output:
-        case [first, *_]:
-            return inline_image(first)
+    match _first(output):
         case {"image_base64": str() as text}:
             return _decoded_image(text)
         case _:
             return None
+
+
+def _first(output: object) -> object:
+    """Of a list, as a handler that yields its results makes it."""
+    return output[0] if isinstance(output, list) and output else output
 
 
 def _decoded_image(text: str) -> bytes | None:
@@ -165,20 +184,6 @@ def _decoded_image(text: str) -> bytes | None:
         return base64.b64decode("".join(encoded.split()), validate=True) or None
     except ValueError:
         return None
-
-
-def _sentence(message: object, document: Mapping[str, object]) -> str:
-    text = message.partition("Traceback (most recent call last)")[0] if isinstance(message, str) else ""
-    for name in ("hostname", "worker_id"):
-        secret = document.get(name)
-        if isinstance(secret, str) and secret:
-            text = text.replace(secret, "…")
-    return _plain(text)[:MESSAGE_MAX] or "the worker gave no reason"
-
-
-def _plain(text: str) -> str:
-    """Removes lone surrogates and control characters, which an event must not contain."""
-    return _UNPRINTABLE.sub(" ", text.encode(errors="replace").decode()).strip()
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:

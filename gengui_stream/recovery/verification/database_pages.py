@@ -60,6 +60,14 @@ LEFT JOIN projections.checkpoints c ON c.projection = 'generations' AND c.topic 
 ORDER BY provider, model, minute, page.partition, at_most_ms
 """
 
+PROVIDER_USAGE: Final = """
+SELECT page.*, c.next_offset AS position
+FROM (SELECT * FROM projections.provider_usage WHERE (provider, model, day, partition) >= ($3, $4, $5, $6)
+    ORDER BY provider, model, day, partition LIMIT $2) page
+LEFT JOIN projections.checkpoints c ON c.projection = 'generations' AND c.topic = $1 AND c.partition = page.partition
+ORDER BY provider, model, day, page.partition
+"""
+
 JOBS: Final = """
 SELECT page.*, c.next_offset AS position
 FROM (SELECT * FROM jobs.jobs WHERE job_key >= $3
@@ -165,8 +173,12 @@ def _keep(table: _Table, page: Iterable[asyncpg.Record], staging: Staging, repor
 
 
 def _state(row: asyncpg.Record) -> Converted:
-    values = [_document(row[name]) if name in DOCUMENTS else row[name] for name in STATE_COLUMNS]
-    return str(row["generation_id"]), canonical(values)
+    return str(row["generation_id"]), canonical(state_values(row))
+
+
+def state_values(row: asyncpg.Record) -> list[object]:
+    """The row of a state in the order of STATE_COLUMNS, with the JSON columns as documents."""
+    return [_document(row[name]) if name in DOCUMENTS else row[name] for name in STATE_COLUMNS]
 
 
 def _document(text: str | None) -> object:
@@ -200,4 +212,5 @@ TABLES: Final = (
     _counted("daily_counts", DAILY_COUNTS, ("owner_id", "day", "partition"), (UUID(int=0), date.min, -1)),
     _counted("provider_minutes", PROVIDER_MINUTES, MINUTE_KEY, MINUTE_START),
     _counted("provider_latencies", PROVIDER_LATENCIES, (*MINUTE_KEY, "at_most_ms"), (*MINUTE_START, -1)),
+    _counted("provider_usage", PROVIDER_USAGE, ("provider", "model", "day", "partition"), ("", "", date.min, -1)),
 )

@@ -4,7 +4,7 @@ the format of the log with the projector, and nothing that makes, batches or wri
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from typing import Final, NamedTuple, assert_never
 from uuid import UUID
@@ -34,6 +34,7 @@ MEASURES: Final = {
     "daily_counts": ("requested", *ENDS),
     "provider_minutes": ("dispatched", *ENDS),
     "provider_latencies": ("completions",),
+    "provider_usage": ("runs", "images", "run_ms"),
 }
 LATENCY_BOUNDS_MS: Final = (50, 100, 250, 500, 1000, 2500, 5000, 10000, 20000, 30000, 60000, 120000, 300000, 2**31 - 1)
 
@@ -151,6 +152,7 @@ def counts_of(transitions: Iterable[Transition]) -> dict[str, Counter[tuple[str,
         if transition.before is not None and not transition.before.terminal:
             _count_minute(counts["provider_minutes"], transition)
             _count_latency(counts["provider_latencies"], transition)
+            _count_usage(counts["provider_usage"], transition)
     return counts
 
 
@@ -182,6 +184,23 @@ def _count_latency(counts: Counter[tuple[str, str]], transition: Transition) -> 
         bound = next(bound for bound in LATENCY_BOUNDS_MS if run_ms <= bound)
         key = count_key(after.provider, after.model, _minute(transition.event.occurred_at), bound)
         counts[key, "completions"] += 1
+
+
+def _count_usage(counts: Counter[tuple[str, str]], transition: Transition) -> None:
+    """Of an attempt that ends, with or without the generation, if it ran."""
+    before, after, event, _ = transition
+    completed = after.status.value == "completed"
+    if before is None or not (after.terminal or after.attempt > before.attempt):
+        return
+    if before.started_at is None and not completed:
+        return
+    silent = event.type in {"generation.retried", "generation.timed_out"}
+    ended_at = before.last_heard_at if silent else event.occurred_at
+    run_ms = (ended_at - (before.started_at or ended_at)) // timedelta(milliseconds=1)
+    key = count_key(after.provider, after.model, event.occurred_at.astimezone(UTC).date())
+    counts[key, "runs"] += 1
+    counts[key, "images"] += len(after.outputs) if completed else 0
+    counts[key, "run_ms"] += max(0, run_ms)
 
 
 def _minute(moment: datetime) -> datetime:

@@ -64,7 +64,7 @@ class PartitionFold:
         self, record: Record, item: Decoded, letter: LetterFacts | None, known: FoldState, folded: Folded
     ) -> None:
         before = known.states.get(item.generation_id) if item.generation_id is not None else None
-        folded.outcomes.append(_fold_one(record, item, letter, known))
+        folded.outcomes.append(fold_one(record, item, letter, known))
         if isinstance(item, (Undecodable, UnknownType)):
             return
         after = known.states.get(item.generation_id)
@@ -85,7 +85,8 @@ def _progress(key: UUID, known: FoldState, changed_at: int) -> Progress:
     return Progress(known.states.get(key), changed_at, known.unrequested.get(key, ()), key in known.parked)
 
 
-def _fold_one(record: Record, decoded: Decoded, letter: LetterFacts | None, known: FoldState) -> Outcome:
+def fold_one(record: Record, decoded: Decoded, letter: LetterFacts | None, known: FoldState) -> Outcome:
+    """The outcome of the next record of the partition. `letter`: the stored dead letter of its offset."""
     generation_id = decoded.generation_id
     if letter is not None and letter.discarded:
         return DeadLettered(record, generation_id, letter.reason, letter.detail)

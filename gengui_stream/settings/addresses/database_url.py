@@ -5,11 +5,21 @@ The names are libpq's (PostgreSQL 17, 32.1.2 Parameter Key Words) and those that
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from gengui_stream.settings.addresses.url_checks import PORT_FORM, check_files, check_login, is_port, parameters_of
+from gengui_stream.settings.addresses.url_checks import (
+    PORT_FORM,
+    TRUE,
+    check_files,
+    check_login,
+    check_own_certificate,
+    check_trusted,
+    is_port,
+    parameters_of,
+)
 
 READ_BY_ASYNCPG: Final = frozenset(
     {
@@ -48,7 +58,6 @@ INSTEAD: Final[Mapping[str, str]] = {
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 FILES: Final = ("sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile")
-TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +83,45 @@ def parse_database_url(text: str) -> DatabaseAddress:
     read = {name: value for name, value in given.items() if name in READ_BY_ASYNCPG and value}
     if given.get("ssl", "").lower() in TRUE:
         read.setdefault("sslmode", "require")
+    if read.get("sslrootcert") == "system":
+        read.setdefault("sslmode", "verify-full")
     _check_values(read)
     return DatabaseAddress(
-        url=parts._replace(query=urlencode(read, safe="/,:", quote_via=quote)).geturl(),
+        url=parts._replace(query=_query(read)).geturl(),
         application_name=given.get("application_name") or None,
         connect_timeout_s=_seconds(given.get("connect_timeout", "")),
         pooled=given.get("pgbouncer", "").lower() in TRUE,
     )
 
 
-def address_of_parts(host: str, port: int, name: str, user: str, password: str | None, *, ssl: bool) -> str:
-    """The URL of the settings DB_*. `host`: a name, an IPv4 or IPv6 address, or the directory of a socket."""
+def with_ca(address: DatabaseAddress, ca_file: Path | None) -> DatabaseAddress:
+    """The server is verified by this CA, unless the URL has a mode or CAs of its own."""
+    if ca_file is None:
+        return address
+    parts = urlsplit(address.url)
+    query = {**_verifying(ca_file), **parameters_of(parts)}
+    return replace(address, url=parts._replace(query=_query(query)).geturl())
+
+
+def address_of_parts(
+    host: str, port: int, name: str, user: str, password: str | None, *, ssl: bool, ca_file: Path | None = None
+) -> str:
+    """The URL of the settings DB_*. `host`: a name, an IPv4 or IPv6 address, or the directory of a socket. `ssl`: the
+    server is verified, by `ca_file` or by the system's CAs."""
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    path, query = quote(name, safe=""), {"sslmode": "require"} if ssl else {}
+    path, query = quote(name, safe=""), _verifying(ca_file) if ssl else {}
     if host.startswith("/"):
-        return f"postgresql://{login}@/{path}?{urlencode({'host': host, 'port': port, **query}, safe='/')}"
+        return f"postgresql://{login}@/{path}?{_query({'host': host, 'port': str(port), **query})}"
     where = f"[{host.strip('[]')}]" if ":" in host else host
-    return f"postgresql://{login}@{where}:{port}/{path}" + (f"?{urlencode(query)}" if query else "")
+    return f"postgresql://{login}@{where}:{port}/{path}" + (f"?{_query(query)}" if query else "")
+
+
+def _verifying(ca_file: Path | None) -> dict[str, str]:
+    return {"sslmode": "verify-full", "sslrootcert": "system" if ca_file is None else str(ca_file)}
+
+
+def _query(parameters: Mapping[str, str]) -> str:
+    return urlencode(parameters, safe="/,:", quote_via=quote)
 
 
 def _check_hosts(parts: SplitResult) -> None:
@@ -123,7 +154,11 @@ def _refusal(name: str) -> str:
 def _check_values(read: Mapping[str, str]) -> None:
     if (mode := read.get("sslmode")) is not None and mode not in SSL_MODES:
         raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
+    if read.get("sslrootcert") == "system" and mode != "verify-full":
+        raise ValueError("its sslrootcert=system needs sslmode=verify-full")
     check_files(read, (name for name in FILES if read.get(name) != "system"))
+    check_trusted(read, (name for name in ("sslrootcert", "sslcrl") if read.get(name) != "system"))
+    check_own_certificate(read, "sslcert", "sslkey", "sslpassword")
     ports = read.get("port", "")
     if ports and not all(map(is_port, ports.split(","))):
         raise ValueError(PORT_FORM)

@@ -4,10 +4,18 @@ The URLs are those of redis-py (`Redis.from_url`), and of Valkey, whose schemes 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from gengui_stream.settings.addresses.url_checks import PORT_FORM, check_files, check_login, parameters_of
+from gengui_stream.settings.addresses.url_checks import (
+    PORT_FORM,
+    check_files,
+    check_login,
+    check_own_certificate,
+    check_trusted,
+    parameters_of,
+)
 
 SCHEMES: Final[Mapping[str, str]] = {
     "redis": "redis",
@@ -60,6 +68,16 @@ def parse_redis_url(text: str) -> str:
     return parts._replace(scheme=scheme, query=query).geturl()
 
 
+def with_redis_ca(url: str, ca_file: Path | None) -> str:
+    """The server is verified by this CA, unless the URL has CAs of its own."""
+    parts = urlsplit(url)
+    given = parameters_of(parts)
+    if ca_file is None or parts.scheme != "rediss" or given.keys() & {"ssl_ca_certs", "ssl_ca_path"}:
+        return url
+    query = urlencode({**given, "ssl_ca_certs": str(ca_file)}, safe="/", quote_via=quote)
+    return parts._replace(query=query).geturl()
+
+
 def _check_place(parts: SplitResult) -> None:
     check_login(parts)
     try:
@@ -88,6 +106,8 @@ def _check_values(used: Mapping[str, str]) -> None:
     if (wanted := used.get("ssl_cert_reqs")) is not None and wanted.lower().removeprefix("cert_") not in CERT_REQS:
         raise ValueError(f"its ssl_cert_reqs must be one of {', '.join(CERT_REQS)}")
     check_files(used, FILES)
+    check_trusted(used, ("ssl_ca_certs",))
+    check_own_certificate(used, "ssl_certfile", "ssl_keyfile", "ssl_password")
 
 
 def _as_read(name: str, value: str) -> str:

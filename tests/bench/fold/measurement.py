@@ -139,7 +139,7 @@ async def measure(load: Load) -> Measured:
         found: dict[str, list[Round]] = {subject.name: [] for subject in SUBJECTS}
         for number in range(load.rounds):
             for subject in _rotated(SUBJECTS, number):
-                found[subject.name].append(await _round(system, subject, load))
+                found[subject.name].append(await measured_round(system, subject, load))
         return Measured(load, live, found)
 
 
@@ -150,7 +150,7 @@ def _rotated(subjects: Sequence[Subject], by: int) -> Sequence[Subject]:
 
 async def _live(system: System, load: Load) -> Round:
     """The agents while another process fills the log as fast as it can."""
-    async with _fresh(system, OURS) as (own, connection), _running(own, OURS) as children:
+    async with fresh(system, OURS) as (own, connection), _running(own, OURS) as children:
         await _until_claimed(children[0], connection)
         async with started(system, "filling", ["tests.bench.filling", str(load.generations)]) as filling:
             seen = await _observed(system, OURS, children, connection, load)
@@ -167,8 +167,8 @@ async def _until_claimed(child: Child, connection: Connection) -> None:
     await child.until_ready(claimed, START_S)
 
 
-async def _round(system: System, subject: Subject, load: Load) -> Round:
-    async with _fresh(system, subject) as (own, connection), _running(own, subject) as children:
+async def measured_round(system: System, subject: Subject, load: Load) -> Round:
+    async with fresh(system, subject) as (own, connection), _running(own, subject) as children:
         seen = await _observed(system, subject, children, connection, load)
         if subject.whole:
             await _check(subject, connection, load)
@@ -183,7 +183,7 @@ async def _running(system: System, subject: Subject) -> AsyncIterator[Sequence[C
 
 
 @asynccontextmanager
-async def _fresh(system: System, subject: Subject) -> AsyncIterator[tuple[System, Connection]]:
+async def fresh(system: System, subject: Subject) -> AsyncIterator[tuple[System, Connection]]:
     """An empty database, and a new consumer group."""
     name, base = f"{DATABASE}_{time.time_ns()}", system.settings.database_dsn.rpartition("/")[0]
     await _execute(f"{base}/postgres", f"CREATE DATABASE {name} TEMPLATE gengui", "CHECKPOINT")

@@ -41,19 +41,19 @@ async def measure(events: int, *, rounds: int, seconds: float) -> tuple[list[Fig
     """The rounds of the empty log, and those of the long one."""
     async with AsyncExitStack() as stack:
         say("  an empty log ...")
-        empty = await _opened(stack, 0)
+        empty = await opened(stack, 0)
         say(f"  a log of {events:,} events, appended and projected ...")
-        long = await _opened(stack, events)
+        long = await opened(stack, events)
         measured: tuple[list[Figures], list[Figures]] = ([], [])
         for number in range(rounds):
             say(f"  round {number + 1} of {rounds} ...")
             pairs = list(zip((empty, long), measured, strict=True))
             for subject, figures in pairs if number % 2 == 0 else reversed(pairs):
-                figures.append(await _round(subject, seconds))
+                figures.append(await timed_round(subject, seconds))
         return measured
 
 
-async def _opened(stack: AsyncExitStack, events: int) -> FreshnessSubject:
+async def opened(stack: AsyncExitStack, events: int) -> FreshnessSubject:
     system = await stack.enter_async_context(opened_system())
     if events:
         command = ["tests.bench.filling", str(events // EVENTS_A_GENERATION)]
@@ -72,7 +72,7 @@ async def _until_projected(system: System, events: int) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _round(subject: FreshnessSubject, seconds: float) -> Figures:
+async def timed_round(subject: FreshnessSubject, seconds: float) -> Figures:
     """Repeats a run in which the log could not take the load. Raises OverloadError when it
     never does."""
     for _ in range(TRIES - 1):
@@ -96,19 +96,19 @@ def section(events: int, empty: Sequence[Figures], long: Sequence[Figures]) -> s
             "",
             "| events in the log at first | rounds | p50 ms | p90 ms | p99 ms |",
             "|---:|---:|---:|---:|---:|",
-            _row(0, empty),
-            _row(events, long),
+            row("0", empty),
+            row(f"{events:,}", long),
             "",
             _goal(events, empty, long),
         ]
     )
 
 
-def _row(events: int, rounds: Sequence[Figures]) -> str:
-    return f"| {events:,} | {len(rounds)} | {' | '.join(f'{value:.1f}' for value in _medians(rounds))} |"
+def row(name: str, rounds: Sequence[Figures]) -> str:
+    return f"| {name} | {len(rounds)} | {' | '.join(f'{value:.1f}' for value in medians(rounds))} |"
 
 
-def _medians(rounds: Sequence[Figures]) -> Figures:
+def medians(rounds: Sequence[Figures]) -> Figures:
     return [median(values) for values in zip(*rounds, strict=True)]
 
 

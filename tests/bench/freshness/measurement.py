@@ -120,11 +120,15 @@ class FreshnessSubject:
 
 
 @asynccontextmanager
-async def opened_freshness(system: System, *, projected_within_s: float = 60.0) -> AsyncIterator[FreshnessSubject]:
-    """Starts `agents` and `api` on the system. `projected_within_s`: the limit for the events already on the log."""
+async def opened_freshness(
+    system: System, *, projected_within_s: float = 60.0, agents: int = 1
+) -> AsyncIterator[FreshnessSubject]:
+    """Starts `agents` and `api` on the system. `projected_within_s`: the limit for the events already on the log.
+    `agents`: the number of their processes."""
+    further = [f"agents-{number}" for number in range(2, agents + 1)]
     async with (
         opened_pool(system.settings, size=2) as pool,
-        roles_started(system, ROLES) as roles,
+        roles_started(system, (*ROLES, *further)) as roles,
         _opened_sampler(system, pool, projected_within_s) as sampler,
     ):
         pids = {name: pid for name, pid in {**system.servers, **roles}.items() if name in WATCHED}

@@ -7,23 +7,20 @@ import argparse
 import asyncio
 import random
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
-from gengui_stream.dev.postgres.data_directory import temporary_directory
+from tests.bench.report.progress import say
 from tests.faults.schedule.run import SchedulePlan, run_schedule
+from tests.faults.schedule.run_directory import run_directory
 
 
 def main() -> int:
     arguments = _arguments()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     plan = SchedulePlan(seed=seed, count=arguments.count, round=arguments.round, every_s=arguments.every)
-    _say(f"seed {seed}: {plan.count} faults, {plan.every_s} s apart on average; to repeat them: --seed {seed}")
-    kept = arguments.keep
-    if kept is not None:
-        kept.mkdir(parents=True)
-    with temporary_directory("gengui-schedule-") if kept is None else nullcontext(kept) as directory:
-        report = asyncio.run(run_schedule(plan, directory, _say))
+    say(f"seed {seed}: {plan.count} faults, {plan.every_s} s apart on average; to repeat them: --seed {seed}")
+    with run_directory(arguments.keep, "gengui-schedule-") as directory:
+        report = asyncio.run(run_schedule(plan, directory, say))
     sys.stdout.write((report.as_json() if arguments.json else report.as_text()) + "\n")
     return 1 if report.found else 0
 
@@ -37,11 +34,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one object on standard output")
     parser.add_argument("--keep", type=Path, help="a new directory for the data and logs, which stay there")
     return parser.parse_args()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

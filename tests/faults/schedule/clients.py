@@ -4,7 +4,8 @@ import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Final
 
 import aiohttp
@@ -27,11 +28,12 @@ class RefusedError(Exception):
 
 
 class Clients:
-    """`seen` grows while `run` runs. Every choice follows from `seed`; the order of the responses does not."""
+    """`seen` grows while `run` runs. Every choice follows from `seed`; the order of the responses does not. `urls`: of
+    API processes, which get the requests in turn."""
 
-    def __init__(self, url: str, key: str, seen: Observations, seed: int, *, every_s: float) -> None:
+    def __init__(self, urls: Sequence[str], key: str, seen: Observations, seed: int, *, every_s: float) -> None:
         self.seen, self.statuses = seen, Counter[str]()
-        self._url, self._headers = url, {"Authorization": f"Bearer {key}"}
+        self._urls, self._headers = cycle(urls), {"Authorization": f"Bearer {key}"}
         self._chance = random.Random(f"clients of {seed}")
         self._every_s = every_s
         self._asking = asyncio.Event()
@@ -87,7 +89,7 @@ class Clients:
         body, headers = sent.get("json"), sent.get("headers")
         named = headers if isinstance(headers, dict) else {}
         try:
-            async with http.request(method, self._url + path, json=body, headers=named) as response:
+            async with http.request(method, next(self._urls) + path, json=body, headers=named) as response:
                 self.statuses[f"{method} {response.status}"] += 1
                 if response.status in expected:
                     document: Row = await response.json() if response.status != 204 else {}

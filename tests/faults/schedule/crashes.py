@@ -18,6 +18,12 @@ def crashes(role: str, lines: Iterable[str]) -> Iterator[Anomaly]:
             event = json.loads(line)
         except ValueError:  # cut off by a kill
             continue
-        reason = str(event.get("exception", "")).strip().rpartition("\n")[2]
+        reason = _error(str(event.get("exception", "")))
         if event.get("event") == "crashed" and not any(name in reason for name in FAUST_WITHOUT_BROKER):
             yield Anomaly("crashed", role, f"{event.get('timestamp')}: {reason[:300]}")
+
+
+def _error(traceback: str) -> str:
+    """The last error that a traceback names: that of a group ends with a frame around its errors."""
+    lines = [line.strip(" |+-") for line in traceback.splitlines()]
+    return next((line for line in reversed(lines) if line), "")

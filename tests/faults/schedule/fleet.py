@@ -4,19 +4,22 @@ providers, all supervised as `gengui-stream dev` does it."""
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import aiohttp
 import psutil
 
+from gengui_stream.dev.limits import UNLIMITED
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.preparation import Preparation
 from gengui_stream.dev.processes.child import Child
 from gengui_stream.dev.processes.supervisor import Supervisor
+from gengui_stream.dev.servers import Server
 from gengui_stream.dev.stack import EmbeddedStack
 from gengui_stream.fakes.calls import Runs
 from gengui_stream.fakes.gemini.script import GeminiScript
@@ -40,6 +43,7 @@ SECOND: Final[Mapping[str, str]] = {
 FAKE_KEY: Final = "of-the-fake"
 IMAGE_SIDE_MAX: Final = 256
 SETTINGS: Final[Mapping[str, str]] = {
+    **UNLIMITED,
     "KAFKA_SESSION_TIMEOUT_S": "6",
     "JOB_LEASE_S": "4",
     "WORKER_CLAIM_IDLE_S": "4",
@@ -64,7 +68,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 _FOREIGN: Final = frozenset(name.upper() for name in Settings.model_fields)
 
 
-class _Roles(Supervisor):
+class FleetSupervisor(Supervisor):
     """Some processes have settings of their own."""
 
     own: Mapping[str, Mapping[str, str]] = {}
@@ -79,7 +83,7 @@ class Fleet:
 
     settings: Settings
     keys: Mapping[str, str]
-    supervisor: Supervisor
+    supervisor: FleetSupervisor
     gemini: GeminiServer
     runpod: RunpodServer
     runs: Runs
@@ -88,7 +92,14 @@ class Fleet:
 
     @property
     def url(self) -> str:
+        """Of the first API process."""
         return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
+    def urls(self) -> list[str]:
+        """Of every API process."""
+        further = [own["PORT"] for own in self.supervisor.own.values() if "PORT" in own]
+        return [self.url, *(f"http://127.0.0.1:{port}" for port in further)]
 
     @property
     def roles(self) -> list[str]:
@@ -119,10 +130,10 @@ class Fleet:
         return False
 
     async def until_ready(self, *, within_s: float) -> bool:
-        """Whether every process has started and /readyz answers 200, after the wait."""
+        """Whether every process has started and each /readyz answers 200, after the wait."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not (self.supervisor.stands() and await _is_ready(self.url)):
+                while not (self.supervisor.stands() and all([await is_ready(url) for url in self.urls])):
                     await asyncio.sleep(0.2)
                 return True
         return False
@@ -144,7 +155,7 @@ def _processes(child: Child, number: signal.Signals) -> list[psutil.Process]:
         return []
 
 
-async def _is_ready(url: str) -> bool:
+async def is_ready(url: str) -> bool:
     try:
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as response:
@@ -154,15 +165,27 @@ async def _is_ready(url: str) -> bool:
 
 
 @asynccontextmanager
-async def opened_fleet(directory: Path, seed: int) -> AsyncIterator[Fleet]:
-    """Ready for requests. Everything ends with the block."""
-    stack, runs, runpod_port = EmbeddedStack(directory), Runs(), port_for_a_fake()
+async def opened_fleet(
+    directory: Path,
+    seed: int,
+    given: Mapping[str, str] = MappingProxyType({}),
+    *,
+    besides: Mapping[str, str] = SECOND,
+    servers: Sequence[Server] = (),
+) -> AsyncIterator[Fleet]:
+    """Ready for requests. Everything ends with the block. `given`: further settings; a server that they name is not
+    started. `besides`: further processes, with their roles. `servers`: further ones, to be started."""
+    stack, runs, runpod_port = EmbeddedStack(directory, given=given), Runs(), port_for_a_fake()
     async with AsyncExitStack() as exits:
-        exits.push_async_callback(stack.kill)
-        await stack.start()
+        for server in (*stack.servers, *servers):
+            exits.push_async_callback(server.kill)
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(stack.start())
+            for server in servers:
+                starting.create_task(server.start())
         script = GeminiScript(image_side_max=IMAGE_SIDE_MAX)
         gemini = await exits.enter_async_context(fake_gemini(script, seed=seed, key=FAKE_KEY, runs=runs))
-        environ = _environ(stack, gemini.url, f"http://127.0.0.1:{runpod_port}")
+        environ = {**_environ(stack, gemini.url, f"http://127.0.0.1:{runpod_port}"), **given}
         settings = load_settings(environ, env_files=())
         preparation = Preparation(settings, directory / "keys.json")
         await preparation.run()
@@ -176,7 +199,9 @@ async def opened_fleet(directory: Path, seed: int) -> AsyncIterator[Fleet]:
                 port=runpod_port,
             )
         )
-        supervisor, said = _supervisor(directory, environ, stack, preparation.keys["worker"])
+        supervisor, said = _supervisor(
+            directory, environ, [*stack.servers, *servers], besides, preparation.keys["worker"]
+        )
         exits.push_async_callback(supervisor.kill)
         fleet = Fleet(settings, preparation.keys, supervisor, gemini, runpod, runs, environ, said)
         await supervisor.start()
@@ -196,18 +221,22 @@ def _environ(stack: EmbeddedStack, gemini_url: str, runpod_url: str) -> dict[str
 
 
 def _supervisor(
-    directory: Path, environ: Mapping[str, str], stack: EmbeddedStack, worker_key: str
-) -> tuple[Supervisor, list[str]]:
+    directory: Path, environ: Mapping[str, str], servers: Sequence[Server], besides: Mapping[str, str], worker_key: str
+) -> tuple[FleetSupervisor, list[str]]:
     said: list[str] = []
-    names = [name for name in (*ROLES, *SECOND) if name != "api"]
-    supervisor = _Roles(
+    roles = {**{name: name for name in ROLES}, **besides}
+    supervisor = FleetSupervisor(
         directory,
         environ,
-        stack.servers,
-        metrics_ports={name: free_port() for name in names},
+        servers,
+        metrics_ports={name: free_port() for name, role in roles.items() if ROLES[role].metrics_port is not None},
         say=said.append,
-        besides={name: ROLES[role].arguments for name, role in SECOND.items()},
+        besides={name: ROLES[role].arguments for name, role in besides.items()},
     )
     http = {"WORKER_TRANSPORT": "http", "WORKER_API_URL": environ["PUBLIC_URL"], "WORKER_API_KEY": worker_key}
-    supervisor.own = {"worker-redis": {"WORKER_TRANSPORT": "redis"}, "worker-http": http}
+    supervisor.own = {
+        "worker-redis": {"WORKER_TRANSPORT": "redis"},
+        "worker-http": http,
+        **{name: {"PORT": str(free_port())} for name, role in besides.items() if role == "api"},
+    }
     return supervisor, said

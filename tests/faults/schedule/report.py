@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from tests.faults.schedule.plan import Fault
 from tests.oracle.evidence import Anomaly
@@ -44,7 +44,13 @@ class ScheduleReport:
         return new
 
     def as_json(self) -> str:
-        return json.dumps({**asdict(self), "anomalies": len(self.found), "cpus": os.cpu_count()})
+        return json.dumps({**self.document(), "anomalies": len(self.found), "cpus": os.cpu_count()})
+
+    def document(self) -> dict[str, object]:
+        """`asdict` would count the items of a Counter."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+        return {**plain, "found": [asdict(anomaly) for anomaly in self.found]}
 
     def as_text(self) -> str:
         by_kind = Counter(name.split(" ")[0] if "long" not in name else "long pause" for name in self.faults.elements())

@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import aiohttp
@@ -49,10 +50,12 @@ class SchedulePlan:
     request_every_s: float = 1.0
 
 
-async def run_schedule(plan: SchedulePlan, directory: Path, say: Say) -> ScheduleReport:
-    """`directory`: empty, for the data and the logs."""
+async def run_schedule(
+    plan: SchedulePlan, directory: Path, say: Say, given: Mapping[str, str] = MappingProxyType({})
+) -> ScheduleReport:
+    """`directory`: empty, for the data and the logs. `given`: further settings of the system."""
     began = time.monotonic()
-    async with opened_fleet(directory, plan.seed) as fleet, _opened_run(plan, fleet, say) as run:
+    async with opened_fleet(directory, plan.seed, given) as fleet, opened_run(plan, fleet, say) as run:
         await run.rounds()
         await run.evaluate_all()
         report = run.report
@@ -61,10 +64,10 @@ async def run_schedule(plan: SchedulePlan, directory: Path, say: Say) -> Schedul
 
 
 @asynccontextmanager
-async def _opened_run(plan: SchedulePlan, fleet: Fleet, say: Say) -> AsyncIterator["ScheduleRun"]:
+async def opened_run(plan: SchedulePlan, fleet: Fleet, say: Say) -> AsyncIterator["ScheduleRun"]:
     evidence = Evidence()
-    clients = Clients(fleet.url, fleet.keys["demo"], evidence.seen, plan.seed, every_s=plan.request_every_s)
-    subscriber = Subscriber(fleet.url, fleet.keys["demo"], evidence.seen)
+    clients = Clients(fleet.urls, fleet.keys["demo"], evidence.seen, plan.seed, every_s=plan.request_every_s)
+    subscriber = Subscriber(fleet.urls, fleet.keys["demo"], evidence.seen)
     if not await fleet.until_ready(within_s=READY_WITHIN_S):
         raise TimeoutError(f"not ready within {READY_WITHIN_S} s: {fleet.said[-5:]}")
     tasks = [asyncio.ensure_future(clients.run()), asyncio.ensure_future(subscriber.run())]
@@ -110,22 +113,34 @@ class ScheduleRun:
             await self._evaluate(only=self._accepted_ids() - evaluated)
             evaluated |= self._accepted_ids()
 
-    async def _round(self, faults: Iterator[Fault]) -> None:
+    @property
+    def accepted(self) -> int:
+        return len(self._evidence.seen.accepted)
+
+    def resume(self) -> None:
+        """Clients request generations from now on."""
         self._clients.resume()
+
+    async def _round(self, faults: Iterator[Fault]) -> None:
+        self.resume()
         async with asyncio.TaskGroup() as pauses:
             for fault in faults:
                 await asyncio.sleep(fault.gap_s)
-                await self._strike(fault, pauses)
+                await self.strike(fault, pauses)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """No further requests, and time for all that was requested to end."""
         self._clients.hold()
         if not await self._fleet.until_ready(within_s=READY_WITHIN_S):
-            self._note([Anomaly("not_ready", "fleet", f"{READY_WITHIN_S} s after the last fault")])
+            self.note([Anomaly("not_ready", "fleet", f"{READY_WITHIN_S} s after the last fault")])
         await self._until(self._all_ended, ENDED_WITHIN_S)
         await self._until(self._is_settled, SETTLED_WITHIN_S)
 
-    async def _strike(self, fault: Fault, pauses: asyncio.TaskGroup) -> None:
+    async def strike(self, fault: Fault, pauses: asyncio.TaskGroup) -> None:
         """Waits for a process to strike: the supervisor may be about to restart it."""
         if not await self._fleet.until_alive(fault.target, within_s=ALIVE_WITHIN_S):
-            self._note([Anomaly("not_restarted", fault.target, f"within {ALIVE_WITHIN_S} s, before {fault}")])
+            self.note([Anomaly("not_restarted", fault.target, f"within {ALIVE_WITHIN_S} s, before {fault}")])
             return
         if fault.kind == "kill":
             self._fleet.signal(fault.target, signal.SIGKILL)
@@ -151,6 +166,16 @@ class ScheduleRun:
                 return
             await asyncio.sleep(0.5)
 
+    async def projected(self) -> None:
+        """Until the projections have all that the log has by now."""
+        ends = await asyncio.to_thread(log_ends, self._brokers, self._fleet.settings.events_topic)
+
+        async def reached() -> bool:
+            offsets = await next_offsets(self._dsn)
+            return all(offsets.get(partition, 0) >= end for partition, end in ends.items())
+
+        await self._until(reached, SETTLED_WITHIN_S)
+
     def _all_ended(self) -> bool:
         return not self._clients.busy
 
@@ -175,7 +200,7 @@ class ScheduleRun:
         """Every generation of the run, and the system's own check of itself."""
         await self._evaluate(only=self._accepted_ids())
         if (difference := await self._verify()) is not None:
-            self._note([Anomaly("verify_disagrees", "gengui-stream verify", difference)])
+            self.note([Anomaly("verify_disagrees", "gengui-stream verify", difference)])
         self._summarize()
 
     async def _evaluate(self, only: set[str]) -> None:
@@ -188,10 +213,10 @@ class ScheduleRun:
         anomalies = evaluate(evidence)
         for role, child in self._fleet.supervisor.roles.items():
             anomalies += crashes(role, child.log.read_text(errors="replace").splitlines())
-        self._note(anomalies)
+        self.note(anomalies)
         self._say(f"evaluated {len(evidence.log)} records: {len(anomalies)} anomalies")
 
-    def _note(self, anomalies: list[Anomaly]) -> None:
+    def note(self, anomalies: list[Anomaly]) -> None:
         for anomaly in self.report.add(anomalies):
             self._say(f"ANOMALY {anomaly.kind}: {anomaly.subject}: {anomaly.detail}")
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Final
 
 import aiohttp
@@ -15,10 +17,10 @@ AGAIN_S: Final = 0.5
 
 
 class Subscriber:
-    """Events go to `seen.streamed` once their whole block has arrived."""
+    """Events go to `seen.streamed` once their whole block has arrived. `urls`: each connection is to the next one."""
 
-    def __init__(self, url: str, key: str, seen: Observations) -> None:
-        self._url, self._seen = f"{url}/v1/stream", seen
+    def __init__(self, urls: Sequence[str], key: str, seen: Observations) -> None:
+        self._urls, self._seen = cycle(urls), seen
         self._headers = {"Authorization": f"Bearer {key}"}
         self._last_id = ""
         self.connections = 0
@@ -35,7 +37,7 @@ class Subscriber:
 
     async def _connection(self, http: aiohttp.ClientSession) -> None:
         headers = self._headers | ({"Last-Event-ID": self._last_id} if self._last_id else {})
-        async with http.get(self._url, headers=headers) as response:
+        async with http.get(f"{next(self._urls)}/v1/stream", headers=headers) as response:
             if response.status != 200:
                 await asyncio.sleep(AGAIN_S)
                 return

@@ -2,15 +2,12 @@
 
 import asyncio
 import itertools
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import faust
 import pytest
@@ -19,7 +16,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
-from pydantic import SecretStr
 
 from agents.app import log_topic, new_app
 from agents.app_runner import run_app
@@ -34,7 +30,8 @@ from gengui_stream.projecting.projected_batch import ProjectedBatch
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Record
 from gengui_stream.settings import Settings
-from tests.integration.running import DEADLINE_S, eventually
+from tests.integration.role_process import RoleProcess
+from tests.integration.running import eventually
 
 
 def _ignore_batch(batch: ProjectedBatch, seconds: float) -> None:
@@ -162,40 +159,11 @@ async def send_raw(settings: Settings, records: Sequence[tuple[bytes | None, byt
         await producer.stop()
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """These settings for another process."""
-    values = {name: value for name, value in settings.model_dump().items() if value is not None}
-    plain = {
-        name.upper(): str(value.get_secret_value() if isinstance(value, SecretStr) else value)
-        for name, value in values.items()
-    }
-    return {**os.environ, **plain}
-
-
-class AgentsProcess:
-    """`gengui-stream agents` as a process; killed at the end if it still lives."""
+class AgentsProcess(RoleProcess):
+    """`gengui-stream agents` as a process."""
 
     def __init__(self, settings: Settings, *arguments: str) -> None:
-        self._settings = settings
-        self._arguments = arguments
-
-    async def __aenter__(self) -> Self:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gengui_stream.cli", "agents", *self._arguments, env=environment(self._settings)
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    async def ended(self, within_s: float = DEADLINE_S) -> int:
-        """Its exit code."""
-        return await asyncio.wait_for(self.process.wait(), within_s)
+        super().__init__(settings, "agents", *arguments)
 
 
 def delay_metadata(monkeypatch: pytest.MonkeyPatch, topic: str, answers: int) -> None:

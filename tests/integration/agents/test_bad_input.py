@@ -10,10 +10,12 @@ from agents.run import run_agents
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.codec import encode_key, encode_value
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.recovery.dead_letters import discard, listed
+from gengui_stream.recovery.dead_letters.filters import LetterFilter, listed
+from gengui_stream.recovery.dead_letters.letters import discard
 from gengui_stream.settings import Settings
 from tests.integration.agents.agents_runs import progress, send_raw
 from tests.integration.running import a_request, eventually, running, state_of
+from tests.orders import ORDER
 from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
@@ -82,8 +84,8 @@ async def test_the_agents_live_through_a_discard(settings: Settings, pool: Pool)
 
     async with running(run_agents, settings):
         await eventually(lambda: reached(2))
-        [letter] = await listed(pool, settings.events_topic, resolved=False, parked=False, limit=10)
-        await discard(pool, settings.events_topic, letter.position, TIMINGS)
+        [letter] = await listed(pool, settings.events_topic, LetterFilter(), limit=10)
+        await discard(pool, settings.events_topic, letter.position, TIMINGS, ORDER)
         await send_raw(settings, [(key, encode_value(event.model_copy(update={"id": new_id()})), now)])
         await eventually(lambda: reached(3))
     done = await progress(pool, settings)

@@ -1,13 +1,16 @@
 """The operators' live tables, read the way `gengui-stream tables` reads them."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from agents.run import run_live_tables
 from gengui_stream.errors import PermanentError
-from gengui_stream.log.changelogs import changelog_topic, read_changelog, tail_changelog
+from gengui_stream.log.changelogs import changelog_topic, ensure_changelogs, read_changelog, tail_changelog
 from gengui_stream.log.event_log import EventLog
+from gengui_stream.process.lifecycle import retry_transient
 from gengui_stream.settings import Settings
 from schemas.events import (
     Event,
@@ -16,7 +19,8 @@ from schemas.events import (
     Output,
 )
 from tests.integration.agents.agents_runs import delay_metadata
-from tests.integration.running import a_request, eventually, running
+from tests.integration.running import a_request, eventually, role_context, running
+from tests.integration.silent_proxy import SilentProxy
 
 pytestmark = pytest.mark.stack
 
@@ -93,3 +97,43 @@ async def test_they_are_kept_although_their_topics_show_late(
 async def test_a_table_that_there_is_not(live: Settings) -> None:
     with pytest.raises(PermanentError, match="in_flight"):
         await read_changelog(live, "unknown")
+
+
+async def test_brokers_that_go_away_while_faust_starts_are_waited_for(
+    live: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, stop = a_request(), asyncio.Event()
+    await event_log.append(request)
+    host, _, port = live.kafka_bootstrap_servers.rpartition(":")
+    proxy = SilentProxy(host, int(port))
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    own_port = server.sockets[0].getsockname()[1]
+    role = role_context(live.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{own_port}"}), stop)
+
+    async def ensure_then_go_away(settings: Settings) -> None:
+        await ensure_changelogs(settings)
+        if not waits():
+            server.close()
+
+    def waits() -> list[str]:
+        return [str(entry["error"]) for entry in logs if entry["event"] == "waiting"]
+
+    async def waited() -> bool:
+        return bool(waits())
+
+    async def shown() -> bool:
+        return str(request.generation_id) in await read_changelog(live, "in_flight")
+
+    monkeypatch.setattr("agents.run.ensure_changelogs", ensure_then_go_away)
+    with capture_logs() as logs:
+        process = asyncio.ensure_future(retry_transient(lambda: run_live_tables(role), stop, operation="live-tables"))
+        try:
+            await eventually(waited)
+            again = await asyncio.start_server(proxy.serve, "127.0.0.1", own_port)
+            await eventually(shown)
+            again.close()
+        finally:
+            stop.set()
+            await process
+    assert "no broker while" in waits()[0]
+    assert len(waits()) < 10

@@ -14,6 +14,7 @@ from typing import Any, Final
 import aiohttp
 from openapi_schema_validator import OAS31Validator
 
+from gengui_stream.accounts.keys.key_text import key_id_of
 from gengui_stream.identifiers import new_id
 from schemas.events import GenerationCompleted, GenerationFailed, GenerationStarted, Output, ThumbnailCreated
 from schemas.http import EventResource, Problem
@@ -56,9 +57,9 @@ class Client:
 
     async def pages(self, path: str, limit: int) -> AsyncIterator[Json]:
         """All pages, up to the one without a cursor."""
-        cursor = ""
+        cursor, separator = "", "&" if "?" in path else "?"
         while True:
-            page = await self.get(f"{path}?limit={limit}{cursor}")
+            page = await self.get(f"{path}{separator}limit={limit}{cursor}")
             yield page
             if page["next_cursor"] is None:
                 return
@@ -84,6 +85,13 @@ class Client:
         async with self.session.get(self.base + path, headers=sent) as answer:
             assert (answer.status, answer.content_type) == (200, "text/event-stream")
             yield Stream(answer)
+
+
+def key_id(key: str) -> str:
+    """The public part of a key."""
+    found = key_id_of(key)
+    assert found is not None
+    return found
 
 
 def json_of(body: bytes) -> Json:

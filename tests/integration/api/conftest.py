@@ -7,9 +7,10 @@ import aiohttp
 import pytest_asyncio
 
 from api.server import served_api
-from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
+from tests.integration.api.accounts.passwords import CHEAP
 from tests.integration.api.client import Client
 from tests.integration.projector.projecting import projecting
 from tests.integration.running import eventually, role_context
@@ -18,7 +19,7 @@ from tests.integration.running import eventually, role_context
 @asynccontextmanager
 async def serving(settings: Settings, session: aiohttp.ClientSession) -> AsyncIterator[str]:
     """The URL of an API that is ready."""
-    async with served_api(role_context(settings)) as port:
+    async with served_api(role_context(settings), CHEAP) as port:
         address = f"http://127.0.0.1:{port}"
 
         async def ready() -> bool:

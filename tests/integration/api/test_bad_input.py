@@ -8,8 +8,10 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
+from multidict import CIMultiDict
+from structlog.testing import capture_logs
 
-from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.fields import PROMPT_MAX_CHARACTERS
@@ -124,6 +126,7 @@ QUERIES = [
     ("cursor=bm9uc2Vuc2U=", "cursor"),
     ("cursor=%C3%A9", "cursor"),
     ("cursor=MDAwMS0wMS0wMVQwMDowMDowMCsyMzo1OSAwMTk1YjdhMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDA=", "cursor"),
+    ("cursor=MjAyNi0wMS0zMVQxMjowMDowMFogMDE5NWI3YTAtMDAwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAw", "cursor"),  # with a Z
     ("cursor=", "cursor"),
     ("limit=0", "limit"),
     ("limit=101", "limit"),
@@ -139,6 +142,9 @@ QUERIES = [
     ("provider=" + "x" * 101, "provider"),
     ("created_after=yesterday", "created_after"),
     ("created_after=2026-01-31T12:00:00", "created_after"),
+    ("created_after=1795889820", "created_after"),
+    ("created_after=2026-01-31", "created_after"),
+    ("created_after=2026-01-31T12:00Z", "created_after"),
     ("created_after=0001-01-01T00:00:00%2B23:59", "created_after"),
     ("created_before=9999-12-31T23:59:59-23:59", "created_before"),
 ]
@@ -153,9 +159,13 @@ async def test_bad_queries_are_refused_by_the_name_of_the_parameter(user: Client
 
 async def test_keys_ids_positions_and_places_that_are_none(user: Client) -> None:
     generation_id = await user.created()
-    for key in ("Bearer invalid", "Bearer", "", "Basic eDp5", "Bearer gg_" + "x" * 5_000, "Bearer clé"):
+    challenge = 'Bearer realm="gengui-stream"'
+    for key in ("Bearer", "", "Basic eDp5", "Bearer clé"):
         status, headers, found = await user.call("GET", CREATE, headers={"Authorization": key})
-        assert (status, found["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", "Bearer")
+        assert (status, found["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", challenge), key
+    for key in ("Bearer invalid", "Bearer gg_" + "x" * 5_000):
+        status, headers, found = await user.call("GET", CREATE, headers={"Authorization": key})
+        assert (status, headers["WWW-Authenticate"]) == (401, f'{challenge}, error="invalid_token"'), key
     for path in (f"{CREATE}/not-an-id", f"{CREATE}/{uuid.uuid4()}", f"{CREATE}/%00", "/nowhere", "/v1", f"{CREATE}/"):
         status, _, found = await user.call("GET", path)
         assert (status, found["code"]) == (404, "not_found"), path
@@ -165,3 +175,49 @@ async def test_keys_ids_positions_and_places_that_are_none(user: Client) -> None
     for cursor in ("x", "0:99999999999999999999", "99:1", "70000:1", ""):
         status, _, found = await user.call("GET", f"{CREATE}/{generation_id}/events?cursor={cursor}")
         assert (status, found["errors"][0]["field"]) == (422, "cursor"), cursor
+
+
+async def test_an_id_has_one_form(user: Client) -> None:
+    """RFC 9562 has one. A form that the document does not have would find the generation all the same."""
+    plain = await user.created()
+    for other in (f"urn:uuid:{plain}", f"%7B{plain}%7D", plain.replace("-", ""), f"-{plain}"):
+        for method, path in (("GET", ""), ("GET", "/events"), ("GET", "/stream"), ("POST", "/cancel"), ("DELETE", "")):
+            status, _, found = await user.call(method, f"{CREATE}/{other}{path}")
+            assert (status, found["code"]) == (404, "not_found"), (method, other, path)
+    assert (await user.get(f"{CREATE}/{plain.upper()}"))["id"] == plain
+
+
+async def test_a_header_with_one_meaning_is_refused_when_it_comes_twice(user: Client) -> None:
+    generation_id = await user.created()
+    one = f"{CREATE}/{generation_id}"
+    twice = [
+        ("POST", CREATE, "Idempotency-Key", ("a", "b")),
+        ("POST", CREATE, "Idempotency-Key", ("a", "a")),
+        ("GET", one, "Min-Position", ("0:0", "0:1")),
+        ("GET", f"{one}/stream", "Last-Event-ID", ("beginning", "0:1")),
+        ("GET", one, "Authorization", ("Basic eDp5", "Bearer x")),
+    ]
+    for method, path, name, values in twice:
+        headers = CIMultiDict([("Content-Type", "application/json"), *((name, value) for value in values)])
+        if name != "Authorization":
+            headers.add("Authorization", f"Bearer {user.key}")
+        async with user.session.request(method, user.base + path, data=b'{"prompt": "x"}', headers=headers) as answer:
+            found = await answer.json()
+        assert (answer.status, found["code"]) == (400, "repeated_header"), name
+        assert found["detail"].startswith(f"{name}: "), found
+    assert len((await user.get(CREATE))["data"]) == 1, "nothing was appended"
+
+
+async def test_what_was_refused_is_in_the_log_by_the_id_that_the_client_quotes(user: Client) -> None:
+    refused = [
+        ("GET", f"{CREATE}/not-an-id", 404, "not_found"),
+        ("GET", f"{CREATE}?limit=0", 422, "invalid_request"),
+        ("POST", CREATE, 415, "unsupported_media_type"),
+        ("POST", "/v1/worker/jobs/claim", 403, "forbidden"),
+    ]
+    for number, (method, path, expected, code) in enumerate(refused):
+        with capture_logs() as logs:
+            status, _, _ = await user.call(method, path, headers={"X-Request-ID": f"q-{number}"})
+        [line] = [line for line in logs if line["event"] == "request_refused"]
+        assert (status, line["status"], line["code"]) == (expected, expected, code)
+        assert (line["correlation_id"], line["log_level"]) == (f"q-{number}", "info")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from api import projection_waits
-from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings

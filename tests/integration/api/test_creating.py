@@ -54,6 +54,9 @@ async def test_one_key_sent_many_times_at_once_is_answered_with_what_the_log_has
     found = await user.get(f"{CREATE}/{made['id']}", Min_Position=position)
     assert {**found, "queue": None} == made
     assert [item["id"] for item in (await user.get(CREATE))["data"]] == [made["id"]]
+    timeline = (await user.get(f"{CREATE}/{made['id']}/events"))["data"]
+    assert [item["type"] for item in timeline] == ["generation.requested"], "appended once"
+    assert sorted(headers.get("Idempotent-Replayed", "") for _, headers, _ in answers) == ["", *["true"] * 11]
 
 
 async def test_keys_are_each_owners_own(user: Client, other: Client) -> None:
@@ -84,6 +87,19 @@ async def _all(user: Client) -> list[str]:
 async def test_prefer_wait_is_over_in_time(user: Client) -> None:
     status, headers, found = await user.call("POST", CREATE, json={"prompt": "x"}, headers={"Prefer": "wait=1"})
     assert (status, found["status"], headers["Preference-Applied"]) == (202, "queued", "wait=1")
-    for ignored in ("wait=0", "wait=-1", "wait=soon", "wait", "handling=strict"):
+    for quoted in ('wait="1"', 'foo="a,\\" wait=9", Wait = 1; x=y', "wait=1, wait=50"):
+        _, headers, _ = await user.call("POST", CREATE, json={"prompt": "x"}, headers={"Prefer": quoted})
+        assert headers["Preference-Applied"] == "wait=1", quoted
+    for ignored in (
+        "wait=0",
+        "wait=-1",
+        "wait=soon",
+        "wait",
+        "handling=strict",
+        'wait="',
+        'wait="1',
+        "waits=1",
+        "wait;=1",
+    ):
         status, headers, _ = await user.call("POST", CREATE, json={"prompt": "x"}, headers={"Prefer": ignored})
         assert (status, headers.get("Preference-Applied")) == (202, None)

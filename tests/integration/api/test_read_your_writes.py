@@ -8,15 +8,17 @@ import aiohttp
 import pytest
 
 from api import projection_waits
-from api.wait_limit import WAITS_MAX
-from gengui_stream.accounts.api_keys import seed_user
+from api.limits.wait_limit import WAITS_MAX
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.identifiers import new_id
+from gengui_stream.log.partitions import partition_of
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
 from tests.integration.api.conftest import serving
-from tests.integration.projector.projecting import projecting
+from tests.integration.log.logs import send_to
+from tests.integration.projector.projecting import project_everything, projecting
 from tests.integration.running import eventually
 
 LIST = "/v1/generations"
@@ -111,3 +113,18 @@ async def test_a_host_of_which_no_url_can_be_made_is_refused_before_anything_is_
         assert (status, found["code"]) == (400, "invalid_host"), (method, path)
     [only] = (await user.get(LIST))["data"]
     assert (only["id"], only["status"]) == (generation_id, "queued")
+
+
+async def test_a_generation_whose_request_is_a_dead_letter_is_not_missing(
+    settings: Settings, pool: Pool, session: aiohttp.ClientSession
+) -> None:
+    key = str(LONG_AGO).encode()
+    partition = partition_of(key, settings.events_partitions)
+    await send_to(settings, partition, key, b"{}")
+    await project_everything(settings, pool)
+    async with serving(settings, session) as address:
+        user = Client(session, address, await seed_user(pool, "user@example.com", "user"))
+        status, _, found = await user.call("GET", f"{LIST}/{LONG_AGO}")
+        assert (status, found["code"]) == (504, "projection_behind")
+        await pool.execute("UPDATE projections.dead_letters SET resolution = 'discarded'")
+        assert (await user.call("GET", f"{LIST}/{LONG_AGO}"))[0] == 404

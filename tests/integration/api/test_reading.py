@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from api import projection_waits
-from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.queries import generations
 from schemas.events import ThumbnailFailed
 from tests.integration.api.client import Client, Json, completed, failed, started, thumbnail
 from tests.integration.running import eventually
@@ -62,7 +63,7 @@ async def test_an_output_that_is_not_there_is_missing(user: Client, event_log: E
     await event_log.append(gone)
 
     async def missing() -> bool:
-        return [(each["missing"], each["url"]) for each in await outputs()] == [(True, None)]
+        return [(each["missing"], each["url"], each["expires_at"]) for each in await outputs()] == [(True, None, None)]
 
     await eventually(missing)
 
@@ -104,6 +105,13 @@ async def test_a_search_ignores_the_case_of_every_script(user: Client) -> None:
     russian, latin = [await user.created(prompt=prompt) for prompt in ("Привет, МИР", "ünïcödé ΌΣΟΣ")]
     for text, expected in (("привет, мир", russian), ("ПРИВЕТ", russian), ("ÜNÏ", latin), ("όσος", latin)):
         assert [item["id"] for item in (await user.get(f"{LIST}?q={text}"))["data"]] == [expected], text
+
+
+async def test_a_filtered_page_may_be_short_before_the_last(user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [await user.created(prompt=prompt) for prompt in ("rare", "usual", "usual", "rare", "usual")]
+    monkeypatch.setattr(generations, "SCANNED_MAX", 2)
+    pages = [[item["id"] for item in page["data"]] async for page in user.pages(f"{LIST}?q=rare", limit=2)]
+    assert pages == [[made[3]], [], [made[0]]]
 
 
 async def test_a_history_has_what_was_ignored_with_the_reason_and_goes_by_pages(

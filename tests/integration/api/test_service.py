@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack
 import aiohttp
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.app import routes
+from api.routes import routes
 from api.server import served_api
-from gengui_stream.accounts.api_keys import seed_user
-from gengui_stream.log.topics import administering
+from gengui_stream.accounts.keys.api_keys import seed_user
+from gengui_stream.log.topics import administering, described_partitions
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
-from schemas.operations import OPERATIONS
+from schemas.operations.table import OPERATIONS
 from tests.integration.api.client import DOCUMENT, Client
 from tests.integration.api.conftest import serving
 from tests.integration.projector.projecting import projecting
@@ -60,7 +60,7 @@ async def test_a_lost_topic_makes_it_unready_and_is_not_created_again(user: Clie
     _, _, found = await user.call("GET", "/readyz")
     assert found["checks"]["log"] == "ConfigurationError"
     async with administering(settings) as admin:
-        assert settings.events_topic not in {topic["topic"] for topic in await admin.describe_topics()}
+        assert not await described_partitions(admin, settings.events_topic)
 
 
 async def test_until_everything_is_reached_it_lives_and_is_not_ready(settings: Settings) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import aiohttp
 import pytest
 from pydantic import SecretStr
 
 from api import server
-from gengui_stream.accounts.api_keys import seed_user
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.postgres.pool import Pool, Waits
 from gengui_stream.settings import Settings
 from tests.integration.api.conftest import serving
@@ -45,7 +46,7 @@ async def test_a_silent_database_is_answered_with_503_on_every_route(
             assert await status("GET", LIST) == 200
             proxy.speaks.clear()
             asked = [status("GET", LIST) for _ in range(2 * settings.db_pool_max)]
-            asked += [status("POST", LIST, **BODY), status("GET", "/v1/stream"), status("GET", f"{LIST}/{'0' * 32}")]
+            asked += [status("POST", LIST, **BODY), status("GET", "/v1/stream"), status("GET", f"{LIST}/{UUID(int=0)}")]
             assert set(await asyncio.gather(*asked)) == {503}
             proxy.speaks.set()
 

@@ -21,10 +21,10 @@ from gengui_stream.settings import Settings
 from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch, encode_png, render
 from schemas.events import GenerationCompleted, GenerationDeleted, Output, ThumbnailRequested
-from tests.integration.agents.agents_runs import environment
 from tests.integration.commands import command
 from tests.integration.following import running, state_of, until
 from tests.integration.projector.projecting import projecting
+from tests.integration.role_process import environment
 from tests.integration.running import a_request, logged
 
 pytestmark = pytest.mark.stack
@@ -201,8 +201,8 @@ async def test_an_interruption_prints_where_to_continue(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--rate", "0"), "Invalid value for '--rate': Input should be greater than or equal to 0.1"),
-        (("--after", "yesterday"), "Invalid value for '--after': Input should be a valid UUID"),
+        (("--rate", "0"), "Invalid value for '--rate': must be at least 0.1"),
+        (("--after", "yesterday"), "Invalid value for '--after': must be a UUID"),
     ],
     ids=["rate", "after"],
 )

@@ -5,14 +5,14 @@ import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 from agents.run import run_live_tables
-from gengui_stream.accounts.api_keys import authenticate
+from gengui_stream.accounts.keys.api_keys import authenticate
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import read_changelog
 from gengui_stream.log.event_log import EventLog
@@ -21,15 +21,18 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.events import wide_history
-from tests.integration.agents.agents_runs import environment
 from tests.integration.commands import Ran, command
 from tests.integration.log.logs import send_by_key
 from tests.integration.projector.projecting import project_everything
+from tests.integration.role_process import environment
 from tests.integration.running import a_request, eventually, running
 
 pytestmark = pytest.mark.stack
 
-FOUND, INTERRUPTED = 1, 130
+FOUND, USAGE, INTERRUPTED = 1, 2, 130
+
+TIME = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
+"""In what people read."""
 
 UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 HOSTILE = "\x1b[31mRED\x1b]0;pwned\x07\nforged line \x9b2J \u202e"
@@ -88,6 +91,7 @@ async def test_events_show(known: Known) -> None:
     assert [row[0] for row in plain.rows[:10]] == [str(position) for position in known.positions]
     assert "ignored: unknown_type" in plain.out
     history = programs.document["history"]
+    assert [entry["position"] for entry in history[:10]] == [str(position) for position in known.positions]
     assert [entry["event"]["id"] for entry in history[:10]] == [str(event.id) for event in known.history]
     assert history[10]["event"]["odd"] is None
     assert [entry["version"] for entry in history[:10]] == list(range(1, 11))
@@ -179,6 +183,24 @@ async def test_lag_and_jobs(known: Known, pool: Pool, event_log: EventLog) -> No
     assert plain.rows == [["dispatch", "3"], ["reconcile", "3"]]
 
 
+async def test_costs(known: Known, pool: Pool) -> None:
+    """Of a run of 4.2 s that made an image."""
+    plain, programs = await known.both("costs")
+    assert plain.rows[:1] == [["local", "flux-dev-fp8", "1", "4", "1"]]
+    assert "PRICES has no price for 1 of these runs" in plain.out
+    assert programs.document["data"][0]["cost"] is None
+    priced = known.settings.model_copy(update={"prices": "local/*=0.5/second,local/*=1/image"})
+    ran = await command(priced, "costs")
+    assert (ran.rows, "no price" in ran.out) == ([["local", "flux-dev-fp8", "1", "4", "1", "3.10"]], False)
+    document = (await command(priced, "costs", "--json")).document
+    used = {"provider": "local", "model": "flux-dev-fp8", "runs": 1, "images": 1, "run_seconds": 4.2}
+    assert document == {"cost": 3.1, "data": [{**used, "cost": 3.1, "unpriced_runs": 0}]}
+    later = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
+    assert (await command(priced, "costs", "--since", later, "--json")).document == {"cost": 0.0, "data": []}
+    refused = await command(priced, "costs", "--until", "yesterday")
+    assert (refused.code, "is not a day such as 2026-11-01" in refused.err) == (USAGE, True)
+
+
 async def test_verify(known: Known, pool: Pool) -> None:
     plain, programs = await known.both("verify")
     assert (plain.code, programs.code, plain.err, programs.err) == (0, 0, "", "")
@@ -202,6 +224,8 @@ async def test_dead_letters(known: Known) -> None:
     assert programs.document[0]["value"] == "\\xff\x1b]0;pwned\x07{"
     shown, document = await known.both("dead-letters", "show", at)
     assert f"generation_id  {known.stuck}" in shown.out
+    assert re.search(rf"^appended_at    {TIME}$", shown.out, re.MULTILINE)
+    assert re.search(r"^resolution$", shown.out, re.MULTILINE)
     assert document.document == programs.document[0]
     refused = await command(known.settings, "dead-letters", "retry", at)
     assert (refused.code, refused.out) == (FOUND, "")
@@ -237,7 +261,12 @@ async def test_tables(known: Known) -> None:
     [row] = rows.documents
     assert (row["key"], row["value"]["status"]) == (str(known.stuck), "queued")
     plain = await command(live, "tables", "tail", "events_by_type", "--no-follow")
-    assert any(line.startswith("generation.completed|") and line.endswith("1") for line in plain.out.splitlines())
+    assert any(
+        re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:00Z [0-3] generation\.completed  1", line)
+        for line in plain.out.splitlines()
+    )
+    [shown] = (await command(live, "tables", "tail", "in_flight", "--no-follow")).out.splitlines()
+    assert re.search(rf"  since={TIME}$", shown)
 
 
 async def test_help_names_every_command(settings: Settings) -> None:

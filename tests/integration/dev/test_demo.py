@@ -7,13 +7,15 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from PIL import Image
+
+from tests.http_sink import ExportedSpan, http_sink
 
 pytestmark = pytest.mark.usefixtures("apache_kafka")
 
@@ -30,6 +32,17 @@ KEYS = [
     "seconds",
 ]
 
+TRACED = {"api", "agents", "dispatch", "worker", "thumbnails"}
+
+
+def traced_roles(spans: Sequence[ExportedSpan]) -> list[set[str]]:
+    """The roles in the trace of each request for a generation. A transaction of the agents is in the trace of one of
+    its generations, and linked to those of the others."""
+    traces = [span.trace_id for span in spans if span.name == "POST /v1/generations"]
+    return [
+        {span.resource["gengui.role"] for span in spans if trace in {span.trace_id, *span.links}} for trace in traces
+    ]
+
 
 class Demo:
     """Everything that it starts inherits a variable by which it is found, and a directory for temporary files."""
@@ -40,11 +53,11 @@ class Demo:
         self._mark = f"GENGUI_TEST_DEMO={uuid.uuid4()}"
 
     @asynccontextmanager
-    async def started(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def started(self, *arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
         name, _, value = self._mark.partition("=")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gengui_stream.cli", "demo", "--output", str(self.sheet), *arguments),
-            env={**os.environ, name: value, "TMPDIR": str(self.directory), "WORKER_CONCURRENCY": "2"},
+            env={**os.environ, name: value, "TMPDIR": str(self.directory), "WORKER_CONCURRENCY": "2", **settings},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=2**20,
@@ -77,8 +90,10 @@ def demo() -> Iterator[Demo]:
 
 
 async def test_it_makes_everything_and_reports_it_in_one_line_of_json(demo: Demo) -> None:
-    async with demo.started("--count", "3", "--json") as process:
-        out, err = await process.communicate()
+    with http_sink() as collector:
+        async with demo.started("--count", "3", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as process:
+            out, err = await process.communicate()
+        spans = collector.spans()
     assert process.returncode == 0, err.decode()
     found = json.loads(out.decode().splitlines()[-1])
     assert list(found) == KEYS
@@ -91,6 +106,7 @@ async def test_it_makes_everything_and_reports_it_in_one_line_of_json(demo: Demo
     with Image.open(demo.sheet) as sheet:
         assert sheet.width > 3 * 128
     assert demo.left() == []
+    assert traced_roles(spans) == [TRACED] * 3
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGHUP])

@@ -1,6 +1,7 @@
 """`gengui-stream dev` end to end, with servers named in `.env`."""
 
 import asyncio
+import re
 import signal
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from gengui_stream.process.exit_codes import ExitCode
+from tests.databases import connected
 from tests.faults.system import ROLES, DevSystem
 from tests.integration.given_servers import give_servers
 from tests.integration.running import eventually
@@ -133,6 +135,26 @@ async def test_the_doctor_finds_no_faults(system: DevSystem) -> None:
         return (code, document["not_checked"], len(roles)) == (0, {}, len(ROLES))
 
     await eventually(well)
+
+
+async def test_an_e_mail_is_shown_in_the_terminal_with_its_link(system: DevSystem) -> None:
+    [url] = re.findall(r"^DATABASE_URL=(.*)$", (system.directory / ".env").read_text(), re.MULTILINE)
+    async with connected(url) as connection:
+        user_id = await connection.fetchval(
+            "INSERT INTO accounts.users (user_id, email, role, user_name, password_hash)"
+            " VALUES (gen_random_uuid(), 'ada@example.com', 'user', 'ada', 'hash') RETURNING user_id"
+        )
+        await connection.execute(
+            "INSERT INTO accounts.emails (email_id, kind, user_id, recipient)"
+            " VALUES (gen_random_uuid(), 'verification', $1, 'ada@example.com')",
+            user_id,
+        )
+
+    async def shown() -> bool:
+        said = system.said()
+        return "e-mail | To: ada@example.com" in said and "/verify-email?token=gg_once_" in said
+
+    await eventually(shown)
 
 
 async def test_a_second_one_is_refused(system: DevSystem) -> None:

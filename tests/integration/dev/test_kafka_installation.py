@@ -18,6 +18,7 @@ from gengui_stream.dev.kafka.installation import Installation, cache_directory, 
 from gengui_stream.dev.kafka.jars import Jar, locked_jars
 from gengui_stream.dev.kafka.java import Java
 from gengui_stream.dev.kafka.maven_central import MavenCentral
+from gengui_stream.dev.kafka.properties import Node
 from gengui_stream.dev.kafka.startup_cache import StartupCache
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.processes.child import Child
@@ -181,7 +182,7 @@ async def test_an_aot_cache_that_java_refuses_is_passed_over(tmp_path: Path) -> 
     child = Child("kafka", tmp_path / "log")
     java = Java(installation.java.class_path, refused)
     try:
-        await Broker(child, DataDirectory(tmp_path / "kafka"), free_port(), java).start(installation.template)
+        await Broker(child, DataDirectory(tmp_path / "kafka"), Node((free_port(),)), java).start(installation.template)
         assert child.alive
     finally:
         await child.stop()

@@ -1,6 +1,8 @@
 """`gengui-stream doctor` as a user runs it; and its checks of flags, providers and roles."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,7 +30,7 @@ from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.run import run_worker
 from tests.integration.cli.test_cli_faults import NOWHERE, PLAIN
 from tests.integration.commands import command
-from tests.integration.doctor.doctoring import examined, failed
+from tests.integration.doctor.doctoring import NO_PROCESS, examined, failed
 from tests.integration.log.logs import send_by_key
 from tests.integration.projector.projecting import projecting
 from tests.integration.providers.growthbook_server import CLIENT_KEY, GrowthBookServer, growthbook_server
@@ -49,6 +51,19 @@ async def test_with_nothing_there_each_server_is_named_in_a_line() -> None:
     assert failures[:4] == ["postgresql.connection", "redis.connection", "kafka.connection", "object_store.bucket"]
     remedies = [line for line in ran.out.splitlines() if line.startswith("      → ")]
     assert len(remedies) == sum(not line.startswith(("ok", "--", "  ")) for line in ran.out.splitlines()[:-1])
+
+
+def test_without_a_server_of_ones_own_it_asks_for_dev(tmp_path: Path) -> None:
+    (tmp_path / ".gengui").mkdir()
+    (tmp_path / ".gengui" / "dev.env").write_text(
+        "".join(f"{name}={NOWHERE[name]}\n" for name in NOWHERE.keys() - PLAIN)
+    )
+    doctor = [sys.executable, "-m", "gengui_stream.cli", "doctor", "--json"]
+    asked = ("settings", "warn", "run `make dev`")
+    for environ, expected in ((PLAIN, True), (NOWHERE, False)):
+        ran = subprocess.run(doctor, cwd=tmp_path, env=environ, capture_output=True, check=False)
+        found = {(one["name"], one["status"], one["remedy"]) for one in orjson.loads(ran.stdout)["findings"]}
+        assert (ran.returncode, asked in found) == (1, expected)
 
 
 @asynccontextmanager
@@ -203,7 +218,7 @@ async def test_roles_are_found_by_their_port_or_by_what_they_leave_behind(settin
     with served_health(
         load_settings({"METRICS_PORT": "0"}, env_files=()), ROLES["dispatch"], health, metrics.registry
     ) as port:
-        addresses = dict.fromkeys(ROLES, "http://127.0.0.1:1") | {"dispatch": f"http://127.0.0.1:{port}"}
+        addresses = dict.fromkeys(ROLES, NO_PROCESS) | {"dispatch": f"http://127.0.0.1:{port}"}
         (tmp_path / "stack.json").write_bytes(orjson.dumps({"health": addresses}))
         found = await examined(settings, tmp_path, "redis", "kafka", "roles")
         assert failed(found) == {"role.agents", "role.thumbnails"}

@@ -1,5 +1,6 @@
 """A projector and dispatchers on the local queue, and the actions and observations of a test."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from gengui_stream.domain.generation.state import Generation, Status
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, WORKER_GROUP
 from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.redis_io.streams import ConsumerStreams, StreamEntry
 from gengui_stream.settings import Settings
@@ -68,6 +69,16 @@ class Scene:
 
         await eventually(look)
         return await self.queue()
+
+    async def taken(self, number: int) -> AsyncIterator[StreamEntry]:
+        """The next entries of the queue, one at a time, as a worker takes them."""
+        reader = ConsumerStreams(self.settings, QUEUE_STREAM, WORKER_GROUP, "test", longest_wait_s=10)
+        async with asyncio.timeout(60), reader:
+            await reader.create_group()
+            for _ in range(number):
+                while not (entries := await reader.consume(1)):
+                    pass
+                yield entries[0]
 
     async def no_open_jobs(self) -> None:
         async def look() -> bool:

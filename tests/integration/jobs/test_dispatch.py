@@ -59,7 +59,7 @@ async def test_two_dispatchers_dispatch_each_once(settings: Settings, pool: Pool
     async with scene(settings, pool, event_log, dispatchers=2) as stage:
         requests = [a_request() for _ in range(300)]
         await event_log.append_many(requests)
-        entries = await stage.queued(300)
+        entries = [entry async for entry in stage.taken(300)]
     assert {entry.fields["mediaId"] for entry in entries} == {str(request.generation_id) for request in requests}
     announced = [event for event in await logged(settings) if isinstance(event, GenerationDispatched)]
     assert len(announced) == len({event.id for event in announced}) == 300

@@ -9,14 +9,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from gengui_stream.errors import TransientError
 from gengui_stream.log.codec import encode_headers
-from gengui_stream.log.connection import connection
-from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.connection import ANSWER_S, connection
+from gengui_stream.log.event_log import APPEND_TIMEOUT_S, EventLog
 from gengui_stream.log.reader import stop_consumer
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from tests.events import wide_history
 from tests.integration.projector.projecting import project_everything
 from tests.integration.running import a_request, logged
+from tests.integration.silent_proxy import silent_proxy
 
 BEYOND_MEMORY = 7
 """Kafka remembers a producer's last five batches."""
@@ -81,6 +82,26 @@ async def test_an_append_that_takes_too_long_gets_a_new_producer(
     async with event_log._producer.sending() as second:
         assert second is not first
     assert request.id in [event.id for event in await logged(settings)]
+
+
+async def test_an_append_is_refused_in_time_while_the_next_producer_cannot_connect(settings: Settings) -> None:
+    """The connection goes on: the first append after it has the producer."""
+    host, _, port = settings.kafka_bootstrap_servers.partition(":")
+    async with silent_proxy(host, int(port)) as proxy:
+        behind = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{proxy.port}"})
+        async with EventLog(behind) as log:
+            request = a_request()
+            position = await log.append(request)
+            misplace(log, settings.events_topic, position.partition, 100)
+            proxy.speaks.clear()
+            log._append_s = 0.3
+            for _ in range(3):  # the first one is refused by the broker
+                async with asyncio.timeout(ANSWER_S / 2):
+                    with pytest.raises(TransientError):
+                        await log.append(request)
+            proxy.speaks.set()
+            log._append_s = APPEND_TIMEOUT_S
+            assert await log.append(request) > position
 
 
 async def test_a_record_repeats_the_envelope_in_its_headers(settings: Settings, event_log: EventLog) -> None:

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from gengui_stream.errors import TransientError
+from gengui_stream.log import reader
 from gengui_stream.log.event_log import EventLog
-from gengui_stream.log.reader import open_reader
+from gengui_stream.log.reader import LogReader, open_reader
 from gengui_stream.settings import Settings
 from tests.integration.log.logs import everything, remove_before
 from tests.integration.running import a_request
@@ -67,6 +68,24 @@ async def test_records_that_were_removed_are_not_waited_for(settings: Settings, 
         assert [records async for records in reader.until_end()] == []
         await event_log.append(request)
         assert len([record async for records in reader.until_end() for record in records]) == 1
+
+
+async def test_a_broker_that_sends_nothing_is_not_waited_for_without_end(
+    settings: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has an event more, and does not send it."""
+    ends = LogReader.ends
+
+    async def more(each: LogReader) -> dict[int, int]:
+        return {partition: end + 1 for partition, end in (await ends(each)).items()}
+
+    monkeypatch.setattr(LogReader, "ends", more)
+    monkeypatch.setattr(reader, "SENT_WITHIN_S", 1.0)
+    await event_log.append(a_request())
+    async with open_reader(settings) as opened, asyncio.timeout(20):
+        with pytest.raises(TransientError, match="the broker sent nothing"):
+            async for _ in opened.until_end():
+                pass
 
 
 async def test_without_a_broker_it_may_work_later(settings: Settings) -> None:

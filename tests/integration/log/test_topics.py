@@ -5,10 +5,12 @@ from typing import Final
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.api import Request, Response
+from aiokafka.protocol.metadata import MetadataRequest_v5
 
 from gengui_stream.errors import ConfigurationError, TransientError
 from gengui_stream.log.connection import connection
-from gengui_stream.log.topics import check_topic, ensure_topic
+from gengui_stream.log.topics import check_topic, described_partitions, ensure_topic
 from gengui_stream.settings import Settings
 
 pytestmark = pytest.mark.stack
@@ -53,6 +55,32 @@ async def test_asking_for_one_does_not_make_it(settings: Settings) -> None:
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="there is no topic"):
             await check_topic(other)
+
+
+class RecordingAdmin(AIOKafkaAdminClient):
+    """Keeps what it asked and was answered."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(**connection(settings))
+        self.exchanged: list[tuple[Request, Response]] = []
+
+    async def _send_request(self, request: Request, node_id: int | None = None) -> Response:
+        response = await super()._send_request(request, node_id)
+        self.exchanged.append((request, response))
+        return response
+
+
+async def test_only_the_topic_itself_is_asked_for_and_no_broker_may_create_it(settings: Settings) -> None:
+    admin = RecordingAdmin(settings)
+    await admin.start()
+    try:
+        found = await described_partitions(admin, settings.events_topic)
+    finally:
+        await admin.close()
+    assert sorted(one["partition"] for one in found) == [0, 1, 2, 3]
+    [(request, response)] = admin.exchanged
+    assert request.build(MetadataRequest_v5).allow_auto_topic_creation is False
+    assert [one["topic"] for one in response.to_object()["topics"]] == [settings.events_topic]
 
 
 async def test_a_compacted_one_is_refused(settings: Settings) -> None:

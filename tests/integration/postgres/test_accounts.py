@@ -7,12 +7,14 @@ from uuid import UUID
 import pytest
 
 from gengui_stream.accounts import idempotency
-from gengui_stream.accounts.api_keys import Principal, authenticate, hash_key, seed_user
 from gengui_stream.accounts.idempotency import Reservation, reserve, settle
+from gengui_stream.accounts.keys.api_keys import authenticate, hash_key, seed_user
+from gengui_stream.accounts.keys.key_text import checksum
+from gengui_stream.accounts.principals import SCOPES_OF, Principal
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.postgres.pool import Pool
 from tests.events import NOON
-from tests.integration.running import a_request, eventually
+from tests.integration.running import a_request
 
 pytestmark = pytest.mark.stack
 
@@ -31,12 +33,13 @@ async def test_a_key_says_whose_it_is(emptied: Pool) -> None:
     key = await seed_user(emptied, "one@example.com", "worker")
     principal = await authenticate(emptied, key)
     [user] = await emptied.fetch("SELECT user_id FROM accounts.users")
-    assert principal == Principal(user["user_id"], "worker")
+    assert principal == Principal(user["user_id"], "worker", SCOPES_OF["worker"])
+    assert principal.scopes == {"worker"}
 
 
 async def test_only_its_hash_is_kept(emptied: Pool) -> None:
     key = await seed_user(emptied, "one@example.com", "user")
-    public, secret = key.removeprefix("gg_").split("_", 1)
+    public, secret = key.removeprefix("gg_live_").split("_", 1)
     kept = await everything(emptied)
     assert public in kept
     assert secret not in kept
@@ -61,20 +64,61 @@ async def test_a_revoked_key_is_nobodys(emptied: Pool) -> None:
     assert await authenticate(emptied, other) is not None
 
 
-@pytest.mark.parametrize("change", ["last", "id", "case", "longer", "shorter", "blank", "nul", "nothing", "other"])
+async def test_a_key_of_an_earlier_release_is_valid(emptied: Pool) -> None:
+    new = await seed_user(emptied, "one@example.com", "user")
+    earlier = "gg_1f2e3d4c_" + "x" * 43
+    await emptied.execute(
+        "UPDATE accounts.api_keys SET key_id = '1f2e3d4c', secret_hash = $1 WHERE secret_hash = $2",
+        hash_key(earlier),
+        hash_key(await seed_user(emptied, "one@example.com", "user")),
+    )
+    assert await authenticate(emptied, earlier) == await authenticate(emptied, new)
+    assert await authenticate(emptied, earlier[:-1]) is None
+
+
+async def test_a_key_without_its_checksum_costs_no_query(emptied: Pool) -> None:
+    key = await seed_user(emptied, "one@example.com", "user")
+    await emptied.close()
+    assert await authenticate(emptied, key[:-1] + ("A" if key[-1] != "A" else "B")) is None
+    with pytest.raises(TransientError):
+        await authenticate(emptied, key)
+
+
+def with_checksum(begun: str) -> str:
+    return begun + checksum(begun)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "last",
+        "id",
+        "id, with its checksum",
+        "secret, with its checksum",
+        "case",
+        "longer",
+        "shorter",
+        "blank",
+        "nul",
+        "nothing",
+        "other",
+    ],
+)
 async def test_a_key_that_is_not_exactly_one_is_nobodys(emptied: Pool, change: str) -> None:
     key = await seed_user(emptied, "one@example.com", "user")
     last = "A" if key[-1] != "A" else "B"
     changed = {
         "last": key[:-1] + last,
-        "id": "gg_00000000" + key[11:],
+        "id": "gg_live_00000000" + key[16:],
+        "id, with its checksum": with_checksum("gg_live_00000000" + key[16:-6]),
+        "secret, with its checksum": with_checksum(key[:-7] + ("A" if key[-7] != "A" else "B")),
         "case": key.upper(),
         "longer": key + last,
         "shorter": key[:-1],
         "blank": key + "\n",
         "nul": key[:-1] + "\x00",
         "nothing": "",
-        "other": "gg_%_" + key[12:],
+        "other": "gg_live_%_" + key[17:],
     }
     assert await authenticate(emptied, changed[change]) is None
 
@@ -137,19 +181,11 @@ async def test_away_is_not_refused(emptied: Pool) -> None:
 async def test_old_keys_are_forgotten_in_steps_and_recent_ones_are_kept(
     emptied: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "PRUNE_ROWS", 2)
+    monkeypatch.setattr(idempotency, "PRUNED_MAX", 2)
     for number in range(6):
         request = a_request()
         await reserve(emptied, f"key {number}", b"hash", request)
     age = "UPDATE accounts.idempotency_keys SET created_at = now() - interval '8 days' WHERE key < 'key 5'"
     await emptied.execute(age)
-    pruned: list[int] = []
-    pruning = asyncio.ensure_future(idempotency.keep_pruning(emptied, timedelta(days=7), pruned.append))
-    await eventually(lambda: _is_pruned(pruned))
-    pruning.cancel()
-    assert pruned == [2, 2, 1]
+    assert [await idempotency.prune(emptied, timedelta(days=7)) for _ in range(4)] == [2, 2, 1, 0]
     assert await emptied.fetchval("SELECT array_agg(key) FROM accounts.idempotency_keys") == ["key 5"]
-
-
-async def _is_pruned(steps: list[int]) -> bool:
-    return sum(steps) == 5

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.queries.queue_position import COUNTED_MAX, RUNNING, WAITING, QueueSnapshotCache
+from gengui_stream.queries.queue_position import COUNTED_MAX, HANDED_OVER, JOBS, RUNNING, QueueSnapshotCache
 
 pytestmark = pytest.mark.stack
 
@@ -25,11 +25,6 @@ SELECT n, clock.at + n * interval '1 ms' AS at, n > {ENDED} AS open, n > {ENDED 
         || '8' || substr(md5('b' || n::text), 1, 15))::uuid AS id
 FROM generate_series(1, {ENDED + OPEN}) n, (SELECT now() - interval '1 hour' AS at) clock
 """
-REQUESTS = """
-INSERT INTO projections.generation_requests (generation_id, owner_id, prompt, seed, width, height, model, provider,
-    max_attempts, requested_at)
-SELECT id, id, 'a lighthouse', 1, 512, 512, 'm', 'local', 3, at FROM given
-"""
 STATES = f"""
 INSERT INTO projections.generation_states (generation_id, partition, log_offset, status, version, attempt, provider,
     cancel_requested, started_at, ended_at, provider_model, settled)
@@ -37,10 +32,17 @@ SELECT id, n % 8, n, CASE WHEN waits THEN 'queued' WHEN open THEN 'processing' E
     CASE WHEN n % 50 = 0 THEN 'gemini' ELSE 'local' END, false, CASE WHEN NOT waits THEN at END,
     CASE WHEN NOT open THEN at END, 'm', n <= {ENDED - THUMBNAILS} FROM given
 """
+DISPATCHES = """
+INSERT INTO jobs.jobs (job_key, kind, partition, generation_id, attempt, provider, model, pinned, owner_id, start_tag,
+    available_at)
+SELECT 'dispatch:' || id || ':1', 'dispatch', n % 8, id, 1, CASE WHEN n % 50 = 0 THEN 'gemini' ELSE 'local' END, 'm',
+    false, id, n, at FROM given WHERE waits
+"""
 
 
 async def given_generations(pool: Pool) -> None:
-    for statement in (GENERATIONS, REQUESTS, STATES, "ANALYZE projections.generation_states"):
+    analyze = ("ANALYZE projections.generation_states", "ANALYZE jobs.jobs")
+    for statement in (GENERATIONS, STATES, DISPATCHES, *analyze):
         await pool.execute(statement)
 
 
@@ -70,10 +72,11 @@ def rows_read(node: Plan) -> float:
 
 
 @pytest.mark.parametrize(
-    ("query", "at_most"), [(WAITING, 2 * PROVIDERS * COUNTED_MAX), (RUNNING, PROVIDERS * COUNTED_MAX)]
+    ("query", "at_most"),
+    [(HANDED_OVER, PROVIDERS * COUNTED_MAX), (JOBS, 2 * PROVIDERS * COUNTED_MAX), (RUNNING, PROVIDERS * COUNTED_MAX)],
 )
 async def test_a_snapshot_sorts_nothing_and_reads_the_front_of_each_queue(pool: Pool, query: str, at_most: int) -> None:
-    """Of the waiting ones both the state and the request."""
+    """Of the jobs the state as well."""
     await given_generations(pool)
     plan = await nodes(pool, query, COUNTED_MAX)
     assert [node for node in plan if "Sort" in str(node["Node Type"]) or node["Node Type"] == "Seq Scan"] == []
@@ -89,10 +92,10 @@ async def test_a_snapshot_has_the_front_of_each_queue(pool: Pool) -> None:
     assert last is not None
     others = (OPEN - RUNNING_NOW) // 50
     assert sum(snapshot.running.values()) == RUNNING_NOW
-    assert {name: len(keys) for name, keys in snapshot.keys_by_provider.items()} == {
+    assert {name: len(queue.positions) for name, queue in snapshot.queues.items()} == {
         "local": COUNTED_MAX,
         "gemini": others,
     }
     assert snapshot.cut == {"local"}
-    assert snapshot.position_of("local", (first["at"], first["id"])).position == 1
-    assert snapshot.position_of("gemini", (last["at"], last["id"])).position == others
+    assert snapshot.position_of("local", first["id"], first["id"]).position == 1
+    assert snapshot.position_of("gemini", last["id"], last["id"]).position == others

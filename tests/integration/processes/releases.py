@@ -13,7 +13,7 @@ import aiohttp
 
 from gengui_stream.dev.processes.child import Child
 from gengui_stream.settings import Settings
-from tests.integration.agents.agents_runs import environment
+from tests.integration.role_process import environment
 from tests.integration.running import eventually
 
 CRASHED = 70

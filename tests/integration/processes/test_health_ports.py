@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,13 +97,36 @@ async def test_a_role_answers_while_it_waits_and_has_its_own_metrics(role: str, 
     }
 
 
-async def test_a_port_that_is_taken_ends_the_process(tmp_path: Path) -> None:
+async def test_the_metrics_of_the_api_have_a_port_of_their_own_if_they_are_to(tmp_path: Path) -> None:
+    port, own = free_port(), free_port()
+    environ = {"PORT": str(port), "API_METRICS_PORT": str(own), "HOST": "::1", "METRICS_HOST": "127.0.0.1"}
+    async with started("api", tmp_path, environ) as child, aiohttp.ClientSession() as session:
+        assert (await answered(session, child, own))["status"] == "starting"
+        assert await answer(session, port, "/livez") == (0, None), "clients reach another address"
+
+        async def listening() -> bool:
+            with suppress(aiohttp.ClientConnectionError):
+                async with session.get(f"http://[::1]:{port}/livez") as found:
+                    return found.status == 200
+            return False
+
+        await eventually(listening)
+        async with session.get(f"http://[::1]:{port}/metrics") as refused:
+            assert (refused.status, (await refused.json())["code"]) == (404, "not_found")
+        async with session.get(f"http://[::1]:{port}/openapi.json") as document:
+            assert not {"/metrics"} & set((await document.json())["paths"])
+        status, text = await answer(session, own, "/metrics")
+    assert (status, 'route="/livez"' in text) == (200, True)
+
+
+@pytest.mark.parametrize(("role", "name"), [("bridge", "METRICS_PORT"), ("api", "API_METRICS_PORT")])
+async def test_a_port_that_is_taken_ends_the_process(role: str, name: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        async with started("bridge", tmp_path, {"METRICS_PORT": port}) as child:
+        async with started(role, tmp_path, {"PORT": "0", name: port}) as child:
             await asyncio.wait_for(child.ended(), 45)
     assert child.exit_code == ExitCode.CONFIGURATION
-    assert f"METRICS_PORT: cannot listen on 127.0.0.1:{port}" in child.log_tail()
+    assert f"{name}: cannot listen on 127.0.0.1:{port}" in child.log_tail()
     assert "Traceback" not in child.log_tail()
 
 
@@ -133,7 +156,7 @@ async def test_a_blocked_loop_is_not_alive(tmp_path: Path) -> None:
 
 async def test_what_is_odd_about_the_settings_is_logged_once_at_start(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
-        "MINIO_SECRET_KEY=hunter2\nDB_PASWORD=hunter2\nSMTP_PASSWORD=hunter2\nLOG_LEVEL=warn\n"
+        "MINIO_SECRET_KEY=hunter2\nDB_PASWORD=hunter2\nSMTP_USER=u\nSMTP_PASSWORD=hunter2\nLOG_LEVEL=warn\n"
     )
     environ = {"METRICS_PORT": str(free_port()), "NODE_ENV": "production"}
     async with started("bridge", tmp_path, environ) as child:

@@ -1,5 +1,6 @@
 """`/readyz` knows of servers that answer and take no writes, and of a projection that stands still."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ import aiohttp
 import asyncpg
 import pytest
 
+from agents import lag
+from agents.run import run_agents
 from api import standstill
 from gengui_stream.errors import TransientError
 from gengui_stream.health import liveness
@@ -25,7 +28,7 @@ from tests.events import wide_history
 from tests.integration.api.client import Client
 from tests.integration.api.conftest import serving
 from tests.integration.projector.projecting import projecting
-from tests.integration.running import eventually, private_redis
+from tests.integration.running import a_request, eventually, private_redis, role_context
 
 FULL = """
 CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -78,6 +81,36 @@ async def test_a_full_redis_makes_a_role_that_writes_to_it_unready(
             assert "OutOfMemoryError" in str(health.liveness().readiness_document())
             await redis.config_set("maxmemory", 0)
             await eventually(lambda: _is(health, ready=True))
+
+
+async def test_agents_whose_partition_stands_still_are_unready(
+    settings: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when every server answers: here a commit waits for a lock that a forgotten session holds."""
+    monkeypatch.setattr(lag, "STANDS_STILL_S", 0.5)
+    stop = asyncio.Event()
+    role = role_context(settings, stop)
+    agents = asyncio.ensure_future(run_agents(role))
+    try:
+        await event_log.append(a_request())
+        await eventually(lambda: _says(role.health, "caught_up"))
+        async with pool.acquire() as forgotten, forgotten.transaction():
+            await forgotten.execute("LOCK TABLE projections.timeline")
+            at = await event_log.append(a_request())
+            await eventually(lambda: _is(role.health, ready=False))
+            found: Any = role.health.liveness().readiness_document()
+            shown = found["partitions"][str(at.partition)]
+            assert (shown["events_behind"], shown["trend"], shown["eta_s"]) == (1, "standing_still", None)
+            assert "waits" not in found
+        await eventually(lambda: _is(role.health, ready=True))
+    finally:
+        stop.set()
+        await agents
+
+
+async def _says(health: Health, trend: str) -> bool:
+    health.tick()
+    return trend in str(health.liveness().readiness_document())
 
 
 async def _is(health: Health, *, ready: bool) -> bool:

@@ -26,7 +26,9 @@ from gengui_stream.log.positions import Position
 from gengui_stream.postgres.migrations import migrate, shipped_migrations
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.projections import generation_states
-from gengui_stream.recovery.dead_letters import retry
+from gengui_stream.recovery.dead_letters.letters import retry
+from gengui_stream.recovery.rebuild.outcome import Request
+from gengui_stream.recovery.rebuild.shadow.tables import PROJECTIONS
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from tests import previous_release
@@ -34,7 +36,9 @@ from tests.databases import new_database
 from tests.integration.agents.agents_runs import joined, send_raw
 from tests.integration.processes.releases import Release, release
 from tests.integration.providers.runpod_scenes import KEY, living, with_runpod
+from tests.integration.recovery.rebuild.rebuilding import rebuilt
 from tests.integration.running import eventually
+from tests.orders import ORDER
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -145,7 +149,7 @@ async def update(settings: Settings, pool: Pool, old: Release, new: Release, ask
     applied = await migrate(settings.database_dsn, "pre")
     assert applied[0] not in previous_release.migrations()
     await asked.more(before)
-    await retry(pool, settings.events_topic, await refused(pool, asked, before), job_timings(settings))
+    await retry(pool, settings.events_topic, await refused(pool, asked, before), job_timings(settings), ORDER)
     new.start(*ROLES)
     after = await new.generations_url()
     await joined(settings, 2)
@@ -175,6 +179,7 @@ async def side_by_side(settings: Settings, old: Release, new: Release) -> None:
         assert [await asked.status(asked.urls[0], one) for one in ids] == ["completed"] * len(ids)
 
 
+@pytest.mark.long
 async def test_both_releases_run_side_by_side(settings: Settings, stack: Mapping[str, str], tmp_path: Path) -> None:
     previous_release.unpack(tmp_path / "code")
     script = GeminiScript(rules=(Rule(then=Images(seconds=0.3)),), image_side_max=64)
@@ -195,6 +200,8 @@ async def test_both_releases_run_side_by_side(settings: Settings, stack: Mapping
             assert old.crashes == {"agents": 1}, "a retry fences an owner that heeds no revision"
         async with opened_pool(made) as pool:
             assert await pool.fetchval(UNRESOLVED) == 0
+        past = Request(tables=PROJECTIONS["provider-usage"], order=ORDER, accept_differences=True)
+        await rebuilt(made, past)  # the processes of the previous release did not know it
         report = await verify(made)
         assert report.agrees, report.samples
         calls = [*runpod.calls_of("run"), *gemini.calls_of("generate")]

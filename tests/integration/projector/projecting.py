@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from gengui_stream.jobs.timings import job_timings
 from gengui_stream.log.ends import log_ends
-from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.event_log import EventLog, Forwarding
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.process.lifecycle import ShutdownRequested
@@ -14,7 +14,7 @@ from gengui_stream.projecting.notifications import notify_after_commit
 from gengui_stream.projecting.partition_queues import PartitionQueues
 from gengui_stream.projecting.plain_reader import follow_log, project_to_end
 from gengui_stream.projecting.projected_batch import ProjectedBatch
-from gengui_stream.projecting.projector import Forwarding, Projector
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.notification_buffer import opened_buffer
 from gengui_stream.redis_io.notifications import NotificationPublisher

@@ -18,6 +18,7 @@ TABLES: Final = (
     "projections.daily_counts",
     "projections.provider_minutes",
     "projections.provider_latencies",
+    "projections.provider_usage",
     "projections.dead_letters",
 )
 
@@ -50,11 +51,16 @@ async def a_projector(pool: Pool, *, log_end: int = 0) -> Projector:
     return started
 
 
+async def lose_everything(pool: Pool) -> None:
+    """Of the projections and jobs: as after the loss of PostgreSQL and a migration."""
+    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs.jobs, jobs.partition_owners, projections.checkpoints")
+
+
 async def plainly(pool: Pool, records: Sequence[FakeRecord]) -> dict[str, object]:
     """The result without faults: folded one record at a time, then removed again."""
     plain = await a_projector(pool)
     for record in records:
         await plain.project(0, [record])
     expected = await contents(pool)
-    await pool.execute(f"TRUNCATE {', '.join(TABLES)}, jobs.jobs, jobs.partition_owners, projections.checkpoints")
+    await lose_everything(pool)
     return expected

@@ -13,9 +13,10 @@ from gengui_stream.log.positions import Position
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Applied, DeadLettered
-from gengui_stream.recovery import bulk_dead_letters
-from gengui_stream.recovery.bulk_dead_letters import BulkResolution, Progress, ResolveOn, resolve_all
-from gengui_stream.recovery.dead_letters import DeadLetter, discard, discard_on, find, listed, retry, retry_on
+from gengui_stream.recovery.dead_letters import bulk
+from gengui_stream.recovery.dead_letters.bulk import BulkOrder, BulkResolution, Progress, ResolveOn, resolve_all
+from gengui_stream.recovery.dead_letters.filters import LetterFilter, listed
+from gengui_stream.recovery.dead_letters.letters import DeadLetter, discard, discard_on, find, retry, retry_on
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
@@ -24,6 +25,7 @@ from tests.integration.log.logs import send_by_key
 from tests.integration.projector.projecting import project_everything
 from tests.integration.projector.projections import TOPIC, a_log, a_projector
 from tests.integration.running import a_request, state_of
+from tests.orders import ORDER
 from tests.timings import TIMINGS
 
 pytestmark = pytest.mark.stack
@@ -61,7 +63,7 @@ REFUSED = Position(0, 3)
 
 
 async def letters(pool: Pool, *, resolved: bool = False, parked: bool = True) -> list[DeadLetter]:
-    return await listed(pool, TOPIC, resolved=resolved, parked=parked, limit=100)
+    return await listed(pool, TOPIC, LetterFilter(resolved=resolved, parked=parked), limit=100)
 
 
 async def counts(pool: Pool) -> tuple[int, int, int, int]:
@@ -78,8 +80,8 @@ async def test_they_are_listed_in_order_with_or_without_parked_events(picky: Poo
     assert [letter.offset for letter in found] == list(range(3, 10))
     assert [letter.reason for letter in found] == ["refused_by_database", *["parked"] * 6]
     assert {letter.generation_id for letter in found} == {history[0].generation_id}
-    assert await listed(picky, TOPIC, resolved=True, parked=True, limit=2) == found[:2]
-    assert await listed(picky, "another", resolved=True, parked=True, limit=9) == []
+    assert await listed(picky, TOPIC, LetterFilter(resolved=True, parked=True), limit=2) == found[:2]
+    assert await listed(picky, "another", LetterFilter(resolved=True, parked=True), limit=9) == []
     assert await find(picky, TOPIC, REFUSED) == found[0]
 
 
@@ -87,7 +89,7 @@ async def test_retry_folds_it_and_what_waited_in_order(picky: Pool) -> None:
     history = await stuck(picky)
     assert await counts(picky) == (11, 4, 0, 7)
     await relent(picky)
-    done = await retry(picky, TOPIC, REFUSED, TIMINGS)
+    done = await retry(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     assert [position.offset for position in done.folded] == list(range(3, 10))
     assert (done.tally.applied, done.stays) == (7, None)
     state = await state_of(picky, history[0].generation_id)
@@ -104,13 +106,13 @@ async def test_what_still_cannot_be_folded_changes_nothing(picky: Pool) -> None:
     await stuck(picky)
     before = await letters(picky, resolved=True), await counts(picky)
     with pytest.raises(PermanentError, match="still cannot be folded: refused_by_database"):
-        await retry(picky, TOPIC, REFUSED, TIMINGS)
+        await retry(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     assert (await letters(picky, resolved=True), await counts(picky)) == before
 
 
 async def test_discard_passes_it_over_and_folds_what_waited(picky: Pool) -> None:
     history = await stuck(picky)
-    done = await discard(picky, TOPIC, REFUSED, TIMINGS)
+    done = await discard(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     assert [position.offset for position in done.folded] == list(range(4, 10))
     state = await state_of(picky, history[0].generation_id)
     assert state is not None
@@ -124,15 +126,15 @@ async def test_a_second_one_behind_the_first_stays_with_what_is_behind_it(picky:
     await stuck(picky)
     await picky.execute(refusing("pickier", 50))
     try:
-        done = await discard(picky, TOPIC, REFUSED, TIMINGS)
+        done = await discard(picky, TOPIC, REFUSED, TIMINGS, ORDER)
         assert (done.tally.applied, done.stays) == (1, Position(0, 5))
         assert await counts(picky) == (11, 5, 0, 6)
         assert [letter.reason for letter in await letters(picky)] == ["refused_by_database", *["parked"] * 4]
         with pytest.raises(PermanentError, match="still cannot be folded"):
-            await retry(picky, TOPIC, Position(0, 5), TIMINGS)
+            await retry(picky, TOPIC, Position(0, 5), TIMINGS, ORDER)
     finally:
         await picky.execute("ALTER TABLE projections.timeline DROP CONSTRAINT pickier")
-    await retry(picky, TOPIC, Position(0, 5), TIMINGS)
+    await retry(picky, TOPIC, Position(0, 5), TIMINGS, ORDER)
     assert await counts(picky) == (11, 10, 0, 1)
 
 
@@ -141,9 +143,9 @@ async def test_a_parked_event_is_neither_retried_nor_discarded(picky: Pool, end:
     await stuck(picky)
     before = await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")
     with pytest.raises(PermanentError, match="waits behind 0:3"):
-        await end(picky, TOPIC, Position(0, 5), TIMINGS)
+        await end(picky, TOPIC, Position(0, 5), TIMINGS, ORDER)
     with pytest.raises(PermanentError, match="no dead letter at 0:99"):
-        await end(picky, TOPIC, Position(0, 99), TIMINGS)
+        await end(picky, TOPIC, Position(0, 99), TIMINGS, ORDER)
     assert (await letters(picky), await picky.fetch("SELECT * FROM projections.checkpoints")) == before
 
 
@@ -151,11 +153,11 @@ async def test_a_parked_event_is_neither_retried_nor_discarded(picky: Pool, end:
 async def test_each_ends_once(picky: Pool, end: type) -> None:
     await stuck(picky)
     await relent(picky)
-    await end(picky, TOPIC, REFUSED, TIMINGS)
+    await end(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     with pytest.raises(PermanentError, match="already"):
-        await retry(picky, TOPIC, REFUSED, TIMINGS)
+        await retry(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     with pytest.raises(PermanentError, match="already"):
-        await discard(picky, TOPIC, REFUSED, TIMINGS)
+        await discard(picky, TOPIC, REFUSED, TIMINGS, ORDER)
 
 
 async def test_a_running_projector_parks_no_more_after_a_retry(picky: Pool) -> None:
@@ -163,7 +165,7 @@ async def test_a_running_projector_parks_no_more_after_a_retry(picky: Pool) -> N
     running = await a_projector(picky)
     await running.project(0, a_log(history[:5]))
     await relent(picky)
-    await retry(picky, TOPIC, REFUSED, TIMINGS)
+    await retry(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     [outcome] = (await running.project(0, [record_of(history[5], 5)])).outcomes
     assert isinstance(outcome, Applied)
     assert outcome.after.version == 6
@@ -175,7 +177,7 @@ async def test_another_owner_fences_a_running_projector_also_after_a_retry(picky
     running = await a_projector(picky)
     await running.project(0, a_log(history[:5]))
     await relent(picky)
-    await retry(picky, TOPIC, REFUSED, TIMINGS)
+    await retry(picky, TOPIC, REFUSED, TIMINGS, ORDER)
     assert await Projector(picky, TOPIC, TIMINGS).claim([0], {0: 0}) == {0: 5}
     with pytest.raises(FencedError):
         await running.project(0, [record_of(history[5], 5)])
@@ -196,7 +198,7 @@ async def test_retries_during_a_projection_lose_and_repeat_nothing(picky: Pool) 
 
     projecting = asyncio.create_task(project())
     for letter in await letters(picky, parked=False):
-        await retry(picky, TOPIC, letter.position, TIMINGS)
+        await retry(picky, TOPIC, letter.position, TIMINGS, ORDER)
     await projecting
     assert await counts(picky) == (400, 400, 0, 0)
     versions = await picky.fetch("SELECT DISTINCT version FROM projections.generation_states")
@@ -212,11 +214,12 @@ async def stuck_generations(pool: Pool, number: int) -> None:
 async def all_of(
     pool: Pool, resolve: ResolveOn, reason: str | None, progress: Progress = lambda *_: None
 ) -> BulkResolution:
-    return await resolve_all(pool, TOPIC, resolve, TIMINGS, reason=reason, progress=progress)
+    order = BulkOrder("tried", resolve, LetterFilter(reason=reason), TIMINGS, ORDER)
+    return await resolve_all(pool, TOPIC, order, progress)
 
 
 async def test_all_are_retried_in_several_transactions(picky: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_dead_letters, "IN_A_TRANSACTION", 2)
+    monkeypatch.setattr(bulk, "IN_A_TRANSACTION", 2)
     await stuck_generations(picky, 5)
     await relent(picky)
     shown: list[tuple[int, int]] = []
@@ -262,8 +265,8 @@ async def test_one_without_a_generation_can_only_be_discarded(emptied: Pool) -> 
     batch = await (await a_projector(emptied)).project(0, [first, without_id])
     assert [type(outcome) for outcome in batch.outcomes] == [Applied, DeadLettered]
     with pytest.raises(PermanentError, match="still cannot be folded"):
-        await retry(emptied, TOPIC, Position(0, 1), TIMINGS)
-    done = await discard(emptied, TOPIC, Position(0, 1), TIMINGS)
+        await retry(emptied, TOPIC, Position(0, 1), TIMINGS, ORDER)
+    done = await discard(emptied, TOPIC, Position(0, 1), TIMINGS, ORDER)
     assert done.folded == []
     assert await counts(emptied) == (2, 1, 0, 1)
 
@@ -277,10 +280,10 @@ async def test_the_whole_agrees_with_the_log_at_every_step(settings: Settings, p
     await event_log.append_many([broken, refused.model_copy(update={"id": broken.id})])
     await project_everything(settings, pool)
     assert (await verify(settings)).agrees
-    await discard(pool, settings.events_topic, at_broken, TIMINGS)
+    await discard(pool, settings.events_topic, at_broken, TIMINGS, ORDER)
     assert (await verify(settings)).agrees
     await pool.execute("ALTER TABLE projections.generation_requests DROP CONSTRAINT picky")
-    await retry(pool, settings.events_topic, at_refused, TIMINGS)
+    await retry(pool, settings.events_topic, at_refused, TIMINGS, ORDER)
     report = await verify(settings)
     assert report.agrees, report.samples
     await event_log.append_many([refused, broken])

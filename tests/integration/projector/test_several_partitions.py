@@ -10,6 +10,7 @@ from gengui_stream.errors import FencedError, TransientError
 from gengui_stream.postgres.pool import Pool, opened_pool
 from gengui_stream.projecting.batches import RecordBatch
 from gengui_stream.projecting.partition_queues import PartitionQueues
+from gengui_stream.projecting.progress import pauses
 from gengui_stream.projecting.projected_batch import ProjectedBatch
 from gengui_stream.projecting.projector import Projector
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored
@@ -250,3 +251,39 @@ async def test_stale_queues_discard_their_records_and_its_next_owner_reads_it_ag
         await queues.until_idle()
     assert told.offsets() == dict(zip(PARTITIONS, ends(logs), strict=True))
     assert await contents(emptied) == expected
+
+
+async def test_a_partition_is_resumed_once_its_last_transaction_has_ended(
+    emptied: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its checkpoint could be read before the commit, and its owner go on there after it."""
+    monkeypatch.setattr(pauses, "READ_EVERY_S", 0.01)
+    records, told, paused, reads = three_logs()[0], Told(), set[int](), 0
+
+    async def ordered() -> Collection[int]:
+        nonlocal reads
+        reads += 1
+        return tuple(paused)
+
+    async def read_again() -> bool:
+        return reads > before + 2
+
+    async def goes_on() -> bool:
+        return not queues.paused
+
+    queues = PartitionQueues(Projector(emptied, TOPIC, TIMINGS), told, empty_log, 5, asyncio.Event(), pauses=ordered)
+    waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'projections.timeline'::regclass"
+    async with asyncio.timeout(60), queues.open():
+        await queues.assigned([0])
+        async with stopped_at(emptied, "projections.timeline"):
+            await queues.submit(RecordBatch(queues.epoch, 0, records[:4]))
+            await eventually(lambda: emptied.fetchval(waits))
+            for change in (paused.add, paused.discard):
+                change(0)
+                before = reads
+                await eventually(read_again)
+                assert queues.paused == {0}
+        await eventually(goes_on)
+        await queues.submit(RecordBatch(queues.epoch, 0, records[4:]))
+        await queues.until_idle()
+    assert told.offsets() == {0: len(records)}

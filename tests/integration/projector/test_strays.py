@@ -11,11 +11,11 @@ from agents.run import run_agents
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.errors import TransientError
 from gengui_stream.log.codec import KeyedRecord, encode_key, encode_value
-from gengui_stream.log.event_log import EventLog
+from gengui_stream.log.event_log import EventLog, Forwarding
 from gengui_stream.log.partitions import partition_of
 from gengui_stream.metrics import new_metrics
 from gengui_stream.postgres.pool import Pool
-from gengui_stream.projecting.projector import Forwarding, Projector
+from gengui_stream.projecting.projector import Projector
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event

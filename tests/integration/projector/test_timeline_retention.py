@@ -25,6 +25,9 @@ from tests.integration.running import eventually
 NOW: Final = datetime.now(UTC)
 KEPT: Final = timedelta(days=30)
 LONG_AGO: Final = NOW - timedelta(days=40)
+JUST_ENDED: Final = NOW - timedelta(minutes=1)
+"""The last event of a history is some seconds later than its start."""
+
 EVERYTHING: Final = timedelta(0)
 FIRST: Final = UUID(int=0)
 
@@ -98,7 +101,7 @@ async def test_the_background_task_goes_through_all_generations_in_steps(
 async def test_verify_and_the_shown_history_say_that_it_is_cut(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    ended, open_ = wide_history(0, start=NOW), wide_history(1, start=NOW)[:3]
+    ended, open_ = wide_history(0, start=JUST_ENDED), wide_history(1, start=JUST_ENDED)[:3]
     await event_log.append_many([*ended, *open_])
     await project_everything(settings, pool)
     partitions = range(settings.events_partitions)
@@ -118,7 +121,7 @@ async def test_verify_agrees_while_the_timeline_is_pruned(
 ) -> None:
     monkeypatch.setattr(timeline_retention, "GENERATIONS", 1)
     monkeypatch.setattr(timeline_retention, "STEP_EVERY_S", 0.0)
-    await event_log.append_many([event for number in range(40) for event in wide_history(number, start=NOW)])
+    await event_log.append_many([event for number in range(40) for event in wide_history(number, start=JUST_ENDED)])
     await project_everything(settings, pool)
     partitions = range(settings.events_partitions)
     pruning = asyncio.ensure_future(keep_pruning(pool, EVERYTHING, lambda: partitions, lambda rows: None))
@@ -126,3 +129,24 @@ async def test_verify_agrees_while_the_timeline_is_pruned(
     pruning.cancel()
     assert [report.samples for report in reports if not report.agrees] == []
     assert reports[-1].pruned > 0
+
+
+async def test_a_partition_is_pruned_soon_after_it_is_live(emptied: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is when the process starts, and others come with each rebalance."""
+    monkeypatch.setattr(timeline_retention, "LOOK_EVERY_S", 0.05)
+    projector = await a_projector(emptied)
+    await projector.project(0, a_log(wide_history(0, start=LONG_AGO)))
+    live: list[int] = []
+    pruning = asyncio.ensure_future(keep_pruning(emptied, KEPT, lambda: live, lambda _: None))
+
+    async def empty() -> bool:
+        return not await rows_by_generation(emptied)
+
+    try:
+        await asyncio.sleep(0)  # it has begun
+        assert await rows_by_generation(emptied)
+        live.append(0)
+        await eventually(empty)
+    finally:
+        pruning.cancel()
+        await asyncio.wait({pruning})

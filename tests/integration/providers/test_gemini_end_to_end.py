@@ -24,8 +24,8 @@ from gengui_stream.settings import Settings
 from gengui_stream.thumbnails.role import run_thumbnails
 from gengui_stream.worker.painter.rendering import Sketch
 from schemas.events import GenerationDispatched, GenerationRequested, ProviderChoice
-from tests.integration.agents.agents_runs import environment
 from tests.integration.projector.projecting import projecting
+from tests.integration.role_process import environment
 from tests.integration.running import a_request, eventually, logged, running, state_of
 
 pytestmark = pytest.mark.stack
@@ -109,7 +109,7 @@ async def test_each_comes_to_its_own_end(settings: Settings, pool: Pool, event_l
             assert moderated.error.message == "the image was withheld: IMAGE_SAFETY: The image violates a policy."
             failed = await scene.ends(odd, Status.FAILED)
             assert failed.error is not None
-            assert (failed.error.code, failed.error.message) == ("invalid_request", "Gemini: 400 UNKNOWN: ...  is odd")
+            assert (failed.error.code, failed.error.message) == ("invalid_request", "Gemini: 400 UNKNOWN: … is odd")
             await scene.ends(shy, Status.COMPLETED, attempt=2)
             await scene.ends(busy, Status.COMPLETED)
         assert [scene.attempts(each) for each in (fox, knife, odd, many)] == [[1]] * 4, "none is asked for again"

@@ -20,8 +20,9 @@ from gengui_stream.providers.interface import (
 )
 from gengui_stream.providers.local.leases import JobLeases
 from gengui_stream.providers.local.provider import LocalProvider
-from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
+from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, WORKER_GROUP, job_key
 from gengui_stream.redis_io.clients import opened_client, shared
+from gengui_stream.redis_io.streams import ConsumerStreams
 from gengui_stream.settings import Settings
 from gengui_stream.testing.object_store import InMemoryObjectStore
 from tests.dispatches import a_dispatch
@@ -57,6 +58,26 @@ async def test_dispatch_and_cancel_in_any_order(settings: Settings) -> None:
         assert await local.dispatch(request(never)) == Superseded()
         assert isinstance(await local.dispatch(request(never, 2)), Dispatched)
         assert await redis.xlen(QUEUE_STREAM) == 1
+
+
+async def test_queued_entries_are_counted_by_model_until_a_worker_has_them(settings: Settings) -> None:
+    async with opened_client(settings) as redis:
+        local, leases = LocalProvider(shared(redis), InMemoryObjectStore()), JobLeases(shared(redis))
+
+        async def waiting(most: int = 9) -> list[int | None]:
+            return [await local.waiting(model, most) for model in ("flux", "sketch")]
+
+        assert await waiting() == [0, 0]
+        for model in ("flux", "sketch", "flux", "flux"):
+            await local.dispatch(replace(request(new_id()), model=model))
+        assert await waiting() == [3, 1]
+        assert await waiting(most=2) == [2, 1]
+        await leases.claim(frozenset({"flux"}), "one", 60, "")
+        assert await waiting() == [2, 1]
+        async with ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, "worker", longest_wait_s=1) as worker:
+            await worker.create_group()
+            assert len(await worker.read_new(2)) == 2
+        assert await waiting() == [1, 0]
 
 
 async def test_a_running_job_is_requested_to_stop(settings: Settings) -> None:

@@ -176,7 +176,7 @@ async def test_before_it_is_claimed_nothing_is_started(
         await stage.ends_canceled(request)
         await stage.dispatch()
         await stage.settled()
-        assert stage.server.calls == []
+        assert [call for call in stage.server.calls if call.operation != "health"] == []
         assert "generation.dispatched" not in await stage.types(request)
 
 
@@ -195,4 +195,4 @@ async def test_between_claim_and_announcement_nothing_is_started(
         await stage.project()
         await stage.ends_canceled(request)
         await stage.settled()
-        assert stage.server.calls == []
+        assert [call for call in stage.server.calls if call.operation != "health"] == []

@@ -139,6 +139,9 @@ async def test_without_webhooks_it_is_found_by_looking(settings: Settings, pool:
         for request in requests:
             state = await stage.reaches(request, Status.COMPLETED)
             assert (state.attempt, state.endpoint_id) == (1, "e1")
+            assert state.started_at is not None
+            assert state.ended_at is not None
+            assert timedelta(seconds=2) <= state.ended_at - state.started_at < timedelta(seconds=10)
             assert state.outputs[0].width == 64
         await stage.settled()
         found = [event for event in await logged(settings) if isinstance(event, GenerationAccepted)]

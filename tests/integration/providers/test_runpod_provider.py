@@ -138,7 +138,7 @@ async def test_a_key_that_comes_back_is_in_no_message(settings: Settings) -> Non
     async with AsyncExitStack() as stack:
         stage = await played(stack, settings, read_script(RunpodScript, READY, said))
         answer = await stage.provider._client.run("e1", {"input": {}})
-        assert answer.detail == "no key ***"
+        assert answer.words == "no key ***"
 
 
 async def test_without_a_key_there_is_no_such_provider(settings: Settings) -> None:

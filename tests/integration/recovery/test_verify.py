@@ -115,6 +115,13 @@ TAMPERING: Final = {
         "provider_latencies",
         "should not be there",
     ),
+    "a wrong use": ("UPDATE projections.provider_usage SET run_ms = run_ms + 1", "provider_usage", "run_ms is"),
+    "a lost use": ("DELETE FROM projections.provider_usage", "provider_usage", "missing"),
+    "an invented use": (
+        "INSERT INTO projections.provider_usage VALUES ('p', 'm', current_date, 0, 1, 1, 1)",
+        "provider_usage",
+        "should not be there",
+    ),
     "a lost reconcile job": ("DELETE FROM jobs.jobs WHERE kind = 'reconcile'", "jobs", "missing"),
     "a lost job": ("DELETE FROM jobs.jobs WHERE kind = 'thumbnail'", "jobs", "missing"),
     "an invented job": (

@@ -1,13 +1,14 @@
 """The workers' status stream, end to end and with failures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
 
+from gengui_stream.bridge.completions import CompletionChecks
 from gengui_stream.bridge.messages import DEAD_STREAM, STATUS_GROUP, STATUS_STREAM
 from gengui_stream.bridge.run import Bridge, run_bridge
 from gengui_stream.domain.generation.state import Status
@@ -84,9 +85,9 @@ def bridged(metrics: Metrics) -> dict[str, float | None]:
 async def test_a_picture_that_is_not_there_fails_its_generation(
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
-    metrics, requests = new_metrics(), [a_request() for _ in range(2)]
+    metrics, requests = new_metrics(), [a_request() for _ in range(3)]
     await event_log.append_many(requests)
-    keys = ["nosuch.png", "https://bucket.example/users/x.png"]
+    keys = ["nosuch.png", "https://bucket.example/users/x.png", "x/../users/b/media/c.png"]
     async with projecting(settings), opened_client(settings) as redis, running(run_bridge, settings, metrics):
         for request, key in zip(requests, keys, strict=True):
             status = {"mediaId": str(request.generation_id), "status": "completed", "s3Key": key}
@@ -103,7 +104,7 @@ async def test_a_picture_that_is_not_there_fails_its_generation(
         assert state.error is not None
         assert (state.status, state.error.code, state.outputs) == (Status.FAILED, "object_missing", ())
         assert key in state.error.message
-    assert bridged(metrics) == {"appended": 0, "object_missing": 2, "dead_lettered": 0}
+    assert bridged(metrics) == {"appended": 0, "object_missing": 3, "dead_lettered": 0}
 
 
 async def test_what_a_dead_process_left_pending_is_claimed(settings: Settings) -> None:
@@ -122,6 +123,13 @@ async def test_what_a_dead_process_left_pending_is_claimed(settings: Settings) -
         async with running(run_bridge, settings.model_copy(update={"job_lease_s": 1.0})):
             await eventually(all_done)
     assert {str(event.generation_id) for event in await logged(settings)} == media_ids
+
+
+class NoGenerations:
+    """A projection without generations."""
+
+    async def of(self, generation_ids: Collection[UUID]) -> Mapping[UUID, UUID | None]:
+        return {}
 
 
 class FailingLog:
@@ -152,7 +160,7 @@ async def test_nothing_is_acknowledged_before_it_is_appended(settings: Settings,
             consumer,
             producer,
             FailingLog(event_log, failures=1),
-            InMemoryObjectStore(),
+            CompletionChecks(InMemoryObjectStore(), NoGenerations()),
             new_metrics(),
             claim_idle_s=60,
             kept_s=3_600,

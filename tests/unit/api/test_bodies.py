@@ -14,7 +14,7 @@ from api.http.json_sizes import WHITESPACE, largest_json
 from api.http.problems import Refusal
 from api.http.repeated_keys import repeated_keys
 from schemas.http import CreateGeneration
-from schemas.operations import OPERATIONS
+from schemas.operations.table import OPERATIONS
 from schemas.worker import WorkerEvents
 
 

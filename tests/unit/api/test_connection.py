@@ -1,12 +1,14 @@
 """What aiohttp refuses by itself, and the time limits of a connection, through the socket."""
 
 import asyncio
+import socket
 from contextlib import suppress
 
 import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from gengui_stream.errors import ConfigurationError
 from tests.integration.running import DEADLINE_S
 from tests.unit.api.starting import answer_of, exchange, get, starting
 
@@ -106,3 +108,13 @@ async def test_a_client_that_goes_away_in_a_body_is_no_error(caplog: pytest.LogC
             assert (await get(port, "/livez")).status == 200
         assert not [line for line in logs if line["log_level"] == "error"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_an_address_that_is_in_use_is_a_fault_of_the_settings() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError) as refused:
+            async with starting(port=port):
+                pass
+    [fault] = refused.value.faults
+    assert fault == f"HOST, PORT: cannot listen on 127.0.0.1:{port}: Address already in use"

@@ -13,6 +13,13 @@ from api.http.compression import accepts_gzip
 from gengui_stream.settings import Settings
 from tests.unit.api.starting import Answer, exchange, get, starting
 
+HARDENING = {
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
 APP, EVIL = "https://app.example", "https://evil.example"
 MALFORMED = b"GET / HTTP/1.1\r\n\r\n"
 PREFLIGHT = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization"}
@@ -26,8 +33,22 @@ async def test_every_response_says_that_it_is_no_other_type_and_hides_the_softwa
     for path, answer in found.items():
         assert answer.headers["x-content-type-options"] == "nosniff", path
         assert answer.headers["server"] == "gengui-stream", path
+        assert {name: answer.headers[name] for name in HARDENING} == HARDENING, path
+        assert answer.headers["x-request-id"], path
+        assert "strict-transport-security" not in answer.headers, path
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], path
         assert answer.headers["cache-control"] == ("public, no-cache" if path == "/docs" else "no-store"), path
+
+
+async def test_browsers_keep_to_tls_where_clients_reach_the_api_by_it() -> None:
+    async with starting(public_url="https://images.example", http_receive_timeout_s=0.2) as port:
+        found = [await get(port, path) for path in ("/livez", "/nowhere")]
+        found += [await exchange(port, sent) for sent in (MALFORMED, b"GET / HTTP/1.1\r\nHost: a")]
+    assert [answer.status for answer in found] == [200, 404, 400, 408]
+    for answer in found:
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        assert {name: answer.headers[name] for name in HARDENING} == HARDENING
+        assert (answer.headers["server"], bool(answer.headers["x-request-id"])) == ("gengui-stream", True)
 
 
 async def test_the_first_page_leads_to_the_documentation_with_its_files() -> None:
@@ -78,7 +99,7 @@ async def test_pages_of_allowed_origins_may_call() -> None:
             assert answer.headers["access-control-allow-origin"] == APP
             assert {"Gengui-Position", "ETag"} <= names(answer, "access-control-expose-headers")
             assert "Origin" in answer.headers["vary"]
-            assert "access-control-allow-credentials" not in answer.headers
+            assert answer.headers["access-control-allow-credentials"] == "true"
         asked = await get(port, "/v1/generations", "OPTIONS", Origin=APP, **PREFLIGHT)
         assert (asked.status, asked.headers["access-control-allow-origin"]) == (204, APP)
         assert names(asked, "access-control-allow-methods") == {"GET", "HEAD", "POST"}

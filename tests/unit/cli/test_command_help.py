@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -43,13 +44,17 @@ def root() -> TyperGroup:
     return group
 
 
-def examples(words: tuple[str, ...]) -> list[list[str]]:
-    """The printed help lines that begin with the name of the program, without that name."""
+@cache
+def help_of(words: tuple[str, ...]) -> str:
     shown = CliRunner().invoke(APP, [*words, "--help"], env={"COLUMNS": "100"})
     assert shown.exit_code == 0, shown.output
-    return [
-        shlex.split(line)[1:] for line in map(str.strip, shown.output.splitlines()) if line.startswith("gengui-stream ")
-    ]
+    return shown.output
+
+
+def examples(words: tuple[str, ...]) -> list[list[str]]:
+    """The printed help lines that begin with the name of the program, without that name."""
+    lines = map(str.strip, help_of(words).splitlines())
+    return [shlex.split(line)[1:] for line in lines if line.startswith("gengui-stream ")]
 
 
 def parse(arguments: list[str]) -> tuple[str, ...]:
@@ -70,6 +75,13 @@ def test_its_help_has_an_example_that_it_takes(words: tuple[str, ...]) -> None:
     shown = examples(words)
     assert shown
     assert {parse(example) for example in shown} == {words}
+
+
+def test_every_command_that_reports_something_takes_json() -> None:
+    """As the README has it: not the processes, what prints JSON anyway, and what prints a single word."""
+    silent = {(name,) for name in PANELS["Processes"]} | {("dev",), ("dead-letters", "export"), ("accounts", "new-key")}
+    for words in commands(root()):
+        assert ("--json" in help_of(words)) is (words not in silent), words
 
 
 def test_each_role_has_its_command() -> None:

@@ -52,7 +52,13 @@ def test_defaults_are_valid() -> None:
 
 
 def test_every_fault_and_every_warning_at_once() -> None:
-    environ = {"PORT": "x", "LOG_LEVEL": "loud", "NODE_ENV": "production", "KAFKA_SERVERS": "k:1", "SMTP_HOST": "s"}
+    environ = {
+        "PORT": "x",
+        "LOG_LEVEL": "loud",
+        "NODE_ENV": "production",
+        "KAFKA_SERVERS": "k:1",
+        "AUGMENTATION_LIMIT_USER": "1",
+    }
     ran = run("check", environ)
     assert ran.exit_code == ExitCode.CONFIGURATION
     lines = ran.stdout.splitlines()
@@ -60,10 +66,10 @@ def test_every_fault_and_every_warning_at_once() -> None:
         ["fault", "LOG_LEVEL:"],
         ["fault", "PORT:"],
         ["warning", "NODE_ENV:"],
+        ["warning", "AUGMENTATION_LIMIT_USER"],
         ["warning", "KAFKA_SERVERS"],
-        ["warning", "SMTP_HOST"],
     ]
-    assert "did you mean KAFKA_BOOTSTRAP_SERVERS?" in lines[3]
+    assert "did you mean KAFKA_BOOTSTRAP_SERVERS?" in lines[4]
     found = document("check", environ)
     assert (found["valid"], len(found["faults"]), len(found["warnings"])) == (False, 2, 3)
 
@@ -86,6 +92,20 @@ def test_each_value_has_its_source(alone: Path) -> None:
         "S3_ENDPOINT": ("http://127.0.0.1:8333", ".gengui/dev.env", None),
         "PORT": (4000, "environment", None),
     }
+
+
+def test_the_faults_of_a_file_are_printed_as_every_fault(alone: Path) -> None:
+    (alone / ".env").write_bytes(b"GEMINI_API_KEY=hunter2\nPORT=30\xff\n")
+    said = ".env: line 2 is not UTF-8; save the file as UTF-8"
+    ran = run("check")
+    assert (ran.exit_code, ran.stdout) == (ExitCode.CONFIGURATION, f"fault    {said}\n")
+    assert document("check") == {"valid": False, "faults": [said], "warnings": []}
+    shown = run("show")
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (
+        ExitCode.CONFIGURATION,
+        "none\n",
+        f"gengui-stream: {said}\n",
+    )
 
 
 def test_all_shows_defaults_too_as_they_are_in_this_environment() -> None:
@@ -128,3 +148,9 @@ def test_a_correct_production_has_no_warnings(tmp_path: Path) -> None:
         "REDIS_URL": "rediss://:hunter2@cache",
     }
     assert document("check", environ) == {"valid": True, "faults": [], "warnings": []}
+
+
+def test_a_secret_of_a_file_is_shown_by_the_variable_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    [shown] = document("show", {"DB_PASSWORD_FILE": str(tmp_path / "password")})
+    assert shown == {"name": "DB_PASSWORD", "value": "***", "source": "environment", "set_as": "DB_PASSWORD_FILE"}

@@ -3,16 +3,10 @@
 import os
 
 import pytest
-import structlog
 import typer
 
 from gengui_stream.cli import runner
 from gengui_stream.process.exit_codes import ExitCode
-
-
-@pytest.fixture(autouse=True)
-def _unconfigured() -> None:
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "loud"])

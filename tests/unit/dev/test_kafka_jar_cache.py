@@ -10,6 +10,7 @@ from threading import Event, Timer
 
 import pytest
 
+from gengui_stream.dev.kafka import jar_cache
 from gengui_stream.dev.kafka.fetch_progress import fetch_progress
 from gengui_stream.dev.kafka.jar_cache import JarCache, RepositoryUnavailableError, write_errors
 from gengui_stream.dev.kafka.jars import Jar
@@ -19,6 +20,11 @@ from gengui_stream.errors import ConfigurationError, TransientError
 from tests.unit.dev.jar_server import Fault, JarServer, a_jar, jar_server, path_of
 
 CONTENT = bytes(range(256)) * 1_000
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jar_cache, "PAUSE_S", 0.01)
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def test_faults_of_a_database(facts: DatabaseFacts, name: str, status: str, word
     ],
 )
 def test_why_a_database_cannot_be_reached(error: Exception, words: str) -> None:
-    found = postgresql.unreachable(error)
-    assert found.detail.startswith("Database connection failed: ")
+    found = postgresql.unreachable(error, "db:5432/gengui")
+    assert found.detail.startswith("Database connection failed: db:5432/gengui: ")
     assert words in (found.remedy or "")
 
 
@@ -151,7 +151,7 @@ def test_faults_of_a_redis(facts: RedisFacts, name: str, status: str, words: str
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("Redis: ConnectionError: Error 111 connecting to 127.0.0.1:6379", "start Redis"),
+        ("Redis at 127.0.0.1:6379: Connection refused", "start Redis"),
         ("Redis: AuthenticationError: invalid username-password pair or user is disabled.", "password"),
         ("Redis: ConnectionError: NOAUTH Authentication required.", "password"),
     ],

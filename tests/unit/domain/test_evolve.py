@@ -69,7 +69,7 @@ def test_folding_in_pieces_is_folding_in_one_go(history: list[Event], cut: int) 
     assert fold(history[cut:], fold(history[:cut])) == fold(history)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=400)
 @given(st.data())
 def test_an_event_appended_again_at_any_later_point_changes_nothing(data: st.DataObject) -> None:
     """Any earlier event, applied or ignored, any number of times, also one that came before the request."""

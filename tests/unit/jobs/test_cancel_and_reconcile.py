@@ -1,10 +1,15 @@
 """The canceler and the reconciler on the in-memory twins."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
+from gengui_stream.dispatch.call_limiter import CallLimiter
+from gengui_stream.dispatch.handler import Dispatcher
 from gengui_stream.domain.generation.state import Status
-from gengui_stream.providers.interface import Canceled, DispatchRequest, Finished, Lost, Refused, Running
+from gengui_stream.metrics import new_metrics
+from gengui_stream.providers.interface import Canceled, DispatchRequest, Finished, Lost, Refused, Running, RunTimes
+from gengui_stream.reconcile.handler import Reconciler
 from gengui_stream.testing.provider import ResponseLost
 from schemas.events import (
     Failure,
@@ -192,3 +197,62 @@ async def test_a_run_whose_id_arrives_while_its_generation_is_canceled_is_stoppe
     await stage.process.work()
     assert stage.state(request).status is Status.CANCELED
     assert isinstance(stage.provider.runs[0].status, Canceled)
+
+
+async def test_times_from_a_provider_are_those_of_the_run() -> None:
+    stage = Stage()
+    request = await stage.request()
+    await stage.process.work()
+    dispatched_at = stage.system.clock.now()
+    stage.advance(HEARTBEAT_S)
+    times = RunTimes(dispatched_at + timedelta(seconds=3), dispatched_at + timedelta(seconds=8))
+    stage.provider.runs[0].status = Finished((OUTPUT,), times)
+    await stage.process.work()
+    state = stage.state(request)
+    assert (state.status, state.started_at, state.ended_at) == (Status.COMPLETED, times.started_at, times.ended_at)
+
+
+async def test_times_of_a_failed_run_count_too() -> None:
+    stage = Stage()
+    request = await stage.request(max_attempts=1)
+    await stage.process.work()
+    dispatched_at = stage.system.clock.now()
+    stage.advance(HEARTBEAT_S)
+    times = RunTimes(dispatched_at + timedelta(seconds=3), dispatched_at + timedelta(seconds=8))
+    stage.provider.runs[0].status = Refused("worker_failed", "no memory", retryable=True, times=times)
+    await stage.process.work()
+    state = stage.state(request)
+    assert (state.status, state.started_at, state.ended_at) == (Status.FAILED, times.started_at, times.ended_at)
+
+
+async def test_a_start_on_the_log_counts_and_no_run_ends_before_it() -> None:
+    stage = Stage()
+    request = await stage.request()
+    await stage.process.work()
+    stage.advance(5)
+    began = stage.system.clock.now()
+    await stage.say(GenerationStarted, request.generation_id, attempt=1)
+    stage.advance(HEARTBEAT_S)
+    times = RunTimes(began - timedelta(seconds=4), began - timedelta(seconds=2))
+    stage.provider.runs[0].status = Finished((OUTPUT,), times)
+    await stage.process.work()
+    state = stage.state(request)
+    assert (state.status, state.started_at, state.ended_at) == (Status.COMPLETED, began, began)
+
+
+async def test_a_process_whose_clock_is_ahead_times_nothing_out() -> None:
+    """Deadlines and silences count by the clock of the database, which is one for all."""
+    stage = Stage()
+    ahead = replace(stage.process.context, clock=lambda: stage.system.clock.now() + timedelta(hours=1))
+    request = await stage.request(deadline=stage.system.clock.now() + timedelta(minutes=5))
+    stage.system.projection.catch_up()
+    dispatches = stage.system.jobs.queue("dispatch", owner="ahead")
+    dispatcher = Dispatcher(dispatches, ahead, CallLimiter(ahead.providers, new_metrics(), ahead.stop))
+    await dispatcher.work(await dispatcher.claim(10))
+    assert stage.state(request).status is Status.DISPATCHED
+    stage.advance(HEARTBEAT_S)
+    reconciles = stage.system.jobs.queue("reconcile", owner="ahead")
+    jobs = await reconciles.claim(10)
+    assert len(jobs) == 1
+    await Reconciler(reconciles, ahead, new_metrics()).work(jobs)
+    assert not stage.state(request).terminal

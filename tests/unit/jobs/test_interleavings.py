@@ -248,5 +248,5 @@ class Interleavings(RuleBasedStateMachine):
                 assert (state.provider, state.provider_job_id) not in running
 
 
-Interleavings.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestInterleavings = Interleavings.TestCase

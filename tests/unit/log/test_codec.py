@@ -94,6 +94,14 @@ def test_the_value_is_plain_json_with_times_in_utc_and_no_nulls(event: Event) ->
     assert datetime.fromisoformat(written["occurred_at"]) == event.occurred_at
 
 
+@pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: event.type)
+def test_a_version_may_be_written_with_a_fraction_of_zero(event: Event) -> None:
+    """For JSON Schema 1.0 is an integer, and some languages write all numbers so."""
+    written = json.loads(encode_value(event))
+    value = json.dumps(written | {"schema_version": float(written["schema_version"])}).encode()
+    assert decode(encode_key(event), value) == event
+
+
 def test_a_time_at_the_end_of_the_calendar_is_written_all_the_same() -> None:
     last = datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=5)))
     event = PROGRESSED.model_copy(update={"occurred_at": last})

@@ -43,6 +43,7 @@ def role(monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)  # between its tries
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.TIMEOUT_SECONDS", 0.5)  # of each
     return load_settings({}, env_files=()).model_copy(
         update={"aws_access_key_id": None, "aws_secret_access_key": None, "aws_session_token": None}
     )
@@ -68,7 +69,9 @@ def token(url: str) -> str:
 async def test_a_url_is_signed_without_a_request(role: Settings, server: CredentialServer) -> None:
     async with open_object_store(role) as store:
         asked = server.asked
-        assert token(store.presigned_url("a")) == f"token-{asked}"
+        url, expires_at = store.presigned_url("a")
+        assert token(url) == f"token-{asked}"
+        assert expires_at <= datetime.now(UTC) + timedelta(minutes=5), "with the credentials, before its own time"
         assert server.asked == asked
 
 
@@ -77,10 +80,10 @@ async def test_credentials_are_renewed_in_the_background(
 ) -> None:
     monkeypatch.setattr(signing_credentials, "REFRESH_EVERY_S", 0.02)
     async with open_object_store(role) as store:
-        first = token(store.presigned_url("a"))
+        first = token(store.presigned_url("a").url)
 
         async def renewed() -> bool:
-            return token(store.presigned_url("a")) != first
+            return token(store.presigned_url("a").url) != first
 
         await eventually(renewed, within_s=10)
 
@@ -89,10 +92,10 @@ async def test_known_credentials_outlive_their_server(
     role: Settings, server: CredentialServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_object_store(role) as store:
-        first = token(store.presigned_url("a"))
-        monkeypatch.setattr(server, "answer", None)
+        first = token(store.presigned_url("a").url)
+        monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.RETRY_ATTEMPTS", 1)
         store.credentials.refresh()  # in the loop of its server, which cannot answer
-        assert token(store.presigned_url("a")) == first
+        assert token(store.presigned_url("a").url) == first
 
 
 async def test_without_credentials_there_is_no_url(role: Settings) -> None:

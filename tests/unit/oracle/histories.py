@@ -130,6 +130,7 @@ def tables() -> Tables:
             {"partition": 1, "next_offset": 2, "applied": 2, "ignored": 0, "dead_lettered": 0},
         ],
         daily_counts=[{"owner_id": OWNER, "day": START.date(), **counts}],
+        provider_usage=[{"day": START.date(), "partition": 0, "runs": 1, "images": 1, "run_ms": 2_000}],
     )
 
 

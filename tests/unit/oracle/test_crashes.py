@@ -16,3 +16,11 @@ def test_a_crash_is_found_with_its_reason() -> None:
 
 def test_faust_without_a_broker_ends_by_design() -> None:
     assert list(crashes("live-tables", [line("crashed", "aiokafka.errors.NodeNotReadyError: node 1")])) == []
+
+
+def test_the_error_of_a_group_is_the_last_that_it_names() -> None:
+    group = (
+        "  | ExceptionGroup: errors (1 sub-exception)\n  +-+-- 1 --\n    | OSError: refused\n    +------------------"
+    )
+    [found] = crashes("dispatch", [line("crashed", group)])
+    assert found.detail.endswith(": OSError: refused")

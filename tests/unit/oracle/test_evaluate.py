@@ -154,6 +154,10 @@ def wrong_count(evidence: Evidence) -> None:
     changed(evidence.tables.daily_counts, 0, completed=2)
 
 
+def wrong_use(evidence: Evidence) -> None:
+    changed(evidence.tables.provider_usage, 0, run_ms=1_999)
+
+
 def open_job(evidence: Evidence) -> None:
     evidence.tables.jobs.append({"job_key": "reconcile", "tries": 1, "last_error": None})
 
@@ -204,6 +208,7 @@ PLANTS: dict[str, Plant] = {
     "stream_gap": stream_gap,
     "checkpoint_differs": wrong_checkpoint,
     "daily_counts_differ": wrong_count,
+    "provider_usage_differs": wrong_use,
     "open_job": open_job,
     "dead_letter": dead_letter,
     "attempt_started_twice": second_call,

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from gengui_stream.errors import ConfigurationError
+from gengui_stream.health import liveness
 from gengui_stream.health.liveness import STALLED_AFTER_S, WORK_STALLED_AFTER_S, Health, ticking
 from gengui_stream.health.server import served_health
 from gengui_stream.metrics import Metrics, new_metrics
@@ -86,7 +87,8 @@ def test_a_loop_without_a_tick_for_ten_seconds_is_stalled_until_its_next() -> No
         assert livez(port) == (200, {"status": "alive", "tick_age_s": 0.0})
 
 
-async def test_a_running_loop_ticks_by_itself() -> None:
+async def test_a_running_loop_ticks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "TICK_EVERY_S", 0.05)
     clock = Clock()
     health = Health(clock)
     with ticking(health):
@@ -149,7 +151,7 @@ def taken_port() -> Iterator[int]:
 
 def test_each_role_but_the_api_has_a_default_port_of_its_own() -> None:
     ports = [role.metrics_port for role in ROLES.values()]
-    assert ports == [None, *range(9101, 9107)]
+    assert ports == [None, *range(9101, 9108)]
 
 
 def test_the_default_port_is_taken_where_it_is_free() -> None:
@@ -186,8 +188,10 @@ def test_a_port_that_is_named_is_taken_or_refused() -> None:
 
 
 def test_a_host_that_is_none_is_named() -> None:
-    for environ, name in (({}, "HOST"), ({"METRICS_PORT": "0"}, "METRICS_PORT")):
-        settings = load_settings({"HOST": "203.0.113.7", **environ}, env_files=())
+    nowhere = "203.0.113.7"
+    cases = [({"HOST": nowhere}, "HOST"), ({"HOST": nowhere, "METRICS_PORT": "0"}, "METRICS_PORT")]
+    for environ, name in [*cases, ({"METRICS_HOST": nowhere}, "METRICS_HOST")]:
+        settings = load_settings(environ, env_files=())
         with (
             pytest.raises(ConfigurationError, match=rf"{name}: cannot listen on 203\.0\.113\.7"),
             served(settings=settings),

@@ -2,21 +2,28 @@
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
+from gengui_stream import bootstrap
 from gengui_stream.bootstrap import Entry, run_role, run_until_stopped
 from gengui_stream.errors import BugError, ConfigurationError, FencedError, PermanentError, TransientError
+from gengui_stream.process import lifecycle
 from gengui_stream.process.exit_codes import ExitCode
 from gengui_stream.process.lifecycle import RetryLimit, ShutdownRequested, pause, retry_transient
 from gengui_stream.settings import Settings, load_settings
 
 SETTINGS = load_settings({"SHUTDOWN_GRACE_S": "0.1"}, env_files=())
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "FIRST_PAUSE_S", 0.01)
 
 
 def told() -> None:
@@ -61,6 +68,22 @@ async def test_a_wait_ends_when_told() -> None:
     assert await run_until_stopped(away, "api", SETTINGS) is ExitCode.OK
 
 
+async def test_the_end_of_a_wait_in_a_group_is_no_other_wait() -> None:
+    """As in the API, which waits for its servers while it serves."""
+
+    async def waiting(settings: Settings, stop: asyncio.Event) -> None:
+        async def away() -> None:
+            asyncio.get_running_loop().call_soon(told)
+            raise TransientError("away")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(retry_transient(away, stop, operation="api"))
+
+    with capture_logs() as logs:
+        assert await run_until_stopped(waiting, "api", SETTINGS) is ExitCode.OK
+    assert [(log["operation"], log["error"]) for log in logs if log["event"] == "waiting"] == [("api", "away")]
+
+
 def failing(error: Exception) -> Entry:
     async def fail(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -99,7 +122,9 @@ async def test_what_passes_in_a_group_passes() -> None:
     assert await run_until_stopped(twice, "api", SETTINGS) is ExitCode.OK
 
 
-async def test_a_role_that_does_not_listen_is_cancelled() -> None:
+async def test_a_role_that_does_not_listen_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "LAST_SECONDS", 0.2)
+
     async def deaf(settings: Settings, stop: asyncio.Event) -> None:
         asyncio.get_running_loop().call_soon(told)
         await asyncio.Event().wait()
@@ -173,11 +198,9 @@ async def test_an_outage_of_any_length_is_waited_for() -> None:
     ("failed_at", "logged_at"),
     [((0.0, 0.3, 0.6, 0.9), [0.0]), ((0.0, 0.9, 1.0, 1.9), [0.0, 1.0]), ((0.5, 0.9, 1.0, 200.0), [0.5, 1.0, 200.0])],
 )
-async def test_a_wait_is_not_logged_at_every_failure(
-    caplog: pytest.LogCaptureFixture, failed_at: Sequence[float], logged_at: Sequence[float]
-) -> None:
+async def test_a_wait_is_not_logged_at_every_failure(failed_at: Sequence[float], logged_at: Sequence[float]) -> None:
     """But at each doubling of its time, so that an outage does not fill the log."""
     times = iter((0.0, *failed_at))
-    await retry_transient(after(len(failed_at)), asyncio.Event(), operation="it", clock=lambda: next(times))
-    logged = [str(record.msg) for record in caplog.records if "waiting" in record.getMessage()]
-    assert [float(re.findall(r"'waited_s': ([\d.]+)", line)[0]) for line in logged] == logged_at
+    with capture_logs() as logs:
+        await retry_transient(after(len(failed_at)), asyncio.Event(), operation="it", clock=lambda: next(times))
+    assert [log["waited_s"] for log in logs if log["event"] == "waiting"] == logged_at

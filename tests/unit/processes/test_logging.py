@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -15,18 +14,6 @@ from gengui_stream.logging import configure_logging, redact_text
 from gengui_stream.settings import Settings
 
 API_KEY = "gg_1a2b3c4d_" + "S" * 43
-
-
-@pytest.fixture(autouse=True)
-def _restored_logging() -> Iterator[None]:
-    root, hook = logging.getLogger(), sys.excepthook
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    sys.excepthook = hook
-    logging.captureWarnings(capture=False)
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
 
 
 def configured(**values: object) -> io.StringIO:

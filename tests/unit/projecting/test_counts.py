@@ -12,7 +12,7 @@ from gengui_stream.domain.generation.jobs import new_jobs
 from gengui_stream.domain.generation.state import Generation
 from gengui_stream.domain.identifiers import uuid7
 from gengui_stream.projecting.folding import FoldState, decode_records, fold_records
-from gengui_stream.projections import daily_counts, generation_requests, job_rows, provider_statistics
+from gengui_stream.projections import daily_counts, generation_requests, job_rows, provider_statistics, provider_usage
 from gengui_stream.projections.outcomes import Applied, DeadLettered, Ignored, Outcome, Tally, transitions
 from schemas.events import Event, GenerationRequested
 from tests.events import GENERATION, histories, record_of
@@ -64,6 +64,7 @@ def test_all_that_is_counted_and_done_follows_from_transitions(log: list[Event])
     assert daily_counts.count(moved) == daily_counts.count(outcomes)
     assert provider_statistics.count(moved) == provider_statistics.count(outcomes)
     assert provider_statistics.count_latencies(moved) == provider_statistics.count_latencies(outcomes)
+    assert provider_usage.count(moved) == provider_usage.count(outcomes)
     assert generation_requests.rows_of(moved) == generation_requests.rows_of(outcomes)
     changes, of_moves = job_rows.changes_of(outcomes, TIMINGS), job_rows.changes_of(moved, TIMINGS)
     assert [job for job in changes.made if job.run is None] == [job for job in of_moves.made if job.run is None]
@@ -114,6 +115,25 @@ def test_latencies(log: list[Event]) -> None:
     assert provider_statistics.count_latencies(fold(log)) == expected
 
 
+@given(LOGS)
+def test_usage(log: list[Event]) -> None:
+    expected: Counter[provider_usage.Key] = Counter()
+    for event, before, after in statuses(log):
+        if before is None or after is None or after.version == before.version or before.status.value in ENDINGS:
+            continue
+        if after.attempt == before.attempt and after.status.value not in ENDINGS:
+            continue
+        result = after.status.value == "completed"
+        if before.started_at is None and not result:
+            continue
+        until = before.last_heard_at if event.type.endswith((".retried", ".timed_out")) else event.occurred_at
+        key = after.provider, after.model, event.occurred_at.date()
+        expected[*key, "runs"] += 1
+        expected[*key, "images"] += len(after.outputs) if result else 0
+        expected[*key, "run_ms"] += max(0, (until - (before.started_at or until)) // timedelta(milliseconds=1))
+    assert provider_usage.count(fold(log)) == expected
+
+
 @given(LOGS, st.integers(0, 40))
 def test_counts_of_pieces_add_up_to_the_whole(log: list[Event], cut: int) -> None:
     known = FoldState()
@@ -124,6 +144,7 @@ def test_counts_of_pieces_add_up_to_the_whole(log: list[Event], cut: int) -> Non
     assert provider_statistics.count(first) + provider_statistics.count(second) == provider_statistics.count(whole)
     latencies = provider_statistics.count_latencies(first) + provider_statistics.count_latencies(second)
     assert latencies == provider_statistics.count_latencies(whole)
+    assert provider_usage.count(first) + provider_usage.count(second) == +provider_usage.count(whole)
 
 
 @given(LOGS)
@@ -163,6 +184,7 @@ def test_rows_have_a_number_for_every_measure() -> None:
     assert days == [(GENERATION, day, 3, 0, 0, 2, 0, 0, 0)]
     minutes = provider_statistics.rows_of(Counter({("p", "m", minute, "dispatched"): 4}), 3)
     assert minutes == [("p", "m", minute, 3, 4, 0, 0, 0, 0, 0)]
+    assert provider_usage.rows_of(Counter({("p", "m", day, "images"): 2}), 3) == [("p", "m", day, 3, 0, 2, 0)]
     assert provider_statistics.latency_rows_of(Counter({("p", "m", minute, 50): 5}), 3) == [
         ("p", "m", minute, 3, 50, 5)
     ]

@@ -13,7 +13,7 @@ from gengui_stream.errors import TransientError
 from gengui_stream.fakes.runpod.worker import traceback_json
 from gengui_stream.providers.interface import Dispatched, FaultDomain, Refused
 from gengui_stream.providers.routing.rate_limiter import SlidingWindow
-from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, workers_of
+from gengui_stream.providers.runpod.health import Diagnosis, Workers, diagnose, queued_of, workers_of
 from gengui_stream.providers.runpod.responses import (
     JobState,
     Response,
@@ -82,7 +82,7 @@ def test_each_refusal_has_its_fault_domain(status: int, fault_domain: FaultDomai
     outcome = run_outcome(Response(status, {"error": "no"}, 7.0), "e")
     assert isinstance(outcome, Refused)
     assert (outcome.fault_domain, outcome.retryable) == (fault_domain, retryable)
-    assert outcome.retry_after_s == (7.0 if status == 429 else None)
+    assert outcome.retry_after_s == (7.0 if fault_domain in {FaultDomain.CAPACITY, FaultDomain.PROVIDER} else None)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,51 @@ def test_any_error_makes_a_message_that_an_event_can_hold(error: object) -> None
         assert "Traceback (most" not in message
 
 
+def test_an_error_that_a_handler_returns_as_an_object_is_shown() -> None:
+    error = {"type": "ValidationError", "message": "no prompt", "details": "The 'prompt' field is required."}
+    assert failure_message(error) == failure_of_output({"error": error}) == "no prompt"
+    assert failure_message({"error": {"code": 7}}) == "the worker gave no reason"
+
+
+def test_a_deeply_nested_answer_is_no_failure_of_ours() -> None:
+    for deep in (json.loads("[" * 900 + "]" * 900), json.loads('{"error":' * 900 + "1" + "}" * 900)):
+        assert failure_message(deep)
+        assert inline_image(deep) is None
+        assert failure_of_output(deep) in {None, "the worker gave no reason"}
+
+
+SUBMITTED = NOW - timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({"delayTime": 31_618, "executionTime": 1_437}, (31.618, 33.055)),
+        ({"delayTime": 2_000}, (2.0, None)),
+        ({"delayTime": 0, "executionTime": 0.5}, (0.0, 0.0005)),
+        ({"executionTime": 1_437}, None),
+        ({"delayTime": -1, "executionTime": 1}, None),
+        ({"delayTime": True}, None),
+        ({"delayTime": "7"}, None),
+        ({"delayTime": 10**30}, None),
+        ({"delayTime": 290_000, "executionTime": 60_000}, (290.0, 300.0)),
+        ({"delayTime": 600_000, "executionTime": 1}, (300.0, 300.0)),
+        ({}, None),
+    ],
+)
+def test_when_a_job_ran_follows_from_what_runpod_measured(
+    times: dict[str, object], expected: tuple[float, float | None] | None
+) -> None:
+    found = report_of(Response(200, {"status": "COMPLETED", **times})).times(SUBMITTED, NOW)
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    began, ended = expected
+    assert found.started_at == SUBMITTED + timedelta(seconds=began)
+    assert found.ended_at == (None if ended is None else SUBMITTED + timedelta(seconds=ended))
+
+
 @given(st.text() | st.integers().map(str))
 def test_any_retry_after_is_seconds_or_none(header: str) -> None:
     seconds = retry_after_s(header, NOW)
@@ -178,6 +223,8 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 @given(anything | st.fixed_dictionaries({"workers": st.dictionaries(st.sampled_from(["idle", "unhealthy"]), anything)}))
 def test_any_health_can_be_diagnosed(body: object) -> None:
     assert diagnose(workers_of(body)) in Diagnosis
+    queued = queued_of(body)
+    assert queued is None or queued >= 0
 
 
 @pytest.mark.parametrize(
@@ -213,3 +260,9 @@ def test_no_window_has_more_calls_than_are_allowed(pauses: list[float], limit: i
 def test_rare_calls_do_not_wait() -> None:
     window = SlidingWindow(2, 10.0)
     assert [window.reserve(now) for now in (0.0, 1.0, 10.5, 11.5)] == [0.0, 1.0, 10.5, 11.5]
+
+
+@pytest.mark.parametrize(("queue", "found"), [(0, 0), (12, 12), (-1, None), (True, None), ("12", None), (None, None)])
+def test_the_length_of_the_queue_is_what_health_reports(queue: object, found: int | None) -> None:
+    assert queued_of({"jobs": {"inQueue": queue}}) == found
+    assert queued_of({"jobs": queue}) is None

@@ -1,6 +1,7 @@
 """The documents are true: commands and targets exist, links lead somewhere, every dependency has its reason."""
 
 import ast
+import fnmatch
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,17 +11,14 @@ from typing import get_args
 
 import pytest
 import typer.main
-from prometheus_client import CollectorRegistry
 from typer.core import TyperGroup
 
 from gengui_stream.cli.app import command_line
 from gengui_stream.domain.generation.jobs import JobKind
-from gengui_stream.metrics import Metrics
-from gengui_stream.providers.routing.circuit_breaker import Circuits
-from gengui_stream.providers.routing.circuit_metrics import CircuitCollector
 from gengui_stream.roles import ROLES, SERVER_SETTINGS
 from gengui_stream.settings import Settings
 from gengui_stream.settings.older_names import OLDER_NAMES
+from tests.metric_names import own_registry
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [
@@ -55,18 +53,25 @@ def commands_in(text: str) -> Iterator[list[str]]:
         yield words.split()
 
 
+@cache
+def whole_command() -> TyperGroup:
+    command = typer.main.get_command(command_line())
+    assert isinstance(command, TyperGroup)
+    return command
+
+
 def unknown(words: list[str]) -> str | None:
     """The first word that the command line does not know; arguments after a complete command are not checked."""
-    command = typer.main.get_command(command_line())
+    commands, options = whole_command().commands, whole_command().params
     for word in words:
         if word.startswith("--"):
-            known = {name for option in command.params for name in option.opts} | {"--help"}
-            if word not in known:
+            if word not in {name for option in options for name in option.opts} | {"--help"}:
                 return word
-        elif isinstance(command, TyperGroup):
-            if word not in command.commands:
+        elif commands:
+            if word not in commands:
                 return word
-            command = command.commands[word]
+            command = commands[word]
+            commands, options = command.commands if isinstance(command, TyperGroup) else {}, command.params
     return None
 
 
@@ -89,6 +94,11 @@ def test_every_relative_link_leads_somewhere(path: Path) -> None:
     )
     relative = [link for pair in links for link in pair if link and "://" not in link]
     assert [link for link in relative if not (path.parent / link).exists()] == []
+
+
+def test_the_list_of_decisions_is_complete() -> None:
+    listed = re.findall(r"\]\(adr/([^)]+)\)", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert set(listed) >= {path.name for path in (ROOT / "docs" / "adr").glob("*.md")}
 
 
 @pytest.mark.parametrize("path", documents())
@@ -122,15 +132,18 @@ def test_every_setting_or_constant_named_exists(path: Path) -> None:
 def test_every_finding_of_the_doctor_that_is_named_exists() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "gengui_stream" / "doctor").rglob("*.py")]
-    subjects = "postgresql|redis|kafka|object_store|provider|role|jobs|flags|projections|dead_letters"
+    subjects = "postgresql|redis|kafka|object_store|provider|role|jobs|flags|projections|dead_letters|emails|cookies"
     named = set(re.findall(rf"`((?:{subjects})\.[a-z_]+)`", page)) - NAMED_BY_KIND
     assert len(named) > 20
     assert {name for name in named if not any(f'"{name}"' in source for source in sources)} == set()
 
 
 OF_SERVERS = (
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_REQUIRED",
     "Connection refused",
     "EndpointConnectionError",
+    "certificate verify failed",
     "database … does not exist",
     "invalid username-password pair",
     "password authentication failed",
@@ -181,14 +194,11 @@ def test_every_line_of_the_original_says_where_it_is_tested() -> None:
 def test_the_metrics_of_the_page_are_those_that_processes_have() -> None:
     page = OPERATIONS.read_text(encoding="utf-8")
     table = page.partition("\n### Metrics\n")[2].partition("\n### ")[0]
-    written = set(
-        re.findall(r"`(gengui_\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines() if "|" in row))
-    )
-    made = CollectorRegistry()
-    Metrics(made)
-    made.register(CircuitCollector(Circuits()))
+    names = re.findall(r"`(gengui_\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines() if "|" in row))
+    written = set(names)
+    assert len(written) == len(names)
     suffixes = {"counter": "_total"}
-    assert written == {f"{metric.name}{suffixes.get(metric.type, '')}" for metric in made.collect()}
+    assert written == {f"{metric.name}{suffixes.get(metric.type, '')}" for metric in own_registry().collect()}
 
 
 def test_the_table_of_roles_is_that_of_the_registry() -> None:
@@ -206,8 +216,7 @@ def test_operations_name_every_command() -> None:
     """So that an operator who searches the page for a command finds when to use it."""
     named = {tuple(word for word in words if not word.startswith("-")) for words in commands_in(code(OPERATIONS))}
     shown = {words[:length] for words in named for length in range(1, len(words) + 1)}
-    everything = typer.main.get_command(command_line())
-    assert isinstance(everything, TyperGroup)
+    everything = whole_command()
     assert set(leaves(everything)) - shown == set()
 
 
@@ -221,13 +230,14 @@ def leaves(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def names(cell: str) -> list[str]:
-    return re.findall(r"`([A-Z0-9_]+)`", cell)
+    return re.findall(r"`([A-Z0-9_]+\*?)`", cell)
 
 
 def test_every_setting_of_a_role_or_a_server_exists() -> None:
     named = {name for role in ROLES.values() for name in role.settings}
     named |= {name for settings in SERVER_SETTINGS.values() for name in settings}
-    assert named <= {name.upper() for name in Settings.model_fields}
+    known = {name.upper() for name in Settings.model_fields}
+    assert {name for name in named if not fnmatch.filter(known, name)} == set()
 
 
 def test_the_default_ports_are_those_of_the_registry() -> None:

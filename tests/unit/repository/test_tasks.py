@@ -14,7 +14,8 @@ AWAITED = {
     "gengui_stream/jobs/loop.py": "two events",
     "gengui_stream/log/ends.py": "shielded, so that aiokafka is not cancelled while it connects",
     "gengui_stream/log/reader.py": "shielded, as the read of the log's ends",
-    "gengui_stream/log/self_healing_producer.py": "the end of a replaced producer, whose error is logged",
+    "gengui_stream/log/self_healing_producer.py": "a connection; the end of a replaced producer, whose error is logged",
+    "gengui_stream/process/first_answer.py": "the attempts",
     "gengui_stream/providers/flags/provider_flags.py": "after an error, which is logged, the flags stay as they are",
 }
 """The modules that make tasks outside a group, each with what awaits them."""

@@ -4,6 +4,8 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from gengui_stream.errors import ConfigurationError
 from gengui_stream.postgres.connecting import connect_arguments
+from gengui_stream.postgres.pool import open_pool
 from gengui_stream.settings import load_settings
 from gengui_stream.settings.addresses.database_url import address_of_parts, parse_database_url
 
@@ -63,6 +66,7 @@ REFUSED = {
     "postgresql://u:s3cret@h/d?port=1,x": "port",
     "postgresql://u:s3cret@h/d?sslmode=no-verify": "verify-full",
     "postgresql://u:s3cret@h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem": "/nowhere/ca.pem",
+    "postgresql://u:s3cret@h/d?sslmode=require&sslrootcert=system": "verify-full",
     "postgresql://u:s3cret@h/d?channel_binding=require": "verify-full",
     "postgresql://u:s3cret@h/d?hostaddr=10.0.0.1": "host",
     "postgresql://u:s3cret@h/d?schema=public": "schema",
@@ -80,6 +84,36 @@ def test_these_are_refused_at_start_with_a_remedy_and_without_the_password(url: 
     assert fault.startswith("DATABASE_URL: ")
     assert REFUSED[url] in fault
     assert "s3cret" not in fault
+
+
+@pytest.mark.parametrize("name", ["sslrootcert", "sslcrl", "sslcert"])
+def test_a_file_without_certificates_is_refused_at_start(name: str, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("this is no certificate")
+    url = f"postgresql://u:s3cret@h/d?sslmode=verify-full&{name}={tmp_path / 'ca.pem'}"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({"DATABASE_URL": url}, env_files=())
+    [fault] = refused.value.faults
+    assert fault.startswith("DATABASE_URL: ")
+    assert name in fault
+    assert "s3cret" not in fault
+
+
+def test_certificates_of_authorities_are_used() -> None:
+    url = f"postgresql://h/d?sslmode=verify-full&sslrootcert={files('botocore') / 'cacert.pem'}"
+    assert parse_database_url(url).url == url
+    assert parse_database_url("postgresql://h/d?sslmode=verify-full&sslrootcert=system").url.endswith("system")
+    assert parse_database_url("postgresql://h/d?sslrootcert=system").url.endswith("&sslmode=verify-full")
+
+
+async def test_a_file_that_the_environment_names_is_checked_when_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.pem").write_text("this is no certificate")
+    monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "ca.pem"))
+    settings = load_settings({"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:1/d?sslmode=verify-full"}, env_files=())
+    with pytest.raises(ConfigurationError, match="DATABASE_URL: its certificates") as refused:
+        await open_pool(settings)
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +166,7 @@ def test_the_parts_come_out_as_they_went_in(port: int, name: str, user: str, pas
         parts = urlsplit(parse_database_url(address_of_parts(host, port, name, user, password, ssl=True)).url)
         assert (parts.hostname, parts.port, unquote(parts.path[1:])) == (found, port, name)
         assert (unquote(parts.username or ""), unquote(parts.password or "") or None) == (user, password)
-        assert parse_qs(parts.query) == {"sslmode": ["require"]}
+        assert parse_qs(parts.query) == {"sslmode": ["verify-full"], "sslrootcert": ["system"]}
 
 
 def test_a_socket_directory_is_a_host() -> None:

@@ -1,5 +1,8 @@
 """Redis URLs as hosted services and other clients write them."""
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 from redis.asyncio.connection import parse_url
 
@@ -62,3 +65,19 @@ def test_these_are_refused_at_start_with_a_remedy_and_without_the_password(url: 
 @pytest.mark.parametrize("url", USED)
 def test_reading_twice_changes_nothing(url: str) -> None:
     assert parse_redis_url(parse_redis_url(url)) == parse_redis_url(url)
+
+
+@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_file_without_certificates_is_refused_at_start(name: str, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("this is no certificate")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({"REDIS_URL": f"rediss://:s3cret@h?{name}={tmp_path / 'ca.pem'}"}, env_files=())
+    [fault] = refused.value.faults
+    assert fault.startswith("REDIS_URL: ")
+    assert name in fault
+    assert "s3cret" not in fault
+
+
+def test_certificates_of_authorities_are_used() -> None:
+    path = str(files("botocore") / "cacert.pem")
+    assert dict(parse_url(parse_redis_url(f"rediss://h?ssl_ca_certs={path}")))["ssl_ca_certs"] == path

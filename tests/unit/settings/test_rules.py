@@ -26,6 +26,10 @@ from gengui_stream.settings.rules import PROVIDER_NEEDS
             {"PROVIDER_FALLBACKS": "locl"},
             "PROVIDER_FALLBACKS: there is no provider 'locl'; there are: local, gemini, runpod",
         ),
+        (
+            {"PRICES": "runpod/m=1/second,runpd/m=1/second"},
+            "PRICES: there is no provider 'runpd'; there are: local, gemini, runpod",
+        ),
     ],
 )
 def test_a_provider_that_cannot_be_used_is_a_fault_at_the_start(environ: dict[str, str], said: str) -> None:

@@ -78,6 +78,8 @@ def test_faults_of_single_settings_and_of_addresses_are_reported_at_once() -> No
         ({"RUNPOD_API_KEY": "rp-1", "RUNPOD_ENDPOINT_ID": "../x"}, "RUNPOD_ENDPOINT_ID"),
         ({"RUNPOD_EXECUTION_TIMEOUTS": "zit-basic=4"}, "RUNPOD_EXECUTION_TIMEOUTS"),
         ({"RUNPOD_EXECUTION_TIMEOUTS": "zit-basic"}, "RUNPOD_EXECUTION_TIMEOUTS"),
+        ({"PRICES": "runpod/zit-basic=cheap"}, "PRICES"),
+        ({"PRICES": "runpod/zit-basic=1/second,runpod/zit-basic=2/second"}, "PRICES"),
         ({"RUNPOD_TTL_S": "10"}, "RUNPOD_TTL_S"),
         ({"WEBHOOK_SECRET": "short"}, "WEBHOOK_SECRET"),
     ],
@@ -203,7 +205,7 @@ def test_a_missing_file_is_no_fault(tmp_path: Path) -> None:
 def test_the_parts_of_a_database_address_are_escaped() -> None:
     environ = {"DB_HOST": "db", "DB_USER": "a@b", "DB_PASSWORD": "p/w:1", "DB_NAME": "x y", "DB_SSL": "true"}
     dsn = load_settings(environ, env_files=()).database_dsn
-    assert dsn == "postgresql://a%40b:p%2Fw%3A1@db:5432/x%20y?sslmode=require"
+    assert dsn == "postgresql://a%40b:p%2Fw%3A1@db:5432/x%20y?sslmode=verify-full&sslrootcert=system"
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

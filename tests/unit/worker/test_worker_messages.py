@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gengui_stream.errors import PermanentError, TransientError
 from gengui_stream.identifiers import new_id
 from gengui_stream.providers.local.entries import InvalidMessage
+from gengui_stream.worker import client as worker_client
 from gengui_stream.worker.client import TRIES, WorkerClient
 from gengui_stream.worker.job import DrawingJob, parse
 from gengui_stream.worker.transports import EVENTS_PATH, ReportedEvent, open_http_transport, status_message
@@ -84,6 +85,11 @@ def test_no_entry_raises(entry: dict[str, str]) -> None:
     parse({**ENTRY, **entry})
 
 
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_client, "FIRST_RETRY_S", 0.01)
+
+
 class Recorded:
     """A transport that records events, and raises a given number of errors."""
 
@@ -133,7 +139,7 @@ async def test_what_passes_is_tried_again_with_the_same_event() -> None:
     assert (recorded.calls, len(recorded.events)) == (2, 1)
 
 
-async def test_transient_errors_are_raised_after_a_few_tries_and_permanent_ones_at_once() -> None:
+async def test_transient_errors_are_raised_after_a_few_tries_and_permanent_ones_at_once(short_pauses: None) -> None:
     away, refusing = Recorded([TransientError("away")] * TRIES), Recorded([PermanentError("no")])
     with pytest.raises(TransientError):
         await WorkerClient(away, "me").heartbeat(GENERATION)
@@ -212,7 +218,7 @@ async def test_http_posts_batches_with_the_key() -> None:
     assert sizes == [500, 500, 1]
 
 
-async def test_http_retries_what_passes() -> None:
+async def test_http_retries_what_passes(short_pauses: None) -> None:
     answers = [web.Response(status=503), web.Response(status=429), None]
     async with (
         serving(lambda body: answers.pop(0) or accepted(body)) as url,

@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource
+from aiokafka.protocol.api import Request, Response
 
 class NewTopic:
     def __init__(
@@ -21,17 +22,6 @@ class RecordsToDelete:
 class CreateTopicsResponse:
     topic_errors: Sequence[tuple[str, int] | tuple[str, int, str | None]]
 
-class DescribedPartition(TypedDict):
-    partition: int
-    leader: int
-    replicas: list[int]
-    isr: list[int]
-
-class DescribedTopic(TypedDict):
-    topic: str
-    error_code: int
-    partitions: list[DescribedPartition]
-
 class DescribedCluster(TypedDict):
     brokers: list[tuple[object, ...]]
 
@@ -47,6 +37,7 @@ class AIOKafkaAdminClient:
         self,
         *,
         bootstrap_servers: Sequence[str],
+        metadata_max_age_ms: int = ...,
         client_id: str = ...,
         request_timeout_ms: int = 40000,
         security_protocol: str = "PLAINTEXT",
@@ -59,7 +50,7 @@ class AIOKafkaAdminClient:
     async def close(self) -> None: ...
     async def create_topics(self, new_topics: Sequence[NewTopic]) -> CreateTopicsResponse: ...
     async def delete_topics(self, topics: Sequence[str]) -> object: ...
-    async def describe_topics(self, topics: Sequence[str] | None = None) -> list[DescribedTopic]: ...
+    async def _send_request(self, request: Request, node_id: int | None = None) -> Response: ...
     async def describe_cluster(self) -> DescribedCluster: ...
     async def describe_consumer_groups(self, group_ids: Sequence[str]) -> list[DescribeGroupsResponse]: ...
     async def describe_configs(self, config_resources: Sequence[ConfigResource]) -> list[DescribeConfigsResponse]: ...

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from gengui_stream.accounts.api_keys import list_users
+from gengui_stream.accounts.keys.api_keys import list_users
 from gengui_stream.cli.options import AsJson
 from gengui_stream.cli.output import echo, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
@@ -31,7 +31,7 @@ def list_all(json: AsJson = False) -> None:
         if json:
             echo_json([asdict(user) for user in users])
         elif users:
-            rows = ((user.email, user.role, user.keys, f"{user.created_at:%Y-%m-%d %H:%M:%S}") for user in users)
+            rows = ((user.email, user.role, user.keys, user.created_at) for user in users)
             echo_table(("e-mail", "role", "keys", "created"), rows)
         else:
             echo("none: `gengui-stream seed` creates one")

@@ -11,7 +11,7 @@ import typer
 from gengui_stream.bridge.dead_statuses import DeadStatus, DeadStatuses
 from gengui_stream.bridge.messages import DEAD_STREAM
 from gengui_stream.cli.options import AsJson
-from gengui_stream.cli.output import echo, echo_json, echo_table
+from gengui_stream.cli.output import echo, echo_fields, echo_json, echo_table
 from gengui_stream.cli.runner import run_command
 from gengui_stream.errors import PermanentError
 from gengui_stream.process.exit_codes import ExitCode
@@ -43,7 +43,7 @@ Resolve: TypeAlias = Callable[[DeadStatuses, DeadStatus], Awaitable[None]]
 @app.command("list")
 def list_statuses(
     reason: Reason = None,
-    limit: Annotated[int, typer.Option(min=1, max=ALL_MAX)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=ALL_MAX, help="Show at most this many.")] = 100,
     json: AsJson = False,
 ) -> None:
     """List dead statuses, the oldest first.
@@ -56,10 +56,8 @@ def list_statuses(
             found = await statuses.listed(limit, reason)
         if json:
             echo_json([_document(status) for status in found])
-        elif found:
-            echo_table(("id", "generation", "status", "reason", "dead since", "detail"), map(_row, found))
         else:
-            echo("none")
+            echo_table(("id", "generation", "status", "reason", "dead since", "detail"), map(_row, found))
 
     run_command(work)
 
@@ -74,11 +72,7 @@ def show(entry_id: Annotated[str, typer.Argument(parser=_entry_id, metavar="ID")
     async def work(settings: Settings) -> None:
         async with _opened(settings) as statuses:
             document = _document(await _found(statuses, entry_id))
-        if json:
-            echo_json(document)
-            return
-        for name, value in document.items():
-            echo(f"{name:<9} {value}")
+        echo_json(document) if json else echo_fields(document)
 
     run_command(work)
 
@@ -156,8 +150,8 @@ async def _found(statuses: DeadStatuses, entry_id: str) -> DeadStatus:
 
 def _row(status: DeadStatus) -> tuple[object, ...]:
     message = status.message
-    moment = status.dead_at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-    return (status.id, message.get("mediaId", ""), message.get("status", ""), status.reason, moment, status.detail)
+    named = (message.get("mediaId"), message.get("status"))
+    return (status.id, *named, status.reason, status.dead_at, status.detail)
 
 
 def _document(status: DeadStatus) -> dict[str, object]:

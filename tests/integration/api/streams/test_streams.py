@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from api.handlers import streams
-from gengui_stream.accounts.api_keys import seed_user
+from api.limits import stream_limit
+from gengui_stream.accounts.keys.api_keys import seed_user
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.codec import encode_value
 from gengui_stream.log.event_log import EventLog
@@ -23,6 +24,7 @@ from tests.integration.api.client import Client, completed, failed, started, thu
 from tests.integration.api.conftest import serving
 from tests.integration.log.logs import send_to
 from tests.integration.projector.projecting import projecting
+from tests.integration.running import eventually
 
 ALL = "/v1/stream"
 
@@ -180,13 +182,13 @@ async def test_an_event_on_another_partition_is_streamed_and_paged_once(
 
 
 async def test_a_stream_of_a_pruned_timeline_begins_with_the_cut_and_ends(
-    user: Client, event_log: EventLog, pool: Pool
+    user: Client, event_log: EventLog, pool: Pool, settings: Settings
 ) -> None:
     generation_id = await user.created()
     path = f"/v1/generations/{generation_id}"
     async with user.stream(f"{path}/stream") as live:
         await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
-        await live.rest()
+        partition = int((await live.rest())[0].position.partition(":")[0])
     assert (await user.get(f"{path}/events"))["pruned_before"] is None
     await prune(pool, UUID(int=0), range(16), timedelta(0))
     events = await user.get(f"{path}/events")
@@ -195,3 +197,27 @@ async def test_a_stream_of_a_pruned_timeline_begins_with_the_cut_and_ends(
         messages = await stream.rest()
     assert [message.event for message in messages] == ["pruned", "end"]
     assert events["pruned_before"] in messages[0].data
+    assert (await user.get(f"{path}/events?cursor={partition}:0"))["data"] == [], "it may have had this event"
+    status, _, refused = await user.call(
+        "GET", f"{path}/events?cursor={(partition + 1) % settings.events_partitions}:0"
+    )
+    assert (status, refused["errors"][0]["field"]) == (422, "cursor"), "of another partition"
+
+
+@pytest.mark.parametrize("of_one", [False, True])
+async def test_a_user_has_a_limited_number_of_open_streams(
+    user: Client, other: Client, monkeypatch: pytest.MonkeyPatch, of_one: bool
+) -> None:
+    monkeypatch.setattr(stream_limit, "STREAMS_MAX", 2)
+    path = f"/v1/generations/{await user.created()}/stream" if of_one else ALL
+    async with user.stream(path), user.stream(ALL):
+        status, headers, found = await user.call("GET", path)
+        assert (status, found["code"], headers["Retry-After"]) == (429, "too_many_streams", "10")
+        async with other.stream(ALL) as unaffected:
+            assert await unaffected.next() is not None
+
+    async def is_open() -> bool:
+        async with user.session.get(user.base + path, headers={"Authorization": f"Bearer {user.key}"}) as answer:
+            return answer.status == 200
+
+    await eventually(is_open)

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from gengui_stream.providers.local.provider import QUEUE_AHEAD
 from gengui_stream.providers.local.redis_keys import (
     DEAD_STREAM,
     DELIVERIES_MAX,
@@ -24,7 +25,7 @@ from gengui_stream.settings import Settings
 from tests.integration.api.client import Client
 from tests.integration.api.conftest import serving
 from tests.integration.api.workers.job_worker import CLAIM, JobWorker, queued, reaches
-from tests.integration.running import eventually
+from tests.integration.running import eventually, logged
 
 pytestmark = pytest.mark.stack
 
@@ -39,7 +40,7 @@ async def test_of_many_claims_one_gets_the_job(user: Client, box: JobWorker) -> 
 
 async def test_waiting_claims_get_jobs_in_their_order(user: Client, box: JobWorker, redis: Redis) -> None:
     first = [await user.created() for _ in range(3)]
-    await eventually(partial(queued, redis, 3))
+    await eventually(partial(queued, redis, QUEUE_AHEAD))
     jobs = [await box.claimed() for _ in range(3)]
     assert sorted(job["id"] for job in jobs) == sorted(first)
     assert len({job["lease"] for job in jobs}) == 3
@@ -155,10 +156,32 @@ async def test_only_a_workers_key_takes_jobs_and_it_reads_nothing_of_a_user(
         assert (status, problem["code"]) == (401, "unauthorized")
     job = await box.claimed()
     assert job["id"] == generation_id
-    for path in (f"/v1/generations/{generation_id}", f"/v1/generations/{generation_id}/events"):
+    one = f"/v1/generations/{generation_id}"
+    for path in (one, f"{one}/events", f"{one}/stream", "/v1/generations", "/v1/stream"):
         status, _, problem = await box.client.call("GET", path)
-        assert (status, problem["code"]) == (504, "projection_behind"), "as for every young id that is not its own"
-    assert (await box.client.get("/v1/generations"))["data"] == []
+        assert (status, problem["code"]) == (403, "forbidden")
+
+
+async def test_without_tracing_the_trace_context_of_a_client_reaches_the_worker_and_comes_back(
+    user: Client, box: JobWorker, settings: Settings
+) -> None:
+    clients, workers = (f"00-0af7651916cd43dd8448eb211c80319c-{number:016x}-01" for number in (1, 2))
+    headers = {"traceparent": clients}
+    await user.call("POST", "/v1/generations", json={"prompt": "a fox"}, headers=headers)
+    job = await box.claimed()
+    assert job["traceparent"] == clients
+    report = {"lease": job["lease"], "event": {"type": "generation.started"}}
+    for traceparent in (workers, "00-damaged"):
+        path, sent = f"/v1/worker/jobs/{job['id']}/report", {"traceparent": traceparent}
+        status, _, found = await box.client.call("POST", path, json=report, headers=sent)
+        assert status == 200, found
+    events = [(event.type, event.traceparent) for event in await logged(settings)]
+    assert events == [
+        ("generation.requested", clients),
+        ("generation.dispatched", clients),
+        ("generation.started", workers),
+        ("generation.started", None),
+    ]
 
 
 async def test_waiting_claims_end_when_the_api_stops(

@@ -13,9 +13,9 @@ import pytest
 from gengui_stream.bridge.run import run_bridge
 from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.settings import Settings
-from tests.integration.agents.agents_runs import environment
 from tests.integration.api.client import Client
 from tests.integration.api.workers.job_worker import reaches
+from tests.integration.role_process import environment
 from tests.integration.running import eventually, running
 
 pytestmark = pytest.mark.stack

@@ -11,6 +11,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.settings import Settings
 from schemas.events import Event
 from tests.integration.api.client import Client, Json, completed, failed, started
+from tests.integration.following import until
 from tests.integration.running import eventually
 
 PATH = "/v1/worker/events"
@@ -33,6 +34,10 @@ async def test_workers_report_in_batches_each_event_answered_by_name(
         {**good, "type": "generation.requested"},
         {**good, "type": "invalid"},
         {**good, "id": "x" * 36},
+        {**good, "occurred_at": 1_795_889_820},
+        {**good, "occurred_at": "1795889820"},
+        {**good, "id": f"urn:uuid:{good['id']}"},
+        {**good, "generation_id": f"{{{generation_id}}}"},
         {**good, "generation_id": None},
         {},
         7,
@@ -82,9 +87,19 @@ async def test_a_batch_refused_whole_is_no_success(user: Client, worker: Client)
 async def test_a_report_on_a_generation_that_may_be_on_its_way_is_accepted(worker: Client, pool: Pool) -> None:
     event = _document(failed(str(new_id())))
     assert (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
-    await pool.execute("UPDATE jobs.partition_owners SET valid_until = '-infinity'")  # they are being restored
     event = _document(failed(str(uuid.uuid4())))
-    assert (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
+
+    async def accepted_while_they_are_restored() -> bool:
+        """The owner of the partitions vouches for them again every few seconds."""
+        await pool.execute("UPDATE jobs.partition_owners SET valid_until = '-infinity'")
+        return (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
+
+    await until(accepted_while_they_are_restored)
+
+
+async def owner_of_generation(pool: Pool, generation_id: str) -> str:
+    statement = "SELECT owner_id FROM projections.generation_requests WHERE generation_id = $1"
+    return str(await pool.fetchval(statement, generation_id))
 
 
 async def test_a_worker_cannot_give_a_user_the_picture_of_another(
@@ -99,8 +114,35 @@ async def test_a_worker_cannot_give_a_user_the_picture_of_another(
     event["outputs"][0]["object_key"] = key
     status, _, problem = await worker.call("POST", PATH, json={"events": [event]})
     assert (status, problem["code"]) == (422, "foreign_object_key")
+    mine_as_text = key.replace(f"users/{owner}", f"users/{await owner_of_generation(pool, mine)}/../{owner}")
+    for odd in (
+        mine_as_text,
+        f"/{key}",
+        f"x/../{key}",
+        f"./{key}",
+        key.replace("/media", "//media"),
+        f"users\\{owner}",
+    ):
+        event["outputs"][0]["object_key"] = odd
+        status, _, problem = await worker.call("POST", PATH, json={"events": [event]})
+        assert (status, problem["code"]) == (422, "foreign_object_key"), odd
+    event["outputs"][0]["object_key"] = key
     event["generation_id"] = theirs
     assert (await worker.call("POST", PATH, json={"events": [event]}))[0] == 200
+
+
+async def test_the_object_of_a_user_is_not_taken_before_the_owner_is_known(
+    other: Client, worker: Client, settings: Settings, pool: Pool
+) -> None:
+    theirs = await other.created()
+    owner = await pool.fetchval("SELECT owner_id FROM projections.generation_requests WHERE generation_id = $1", theirs)
+    key = f"users/{owner}/media/{theirs}.png"
+    async with open_object_store(settings) as store:
+        await store.put(key, b"secret", "image/png")
+    event = _document(completed(str(new_id())))  # it may be on its way
+    event["outputs"][0]["object_key"] = key
+    status, headers, problem = await worker.call("POST", PATH, json={"events": [event]})
+    assert (status, problem["code"], "Retry-After" in headers) == (503, "unavailable", True)
 
 
 async def test_only_workers_report_and_only_users_ask(user: Client, worker: Client) -> None:

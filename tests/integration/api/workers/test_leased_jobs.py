@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
+from yarl import URL
 
 from gengui_stream.identifiers import new_id
 from gengui_stream.log.event_log import EventLog
@@ -42,6 +43,10 @@ async def test_a_worker_with_nothing_but_http_takes_a_job_to_its_picture(
     found = await reaches(user, generation_id, "completed")
     [output] = found["outputs"]
     assert (output["mime_type"], output["bytes"]) == ("image/png", len(b"a picture"))
+    signed = URL(output["url"], encoded=True).query
+    begins = datetime.strptime(signed["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
+    ends = begins + timedelta(seconds=int(signed["X-Amz-Expires"]))
+    assert output["expires_at"] == ends.isoformat().replace("+00:00", "Z")
     async with user.session.get(output["url"]) as answer:
         assert await answer.read() == b"a picture"
     events = (await user.get(f"/v1/generations/{generation_id}/events"))["data"]
@@ -212,3 +217,15 @@ async def test_what_is_no_claim_or_no_job_is_refused_by_name(user: Client, box: 
     assert (await box.report(job, "requested"))[0] == 422
     assert (await box.report(job, "completed", outputs=[]))[0] == 422
     assert (await box.report(job, "progressed", percent=101))[0] == 422
+
+
+async def test_ids_and_times_have_one_form(user: Client, box: JobWorker) -> None:
+    plain = await user.created()
+    job = await box.claimed()
+    for other in (f"urn:uuid:{plain}", plain.replace("-", "")):
+        status, found = await box.on({**job, "id": other}, "heartbeat")
+        assert (status, found["code"]) == (404, "unknown_job"), other
+    status, found = await box.report(job, "started", id=f"urn:uuid:{plain}")
+    assert (status, found["errors"][0]["field"]) == (422, "event.generation.started.id")
+    status, found = await box.report(job, "started", occurred_at=1_795_889_820)
+    assert (status, found["errors"][0]["field"]) == (422, "event.generation.started.occurred_at")

@@ -1,0 +1,1 @@
+"""What browsers need: session cookies, requests of other origins."""

@@ -1,0 +1,1 @@
+"""What a client may take of the service: requests, generations, waits."""

@@ -1,0 +1,1 @@
+"""API keys, and the stream tokens that stand for them."""

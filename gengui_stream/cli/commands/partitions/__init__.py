@@ -1,0 +1,1 @@
+"""Commands about the partitions of the log: lag, pause, resume, skip."""

@@ -1,0 +1,1 @@
+"""The e-mails of accounts: their texts, their links, and the server that takes them."""

@@ -1,0 +1,1 @@
+"""The settings themselves: name, type, bounds, default and meaning of each."""

@@ -1,0 +1,1 @@
+"""Requests and resources of the admin API."""

@@ -1,0 +1,1 @@
+"""The operations of the HTTP API, with their parameters and response statuses."""

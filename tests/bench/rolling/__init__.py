@@ -1,0 +1,1 @@
+"""Processes that are replaced one after the other, while the system is used."""

@@ -1,0 +1,1 @@
+"""Processes that are replaced, not killed."""

@@ -1,0 +1,1 @@
+"""Servers with TLS, as the tests start them."""

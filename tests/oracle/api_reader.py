@@ -43,9 +43,9 @@ class ApiReader:
         evidence.histories[generation_id] = await self._history(generation_id)
         for output in cast("list[Row]", answer["outputs"]):
             key = (generation_id, str(output["id"]))
-            evidence.pictures[key] = await self._picture(output["url"])
-            if output["thumbnail_url"] is not None:
-                evidence.thumbnails[key] = await self._picture(output["thumbnail_url"])
+            for name, pictures in (("url", evidence.pictures), ("thumbnail_url", evidence.thumbnails)):
+                if output[name] is not None:
+                    pictures[key] = await self._picture(output[name])
 
     async def _history(self, generation_id: str) -> list[str]:
         positions: list[str] = []

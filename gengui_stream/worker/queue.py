@@ -150,12 +150,12 @@ class RedisWorkQueue:
         return await self._deliveries.count(entry_id)
 
     async def heartbeat(self, entry_id: str) -> bool:
-        """Resets the entry's idle time, so that no other worker claims it. False: one already has."""
-        return await self._act(entry_id, "0")
+        """Resets the entry's idle time, so that no other worker claims it. False: one has, or it is released."""
+        return await self._act(entry_id, "heartbeat")
 
     async def release(self, entry_id: str) -> None:
         """Returns an unfinished entry: the next worker that looks for abandoned entries claims it."""
-        await self._act(entry_id, str(RELEASED_IDLE_MS))
+        await self._act(entry_id, "release")
 
     async def done(self, entry_id: str) -> None:
         """Acknowledges and deletes the entry, so that the stream holds open jobs only. It stays if another worker has
@@ -189,7 +189,8 @@ class RedisWorkQueue:
         await self._consumer.leave()
 
     async def _act(self, entry_id: str, act: str) -> bool:
-        return bool(await self._hold([QUEUE_STREAM], [WORKER_GROUP, entry_id, self._name, act]))
+        args = [WORKER_GROUP, entry_id, self._name, str(RELEASED_IDLE_MS), act]
+        return bool(await self._hold([QUEUE_STREAM], args))
 
 
 def _script(name: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
@@ -24,6 +24,7 @@ from gengui_stream.redis_io.clients import opened_client, shared
 from gengui_stream.redis_io.streams import ConsumerStreams, ProducerStreams
 from gengui_stream.settings import Settings
 from gengui_stream.testing.object_store import InMemoryObjectStore
+from gengui_stream.worker.queue import RedisWorkQueue
 from gengui_stream.worker.run import run_worker
 from gengui_stream.worker.transports import STATUS_STREAM
 from schemas.events import GenerationRequested
@@ -242,6 +243,32 @@ async def test_at_a_shutdown_a_worker_releases_unfinished_jobs(
             state = await until(partial(ended, pool, generation_id))
         assert state is not None
         assert state.status is Status.COMPLETED
+
+
+async def test_a_heartbeat_that_arrives_after_the_release_does_not_take_the_job_back(
+    settings: Settings, event_log: EventLog
+) -> None:
+    """Both are on their way when a shutdown cancels the heartbeat, each on a connection of its own."""
+    store = InMemoryObjectStore()
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(opened_client(settings))
+
+        async def queue(name: str) -> RedisWorkQueue:
+            streams = ConsumerStreams(settings, QUEUE_STREAM, WORKER_GROUP, name, longest_wait_s=1)
+            consumer = await stack.enter_async_context(streams)
+            return RedisWorkQueue(consumer, shared(redis), store, name, claim_idle_s=600)
+
+        first, second = await queue("first"), await queue("second")
+        await first.create()
+        await requested(event_log, redis)
+        entry = await first.take()
+        assert entry is not None
+        assert await first.heartbeat(entry.id)
+        await first.release(entry.id)
+        assert not await first.heartbeat(entry.id)
+        taken = await second.take()
+        assert taken is not None
+        assert taken.id == entry.id
 
 
 async def test_over_redis_it_speaks_as_the_existing_workers_do(

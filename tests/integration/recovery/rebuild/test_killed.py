@@ -24,8 +24,9 @@ SEED = 20261129
 TWO_PROCESSES = ("rebuild", "--all", "--processes", "2", "--json")
 
 
-async def killed_after(settings: Settings, seconds: float) -> int:
-    """Its exit code: that of the signal, unless it ended before."""
+async def killed_after(settings: Settings, seconds: float) -> tuple[int, float]:
+    """Its exit code, which is that of the signal unless it ended before, and the seconds it ran."""
+    began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gengui_stream.cli", *TWO_PROCESSES),
         env=environment(settings),
@@ -34,23 +35,31 @@ async def killed_after(settings: Settings, seconds: float) -> int:
     )
     try:
         async with asyncio.timeout(seconds):
-            return await process.wait()
+            await process.wait()
     except TimeoutError:
         process.send_signal(signal.SIGKILL)
-        return await process.wait()
+    return await process.wait(), time.monotonic() - began
+
+
+async def kill_at_random_moments(settings: Settings, times: int, whole: float) -> None:
+    """`whole`: seconds of a run. One that goes on with another is done sooner, and the load of the machine changes: the
+    moments follow the runs that came to their end."""
+    chance, killed, runs = random.Random(SEED), 0, 0
+    while killed < times:
+        code, seconds = await killed_after(settings, chance.uniform(0.25, 0.8) * whole)
+        assert code in {0, -signal.SIGKILL}
+        killed, runs = killed + (code != 0), runs + 1
+        whole = whole * 1.05 if code else seconds
+        assert runs < 10 * times, f"{killed} of {runs} runs were killed"
 
 
 async def killed_again_and_again(settings: Settings, pool: Pool, event_log: EventLog, times: int) -> None:
     await a_good_database(settings, pool, event_log)
     await event_log.append_many([event for number in range(100, 400) for event in recent(number)])
     await project_everything(settings, pool)
-    expected, chance = await contents(pool), random.Random(SEED)
-    began = time.monotonic()
+    expected, began = await contents(pool), time.monotonic()
     assert (await command(settings, *TWO_PROCESSES, new_process=True)).code == 0
-    whole = time.monotonic() - began
-    codes = [await killed_after(settings, chance.uniform(0.25, 0.8) * whole) for _ in range(times)]
-    assert codes.count(-signal.SIGKILL) >= times / 5, codes  # one that goes on with another is soon done
-    assert set(codes) <= {0, -signal.SIGKILL}
+    await kill_at_random_moments(settings, times, time.monotonic() - began)
     assert await contents(pool) == expected
     done = (await command(settings, *TWO_PROCESSES, new_process=True)).document
     assert done["swapped"] is not None

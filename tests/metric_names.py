@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from gengui_stream.dispatch.cost_metrics import CostCollector
 from gengui_stream.dispatch.queue_metrics import QueueCollector
+from gengui_stream.dispatch.replica_metrics import ReplicaCollector
 from gengui_stream.metrics import Metrics
 from gengui_stream.providers.routing.circuit_breaker import Circuits
 from gengui_stream.providers.routing.circuit_metrics import CircuitCollector
@@ -32,7 +33,7 @@ def own_registry() -> CollectorRegistry:
 
 def collectors() -> Sequence[Collector]:
     """Those that read what they export at each scrape."""
-    return (CircuitCollector(Circuits()), QueueCollector(), CostCollector())
+    return (CircuitCollector(Circuits()), QueueCollector(), CostCollector(), ReplicaCollector())
 
 
 def exported() -> Mapping[str, frozenset[str]]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
 
-from gengui_stream.dispatch.table_collector import TableCollector
+from gengui_stream.dispatch.server_collector import ServerCollector
 from gengui_stream.domain.prices import PriceList
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.queries.costs import Cost, costs, usage
@@ -19,7 +19,7 @@ VALID_S: Final = 120.0
 LABELS: Final = ("provider", "model")
 
 
-class CostCollector(TableCollector[Cost]):
+class CostCollector(ServerCollector[Cost]):
     """A model without a price has no cost."""
 
     every_s, valid_s, operation = 15.0, VALID_S, "measure costs"

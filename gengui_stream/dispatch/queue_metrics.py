@@ -5,13 +5,13 @@ from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
 
-from gengui_stream.dispatch.table_collector import TableCollector
+from gengui_stream.dispatch.server_collector import ServerCollector
 from gengui_stream.queries.queue_depth import QueueDepth
 
 VALID_S: Final = 60.0
 
 
-class QueueCollector(TableCollector[QueueDepth]):
+class QueueCollector(ServerCollector[QueueDepth]):
     """Kinds and providers without an open job are left out."""
 
     every_s, valid_s, operation = 5.0, VALID_S, "measure the queue"

@@ -8,7 +8,7 @@ import structlog
 from gengui_stream.cancel.handler import Canceler
 from gengui_stream.dispatch.call_limiter import CallLimiter
 from gengui_stream.dispatch.handler import Dispatcher
-from gengui_stream.dispatch.table_metrics import measured_tables
+from gengui_stream.dispatch.server_metrics import measured_servers
 from gengui_stream.domain.generation.jobs import JobKind
 from gengui_stream.identifiers import owner_name
 from gengui_stream.jobs.context import JobContext
@@ -67,7 +67,7 @@ async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
         stop=stop,
     )
     await stack.enter_async_context(background_task(lambda _: RedisHealth(redis).keep_checking(stop)))
-    await stack.enter_async_context(measured_tables(pool, settings.price_list, metrics.registry, stop))
+    await stack.enter_async_context(measured_servers(settings, pool, metrics.registry, stop))
     role.health.started()
     await _loops(settings, pool, context, metrics)
 

@@ -60,6 +60,12 @@ async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
     return LogFacts(len(cluster.answer["brokers"]), cluster.seconds, partitions, configuration, found, tuple(refused))
 
 
+async def inspect_partitions(settings: Settings) -> tuple[PartitionFacts, ...]:
+    """Empty when the topic does not exist. Raises TransientError when no broker is reachable."""
+    async with administering(settings) as admin:
+        return await _partitions(admin, settings.events_topic)
+
+
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> tuple[PartitionFacts, ...]:
     partitions = [
         PartitionFacts(one["partition"], one["leader"], tuple(one["replicas"]), tuple(one["isr"]))

@@ -67,6 +67,13 @@ CASES: Final = (
         summary="agents repeats project: a server is unavailable or takes no writes",
     ),
     Case(
+        alert="GenguiReplicasOutOfSync",
+        fires={'gengui_log_replicas_out_of_sync{broker="2",role="dispatch"}': "0x50 4x10"},
+        quiet={'gengui_log_replicas_out_of_sync{broker="2",role="dispatch"}': "0x50 4x8 0"},
+        labels={"broker": "2"},
+        summary="Broker 2 lacks events of 4 partitions: the loss of another one may stop appends",
+    ),
+    Case(
         alert="GenguiProjectionsStandStill",
         fires={'gengui_oldest_unprocessed_seconds{partition="2"}': "0+60x60"},
         quiet={

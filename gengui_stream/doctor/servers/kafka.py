@@ -10,6 +10,7 @@ from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, connected, fail, ok, warn
 from gengui_stream.errors import ConfigurationError, TlsError, TransientError
 from gengui_stream.log.inspection import LogFacts, PartitionFacts, inspect_log, try_to_append
+from gengui_stream.log.replicas import brokers_of
 from gengui_stream.log.topics import TOPIC_CONFIGURATION
 from gengui_stream.settings import Settings
 
@@ -72,13 +73,14 @@ def _partitions(facts: LogFacts, settings: Settings) -> Finding:
 
 def _leaders(facts: LogFacts) -> Finding:
     leaderless = [str(one.number) for one in facts.partitions if one.leader < 0]
-    behind = [str(one.number) for one in facts.partitions if len(one.in_sync) < len(one.replicas)]
+    behind = [one for one in brokers_of(facts.partitions) if one.out_of_sync]
     if leaderless:
         remedy = "start the brokers that have their replicas"
         return fail("kafka.leaders", f"no leader for partition {', '.join(leaderless)}", remedy)
     if behind:
-        remedy = "find the broker that is unavailable or slow"
-        return warn("kafka.leaders", f"replicas out of sync in partition {', '.join(behind)}", remedy)
+        lacks = [f"{one.id} in partition {', '.join(map(str, one.out_of_sync))}" for one in behind]
+        remedy = "start it, if it has stopped; else its log says why it is behind"
+        return warn("kafka.leaders", f"replicas out of sync at broker {'; '.join(lacks)}", remedy)
     return ok("kafka.leaders", "every partition has a leader, every replica is in sync")
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from api.server import APPEND_WITHIN_S
+from gengui_stream.dev.kafka.properties import NODE_ID
 from gengui_stream.dev.postgres.data_directory import temporary_directory
 from gengui_stream.doctor.servers.kafka import evaluate
 from gengui_stream.errors import TransientError
@@ -21,6 +22,7 @@ from gengui_stream.log.codec import decode
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.log.inspection import inspect_log
 from gengui_stream.log.reader import LogReader, open_reader
+from gengui_stream.log.replicas import replica_brokers
 from gengui_stream.log.topics import check_topic, ensure_topic
 from gengui_stream.settings import Settings, load_settings
 from schemas.events import Event
@@ -135,6 +137,7 @@ async def test_the_others_go_on_when_the_leader_of_a_partition_is_lost(
             for _ in range(2 * BROKERS):  # each asks the brokers in another order
                 async with asyncio.timeout(PROBE_S):
                     await check_topic(replicated)
+            await eventually(lambda: is_known_to_lack_events(replicated, NODE_ID + cluster.servers.index(server)))
         finally:
             if how is signal.SIGSTOP:
                 broker.send_signal(signal.SIGCONT)
@@ -144,6 +147,11 @@ async def test_the_others_go_on_when_the_leader_of_a_partition_is_lost(
     found = await _logged(replicated)
     assert set(flowing.confirmed) <= set(found)
     assert {id_ for id_, count in found.items() if count > 1} <= flowing.repeated
+
+
+async def is_known_to_lack_events(settings: Settings, node_id: int) -> bool:
+    """That broker, and no other."""
+    return [broker.id for broker in await replica_brokers(settings) if broker.out_of_sync] == [node_id]
 
 
 async def _logged(settings: Settings) -> Counter[UUID]:

@@ -199,13 +199,19 @@ def test_a_topic_as_it_should_be() -> None:
         (configured(min_insync_replicas="2"), "kafka.replication", "warn", "min.insync.replicas to 1"),
         (replace(LOG, partitions=THREE), "kafka.replication", "warn", "min.insync.replicas to 2"),
         (replace(LOG, partitions=(PartitionFacts(0, -1, (1,), ()), *ALONE[1:])), "kafka.leaders", "fail", "brokers"),
-        (replace(LOG, partitions=(PartitionFacts(0, 1, (1, 2), (1,)), *ALONE[1:])), "kafka.leaders", "warn", "broker"),
+        (replace(LOG, partitions=(PartitionFacts(0, 1, (1, 2), (1,)), *ALONE[1:])), "kafka.leaders", "warn", "start"),
         (replace(LOG, refused=("Describe of the group x",)), "kafka.permissions", "warn", "ACL"),
     ],
 )
 def test_faults_of_a_topic(facts: LogFacts, name: str, status: str, words: str) -> None:
     found = only(kafka.evaluate(facts, SETTINGS), name)
     assert (found.status, words in (found.remedy or "")) == (status, True)
+
+
+def test_a_broker_that_lacks_events_is_named_with_its_partitions() -> None:
+    one, other = PartitionFacts(0, 1, (1, 2), (1,)), PartitionFacts(1, 1, (1, 2, 3), (1,))
+    found = only(kafka.evaluate(replace(LOG, partitions=(one, other, *ALONE[2:])), SETTINGS), "kafka.leaders")
+    assert found.detail == "replicas out of sync at broker 2 in partition 0, 1; 3 in partition 1"
 
 
 def test_too_few_replicas_in_production() -> None:

@@ -1,4 +1,4 @@
-"""Metrics of what is in a table: measured every few seconds, and exported at each scrape."""
+"""Metrics of what a server knows: measured every few seconds, and exported at each scrape."""
 
 import asyncio
 import time
@@ -14,9 +14,9 @@ from gengui_stream.process.lifecycle import pause, retry_transient
 T = TypeVar("T")
 
 
-class TableCollector(Collector, Generic[T]):
+class ServerCollector(Collector, Generic[T]):
     """`collect` may be called from any thread. `every_s`: between two measurements. One older than `valid_s` is not
-    exported: PostgreSQL is unavailable. `operation`: for the log, while that is so."""
+    exported: the server is unavailable. `operation`: for the log, while that is so."""
 
     every_s: ClassVar[float]
     valid_s: ClassVar[float]
@@ -39,9 +39,9 @@ class TableCollector(Collector, Generic[T]):
 
 
 async def keep_measuring(
-    collector: TableCollector[T], measure: Callable[[], Awaitable[Sequence[T]]], stop: asyncio.Event
+    collector: ServerCollector[T], measure: Callable[[], Awaitable[Sequence[T]]], stop: asyncio.Event
 ) -> None:
-    """Raises ShutdownRequested when the shutdown comes while PostgreSQL is unavailable."""
+    """Raises ShutdownRequested when the shutdown comes while the server is unavailable."""
     while True:
         collector.put(await retry_transient(measure, stop, operation=collector.operation))
         if await pause(stop, collector.every_s):

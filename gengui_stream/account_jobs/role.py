@@ -16,6 +16,7 @@ from gengui_stream.mail.console import ConsoleTransport
 from gengui_stream.mail.smtp import SmtpTransport, tls_of
 from gengui_stream.mail.transports import Transport
 from gengui_stream.postgres.pool import open_pool
+from gengui_stream.postgres.sessions import ACCOUNT_JOBS
 from gengui_stream.process.background import single_error_group
 from gengui_stream.process.lifecycle import ShutdownRequested, retry_transient
 from gengui_stream.role_context import RoleContext
@@ -39,7 +40,9 @@ async def run_account_jobs(role: RoleContext) -> None:
 async def _run(role: RoleContext, stack: AsyncExitStack) -> None:
     settings, stop, metrics = role.settings, role.stop, role.metrics
     transport = transport_of(settings)
-    pool = await retry_transient(partial(open_pool, settings, size=CONNECTIONS), stop, operation="database")
+    pool = await retry_transient(
+        partial(open_pool, settings, size=CONNECTIONS, application=ACCOUNT_JOBS), stop, operation="database"
+    )
     stack.push_async_callback(pool.close)
     log = EventLog(settings, metrics)
     stack.push_async_callback(log.stop)

@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 
 from gengui_stream.dispatch.server_collector import ServerCollector
-from gengui_stream.log.replicas import Broker
+from gengui_stream.log.inspection import Broker
 
 VALID_S: Final = 60.0
 

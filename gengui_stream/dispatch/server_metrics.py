@@ -11,7 +11,7 @@ from gengui_stream.dispatch.cost_metrics import CostCollector, all_costs
 from gengui_stream.dispatch.queue_metrics import QueueCollector
 from gengui_stream.dispatch.replica_metrics import ReplicaCollector
 from gengui_stream.dispatch.server_collector import keep_measuring
-from gengui_stream.log.replicas import replica_brokers
+from gengui_stream.log.inspection import replica_brokers
 from gengui_stream.postgres.pool import Pool
 from gengui_stream.process.background import background_task
 from gengui_stream.queries.queue_depth import depths

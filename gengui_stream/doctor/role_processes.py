@@ -12,6 +12,8 @@ from gengui_stream.bridge.messages import STATUS_STREAM
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, fail, ok, warn
 from gengui_stream.log.inspection import GroupFacts, inspect_log
+from gengui_stream.postgres.pool import opened_pool
+from gengui_stream.postgres.sessions import ACCOUNT_JOBS, has_session
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM
 from gengui_stream.redis_io.inspection import StreamFacts, count_subscribers, inspect_stream
 from gengui_stream.redis_io.notifications import jobs_channel
@@ -111,7 +113,8 @@ def evaluate(name: RoleName, where: str, response: LivezResponse | None, traces:
         return ok(line, f"alive at {where}")
     number = traces.processes[name]
     if number:
-        return ok(line, f"{number} running elsewhere: not at {where}")
+        counted = "" if name == "account-jobs" else f"{number} "
+        return ok(line, f"{counted}running elsewhere: not at {where}")
     return _missing(name, line, f"no process found, nor at {where}", f"start `{command}`", traces)
 
 
@@ -136,7 +139,7 @@ def _missing(name: RoleName, line: str, detail: str, remedy: str, traces: Traces
 
 
 async def _traces(context: Context) -> Traces:
-    """Members of Kafka consumer groups; subscribers of job channels and readers of streams at Redis."""
+    """Members of Kafka consumer groups; subscribers of job channels and readers of streams at Redis; sessions."""
     processes: dict[RoleName, int | None] = {
         "api": None,
         "agents": None,
@@ -147,9 +150,8 @@ async def _traces(context: Context) -> Traces:
         "bridge": None,
         "account-jobs": None,
     }
-    statuses = 0
+    statuses, settings = 0, context.settings
     if "kafka" in context.available:
-        settings = context.settings
         groups = (await inspect_log(settings, (settings.consumer_group, settings.live_tables_group))).groups
         processes["agents"] = _members(groups, settings.consumer_group)
         processes["live-tables"] = _members(groups, settings.live_tables_group)
@@ -160,6 +162,9 @@ async def _traces(context: Context) -> Traces:
             reports = await inspect_stream(redis, STATUS_STREAM)
             processes["bridge"], statuses = _readers(reports), reports.waiting
             processes["worker"] = _readers(await inspect_stream(redis, QUEUE_STREAM))
+    if "postgresql" in context.available:
+        async with opened_pool(settings, size=1) as pool:
+            processes["account-jobs"] = int(await has_session(pool, ACCOUNT_JOBS))
     return Traces(processes, statuses)
 
 

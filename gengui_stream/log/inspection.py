@@ -1,8 +1,8 @@
 """Facts about the brokers, the topic and consumer groups, and the user's right to write to the topic."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -26,6 +26,13 @@ class PartitionFacts:
     leader: int
     replicas: tuple[int, ...]
     in_sync: tuple[int, ...]
+
+
+class Broker(NamedTuple):
+    """`id`: its `node.id`. `out_of_sync`: the partitions of which it has a replica that is not in sync."""
+
+    id: int
+    out_of_sync: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +67,21 @@ async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
     return LogFacts(len(cluster.answer["brokers"]), cluster.seconds, partitions, configuration, found, tuple(refused))
 
 
-async def inspect_partitions(settings: Settings) -> tuple[PartitionFacts, ...]:
-    """Empty when the topic does not exist. Raises TransientError when no broker is reachable."""
+async def replica_brokers(settings: Settings) -> list[Broker]:
+    """Of the topic of the log; none when it does not exist. Raises TransientError when no broker is reachable."""
     async with administering(settings) as admin:
-        return await _partitions(admin, settings.events_topic)
+        return brokers_of(await _partitions(admin, settings.events_topic))
+
+
+def brokers_of(partitions: Iterable[PartitionFacts]) -> list[Broker]:
+    """Those with a replica, by their ids."""
+    behind: dict[int, list[int]] = {}
+    for one in partitions:
+        for broker in one.replicas:
+            own = behind.setdefault(broker, [])
+            if broker not in one.in_sync:
+                own.append(one.number)
+    return [Broker(*found) for found in sorted(behind.items())]
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> tuple[PartitionFacts, ...]:

@@ -15,8 +15,10 @@ from gengui_stream.settings.addresses.url_checks import load_own_certificate, pa
 CACHED_STATEMENTS: Final = 100
 """asyncpg's own default."""
 
+APPLICATION: Final = "gengui-stream"
+
 SERVER_SETTINGS: Final = {
-    "application_name": "gengui-stream",
+    "application_name": APPLICATION,
     "timezone": "UTC",
     "jit": "off",
     # A paused process would otherwise keep rows of its partitions locked while their next owner needs them.

@@ -13,7 +13,7 @@ from asyncpg.exceptions import ClientConfigurationError
 from asyncpg.pool import PoolAcquireContext
 
 from gengui_stream.errors import ConfigurationError, TlsError, TransientError, is_closed_connection, reason
-from gengui_stream.postgres.connecting import POOLER_FOUND, connect_arguments
+from gengui_stream.postgres.connecting import APPLICATION, POOLER_FOUND, SERVER_SETTINGS, connect_arguments
 from gengui_stream.settings import Settings
 from gengui_stream.tls.refusals import POSTGRESQL, refusal
 
@@ -109,11 +109,17 @@ class _BoundedPool(_AsyncpgPool):
         return super().acquire(timeout=self.connection_s if timeout is None else timeout)
 
 
-async def open_pool(settings: Settings, *, size: int | None = None, waits: Waits = PATIENT_WAITS) -> Pool:
-    """A pool of at most DB_POOL_MAX (or `size`) connections. Raises TransientError when the server is unavailable."""
+async def open_pool(
+    settings: Settings, *, size: int | None = None, waits: Waits = PATIENT_WAITS, application: str = APPLICATION
+) -> Pool:
+    """A pool of at most DB_POOL_MAX (or `size`) connections. `application`: their name in pg_stat_activity, unless the
+    URL has one. Raises TransientError when the server is unavailable."""
+    session = {**SERVER_SETTINGS, "application_name": application}
     with transient_errors(settings.database_dsn):
         pool = _BoundedPool(
-            **connect_arguments(settings.database_address, timeout_s=settings.db_connect_timeout),
+            **connect_arguments(
+                settings.database_address, timeout_s=settings.db_connect_timeout, server_settings=session
+            ),
             min_size=1,
             max_size=size or settings.db_pool_max,
             max_queries=50_000,

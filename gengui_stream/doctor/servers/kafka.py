@@ -9,8 +9,7 @@ from aiokafka.errors import KafkaError
 from gengui_stream.doctor.examination import Context
 from gengui_stream.doctor.findings import Finding, connected, fail, ok, warn
 from gengui_stream.errors import ConfigurationError, TlsError, TransientError
-from gengui_stream.log.inspection import LogFacts, PartitionFacts, inspect_log, try_to_append
-from gengui_stream.log.replicas import brokers_of
+from gengui_stream.log.inspection import LogFacts, PartitionFacts, brokers_of, inspect_log, try_to_append
 from gengui_stream.log.topics import TOPIC_CONFIGURATION
 from gengui_stream.settings import Settings
 

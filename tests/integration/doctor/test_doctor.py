@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from agents.run import run_agents, run_live_tables
+from gengui_stream.account_jobs.role import run_account_jobs
 from gengui_stream.bridge.run import run_bridge
 from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.doctor.examination import Check, Context, examine
@@ -232,13 +233,13 @@ async def test_roles_are_found_by_their_port_or_by_what_they_leave_behind(settin
         found = await examined(keyed, tmp_path, "redis", "kafka", "roles", "provider.gemini.retirement")
         assert found["role.dispatch"].status == "ok"
         assert found["provider.gemini.gemini-of-old.retirement"].status == "warn"
-    roles = (run_agents, run_live_tables, run_dispatch, run_thumbnails, run_bridge, run_worker)
+    roles = (run_agents, run_live_tables, run_dispatch, run_thumbnails, run_bridge, run_worker, run_account_jobs)
     async with AsyncExitStack() as stack:
         for role in roles:
             await stack.enter_async_context(running(role, settings))
 
         async def all_there() -> bool:
-            found = await examined(settings, tmp_path, "redis", "kafka", "roles")
+            found = await examined(settings, tmp_path, "postgresql", "redis", "kafka", "roles")
             there = [
                 name
                 for name, finding in found.items()

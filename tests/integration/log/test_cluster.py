@@ -20,9 +20,8 @@ from gengui_stream.doctor.servers.kafka import evaluate
 from gengui_stream.errors import TransientError
 from gengui_stream.log.codec import decode
 from gengui_stream.log.event_log import EventLog
-from gengui_stream.log.inspection import inspect_log
+from gengui_stream.log.inspection import inspect_log, replica_brokers
 from gengui_stream.log.reader import LogReader, open_reader
-from gengui_stream.log.replicas import replica_brokers
 from gengui_stream.log.topics import check_topic, ensure_topic
 from gengui_stream.settings import Settings, load_settings
 from schemas.events import Event

@@ -92,7 +92,7 @@ def test_what_livez_says_counts_first(name: RoleName) -> None:
 def test_who_is_missing_and_needed() -> None:
     assert [role(name, None, traces(**{name: 0})) for name in ("agents", "dispatch", "thumbnails")] == ["fail"] * 3
     assert [role(name, None, traces()) for name in ("agents", "dispatch", "thumbnails")] == ["warn"] * 3
-    assert role("api", None, traces()) == "warn"
+    assert role("api", None, traces()) == role("account-jobs", None, traces(**{"account-jobs": 0})) == "warn"
     assert role("live-tables", None, traces(**{"live-tables": 0})) == "ok"
     assert role("bridge", None, traces(bridge=0)) == "ok"
     assert role("bridge", None, traces(7, bridge=0)) == "fail"

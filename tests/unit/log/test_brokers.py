@@ -3,8 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from gengui_stream.dispatch.replica_metrics import ReplicaCollector
-from gengui_stream.log.inspection import PartitionFacts
-from gengui_stream.log.replicas import Broker, brokers_of
+from gengui_stream.log.inspection import Broker, PartitionFacts, brokers_of
 
 
 def test_each_broker_with_a_replica_has_the_partitions_that_it_lacks_events_of() -> None:

@@ -28,7 +28,7 @@ async def lose_postgres(ground: Ground) -> None:
         await ground.command("accounts", "dump", str(dump))
         data = await _postgres_data(ground)
         await ground.destroy("postgres", data)
-        await ground.command("migrate")
+        await ground.migrated()
         await ground.command("rebuild", "--all")
         await ground.command("accounts", "load", str(dump))
 

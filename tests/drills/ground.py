@@ -3,10 +3,10 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ RESOLVED: Final = "SELECT partition, log_offset FROM projections.dead_letters WH
 @dataclass(slots=True)
 class Ground:
     """`directory`: of the servers' data, and for backups. `commands`: what the operator ran, with the seconds that it
-    took. `images_lost`: a backup without the latest images is back."""
+    took. `images_lost`: a backup without the latest images is back. `migrations`: from when to when each ran."""
 
     fleet: Fleet
     run: ScheduleRun
@@ -34,18 +34,19 @@ class Ground:
     commands: list[str] = field(default_factory=list)
     images_lost: bool = False
     destroyed_at: float = 0.0
+    migrations: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     async def destroy(self, server: str, data: Path, *, instead: Path | None = None) -> None:
         """Ends the server together with its data; the supervisor starts it again, on `instead` or on nothing."""
-        [child] = self.fleet.children_of(server)
-        pid = child.pid
+        said = len(self.fleet.said)
         self.destroyed_at = self.destroyed_at or time.monotonic()
         await asyncio.to_thread(data.rename, data.with_name(f"{data.name}.lost-{time.monotonic_ns()}"))
         self.fleet.signal(server, signal.SIGKILL)
         if instead is not None:
             await asyncio.to_thread(instead.rename, data)
         self.say(f"{server} and {data} are gone")
-        await _until(lambda: _true(child.alive and child.pid != pid), f"{server} runs again")
+        again = f"{server} runs again"  # with all that its start makes, such as the database
+        await _until(lambda: _true(any(line.startswith(again) for line in self.fleet.said[said:])), again)
 
     async def paused(self, server: str, action: Callable[[], Awaitable[None]]) -> None:
         self.fleet.signal(server, signal.SIGSTOP)
@@ -55,12 +56,11 @@ class Ground:
             self.fleet.signal(server, signal.SIGCONT)
 
     async def released(self, environ: Mapping[str, str], roles: Collection[str]) -> None:
-        """Restarts the roles; `environ` may make them another release."""
-        for role in roles:
-            self.fleet.supervisor.own = {**self.fleet.supervisor.own, role: environ}
+        """Restarts the roles as an operator does; `environ` may make them another release."""
+        supervisor = self.fleet.supervisor
+        supervisor.own = {**supervisor.own, **dict.fromkeys(roles, environ)}
         self.destroyed_at = self.destroyed_at or time.monotonic()
-        for role in roles:
-            self.fleet.signal(role, signal.SIGKILL)
+        await supervisor.restart(list(roles), self.fleet.settings.shutdown_grace_s)
         self.say(f"{', '.join(roles)} restart with {dict(environ)}")
 
     async def until_crashed(self, roles: Collection[str]) -> None:
@@ -73,26 +73,22 @@ class Ground:
     async def command(self, *arguments: str) -> str:
         """`gengui-stream …`, repeated while a server is unavailable; fails with what it printed otherwise."""
         began = time.monotonic()
-        code, output = await self._run(*arguments)
+        code, output = await self.fleet.commands.run(*arguments)
         for _ in range(COMMAND_TRIES):
             if code != UNAVAILABLE:
                 break
             await asyncio.sleep(1)
-            code, output = await self._run(*arguments)
+            code, output = await self.fleet.commands.run(*arguments)
         assert code == 0, f"{' '.join(arguments)} ended with {code}: {output}"
         self.commands.append(f"gengui-stream {' '.join(arguments)}  ({time.monotonic() - began:.1f} s)")
         self.say(f"{self.commands[-1]}\n{output.rstrip()}")
         return output
 
-    async def _run(self, *arguments: str) -> tuple[int, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gengui_stream.cli", *arguments),
-            env={**self.fleet.environ, "LOG_LEVEL": "warning"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        return process.returncode or 0, output.decode(errors="replace")
+    async def migrated(self) -> None:
+        """The roles run meanwhile: one may start between two migrations, and end at what is missing yet."""
+        began = datetime.now(UTC)
+        await self.command("migrate")
+        self.migrations.append((began, datetime.now(UTC)))
 
     async def until(self, condition: str, *arguments: object) -> None:
         """Until the query answers with true."""

@@ -13,7 +13,8 @@ from tests.drills.run import DrillPlan, run_drill
 @pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_one_disaster_after_the_other(apache_kafka: None, tmp_path: Path) -> None:
-    plan = DrillPlan(names=tuple(DISASTERS), seed=random.randrange(2**32), generations=2)
+    seed = random.randrange(2**32)
+    plan = DrillPlan(names=tuple(DISASTERS), seed=seed, generations=2, fork_server="tests.drills.fork_server")
     report = await run_drill(plan, tmp_path, print)
     assert report.found == [], report.as_text()
     assert set(report.recovered_s) == set(DISASTERS)

@@ -115,7 +115,7 @@ class Supervisor:
         try:
             await asyncio.gather(*(self.roles[role].stop(grace_s=grace_s + OWN_END_S) for role in roles))
             for role in roles:
-                self._launch(role)
+                await self._relaunch(role)
         finally:
             self._restarting -= set(roles)
         self._changed()

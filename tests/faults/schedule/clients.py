@@ -29,13 +29,22 @@ class RefusedError(Exception):
 
 class Clients:
     """`seen` grows while `run` runs. Every choice follows from `seed`; the order of the responses does not. `urls`: of
-    API processes, which get the requests in turn."""
+    API processes, which get the requests in turn. `again_s`: from the end of a generation until it is polled again."""
 
-    def __init__(self, urls: Sequence[str], key: str, seen: Observations, seed: int, *, every_s: float) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        key: str,
+        seen: Observations,
+        seed: int,
+        *,
+        every_s: float,
+        again_s: tuple[float, float],
+    ) -> None:
         self.seen, self.statuses = seen, Counter[str]()
         self._urls, self._headers = cycle(urls), {"Authorization": f"Bearer {key}"}
         self._chance = random.Random(f"clients of {seed}")
-        self._every_s = every_s
+        self._every_s, self.again_s = every_s, again_s
         self._asking = asyncio.Event()
         self._open: set[str] = set()
         self._lives = 0
@@ -182,7 +191,7 @@ class _Life:
 
     async def _afterwards(self, last: Row) -> None:
         """Polls again after a while: what has ended stays as it is. A few are deleted, a few requested again."""
-        await asyncio.sleep(self._chance.uniform(2, 20))
+        await asyncio.sleep(self._chance.uniform(*self._clients.again_s))
         last = await self._poll() or last
         drawn = self._chance.random()
         if drawn < 0.05:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 import aiohttp
 import psutil
 
+from gengui_stream.dev.forks.client import ForkServer
 from gengui_stream.dev.limits import UNLIMITED
 from gengui_stream.dev.ports import free_port
 from gengui_stream.dev.preparation import Preparation
@@ -29,6 +31,7 @@ from gengui_stream.fakes.runpod.server import RunpodServer, fake_runpod
 from gengui_stream.roles import ROLES
 from gengui_stream.settings import Settings, load_settings
 from tests.bench.system import port_for_a_fake
+from tests.faults.schedule.commands import Commands, started_forks
 from tests.faults.schedule.plan import MACHINE
 from tests.oracle.evidence import ProviderCall
 
@@ -69,12 +72,24 @@ _FOREIGN: Final = frozenset(name.upper() for name in Settings.model_fields)
 
 
 class FleetSupervisor(Supervisor):
-    """Some processes have settings of their own."""
+    """Some processes have settings of their own. With a fork server, restarted roles are forked as well."""
 
     own: Mapping[str, Mapping[str, str]] = {}
 
     def _environ_of(self, role: str) -> Mapping[str, str]:
         return {**super()._environ_of(role), **self.own.get(role, {})}
+
+    async def _relaunch(self, role: str) -> None:
+        if self._forks is None:
+            await super()._relaunch(role)
+            return
+        async with self._one_fork:  # a restart may come while the supervisor revives the role
+            if not self.roles[role].alive:
+                await self._fork(role, self._forks)
+
+    @cached_property
+    def _one_fork(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
 
 @dataclass(slots=True)
@@ -88,6 +103,7 @@ class Fleet:
     runpod: RunpodServer
     runs: Runs
     environ: Mapping[str, str]
+    commands: Commands
     said: list[str] = field(default_factory=list)
 
     @property
@@ -172,11 +188,14 @@ async def opened_fleet(
     *,
     besides: Mapping[str, str] = SECOND,
     servers: Sequence[Server] = (),
+    fork_server: str | None = None,
 ) -> AsyncIterator[Fleet]:
     """Ready for requests. Everything ends with the block. `given`: further settings; a server that they name is not
-    started. `besides`: further processes, with their roles. `servers`: further ones, to be started."""
+    started. `besides`: further processes, with their roles. `servers`: further ones, to be started. `fork_server`: the
+    module of one that forks roles and commands, which start as new interpreters without it."""
     stack, runs, runpod_port = EmbeddedStack(directory, given=given), Runs(), port_for_a_fake()
     async with AsyncExitStack() as exits:
+        forks = await exits.enter_async_context(started_forks(fork_server))
         for server in (*stack.servers, *servers):
             exits.push_async_callback(server.kill)
         async with asyncio.TaskGroup() as starting:
@@ -200,10 +219,11 @@ async def opened_fleet(
             )
         )
         supervisor, said = _supervisor(
-            directory, environ, [*stack.servers, *servers], besides, preparation.keys["worker"]
+            directory, environ, [*stack.servers, *servers], besides, preparation.keys["worker"], forks=forks
         )
         exits.push_async_callback(supervisor.kill)
-        fleet = Fleet(settings, preparation.keys, supervisor, gemini, runpod, runs, environ, said)
+        commands = Commands(environ, directory / "logs", forks)
+        fleet = Fleet(settings, preparation.keys, supervisor, gemini, runpod, runs, environ, commands, said)
         await supervisor.start()
         watching = asyncio.ensure_future(supervisor.watch())
         try:
@@ -221,7 +241,13 @@ def _environ(stack: EmbeddedStack, gemini_url: str, runpod_url: str) -> dict[str
 
 
 def _supervisor(
-    directory: Path, environ: Mapping[str, str], servers: Sequence[Server], besides: Mapping[str, str], worker_key: str
+    directory: Path,
+    environ: Mapping[str, str],
+    servers: Sequence[Server],
+    besides: Mapping[str, str],
+    worker_key: str,
+    *,
+    forks: ForkServer | None,
 ) -> tuple[FleetSupervisor, list[str]]:
     said: list[str] = []
     roles = {**{name: name for name in ROLES}, **besides}
@@ -232,6 +258,7 @@ def _supervisor(
         metrics_ports={name: free_port() for name, role in roles.items() if ROLES[role].metrics_port is not None},
         say=said.append,
         besides={name: ROLES[role].arguments for name, role in besides.items()},
+        forks=forks,
     )
     http = {"WORKER_TRANSPORT": "http", "WORKER_API_URL": environ["PUBLIC_URL"], "WORKER_API_KEY": worker_key}
     supervisor.own = {

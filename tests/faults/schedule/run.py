@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -41,13 +40,16 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulePlan:
     """`round`: faults between two evaluations. `every_s`: the mean gap between faults. `request_every_s`: between the
-    requests of clients."""
+    requests of clients. `again_s`: at least and at most, from the end of a generation until its client polls it again.
+    `fork_server`: of the roles, as in `opened_fleet`."""
 
     seed: int
     count: int
     round: int = 100
     every_s: float = 2.0
     request_every_s: float = 1.0
+    again_s: tuple[float, float] = (2.0, 20.0)
+    fork_server: str | None = None
 
 
 async def run_schedule(
@@ -55,7 +57,10 @@ async def run_schedule(
 ) -> ScheduleReport:
     """`directory`: empty, for the data and the logs. `given`: further settings of the system."""
     began = time.monotonic()
-    async with opened_fleet(directory, plan.seed, given) as fleet, opened_run(plan, fleet, say) as run:
+    async with (
+        opened_fleet(directory, plan.seed, given, fork_server=plan.fork_server) as fleet,
+        opened_run(plan, fleet, say) as run,
+    ):
         await run.rounds()
         await run.evaluate_all()
         report = run.report
@@ -66,7 +71,14 @@ async def run_schedule(
 @asynccontextmanager
 async def opened_run(plan: SchedulePlan, fleet: Fleet, say: Say) -> AsyncIterator["ScheduleRun"]:
     evidence = Evidence()
-    clients = Clients(fleet.urls, fleet.keys["demo"], evidence.seen, plan.seed, every_s=plan.request_every_s)
+    clients = Clients(
+        fleet.urls,
+        fleet.keys["demo"],
+        evidence.seen,
+        plan.seed,
+        every_s=plan.request_every_s,
+        again_s=plan.again_s,
+    )
     subscriber = Subscriber(fleet.urls, fleet.keys["demo"], evidence.seen)
     if not await fleet.until_ready(within_s=READY_WITHIN_S):
         raise TimeoutError(f"not ready within {READY_WITHIN_S} s: {fleet.said[-5:]}")
@@ -222,15 +234,8 @@ class ScheduleRun:
 
     async def _verify(self) -> str | None:
         """What `gengui-stream verify` says when it disagrees."""
-        command = [sys.executable, "-m", "gengui_stream.cli", "verify", "--json"]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=dict(self._fleet.environ),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        return None if process.returncode == 0 else output.decode(errors="replace")[-500:]
+        code, output = await self._fleet.commands.run("verify", "--json")
+        return output[-500:] if code else None
 
     def _summarize(self) -> None:
         report, evidence, seen = self.report, self._evidence, self._evidence.seen

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 import aiohttp
@@ -26,6 +27,7 @@ ProviderName: TypeAlias = Literal["gemini", "runpod"]
 ROLES: Final = ("api", "agents", "dispatch", "thumbnails")
 AT_ONCE: Final = 16
 DEADLINE_S: Final = 300
+LOOK_EVERY_S: Final = 1.0
 KEY: Final = "of-the-fake"
 SETTINGS: Final = {
     "GENERATION_DEADLINE_S": str(DEADLINE_S),
@@ -82,10 +84,12 @@ class ChaosReport:
         return json.dumps({**asdict(self), "faults": self.faults()})
 
 
-async def run_chaos(plan: Plan, say: Callable[[str], None] = lambda _: None) -> ChaosReport:
-    """Two dispatchers, so that they compete."""
+async def run_chaos(
+    plan: Plan, say: Callable[[str], None] = lambda _: None, given: Mapping[str, str] = MappingProxyType({})
+) -> ChaosReport:
+    """Two dispatchers, so that they compete. `given`: further settings of the system."""
     began = time.monotonic()
-    async with _opened(plan) as (system, calls, runs):
+    async with _opened(plan, given) as (system, calls, runs):
         async with opened_pool(system.settings, size=2) as pool, aiohttp.ClientSession() as http:
             say(f"{plan.provider}: {plan.count} generations, seed {plan.seed}")
             await _submit(system, http, plan)
@@ -97,7 +101,9 @@ async def run_chaos(plan: Plan, say: Callable[[str], None] = lambda _: None) -> 
 
 
 @asynccontextmanager
-async def _opened(plan: Plan) -> AsyncIterator[tuple[System, Callable[[], Mapping[str, int]], Runs]]:
+async def _opened(
+    plan: Plan, given: Mapping[str, str]
+) -> AsyncIterator[tuple[System, Callable[[], Mapping[str, int]], Runs]]:
     runs, runpod_port = Runs(), port_for_a_fake()
     async with AsyncExitStack() as stack:
         gemini = await stack.enter_async_context(fake_gemini(GEMINI["chaos"], seed=plan.seed, key=KEY, runs=runs))
@@ -107,7 +113,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[System, Callable[[], Mappin
             "GEMINI_BASE_URL": gemini.url,
             "RUNPOD_BASE_URL": f"http://127.0.0.1:{runpod_port}",
         }
-        system = await stack.enter_async_context(opened_system(**SETTINGS, **own))
+        system = await stack.enter_async_context(opened_system(**{**SETTINGS, **own, **given}))
         runpod = await stack.enter_async_context(
             fake_runpod(RUNPOD["chaos"], seed=plan.seed, key=KEY, runs=runs, settings=system.settings, port=runpod_port)
         )
@@ -149,7 +155,7 @@ async def _until_ended(pool: Pool, count: int, say: Callable[[str], None]) -> No
         say(f"{ended} of {count} have ended")
         if ended == count:
             return
-        await asyncio.sleep(2)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _report(pool: Pool, plan: Plan) -> ChaosReport:

@@ -44,7 +44,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 CODE: Final = Path(__file__).parents[3]
 ROLES: Final = ("api", "agents", "dispatch", "thumbnails")
-REQUESTS_EACH: Final = 6
+REQUESTS_EACH: Final = 4
 PAUSE_S: Final = 0.3
 HASTY: Final = {
     "gemini_api_key": SecretStr("k"),

@@ -106,10 +106,10 @@ async def ended(http: aiohttp.ClientSession, url: str, job: str) -> Mapping[str,
 async def test_from_a_request_to_the_sdk_and_back(
     settings: Settings, pool: Pool, event_log: EventLog, tmp_path: Path
 ) -> None:
-    async with fake_runpod(READY["outside"], key=KEY) as server, projecting(settings):
+    async with fake_runpod(READY["outside"], key=KEY) as server:
         made = with_runpod(settings, server.url, runpod_silence_s=1.0, runpod_look_every_s=0.5)
         given = environ(**bucket(settings), **of_endpoint(server))
-        async with running(run_dispatch, made), container(given, tmp_path / "log") as worker:
+        async with projecting(made), running(run_dispatch, made), container(given, tmp_path / "log") as worker:
             request = a_request(provider="runpod", model="zit-basic", width=256, height=256)
             await event_log.append(request)
             state = await reached(pool, request.generation_id, Status.COMPLETED, worker)

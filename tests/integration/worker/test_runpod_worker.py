@@ -139,9 +139,11 @@ def test_the_whole_is_never_an_update() -> None:
 async def working(settings: Settings, pool: Pool, worker: RunpodWorker) -> AsyncIterator[SdkWorker]:
     """The system with a RunPod whose jobs this worker runs."""
     script = READY["outside"]
-    async with fake_runpod(script, settings=settings, key=KEY) as server, projecting(settings):
+    async with fake_runpod(script, settings=settings, key=KEY) as server:
         made = with_runpod(settings, server.url, runpod_silence_s=1.0, runpod_look_every_s=0.5, cancel_grace_s=2.0)
-        async with running(run_dispatch, made), sdk_worker(f"{server.url}/v2/e1", KEY, worker.handle) as sdk:
+        url = f"{server.url}/v2/e1"
+        # The projector has these settings as well: it plans the first look at an attempt.
+        async with projecting(made), running(run_dispatch, made), sdk_worker(url, KEY, worker.handle) as sdk:
             yield sdk
 
 

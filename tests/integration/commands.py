@@ -7,14 +7,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from gengui_stream.dev.forks.client import SUPPORTED, ForkServer
+from gengui_stream.dev.forks.client import SUPPORTED
 from gengui_stream.dev.processes.child import Process
 from gengui_stream.settings import Settings
 from tests.integration.command_server import errors_beside
+from tests.integration.forking import fork_server
 from tests.integration.role_process import environment
 from tests.integration.running import eventually
 
@@ -82,15 +82,7 @@ def _started(arguments: Sequence[str], environ: Mapping[str, str], cwd: Path, ou
 
 
 async def _forked(arguments: Sequence[str], environ: Mapping[str, str], cwd: Path, output: Path) -> Process:
-    return await _fork_server().fork("gengui-stream", arguments, environ=environ, cwd=cwd, log=output)
-
-
-@cache
-def _fork_server() -> ForkServer:
-    """It ends with this process."""
-    server = ForkServer()
-    server.start("tests.integration.command_server")
-    return server
+    return await fork_server().fork("gengui-stream", arguments, environ=environ, cwd=cwd, log=output)
 
 
 async def _finished(process: Process, output: Path, until: str | None) -> Ran:

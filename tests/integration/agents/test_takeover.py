@@ -98,8 +98,9 @@ async def test_two_processes_share_and_one_is_killed(settings: Settings, pool: P
             await asyncio.sleep(1)
             second.send(signal.SIGTERM)
             assert await second.ended() == 0
-        async with AgentsProcess(settings):
+        async with AgentsProcess(settings) as third:
             await beyond(settings, pool, appended[0])
+            await third.stopped()
     async with AgentsProcess(settings):
         await settled(settings, pool, appended[0])
 
@@ -110,10 +111,11 @@ async def test_a_process_that_wakes_up_too_late_changes_nothing(
     async with AgentsProcess(settings) as zombie, load(settings, pool, event_log) as appended:
         await beyond(settings, pool, 0)
         zombie.send(signal.SIGSTOP)
-        async with AgentsProcess(settings):
+        async with AgentsProcess(settings) as heir:
             await beyond(settings, pool, appended[0])
             zombie.send(signal.SIGCONT)
             await beyond(settings, pool, appended[0] + 500)
+            await asyncio.gather(zombie.stopped(), heir.stopped())
     async with AgentsProcess(settings):
         await settled(settings, pool, appended[0])
 
@@ -178,4 +180,4 @@ async def test_a_stall_of_five_seconds_is_no_rebalance(settings: Settings, pool:
             await eventually(lambda: all_projected(settings, pool, 200))
             assert await claims(pool) == before
             for process in (first, second):
-                assert process.process.returncode is None
+                assert process.alive

@@ -67,6 +67,13 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 IMPORT_START: Final = f"import gengui_stream.dev.demo.start\n{IMPORT_COMMAND}"
 
 
+IMPORT_EVERYTHING: Final = """
+import sys
+import gengui_stream.bootstrap
+print([name for name in sys.modules if name.split(".")[0] in {"opentelemetry", "sentry_sdk"}])
+"""
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_imports_its_own_libraries_and_no_others(role: RoleName) -> None:
     of_redis = frozenset() if role == "account-jobs" else WITH_REDIS
@@ -83,6 +90,12 @@ def test_the_servers_of_a_demo_start_before_anything_long_is_imported() -> None:
     libraries = _libraries(IMPORT_START, "demo")
     assert "typer" in libraries
     assert libraries & {"aiohttp", "aiokafka", "asyncpg", "boto3", "pydantic-settings", "structlog"} == set()
+
+
+def test_without_tracing_neither_opentelemetry_nor_sentry_is_imported() -> None:
+    """By us: redis-py imports OpenTelemetry's SDK wherever it is installed."""
+    ran = subprocess.run([sys.executable, "-c", IMPORT_EVERYTHING], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def _libraries(code: str, argument: str) -> Set[str]:

@@ -1,32 +1,22 @@
-"""The help of each command has an example that its own parser takes; version and completion need no command."""
+"""The help of each command has an example that its own parser takes."""
 
+import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
+from io import StringIO
 from typing import Final
+from unittest.mock import patch
 
 import pytest
 import typer.main
 from typer.core import TyperCommand, TyperGroup
-from typer.testing import CliRunner
 
 from gengui_stream.cli.app import PANELS, command_line
 from gengui_stream.roles import ROLES
 
 APP: Final = command_line()
-NOTHING_OF_OURS: Final = """
-import sys
-from gengui_stream.cli import main
-sys.argv = ["gengui-stream", "--version"]
-try:
-    main()
-finally:
-    print(sorted(name for name in sys.modules if name.startswith("gengui_stream.")))
-"""
 
 
 def commands(group: TyperGroup, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -38,7 +28,9 @@ def commands(group: TyperGroup, above: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield *above, name
 
 
+@cache
 def root() -> TyperGroup:
+    """Typer makes every parameter of every command from its function at each call."""
     group = typer.main.get_command(APP)
     assert isinstance(group, TyperGroup)
     return group
@@ -46,9 +38,10 @@ def root() -> TyperGroup:
 
 @cache
 def help_of(words: tuple[str, ...]) -> str:
-    shown = CliRunner().invoke(APP, [*words, "--help"], env={"COLUMNS": "100"})
-    assert shown.exit_code == 0, shown.output
-    return shown.output
+    """As a terminal of 100 columns shows it."""
+    with redirect_stdout(StringIO()) as printed, patch.dict(os.environ, COLUMNS="100"):
+        assert root().main([*words, "--help"], "gengui-stream", standalone_mode=False) == 0
+    return printed.getvalue()
 
 
 def examples(words: tuple[str, ...]) -> list[list[str]]:
@@ -91,25 +84,3 @@ def test_each_role_has_its_command() -> None:
 def test_an_option_that_does_not_exist_is_refused() -> None:
     with pytest.raises(Exception, match="No such option: --fast"):
         parse(["lag", "--fast"])
-
-
-def test_it_prints_its_version_and_imports_no_command() -> None:
-    ran = subprocess.run([sys.executable, "-c", NOTHING_OF_OURS], capture_output=True, text=True, check=False)
-    assert ran.stdout.splitlines() == [
-        f"gengui-stream {version('gengui-stream')}",
-        "['gengui_stream.cli', 'gengui_stream.cli.app']",
-    ]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_that_completes_is_offered_every_command(shell: str) -> None:
-    environ = {
-        "_GENGUI_STREAM_COMPLETE": f"complete_{shell}",
-        "COMP_WORDS": "gengui-stream ",
-        "COMP_CWORD": "1",
-        "_TYPER_COMPLETE_ARGS": "gengui-stream ",
-        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-    }
-    program = str(Path(sys.executable).with_name("gengui-stream"))
-    ran = subprocess.run([program], capture_output=True, text=True, check=True, env=environ)
-    assert {name for panel in PANELS.values() for name in panel} - set(ran.stdout.replace('"', " ").split()) == set()

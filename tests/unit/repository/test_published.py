@@ -1,16 +1,12 @@
 """The published schemas: sent documents satisfy them, and every document that satisfies them is accepted."""
 
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
@@ -97,41 +93,6 @@ def test_fields_of_newer_writers_satisfy_it() -> None:
 
 def test_nothing_is_stale() -> None:
     assert stale(documents()) == []
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Path:
-    """A copy of the language, for changes."""
-    shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
-    return tmp_path / "schemas"
-
-
-def publish(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "schemas.publish", *arguments],
-        cwd=folder.parent,
-        env={"PYTHONPATH": str(folder.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_a_stale_a_missing_and_a_left_over_file_fail_the_check_until_they_are_published(elsewhere: Path) -> None:
-    """`make check` runs this command."""
-    events = elsewhere / "published" / "events"
-    source = (elsewhere / "events.py").read_text()
-    (elsewhere / "events.py").write_text(source.replace("provider_job_id: Name | None = None", "provider_job_id: Name"))
-    (events / "generation.failed.json").unlink()
-    (events / "generation.imagined.json").write_text("{}")
-    checked = publish(elsewhere, "--check")
-    named = sorted(Path(line.split(";")[0].removeprefix("stale: ")).name for line in checked.stderr.splitlines())
-    assert checked.returncode == 1
-    assert named == ["generation.dispatched.json", "generation.failed.json", "generation.imagined.json"]
-    assert publish(elsewhere).returncode == 0
-    assert publish(elsewhere, "--check").returncode == 0
-    assert "provider_job_id" in json.loads((events / "generation.dispatched.json").read_text())["required"]
-    assert not (events / "generation.imagined.json").exists()
 
 
 def test_the_build_runs_the_check() -> None:

@@ -2,7 +2,8 @@
 schema describes a position that the log has, a cursor, a lease, the key of an uploaded object, or a key that no other
 request has used.
 
-`CONFORMANCE_VALUES` names a JSON file with them.
+`CONFORMANCE_VALUES` names a JSON file with them, and `CONFORMANCE_CALLED` the file to which the operations are written
+that were called, each once with valid and once with invalid input.
 """
 
 import json
@@ -23,6 +24,8 @@ Json = dict[str, Any]
 
 VALUES: Final[Json] = json.loads(Path(os.environ["CONFORMANCE_VALUES"]).read_text(encoding="utf-8"))
 JOBS: Final[Iterator[Json]] = cycle(VALUES["jobs"] or [{}])
+CALLED: Final = Path(os.environ["CONFORMANCE_CALLED"])
+NOTED: Final[set[str]] = set()
 OUTPUT_MAX: Final = 1_000
 NUMBERS: Final = count()
 KEY_MAX_CHARACTERS: Final = 255
@@ -37,7 +40,10 @@ def filter_case(context: HookContext, case: Case[Any]) -> bool:
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: Json) -> None:
-    if case.meta is None or not case.meta.generation.mode.is_positive:
+    if case.meta is None:
+        return
+    _note(case, "valid" if case.meta.generation.mode.is_positive else "invalid")
+    if not case.meta.generation.mode.is_positive:
         return
     for name in {"Min-Position", "Last-Event-ID"} & case.headers.keys():
         case.headers[name] = VALUES[name]
@@ -52,6 +58,14 @@ def before_call(context: HookContext, case: Case[Any], kwargs: Json) -> None:
         case.query[name] = VALUES[name]
     if isinstance(case.body, dict) and (fill := BODIES.get(case.path.removeprefix(JOB))):
         fill(case.body, case.path_parameters)
+
+
+def _note(case: Case[Any], kind: str) -> None:
+    line = f"{kind} {case.method.upper()} {case.path}"
+    if line not in NOTED:
+        NOTED.add(line)
+        with CALLED.open("a", encoding="utf-8") as file:
+            print(line, file=file)
 
 
 def _create(body: Json, _: Json) -> None:

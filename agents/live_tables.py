@@ -64,6 +64,8 @@ def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
             for kind, number in Counter(event.type for event in events).items():
                 # Each partition counts under a key of its own: it has a changelog of its own.
                 counts[f"{kind}|{batch.partition}"] += number
+            # faust buffers messages to the changelogs without limit, and commits offsets whether they are sent or not.
+            await app.producer.flush()
 
 
 def _events(records: Iterable[Record], place: PartitionPlace) -> Iterator[Event]:

@@ -4,8 +4,11 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from faust.transport.producer import ProducerBuffer
+from faust.types import FutureMessage
 from structlog.testing import capture_logs
 
+from agents.live_tables import BATCH
 from agents.run import run_live_tables
 from gengui_stream.errors import PermanentError
 from gengui_stream.log.changelogs import changelog_topic, ensure_changelogs, read_changelog, tail_changelog
@@ -75,6 +78,31 @@ async def test_in_flight_and_counts_survive_a_restart(live: Settings, event_log:
     async for key, value in tail_changelog(settings, "in_flight", from_start=True):
         if key == str(ended.generation_id) and value is None:
             break
+
+
+async def test_a_long_log_is_followed_with_bounded_memory(
+    live: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each event may make a message to a changelog, which faust buffers without limit: a million took 8 GB."""
+    number, most, put = 4_000, [0], ProducerBuffer.put
+    requests = [a_request() for _ in range(number)]
+    await event_log.append_many(requests)
+
+    def measured(buffer: ProducerBuffer, message: FutureMessage) -> None:
+        put(buffer, message)
+        most[0] = max(most[0], buffer.size)
+
+    monkeypatch.setattr(ProducerBuffer, "put", measured)
+    async with running(run_live_tables, live):
+
+        async def all_there() -> bool:
+            try:
+                return len(await read_changelog(live, "in_flight")) == number
+            except PermanentError:  # not made yet
+                return False
+
+        await eventually(all_there)
+    assert 0 < most[0] <= 2 * BATCH
 
 
 async def test_they_are_kept_although_their_topics_show_late(

@@ -10,7 +10,8 @@ from typing import Final
 
 from cryptography.fernet import Fernet
 
-from gengui_stream.settings import load_settings
+from gengui_stream.log.topics import administering
+from gengui_stream.settings import Settings, load_settings
 from tests.bench.filling import fill
 from tests.drills.disasters import DISASTERS, Disaster
 from tests.drills.ground import Ground
@@ -107,6 +108,15 @@ async def _filled(fleet: Fleet, events: int) -> None:
     async with asyncio.timeout(PROJECTED_WITHIN_S):
         while sum((await next_offsets(fleet.settings.database_dsn)).values()) < events:
             await asyncio.sleep(0.2)
+        while await _followed(fleet.settings) < events:
+            await asyncio.sleep(0.5)
+
+
+async def _followed(settings: Settings) -> int:
+    """Events that the live tables have: until then they take a core from the recovery."""
+    async with administering(settings) as admin:
+        offsets = await admin.list_consumer_group_offsets(settings.live_tables_group)
+    return sum(found.offset for partition, found in offsets.items() if partition.topic == settings.events_topic)
 
 
 async def _recover(ground: Ground, disaster: Disaster) -> float:

@@ -1,10 +1,14 @@
 from collections.abc import Mapping, Sequence
 from ssl import SSLContext
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource
 from aiokafka.protocol.api import Request, Response
+
+class OffsetAndMetadata(NamedTuple):
+    offset: int
+    metadata: str
 
 class NewTopic:
     def __init__(
@@ -53,6 +57,7 @@ class AIOKafkaAdminClient:
     async def _send_request(self, request: Request, node_id: int | None = None) -> Response: ...
     async def describe_cluster(self) -> DescribedCluster: ...
     async def describe_consumer_groups(self, group_ids: Sequence[str]) -> list[DescribeGroupsResponse]: ...
+    async def list_consumer_group_offsets(self, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]: ...
     async def describe_configs(self, config_resources: Sequence[ConfigResource]) -> list[DescribeConfigsResponse]: ...
     async def delete_records(
         self, records_to_delete: Mapping[TopicPartition, RecordsToDelete]

@@ -3,8 +3,8 @@
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -109,21 +109,12 @@ DISASTERS: Final[Mapping[str, Disaster]] = MappingProxyType(
 async def _closed_api(ground: Ground) -> AsyncIterator[None]:
     """As behind a load balancer that sends nothing until the projections have caught up: before that the API would not
     know keys or generations, or answer with earlier versions."""
-    with _held(ground, "api"):
-        yield
-        await ground.projected()
-
-
-@contextmanager
-def _held(ground: Ground, *roles: str) -> Iterator[None]:
-    """As if the roles were stopped, and started afterwards."""
-    for role in roles:
-        ground.fleet.signal(role, signal.SIGSTOP)
+    ground.fleet.signal("api", signal.SIGSTOP)
     try:
         yield
+        await ground.projected()
     finally:
-        for role in roles:
-            ground.fleet.signal(role, signal.SIGCONT)
+        ground.fleet.signal("api", signal.SIGCONT)
 
 
 async def _postgres_data(ground: Ground) -> Path:

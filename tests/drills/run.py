@@ -10,6 +10,7 @@ from typing import Final
 
 from cryptography.fernet import Fernet
 
+from gengui_stream.domain.generation.state import OBJECT_MISSING
 from gengui_stream.log.topics import administering
 from gengui_stream.settings import Settings, load_settings
 from tests.bench.filling import fill
@@ -96,7 +97,7 @@ async def run_drill(plan: DrillPlan, directory: Path, say: Callable[[str], None]
                 await ground.more_accepted(plan.generations)
             await run.settle()
             await run.evaluate_all()
-            _conclude(report, run.report.found, ground, await ground.resolved_letters())
+            conclude(report, run.report.found, ground, await ground.resolved_letters())
             report.records, report.accepted = run.report.records, run.report.accepted
             report.provider_calls = run.report.provider_calls
     return report
@@ -128,11 +129,13 @@ async def _recover(ground: Ground, disaster: Disaster) -> float:
     return round(time.monotonic() - ground.destroyed_at, 1)
 
 
-def _conclude(report: DrillReport, found: list[Anomaly], ground: Ground, resolved: Collection[str]) -> None:
+def conclude(report: DrillReport, found: list[Anomaly], ground: Ground, resolved: Collection[str]) -> None:
     report.commands = ground.commands
     for anomaly in found:
         if ground.images_lost and anomaly.kind in LOST_IMAGES:
             report.lost.append(f"{anomaly.kind.removesuffix('_broken')} of {anomaly.subject}")
+        elif ground.images_lost and anomaly.kind == "thumbnail_failed" and OBJECT_MISSING in anomaly.detail:
+            report.lost.append(f"thumbnail of {anomaly.subject}: its image was lost before it was made")
         elif ground.images_lost and anomaly.kind == "objects_left":
             report.lost.append(f"the deletion of {anomaly.subject}: the backup of the store has its image")
         elif anomaly.kind == "crashed" and _is_expected(anomaly.detail, ground):

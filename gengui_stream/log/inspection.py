@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, for_code
 
 from gengui_stream.log.connection import connection, no_broker
-from gengui_stream.log.topics import administering, described_partitions
+from gengui_stream.log.topics import administering, answer_of_any_broker, described_partitions
 from gengui_stream.round_trip import fastest
 from gengui_stream.settings import Settings
 
@@ -68,9 +68,9 @@ async def inspect_log(settings: Settings, groups: Collection[str]) -> LogFacts:
 
 
 async def replica_brokers(settings: Settings) -> list[Broker]:
-    """Of the topic of the log; none when it does not exist. Raises TransientError when no broker is reachable."""
-    async with administering(settings) as admin:
-        return brokers_of(await _partitions(admin, settings.events_topic))
+    """Of the topic of the log; none when it does not exist. Raises TransientError when no broker is reachable; one that
+    does not answer is not waited for."""
+    return brokers_of(await answer_of_any_broker(settings, lambda admin: _partitions(admin, settings.events_topic)))
 
 
 def brokers_of(partitions: Iterable[PartitionFacts]) -> list[Broker]:

@@ -3,10 +3,10 @@ changed."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, TypedDict
+from typing import Final, TypedDict, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -17,6 +17,8 @@ from gengui_stream.errors import ConfigurationError
 from gengui_stream.log.connection import addresses, connection, no_broker
 from gengui_stream.process.first_answer import first_answer
 from gengui_stream.settings import Settings
+
+T = TypeVar("T")
 
 TOPIC_CONFIGURATION: Final = {
     "cleanup.policy": "delete",
@@ -64,17 +66,23 @@ async def ensure_changelog(settings: Settings, topic: str, configuration: Mappin
 async def check_topic(settings: Settings) -> None:
     """Raises ConfigurationError when the topic does not exist or has another number of partitions, TransientError when
     no broker is reachable; one that does not answer is not waited for. Never makes a broker create it."""
+    if not await answer_of_any_broker(settings, lambda admin: _checked_partitions(admin, settings)):
+        raise ConfigurationError(
+            [f"EVENTS_TOPIC: there is no topic {settings.events_topic}: run `gengui-stream migrate`"]
+        )
+
+
+async def answer_of_any_broker(settings: Settings, ask: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+    """Asks the brokers in a random order; one that does not answer is not waited for. Raises what `ask` raises, and
+    TransientError when no broker is reachable."""
+
+    async def asked(address: str) -> T:
+        async with administering(settings, address) as admin:
+            return await ask(admin)
+
     brokers = addresses(settings)
     random.shuffle(brokers)
-    await first_answer([partial(_check_topic, settings, broker) for broker in brokers], NEXT_BROKER_AFTER_S)
-
-
-async def _check_topic(settings: Settings, address: str) -> None:
-    async with administering(settings, address) as admin:
-        if not await _checked_partitions(admin, settings):
-            raise ConfigurationError(
-                [f"EVENTS_TOPIC: there is no topic {settings.events_topic}: run `gengui-stream migrate`"]
-            )
+    return await first_answer([partial(asked, broker) for broker in brokers], NEXT_BROKER_AFTER_S)
 
 
 @asynccontextmanager

@@ -137,6 +137,8 @@ async def test_the_others_go_on_when_the_leader_of_a_partition_is_lost(
             for _ in range(2 * BROKERS):  # each asks the brokers in another order
                 async with asyncio.timeout(PROBE_S):
                     await check_topic(replicated)
+                async with asyncio.timeout(PROBE_S):
+                    await replica_brokers(replicated)
             await eventually(lambda: is_known_to_lack_events(replicated, NODE_ID + cluster.servers.index(server)))
         finally:
             if how is signal.SIGSTOP:

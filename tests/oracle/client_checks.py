@@ -72,7 +72,8 @@ def _late(story: Story) -> bool:
 
 
 def _stream(evidence: Evidence, stories: Stories) -> Iterator[Anomaly]:
-    """Over all connections: each event of the owner once, in the order of its partition, and none left out."""
+    """Over all connections: each event of the owner once, in the order of its partition, none left out, and none of
+    another owner."""
     start = evidence.seen.stream_start
     if not start:
         return
@@ -89,13 +90,14 @@ def _stream(evidence: Evidence, stories: Stories) -> Iterator[Anomaly]:
     expected = {
         line.record.position
         for story in stories.values()
+        if story.request is not None and story.request["owner_id"] == evidence.seen.owner_id
         for line in story.told
         if line.version > 0 and line.record.offset > start.get(line.record.partition, -1)
     }
     for position in sorted(expected - set(heard)):
         yield Anomaly("stream_gap", position, "never streamed")
     for position in sorted(set(heard) - expected):
-        yield Anomaly("stream_extra", position, "not on the log")
+        yield Anomaly("stream_extra", position, "not on the log, or of another owner")
 
 
 def _answer(subject: str, story: Story, evidence: Evidence) -> Iterator[Anomaly]:

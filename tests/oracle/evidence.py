@@ -58,9 +58,11 @@ class Accepted:
 class Observations:
     """What clients saw while the run lasted. `accepted`: by idempotency key. `polls`: the resources of each generation,
     in the order in which one client got them. `cancels`: the responses to cancellations, by generation. `deleted`: the
-    generations whose deletion was answered with 204, with the last resource before it. `streamed`: the events of one
-    owner's stream in the order of arrival, over all its connections. `refused`: responses that no client may get."""
+    generations whose deletion was answered with 204, with the last resource before it. `streamed`: the events of the
+    stream of `owner_id` in the order of arrival, over all its connections. `refused`: responses that no client may
+    get."""
 
+    owner_id: str = ""
     accepted: dict[str, Accepted] = field(default_factory=dict)
     polls: dict[str, list[Row]] = field(default_factory=dict)
     cancels: dict[str, list[Row]] = field(default_factory=dict)

@@ -119,6 +119,28 @@ async def next_offsets(dsn: str) -> dict[int, int]:
         await connection.close()
 
 
+async def owner_of(dsn: str, email: str) -> str:
+    connection = await asyncpg.connect(dsn, timeout=30)
+    try:
+        return str(await connection.fetchval("SELECT user_id FROM accounts.users WHERE email = $1", email))
+    finally:
+        await connection.close()
+
+
+async def jobs_and_timeline(dsn: str, owner_id: str) -> tuple[int, list[tuple[int, int]]]:
+    """How many jobs there are, and the partition and offset of each event of the owner, in one snapshot."""
+    connection = await asyncpg.connect(dsn, timeout=30)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            jobs = await connection.fetchval("SELECT count(*) FROM jobs.jobs")
+            rows = await connection.fetch(
+                "SELECT partition, log_offset FROM projections.timeline WHERE owner_id = $1", UUID(owner_id)
+            )
+        return int(jobs), [(int(partition), int(offset)) for partition, offset in rows]
+    finally:
+        await connection.close()
+
+
 def as_list(document: object) -> Sequence[Row]:
     """A JSON array in a text column; empty for null."""
     found: list[Row] = json.loads(str(document)) if document else []

@@ -24,7 +24,7 @@ from tests.faults.schedule.stream import Subscriber
 from tests.oracle.api_reader import ApiReader
 from tests.oracle.evaluate import evaluate
 from tests.oracle.evidence import Anomaly, Evidence
-from tests.oracle.readers import log_ends, next_offsets, read_log, read_tables
+from tests.oracle.readers import jobs_and_timeline, log_ends, next_offsets, owner_of, read_log, read_tables
 from tests.oracle.rules import interpret
 
 ALIVE_WITHIN_S: Final = 90.0
@@ -71,6 +71,7 @@ async def run_schedule(
 @asynccontextmanager
 async def opened_run(plan: SchedulePlan, fleet: Fleet, say: Say) -> AsyncIterator["ScheduleRun"]:
     evidence = Evidence()
+    evidence.seen.owner_id = await owner_of(fleet.settings.database_dsn, "demo@example.com")
     clients = Clients(
         fleet.urls,
         fleet.keys["demo"],
@@ -196,14 +197,13 @@ class ScheduleRun:
         try:
             ends = await asyncio.to_thread(log_ends, self._brokers, self._fleet.settings.events_topic)
             offsets = await next_offsets(self._dsn)
-            tables = await read_tables(self._dsn)
+            jobs, events = await jobs_and_timeline(self._dsn, self._evidence.seen.owner_id)
         except (OSError, TimeoutError):
             return False
-        start = self._evidence.seen.stream_start
-        owned = [row for row in tables.timeline if row["owner_id"] is not None]
-        streamable = [row for row in owned if int(str(row["log_offset"])) > start.get(int(str(row["partition"])), -1)]
+        seen = self._evidence.seen
+        streamable = sum(offset > seen.stream_start.get(partition, -1) for partition, offset in events)
         projected = all(offsets.get(partition, 0) >= end for partition, end in ends.items())
-        return projected and not tables.jobs and len(self._evidence.seen.streamed) >= len(streamable)
+        return projected and jobs == 0 and len(seen.streamed) >= streamable
 
     def _accepted_ids(self) -> set[str]:
         return {accepted.generation_id for accepted in self._evidence.seen.accepted.values()}

@@ -142,6 +142,7 @@ def history() -> Evidence:
     """Without an anomaly."""
     evidence = Evidence(log=records(), tables=tables(), calls=[ProviderCall("gemini", FIRST, 1)])
     seen = evidence.seen
+    seen.owner_id = OWNER
     parameters = {name: REQUEST[name] for name in ("prompt", "seed", "width", "height")}
     seen.accepted = {"k1": Accepted(FIRST, "0:0", parameters), "k2": Accepted(SECOND, "1:0", parameters)}
     statuses = (("queued", 1), ("processing", 4), ("completed", 5), ("completed", 6))

@@ -8,8 +8,9 @@ import pytest
 from tests.oracle.api_reader import opened
 from tests.oracle.evaluate import evaluate
 from tests.oracle.evidence import Accepted, Evidence, Picture, ProviderCall, Row
-from tests.unit.oracle.histories import FIRST, OUTPUT, SECOND, history, moment, resource
+from tests.unit.oracle.histories import FIRST, OUTPUT, OWNER, SECOND, history, moment, resource
 
+OTHER = "01890000-0000-7000-8000-000000000002"
 Plant = Callable[[Evidence], None]
 
 
@@ -146,6 +147,13 @@ def stream_gap(evidence: Evidence) -> None:
     evidence.seen.streamed.pop(2)
 
 
+def of_another_owner(evidence: Evidence) -> None:
+    """The second generation; its events are streamed to the first one's owner."""
+    values = [(record.value or b"").replace(OWNER.encode(), OTHER.encode()) for record in evidence.log]
+    by_position = zip(evidence.log, values, strict=True)
+    evidence.log = [record._replace(value=value) if record.partition else record for record, value in by_position]
+
+
 def wrong_checkpoint(evidence: Evidence) -> None:
     changed(evidence.tables.checkpoints, 0, applied=7)
 
@@ -206,6 +214,7 @@ PLANTS: dict[str, Plant] = {
     "deletion_undone": undone_deletion,
     "streamed_twice": streamed_twice,
     "stream_gap": stream_gap,
+    "stream_extra": of_another_owner,
     "checkpoint_differs": wrong_checkpoint,
     "daily_counts_differ": wrong_count,
     "provider_usage_differs": wrong_use,
@@ -228,6 +237,13 @@ def test_an_answer_of_404_for_what_was_never_deleted_is_an_anomaly() -> None:
     evidence = history()
     missing_answer(evidence)
     assert "answer_differs" in kinds(evidence)
+
+
+def test_events_of_other_owners_are_not_expected_on_the_stream() -> None:
+    evidence = history()
+    of_another_owner(evidence)
+    evidence.seen.streamed = [event for event in evidence.seen.streamed if str(event["position"]).startswith("0:")]
+    assert not kinds(evidence) & {"stream_gap", "stream_extra"}
 
 
 def test_bytes_that_are_no_image_do_not_open() -> None:

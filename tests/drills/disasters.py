@@ -3,8 +3,8 @@
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -27,9 +27,10 @@ async def lose_postgres(ground: Ground) -> None:
     async with _closed_api(ground):
         await ground.command("accounts", "dump", str(dump))
         data = await _postgres_data(ground)
-        await ground.destroy("postgres", data)
-        await ground.migrated()
-        await ground.command("rebuild", "--all")
+        with _held(ground, *AGENTS):
+            await ground.destroy("postgres", data)
+            await ground.migrated()
+            await ground.command("rebuild", "--all")
         await ground.command("accounts", "load", str(dump))
 
 
@@ -109,12 +110,21 @@ DISASTERS: Final[Mapping[str, Disaster]] = MappingProxyType(
 async def _closed_api(ground: Ground) -> AsyncIterator[None]:
     """As behind a load balancer that sends nothing until the projections have caught up: before that the API would not
     know keys or generations, or answer with earlier versions."""
-    ground.fleet.signal("api", signal.SIGSTOP)
-    try:
+    with _held(ground, "api"):
         yield
         await ground.projected()
+
+
+@contextmanager
+def _held(ground: Ground, *roles: str) -> Iterator[None]:
+    """As if the roles were stopped, and started afterwards."""
+    for role in roles:
+        ground.fleet.signal(role, signal.SIGSTOP)
+    try:
+        yield
     finally:
-        ground.fleet.signal("api", signal.SIGCONT)
+        for role in roles:
+            ground.fleet.signal(role, signal.SIGCONT)
 
 
 async def _postgres_data(ground: Ground) -> Path:

@@ -105,7 +105,8 @@ async def _run(caller: Caller, values: Json, directory: Path, *options: str) -> 
         stderr=asyncio.subprocess.STDOUT,
     )
     printed, _ = await process.communicate()
-    print(printed.decode())
+    if process.returncode:
+        print(printed.decode())
     return process.returncode, printed.decode()
 
 

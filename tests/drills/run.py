@@ -19,7 +19,7 @@ from tests.drills.ground import Ground
 from tests.faults.schedule.fleet import Fleet, opened_fleet
 from tests.faults.schedule.run import READY_WITHIN_S, SchedulePlan, opened_run
 from tests.oracle.evidence import Anomaly
-from tests.oracle.readers import next_offsets
+from tests.oracle.readers import log_ends, next_offsets
 
 LOST_IMAGES: Final = frozenset({"image_broken", "thumbnail_broken"})
 EVENTS_A_GENERATION: Final = 10
@@ -104,13 +104,18 @@ async def run_drill(plan: DrillPlan, directory: Path, say: Callable[[str], None]
 
 
 async def _filled(fleet: Fleet, events: int) -> None:
-    """Projected before any client comes: they are events of other owners, of which no stream of the client has any."""
+    """Projected before any client comes, with what dispatchers and workers have appended to them meanwhile."""
     await fill(load_settings(dict(fleet.environ), env_files=()), events // EVENTS_A_GENERATION)
     async with asyncio.timeout(PROJECTED_WITHIN_S):
-        while sum((await next_offsets(fleet.settings.database_dsn)).values()) < events:
+        while sum((await next_offsets(fleet.settings.database_dsn)).values()) < await _appended(fleet.settings):
             await asyncio.sleep(0.2)
-        while await _followed(fleet.settings) < events:
+        while await _followed(fleet.settings) < await _appended(fleet.settings):
             await asyncio.sleep(0.5)
+
+
+async def _appended(settings: Settings) -> int:
+    ends = await asyncio.to_thread(log_ends, settings.kafka_bootstrap_servers, settings.events_topic)
+    return sum(ends.values())
 
 
 async def _followed(settings: Settings) -> int:

@@ -27,7 +27,9 @@ JOBS: Final[Iterator[Json]] = cycle(VALUES["jobs"] or [{}])
 CALLED: Final = Path(os.environ["CONFORMANCE_CALLED"])
 NOTED: Final[set[str]] = set()
 OUTPUT_MAX: Final = 1_000
-NUMBERS: Final = count()
+NUMBERS: Final = count(VALUES["first_number"])
+"""Not those of the runs before, of which the same API still has the keys and names."""
+
 KEY_MAX_CHARACTERS: Final = 255
 
 

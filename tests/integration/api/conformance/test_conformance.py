@@ -43,6 +43,8 @@ EXAMPLES: Final = min(100, max(4, REQUESTS // 50))
 BRIEF_EXAMPLES: Final = EXAMPLES if REQUESTS else 2
 """Of each operation and phase: there are some 50 operations, and a random body takes 20 ms of processor time."""
 
+NUMBERS_OF_A_RUN: Final = 1_000_000
+
 PHASES: Final = "examples,coverage,fuzzing,stateful"
 WITHOUT_COVERAGE: Final = "examples,fuzzing,stateful"
 """Coverage is nearly the same for each seed, and has up to 3,000 requests."""
@@ -76,7 +78,8 @@ async def found_by_schemathesis(
     report, seed, requests = "", SEED, 0
     while not report and (requests == 0 or requests < REQUESTS):
         bounds = ("--phases", phases, "--max-examples", str(examples), "--seed", str(seed))
-        code, printed = await _run(caller, values, directory, *bounds, *operations)
+        numbered = {**values, "first_number": (seed - SEED) * NUMBERS_OF_A_RUN}
+        code, printed = await _run(caller, numbered, directory, *bounds, *operations)
         generated = re.search(r"(\d+) generated", printed)
         assert generated is not None, printed
         report = "" if code == 0 else printed

@@ -27,6 +27,10 @@ from gengui_stream.recovery.rebuild.shadow.tables import CHECKPOINTS, differing,
 LOCK_TIMEOUT: Final = "300ms"
 """Behind a waiting lock every reader of the table waits as well."""
 
+VACUUM_TIMEOUT: Final = "10s"
+"""PostgreSQL ends an automatic VACUUM once a lock has waited for it for the `deadlock_timeout`, one second; one that an
+operator ordered, or that prevents a wraparound, goes on. Neither readers nor agents wait meanwhile."""
+
 TRIES: Final = 200
 PAUSE_S: Final = 0.2
 EVENTS_LOCKED_MAX: Final = 2_000
@@ -56,11 +60,18 @@ WHERE projection = $1 AND topic = $2
 
 TABLES_OF: Final = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'"
 
+SCHEMAS: Final = "SELECT nspname FROM pg_namespace WHERE nspname = ANY($1)"
+
+MOVED: Final = """
+SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class
+WHERE relkind = 'r' AND (relnamespace = ANY($1::text[]::regnamespace[]) OR oid = ANY($2::text[]::regclass[]))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
     """`locked_ms`: how long commits of the agents waited. `tries`: of the transaction; more than one when a table was
-    in use for longer than LOCK_TIMEOUT."""
+    in use for longer than LOCK_TIMEOUT, or vacuumed for longer than VACUUM_TIMEOUT."""
 
     locked_ms: float
     tries: int
@@ -98,12 +109,11 @@ async def swap(
     Raises TransientError, and has changed nothing, when the tables stay in use; PermanentError when dead letters were
     decided, or a migration has changed the tables meanwhile."""
     for number in range(1, TRIES + 1):
-        await follower.follow(await last())
-        began = time.monotonic()
         try:
             with transient_errors():
-                await _try(control, plan, follower)
-            return Swapped(round((time.monotonic() - began) * 1000, 1), number)
+                await _end_vacuums(control, plan)
+                await follower.follow(await last())
+                return Swapped(await _try(control, plan, follower), number)
         except _FarBehindError:
             continue
         except TransientError as error:
@@ -113,9 +123,11 @@ async def swap(
     raise TransientError("the tables were in use at every try: nothing is swapped; run `rebuild` again to go on")
 
 
-async def _try(control: Connection, plan: Swap, follower: Follower) -> None:
+async def _try(control: Connection, plan: Swap, follower: Follower) -> float:
+    """Returns the milliseconds for which the checkpoints were locked."""
     async with control.transaction():
         await control.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        began = time.monotonic()
         await control.execute(f"LOCK TABLE {LIVE}.checkpoints IN EXCLUSIVE MODE")
         rows = await control.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, plan.topic)
         live = {row["partition"]: row["next_offset"] for row in rows}
@@ -124,12 +136,26 @@ async def _try(control: Connection, plan: Swap, follower: Follower) -> None:
             raise PermanentError("the live checkpoints have gone back meanwhile: nothing is swapped")
         if "dead_letters" in plan.tables:
             await decisions.carry_over(control, plan.topic, plan.decided)
-        names = ", ".join(f"{LIVE}.{table}" for table in (*plan.tables, CHECKPOINTS))
-        await control.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+        await control.execute(f"LOCK TABLE {', '.join(_live(plan))} IN ACCESS EXCLUSIVE MODE")
         await _check(control, plan, rows)
         await _move(control, plan, rows)
         offsets = {str(partition): offset for partition, offset in follower.offsets.items()}
         await write_act(control, plan.order, plan.action, ", ".join(plan.tables), {"next_offsets": offsets})
+    return round((time.monotonic() - began) * 1000, 1)
+
+
+async def _end_vacuums(control: Connection, plan: Swap) -> None:
+    """Of every table that is moved or dropped. The server begins no others for a while, its `autovacuum_naptime`. The
+    locks are not kept: a migration that reads a table and then alters it would be in a deadlock with the swap."""
+    async with control.transaction():
+        await control.execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
+        schemas = [row["nspname"] for row in await control.fetch(SCHEMAS, [SHADOW, RETIRED])]
+        names = await control.fetchval(MOVED, schemas, _live(plan))
+        await control.execute(f"LOCK TABLE {names} IN SHARE UPDATE EXCLUSIVE MODE")
+
+
+def _live(plan: Swap) -> list[str]:
+    return [f"{LIVE}.{table}" for table in (*plan.tables, CHECKPOINTS)]
 
 
 async def _check(control: Connection, plan: Swap, rows: Sequence[asyncpg.Record]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -27,6 +28,13 @@ from tests.integration.role_process import environment
 pytestmark = pytest.mark.stack
 
 REBUILDS = 2
+
+LOCK_TIMEOUT_S = 0.3
+
+WAITING_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = to_regclass($1))"
+
+COMMITTING = "BEGIN; LOCK TABLE projections.checkpoints IN ROW EXCLUSIVE MODE NOWAIT; COMMIT"
+"""As a batch of the agents does, but it fails where that waits."""
 
 WAITING = """
 SELECT count(*) FROM pg_locks
@@ -103,6 +111,31 @@ async def test_a_table_in_use_is_waited_for_without_holding_others_up(
         done = await rebuilding
     assert done.swapped is not None
     assert done.swapped.tries > 1
+
+
+@pytest.mark.parametrize("table", ["projections.timeline", "projections_before.timeline"])
+async def test_a_vacuum_is_waited_for_while_everyone_goes_on(
+    settings: Settings, pool: Pool, event_log: EventLog, table: str
+) -> None:
+    """PostgreSQL ends an automatic one that a lock has waited for a second: no try of 300 ms gets that far."""
+    await event_log.append_many(recent(1))
+    await project_everything(settings, pool)
+    assert (await rebuilt(settings)).swapped is not None
+    async with opened_session(settings) as vacuum, reading(pool, recent(1)[0]), projecting(settings):
+        transaction = vacuum.transaction()
+        await transaction.start()
+        await vacuum.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM does
+        rebuilding = asyncio.ensure_future(rebuilt(settings))
+        await until(lambda: pool.fetchval(WAITING_FOR, table))
+        waits_until = time.monotonic() + 2 * LOCK_TIMEOUT_S
+        while time.monotonic() < waits_until:
+            await pool.execute(COMMITTING)
+            await asyncio.sleep(0.01)
+        assert await pool.fetchval(WAITING_FOR, table)
+        await transaction.rollback()
+        done = await rebuilding
+    assert done.swapped is not None
+    assert done.swapped.tries == 1
 
 
 async def changed_meanwhile(settings: Settings, pool: Pool, statements: Sequence[str]) -> Outcome:

@@ -41,15 +41,16 @@ async def reach(request: web.Request, context: ApiContext, owner_id: UUID) -> No
         raise projection_behind(f"the projections have not reached {position} yet; try again")
 
 
-async def refuse_beyond_log(context: ApiContext, offsets: Mapping[int, int], header: str) -> None:
-    """Raises a 422 refusal when the log has no record at one of these offsets yet. `offsets`: by partition."""
+async def refuse_beyond_log(context: ApiContext, offsets: Mapping[int, int], name: str) -> None:
+    """Raises a 422 refusal when the log has no record at one of these offsets yet. `offsets`: by partition. `name`:
+    of the header or the parameter that has them."""
     ends = await context.log_ends.current()
     beyond = {p: offset for p, offset in offsets.items() if ends is not None and offset >= ends.get(p, 0)}
     if ends is None or not beyond:
         return
     last = format_vector({partition: ends.get(partition, 0) - 1 for partition in beyond})
     detail = (
-        f"{header}: {format_vector(beyond)} is beyond the end of the log, whose last positions are {last}; send a"
+        f"{name}: {format_vector(beyond)} is beyond the end of the log, whose last positions are {last}; send a"
         " position that this service returned, or none"
     )
     raise Refusal(422, "position_beyond_log", detail)

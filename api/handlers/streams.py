@@ -25,6 +25,7 @@ from gengui_stream.projecting import checkpoints
 from gengui_stream.projections import timeline
 from gengui_stream.projections.timeline import TimelineRow
 from gengui_stream.queries import generations
+from schemas.http import FieldFault
 
 CHUNK: Final = 200
 """The most events of a partition read at once, and kept in memory for a slow client."""
@@ -34,6 +35,7 @@ COMMENT_EVERY_S = 15.0
 BEGINNING: Final = "beginning"
 """The id before the first event. Browsers do not send an empty id."""
 
+LAST_ID_HEADER: Final = "Last-Event-ID"
 LAST_ID_PARAMETER: Final = "last_event_id"
 """For a new EventSource, which cannot send the header; a reconnecting one sends it, and then the header counts."""
 
@@ -82,12 +84,11 @@ async def _stream_generation(request: web.Request, context: ApiContext, caller: 
 
 
 async def _start(request: web.Request, context: ApiContext, *, from_beginning: bool) -> dict[int, int]:
-    """The last offset sent of each partition: of `Last-Event-ID`, else none or the current end."""
+    """The last offset sent of each partition: of the last event id, else none or the current end."""
     partitions = range(context.settings.events_partitions)
-    last_id = header_of(request, "Last-Event-ID") or request.query.get(LAST_ID_PARAMETER)
-    if last_id:
-        seen = _vector(last_id, len(partitions))
-        await _check_known(context, seen)
+    if (last := _last_event_id(request, len(partitions))) is not None:
+        name, seen = last
+        await _check_known(context, seen, name)
         return {partition: seen.get(partition, -1) for partition in partitions}
     if from_beginning:
         return dict.fromkeys(partitions, -1)
@@ -95,11 +96,28 @@ async def _start(request: web.Request, context: ApiContext, *, from_beginning: b
     return {partition: projected.get(partition, 0) - 1 for partition in partitions}
 
 
-async def _check_known(context: ApiContext, seen: dict[int, int]) -> None:
+def _last_event_id(request: web.Request, partitions: int) -> tuple[str, dict[int, int]] | None:
+    """The name and the offsets of the one that counts. Raises a 422 refusal if either of them is invalid."""
+    texts = {
+        LAST_ID_HEADER: header_of(request, LAST_ID_HEADER),
+        LAST_ID_PARAMETER: request.query.get(LAST_ID_PARAMETER),
+    }
+    found, faults = list[tuple[str, dict[int, int]]](), list[FieldFault]()
+    for name, text in texts.items():
+        try:
+            found += [(name, _vector(text, partitions))] if text else []
+        except ValueError as error:
+            faults.append(fault(name, str(error)))
+    if faults:
+        raise invalid(faults)
+    return found[0] if found else None
+
+
+async def _check_known(context: ApiContext, seen: dict[int, int], name: str) -> None:
     """Raises a 422 refusal for an offset that the log does not have: it would hide the events up to it."""
     projected = await checkpoints.projected(context.pool, context.settings.events_topic)
     if any(offset >= projected.get(partition, 0) for partition, offset in seen.items()):
-        await refuse_beyond_log(context, seen, "Last-Event-ID")
+        await refuse_beyond_log(context, seen, name)
 
 
 def _event_id(seen: dict[int, int]) -> str:
@@ -107,15 +125,12 @@ def _event_id(seen: dict[int, int]) -> str:
 
 
 def _vector(text: str, partitions: int) -> dict[int, int]:
-    """The reverse of `_event_id`."""
+    """The reverse of `_event_id`. Raises ValueError."""
     if text == BEGINNING:
         return {}
-    try:
-        vector = parse_vector(text)
-    except ValueError as error:
-        raise invalid([fault("Last-Event-ID", str(error))]) from None
+    vector = parse_vector(text)
     if max(vector) >= partitions:
-        raise invalid([fault("Last-Event-ID", f"the partitions are 0 to {partitions - 1}")])
+        raise ValueError(f"the partitions are 0 to {partitions - 1}")
     return vector
 
 

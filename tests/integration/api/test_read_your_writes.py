@@ -91,16 +91,18 @@ async def test_a_flood_of_young_ids_that_are_none_takes_nothing_from_others(user
 async def test_a_position_beyond_the_log_is_refused_with_the_end_of_the_log(user: Client) -> None:
     generation_id, position = await user.create()
     partition, offset = map(int, position.split(":"))
-    for path, header in (
+    for path, name in (
         (f"{LIST}/{generation_id}", "Min-Position"),
         (LIST, "Min-Position"),
         ("/v1/stream", "Last-Event-ID"),
         (f"{LIST}/{generation_id}/stream", "Last-Event-ID"),
+        ("/v1/stream", "last_event_id"),
     ):
         beyond = f"{partition}:{offset + 1}"
-        status, _, found = await user.call("GET", path, headers={header: beyond})
+        address, headers = (path, {name: beyond}) if name != "last_event_id" else (f"{path}?{name}={beyond}", {})
+        status, _, found = await user.call("GET", address, headers=headers)
         assert (status, found["code"]) == (422, "position_beyond_log")
-        assert beyond in found["detail"]
+        assert found["detail"].startswith(f"{name}: {beyond} ")
         assert position in found["detail"]
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import product
+from urllib.parse import quote
 from uuid import UUID
 
 import aiohttp
@@ -27,6 +28,7 @@ from tests.integration.projector.projecting import projecting
 from tests.integration.running import eventually
 
 ALL = "/v1/stream"
+HEADER, PARAMETER = "Last-Event-ID", "last_event_id"
 
 
 async def test_a_stream_ends_when_everything_is_settled_and_resumes_without_gap_or_repeat(
@@ -129,11 +131,18 @@ async def test_a_stream_outlives_the_database(
 
 async def test_a_place_that_is_none_is_refused_by_name(user: Client) -> None:
     generation_id = await user.created()
-    bad_ids = ["0:1,0:2", "invalid", "0", "0:x", "-1:1", "0:1,", "999:1", "0:999999999999999999999"]
+    bad_ids = ["0:1,0:2", "invalid", "0", "0:x", "-1:1", "0:1,", "999:1", "0:999999999999999999999", "\U00103c8d"]
     for path, bad in product((ALL, f"/v1/generations/{generation_id}/stream"), bad_ids):
-        status, _, found = await user.call("GET", path, headers={"Last-Event-ID": bad})
-        assert (status, found["code"]) == (422, "invalid_request")
-        assert found["errors"][0]["field"] == "Last-Event-ID"
+        sent = quote(bad, safe=":,")
+        for headers, query, fields in (
+            ({HEADER: sent}, "", [HEADER]),
+            ({}, f"?{PARAMETER}={sent}", [PARAMETER]),
+            ({HEADER: "beginning"}, f"?{PARAMETER}={sent}", [PARAMETER]),
+            ({HEADER: sent}, f"?{PARAMETER}={sent}", [HEADER, PARAMETER]),
+        ):
+            status, _, found = await user.call("GET", path + query, headers=headers)
+            assert (status, found["code"]) == (422, "invalid_request")
+            assert [each["field"] for each in found["errors"]] == fields
 
 
 async def test_a_reader_that_stops_for_a_while_misses_nothing_and_delays_no_other(

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
@@ -94,15 +95,21 @@ def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
 
-async def read_tables(dsn: str) -> Tables:
-    """All rows in one snapshot."""
+@asynccontextmanager
+async def snapshot(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of its own, whose queries all see the rows of one moment."""
     connection = await asyncpg.connect(dsn, timeout=30)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            rows = {name: [_plain(row) for row in await connection.fetch(query)] for name, query in QUERIES.items()}
-        return Tables(**rows)
+            yield connection
     finally:
         await connection.close()
+
+
+async def read_tables(dsn: str) -> Tables:
+    async with snapshot(dsn) as connection:
+        rows = {name: [_plain(row) for row in await connection.fetch(query)] for name, query in QUERIES.items()}
+    return Tables(**rows)
 
 
 def _plain(row: asyncpg.Record) -> Row:
@@ -111,34 +118,24 @@ def _plain(row: asyncpg.Record) -> Row:
 
 async def next_offsets(dsn: str) -> dict[int, int]:
     """Up to where each partition is projected."""
-    connection = await asyncpg.connect(dsn, timeout=30)
-    try:
+    async with snapshot(dsn) as connection:
         rows = await connection.fetch("SELECT partition, next_offset FROM projections.checkpoints")
-        return {int(row["partition"]): int(row["next_offset"]) for row in rows}
-    finally:
-        await connection.close()
+    return {int(row["partition"]): int(row["next_offset"]) for row in rows}
 
 
 async def owner_of(dsn: str, email: str) -> str:
-    connection = await asyncpg.connect(dsn, timeout=30)
-    try:
+    async with snapshot(dsn) as connection:
         return str(await connection.fetchval("SELECT user_id FROM accounts.users WHERE email = $1", email))
-    finally:
-        await connection.close()
 
 
 async def jobs_and_timeline(dsn: str, owner_id: str) -> tuple[int, list[tuple[int, int]]]:
     """How many jobs there are, and the partition and offset of each event of the owner, in one snapshot."""
-    connection = await asyncpg.connect(dsn, timeout=30)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            jobs = await connection.fetchval("SELECT count(*) FROM jobs.jobs")
-            rows = await connection.fetch(
-                "SELECT partition, log_offset FROM projections.timeline WHERE owner_id = $1", UUID(owner_id)
-            )
-        return int(jobs), [(int(partition), int(offset)) for partition, offset in rows]
-    finally:
-        await connection.close()
+    async with snapshot(dsn) as connection:
+        jobs = await connection.fetchval("SELECT count(*) FROM jobs.jobs")
+        rows = await connection.fetch(
+            "SELECT partition, log_offset FROM projections.timeline WHERE owner_id = $1", UUID(owner_id)
+        )
+    return int(jobs), [(int(partition), int(offset)) for partition, offset in rows]
 
 
 def as_list(document: object) -> Sequence[Row]:

@@ -24,10 +24,10 @@ from gengui_stream.recovery.rebuild.shadow.connection import LIVE, RETIRED, SHAD
 from gengui_stream.recovery.rebuild.shadow.run_state import Phase
 from gengui_stream.recovery.rebuild.shadow.tables import CHECKPOINTS, differing, is_all
 
-LOCK_TIMEOUT: Final = "300ms"
+LOCK_TIMEOUT_MS: Final = 300
 """Behind a waiting lock every reader of the table waits as well."""
 
-VACUUM_TIMEOUT: Final = "10s"
+VACUUM_TIMEOUT_MS: Final = 10_000
 """PostgreSQL ends an automatic VACUUM once a lock has waited for it for the `deadlock_timeout`, one second; one that an
 operator ordered, or that prevents a wraparound, goes on. Neither readers nor agents wait meanwhile."""
 
@@ -60,18 +60,16 @@ WHERE projection = $1 AND topic = $2
 
 TABLES_OF: Final = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'"
 
-SCHEMAS: Final = "SELECT nspname FROM pg_namespace WHERE nspname = ANY($1)"
-
 MOVED: Final = """
-SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class
-WHERE relkind = 'r' AND (relnamespace = ANY($1::text[]::regnamespace[]) OR oid = ANY($2::text[]::regclass[]))
+SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid) FROM pg_class WHERE relkind = 'r' AND
+    (relnamespace IN (to_regnamespace($1), to_regnamespace($2)) OR oid = ANY($3::text[]::regclass[]))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
     """`locked_ms`: how long commits of the agents waited. `tries`: of the transaction; more than one when a table was
-    in use for longer than LOCK_TIMEOUT, or vacuumed for longer than VACUUM_TIMEOUT."""
+    in use for longer than LOCK_TIMEOUT_MS, or vacuumed for longer than VACUUM_TIMEOUT_MS."""
 
     locked_ms: float
     tries: int
@@ -126,7 +124,7 @@ async def swap(
 async def _try(control: Connection, plan: Swap, follower: Follower) -> float:
     """Returns the milliseconds for which the checkpoints were locked."""
     async with control.transaction():
-        await control.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        await control.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
         began = time.monotonic()
         await control.execute(f"LOCK TABLE {LIVE}.checkpoints IN EXCLUSIVE MODE")
         rows = await control.fetch(checkpoints.SELECT_ALL, checkpoints.PROJECTION, plan.topic)
@@ -148,9 +146,8 @@ async def _end_vacuums(control: Connection, plan: Swap) -> None:
     """Of every table that is moved or dropped. The server begins no others for a while, its `autovacuum_naptime`. The
     locks are not kept: a migration that reads a table and then alters it would be in a deadlock with the swap."""
     async with control.transaction():
-        await control.execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
-        schemas = [row["nspname"] for row in await control.fetch(SCHEMAS, [SHADOW, RETIRED])]
-        names = await control.fetchval(MOVED, schemas, _live(plan))
+        await control.execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT_MS}ms'")
+        names = await control.fetchval(MOVED, SHADOW, RETIRED, _live(plan))
         await control.execute(f"LOCK TABLE {names} IN SHARE UPDATE EXCLUSIVE MODE")
 
 

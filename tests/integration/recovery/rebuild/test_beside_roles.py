@@ -14,6 +14,7 @@ from gengui_stream.postgres.pool import Pool
 from gengui_stream.projections import generation_states, timeline
 from gengui_stream.recovery.rebuild.outcome import Outcome
 from gengui_stream.recovery.rebuild.shadow.connection import opened_session
+from gengui_stream.recovery.rebuild.swap import LOCK_TIMEOUT_MS
 from gengui_stream.recovery.verify import verify
 from gengui_stream.settings import Settings
 from schemas.events import Event
@@ -28,8 +29,6 @@ from tests.integration.role_process import environment
 pytestmark = pytest.mark.stack
 
 REBUILDS = 2
-
-LOCK_TIMEOUT_S = 0.3
 
 WAITING_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = to_regclass($1))"
 
@@ -127,7 +126,7 @@ async def test_a_vacuum_is_waited_for_while_everyone_goes_on(
         await vacuum.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM does
         rebuilding = asyncio.ensure_future(rebuilt(settings))
         await until(lambda: pool.fetchval(WAITING_FOR, table))
-        waits_until = time.monotonic() + 2 * LOCK_TIMEOUT_S
+        waits_until = time.monotonic() + 2 * LOCK_TIMEOUT_MS / 1000
         while time.monotonic() < waits_until:
             await pool.execute(COMMITTING)
             await asyncio.sleep(0.01)

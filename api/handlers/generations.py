@@ -111,6 +111,8 @@ async def _past(request: web.Request, context: ApiContext, caller: Principal, at
     requests = generation_requests.rows_of([step.outcome for step in journey.steps])
     if journey.state is None or not requests:
         raise invalid([fault("at", "the generation was not requested by then")])
+    if journey.state.deleted_at is not None:
+        raise Refusal(404, "not_found", "the generation was deleted by then; an earlier moment has it")
     if (owner := requests[0].owner_id) != caller.user_id:
         actor, generation_id = actor_of(request, caller.user_id), journey.state.generation_id
         await record(context.pool, "generation.read", actor, owner, generation_id=generation_id, at=at)

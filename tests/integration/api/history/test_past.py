@@ -46,6 +46,18 @@ async def test_an_admin_sees_a_generation_as_it_was(
     assert (status, found["code"]) == (403, "forbidden")
 
 
+async def test_a_deleted_generation_was_there_until_it_was_deleted(admin: Client, user: Client) -> None:
+    generation_id, requested = await user.create()
+    path = f"/v1/generations/{generation_id}"
+    _, deleting, _ = await user.call("DELETE", path, headers={"Min-Position": requested})
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for at in (deleting["Gengui-Position"], now):
+        status, _, found = await admin.call("GET", f"{path}?at={at}")
+        assert (status, found["code"]) == (404, "not_found")
+        assert "deleted by then" in found["detail"]
+    assert (await admin.get(f"{path}?at={requested}"))["status"] == "queued"
+
+
 async def test_a_history_that_is_incomplete_is_no_fault_of_the_moment(admin: Client, pool: Pool) -> None:
     generation_id = await admin.created()
     await pool.execute("UPDATE projections.generation_states SET timeline_pruned_before = now()")

@@ -129,15 +129,18 @@ test-faults: $(STAMP) ## processes and servers killed under load
 	$(PYTEST) -m faults $(ARGS)
 
 .PHONY: fuzz
-fuzz: fuzz-batches fuzz-api ## 100,000 damaged record batches, 100,000 requests; FUZZ_SEED=7 FUZZ_MUTATIONS=1000000
+fuzz: fuzz-batches fuzz-api fuzz-isolation ## 100,000 damaged record batches, 100,000 requests; FUZZ_SEED=7 FUZZ_MUTATIONS=1000000
 
-.PHONY: fuzz-batches fuzz-api
+.PHONY: fuzz-batches fuzz-api fuzz-isolation
 fuzz-batches: $(STAMP)
 	FUZZ_MUTATIONS=$${FUZZ_MUTATIONS:-100000} $(PYTEST) tests/unit/log/test_unpacking.py --timeout 1800 $(ARGS)
 
-# Eight callers of the API, each with an eighth of the requests; then random actions of parties that must not see each other.
+# Eight callers of the API, each with an eighth of the requests.
 fuzz-api: $(STAMP) kafka
 	CONFORMANCE_REQUESTS=$${CONFORMANCE_REQUESTS:-12500} $(PYTEST) $(TWO_AT_ONCE) tests/integration/api/conformance --timeout 36000 $(ARGS)
+
+# Random actions of parties that must not see each other.
+fuzz-isolation: $(STAMP) kafka
 	ISOLATION_STEPS=$${ISOLATION_STEPS:-20000} $(PYTEST) tests/integration/api/isolation --timeout 36000 $(ARGS)
 
 .PHONY: chaos

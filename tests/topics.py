@@ -34,6 +34,9 @@ class LentTopics:
     async def _made(self) -> str:
         name = f"t{uuid4().hex[:16]}"
         await ensure_topic(self._settings.model_copy(update={"events_topic": name}))
+        async with asyncio.timeout(WITHIN_S):  # the broker leads its partitions a moment after it has made them
+            while not await self._is_empty(name):
+                await asyncio.sleep(0.01)
         return name
 
     async def _is_empty(self, topic: str) -> bool:

@@ -102,4 +102,4 @@ async def test_a_leak_is_found(base: str, pool: Pool, session: aiohttp.ClientSes
     with pytest.raises(LeakError):
         await Watch([leaking, others]).call(leaking, "GET", "/v1/generations")
     with pytest.raises(LeakError):
-        await Watch([leaking, others]).follow(leaking, "/v1/stream", within_s=2, Last_Event_ID="beginning")
+        await Watch([leaking, others]).follow(leaking, "/v1/stream", within_s=4, Last_Event_ID="beginning")

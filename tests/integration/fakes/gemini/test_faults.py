@@ -71,7 +71,7 @@ async def test_half_a_body(client: Client) -> None:
 
 async def test_half_a_body_for_a_client_that_has_left(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     script = GeminiScript.model_validate(
-        {"rules": [{"then": {"do": "half_body", "seconds": 1.5}}], "image_side_max": 64}
+        {"rules": [{"then": {"do": "half_body", "seconds": 3.0}}], "image_side_max": 64}
     )
     async with fake_gemini(script) as server:
         with pytest.raises(TimeoutError):

@@ -34,6 +34,7 @@ SECTIONS: Final = {
     "start": Section("start", "Start times and memory of the stack"),
     "http": Section("http.measurement", "Reading over HTTP"),
     "accounts": Section("http.accounts", "Log-ins, and other requests beside them"),
+    "addresses": Section("http.addresses", "Known and unknown addresses"),
     "limits": Section("http.limits", "Limits"),
     "thumbnails": Section("jobs.thumbnails", "Thumbnails"),
     "original": Section("jobs.original", "Beside the original service"),

@@ -1,12 +1,16 @@
 """The page of `make bench` and its statistics, without measuring."""
 
+import random
+from math import log
+from statistics import median
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.memory import sizes
 from tests.bench.report.page import INTRODUCTION, replaced, sections
-from tests.bench.report.quantiles import quantile
+from tests.bench.report.quantiles import median_interval, quantile
 
 ORDER = ("One", "Two", "Three")
 TEXTS = st.sampled_from(
@@ -65,3 +69,15 @@ def test_growth_is_distinguished_from_warming_up() -> None:
     growing = sizes([80.0], seconds, [80.0 + second / 60 for second in seconds])
     assert (warmed.late, round(warmed.slope, 6)) == (100.0, 0.0)
     assert (round(growing.slope, 6), round(growing.middle), round(growing.late)) == (1.0, 85, 89)
+
+
+def test_the_interval_of_a_median_contains_that_of_the_population_in_about_95_of_100_samples() -> None:
+    chance = random.Random(1)
+    intervals = [median_interval([chance.expovariate(log(2)) for _ in range(100)]) for _ in range(1_000)]
+    assert 930 <= sum(low <= 1.0 <= high for low, high in intervals) <= 980
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1))
+def test_the_interval_of_a_median_contains_the_median_of_the_sample(values: list[float]) -> None:
+    low, high = median_interval(values)
+    assert low <= median(values) <= high

@@ -12,6 +12,7 @@ from typing import Final
 import faust
 from faust.types import StreamT, TopicT
 from faust.types.tables import TableT
+from faust.types.transports import ProducerT
 from pydantic import TypeAdapter
 
 from gengui_stream.domain.generation.evolve import evolve
@@ -64,8 +65,15 @@ def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
             for kind, number in Counter(event.type for event in events).items():
                 # Each partition counts under a key of its own: it has a changelog of its own.
                 counts[f"{kind}|{batch.partition}"] += number
-            # faust buffers messages to the changelogs without limit, and commits offsets whether they are sent or not.
-            await app.producer.flush()
+            await _flushed(app.producer)
+
+
+async def _flushed(producer: ProducerT) -> None:
+    """faust buffers messages to the changelogs without limit, and commits offsets whether they are sent or not. Its
+    flush gives up when no message is sent for 0.1 s."""
+    await producer.flush()
+    while producer.buffer.size:
+        await producer.flush()
 
 
 def _events(records: Iterable[Record], place: PartitionPlace) -> Iterator[Event]:

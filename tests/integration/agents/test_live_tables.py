@@ -83,8 +83,9 @@ async def test_in_flight_and_counts_survive_a_restart(live: Settings, event_log:
 async def test_a_long_log_is_followed_with_bounded_memory(
     live: Settings, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each event may make a message to a changelog, which faust buffers without limit: a million took 8 GB."""
-    number, most, put = 4_000, [0], ProducerBuffer.put
+    """Each event may make a message to a changelog, which faust buffers without limit: a million took 8 GB. Its flush
+    gives up when the broker takes no message for 0.1 s."""
+    number, most, put, send, slow = 4_000, [0], ProducerBuffer.put, ProducerBuffer._send_pending, iter(range(5))
     requests = [a_request() for _ in range(number)]
     await event_log.append_many(requests)
 
@@ -92,7 +93,13 @@ async def test_a_long_log_is_followed_with_bounded_memory(
         put(buffer, message)
         most[0] = max(most[0], buffer.size)
 
+    async def slowly(buffer: ProducerBuffer, message: FutureMessage) -> None:
+        if next(slow, None) is not None:
+            await asyncio.sleep(0.3)
+        await send(buffer, message)
+
     monkeypatch.setattr(ProducerBuffer, "put", measured)
+    monkeypatch.setattr(ProducerBuffer, "_send_pending", slowly)
     async with running(run_live_tables, live):
 
         async def all_there() -> bool:

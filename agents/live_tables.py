@@ -69,11 +69,11 @@ def add_live_tables(app: faust.App, topic: TopicT, settings: Settings) -> None:
 
 
 async def _flushed(producer: ProducerT) -> None:
-    """faust buffers messages to the changelogs without limit, and commits offsets whether they are sent or not. Its
-    flush gives up when no message is sent for 0.1 s."""
-    await producer.flush()
+    """faust buffers messages to the changelogs without limit, and commits offsets whether they are sent or not. The
+    flush of its buffer gives up when no message is sent for 0.1 s."""
     while producer.buffer.size:
-        await producer.flush()
+        await producer.buffer.flush()
+    await producer.flush()
 
 
 def _events(records: Iterable[Record], place: PartitionPlace) -> Iterator[Event]:

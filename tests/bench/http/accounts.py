@@ -33,8 +33,10 @@ PAUSE_S: Final = 0.1
 
 INSERT: Final = """
 INSERT INTO accounts.users (user_id, email, user_name, role, password_hash, email_verified_at)
-VALUES ($1, $2, $3, 'user', $4, now())
+VALUES ($1, $2, $3, 'user', $4, CASE WHEN $5 THEN now() END)
 """
+"""The last parameter: whether the address is verified."""
+
 DEMO: Final = """
 UPDATE accounts.users SET user_name = 'demo', password_hash = $1, email_verified_at = now()
 WHERE email = 'demo@example.com'
@@ -78,9 +80,8 @@ async def measure(*, rounds: int, seconds: float) -> Measured:
 
 async def _users(pool: Pool) -> None:
     known = PasswordHasher.from_parameters(PROFILE).hash(PASSWORD)
-    await pool.executemany(
-        INSERT, [(new_id(), f"user{number}@example.com", f"user{number}", known) for number in range(max(CLIENTS))]
-    )
+    names = [f"user{number}" for number in range(max(CLIENTS))]
+    await pool.executemany(INSERT, [(new_id(), f"{name}@example.com", name, known, True) for name in names])
     await pool.execute(DEMO, known)
 
 

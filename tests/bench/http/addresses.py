@@ -16,10 +16,9 @@ from argon2 import PasswordHasher
 from gengui_stream.accounts.passwords import PROFILE
 from gengui_stream.identifiers import new_id
 from gengui_stream.postgres.pool import Pool, opened_pool
+from tests.bench.http.accounts import INSERT, PASSWORD
 from tests.bench.report.quantiles import median_interval
 from tests.bench.system import System, opened_system, roles_started
-
-PASSWORD: Final = "correct horse battery"
 
 REQUESTS: Final[Mapping[str, tuple[str, int]]] = {
     "log-in": ("/v1/auth/login", 401),
@@ -35,10 +34,6 @@ KINDS: Final = ("known", "unknown", "control")
 FORGOTTEN_EVERY: Final = 25
 """Rounds: failures to log in lock a network out before they are 100."""
 
-INSERT: Final = """
-INSERT INTO accounts.users (user_id, email, user_name, role, password_hash, email_verified_at)
-VALUES ($1, $2, $3, 'user', $4, CASE WHEN $5 THEN now() END)
-"""
 FORGET: Final = "DELETE FROM accounts.login_failures"
 
 Seconds: TypeAlias = dict[str, list[float]]
@@ -67,7 +62,7 @@ async def _accounts(pool: Pool, rounds: int) -> None:
 async def _measured(system: System, session: aiohttp.ClientSession, pool: Pool, request: str, rounds: int) -> Seconds:
     """The kinds take turns: each is first, second and third equally often."""
     found: Seconds = {kind: [] for kind in KINDS}
-    await _seconds(system, session, request, "the first")  # connections and prepared statements
+    await _seconds(system, session, request, "the_first")  # connections and prepared statements
     for number in range(rounds):
         if number % FORGOTTEN_EVERY == 0:
             await pool.execute(FORGET)
@@ -92,7 +87,7 @@ async def _seconds(system: System, session: aiohttp.ClientSession, request: str,
 
 
 def _body(request: str, name: str) -> dict[str, str]:
-    email = f"{name.replace(' ', '_')}@example.com"
+    email = f"{name}@example.com"
     match request:
         case "log-in":
             return {"login": email, "password": "a wrong password"}

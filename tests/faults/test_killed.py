@@ -67,10 +67,17 @@ def _runs(pid: int) -> bool:
         return False
 
 
+async def _stands(system: DevSystem) -> bool:
+    """Whether each role handles SIGTERM: one that is starting, since the test before, is killed by it."""
+    logs = system.directory / ".gengui" / "logs"
+    return all(system.pids(role) and (logs / f"{role}.ready").exists() for role in ROLES)
+
+
 async def test_every_role_gets_sigterm(system: DevSystem) -> None:
     """SIGTERM under load: each ends by itself within its grace, and is started again."""
     async with load(system) as asked:
         await asked.more(5)
+        await eventually(lambda: _stands(system))
         before = system.said().count("ended (0)")
         told = {role: system.signal(role, signal.SIGTERM) for role in ROLES}
         for role, pid in told.items():

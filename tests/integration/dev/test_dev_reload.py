@@ -128,8 +128,11 @@ async def test_what_does_not_parse_restarts_nothing_until_it_parses(system: DevS
 
 async def test_many_files_at_once_are_one_restart(system: DevSystem) -> None:
     before, already = pids(system), system.said().count("changed: restarting")
+    watcher = system.child("gengui_stream.dev.reload")
+    watcher.suspend()  # so that it finds them at once, however long the test takes to write them
     for name in ("thumbnails/role", "dispatch/role", "reconcile/handler"):
         append(system, f"gengui_stream/{name}.py", "\n# changed\n")
+    watcher.resume()
     await says(system, "gengui_stream/thumbnails/role.py changed: restarting dispatch, thumbnails")
     await restarted(system, before, "dispatch", "thumbnails")
     assert system.said().count("changed: restarting") == already + 1

@@ -19,7 +19,7 @@ from tests.integration.api.client import Client
 from tests.integration.api.conftest import serving
 from tests.integration.log.logs import send_to
 from tests.integration.projector.projecting import project_everything, projecting
-from tests.integration.running import eventually
+from tests.integration.running import DEADLINE_S, eventually
 
 LIST = "/v1/generations"
 LONG_AGO = uuid7(1_600_000_000_000, bytes(10))
@@ -27,8 +27,9 @@ USES = [("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", ""), ("
 
 
 async def test_the_urls_of_a_response_work_before_the_projections_have_it(
-    settings: Settings, pool: Pool, session: aiohttp.ClientSession
+    settings: Settings, pool: Pool, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(projection_waits, "POSITION_WAIT_S", DEADLINE_S)
     key = await seed_user(pool, "user@example.com", "user")
     async with AsyncExitStack() as later, serving(settings, session) as address:
         user = Client(session, address, key)

@@ -104,12 +104,13 @@ async def _last_queued_attempt(stage: Scene, attempt: str) -> bool:
 
 
 async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_behind(
-    hasty: Settings, pool: Pool, event_log: EventLog
+    settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     """The agents are down for longer than the heartbeat timeout: the reconciler's state is old, the log is not."""
-    async with opened_client(hasty) as redis, running(run_dispatch, hasty):
-        stage = Scene(hasty, pool, event_log, redis)
-        async with projecting(hasty):
+    missed = settings.model_copy(update={"attempt_silence_s": 2.0})  # soon, yet not while the test prepares it
+    async with opened_client(missed) as redis, running(run_dispatch, missed):
+        stage = Scene(missed, pool, event_log, redis)
+        async with projecting(missed):
             request = await stage.request()
             await stage.reaches(request, Status.DISPATCHED)
             await stage.say(GenerationStarted, request, attempt=1)
@@ -122,7 +123,7 @@ async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_
         await eventually(given_up)
         await eventually(lambda: pool.fetchval("SELECT max(tries) > 2 FROM jobs.jobs WHERE kind = 'reconcile'"))
         assert await redis.hget(job_key(request.generation_id), "status") != "canceled"
-        async with projecting(hasty):
+        async with projecting(missed):
             await stage.say(GenerationCompleted, request, attempt=1, outputs=(Output(object_key="a.png"),))
             await stage.reaches(request, Status.COMPLETED, attempt=1)
             reasons = "SELECT DISTINCT ignored FROM projections.timeline WHERE type = 'generation.retried'"

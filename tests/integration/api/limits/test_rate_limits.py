@@ -22,19 +22,19 @@ USAGE = "/v1/account/usage"
 async def test_a_user_has_so_many_requests_a_minute_on_all_servers(
     settings: Settings, session: aiohttp.ClientSession, pool: Pool
 ) -> None:
-    limited = settings.model_copy(update={"requests_per_minute": 20})
+    limited = settings.model_copy(update={"requests_per_minute": 5})
     keys = [await seed_user(pool, f"{name}@example.com", "user") for name in ("a", "a", "b")]
     async with serving(limited, session) as one, serving(limited, session) as two:
         clients = [Client(session, base, key) for key in keys[:2] for base in (one, two)]
-        found = await asyncio.gather(*(clients[n % 4].call("GET", USAGE) for n in range(60)))
+        found = await asyncio.gather(*(clients[n % 4].call("GET", USAGE) for n in range(20)))
         statuses = [status for status, _, _ in found]
-        assert (statuses.count(200), statuses.count(429)) == (20, 40), "one user, two keys, two servers"
+        assert (statuses.count(200), statuses.count(429)) == (5, 15), "one user, two keys, two servers"
         for status, headers, body in found:
-            assert headers["RateLimit-Policy"] == '"requests";q=20;w=60'
+            assert headers["RateLimit-Policy"] == '"requests";q=5;w=60'
             assert headers["RateLimit"].startswith('"requests";r=')
             if status == 429:
-                assert (body["code"], 1 <= int(headers["Retry-After"]) <= 3) == ("rate_limited", True)
-                assert "requests: at most 20 in 60 s" in body["detail"]
+                assert (body["code"], 1 <= int(headers["Retry-After"]) <= 12) == ("rate_limited", True)
+                assert "requests: at most 5 in 60 s" in body["detail"]
         status, _, _ = await Client(session, one, keys[2]).call("GET", USAGE)
         assert status == 200, "another user is not affected"
 
@@ -110,7 +110,7 @@ async def _metrics(session: aiohttp.ClientSession, base: str) -> str:
         return await response.text()
 
 
-@pytest.mark.parametrize(("limit", "allowed"), [(30, 30), (600, 40)])
+@pytest.mark.parametrize(("limit", "allowed"), [(5, 5), (600, 40)])
 async def test_a_redis_that_hangs_delays_parallel_requests_once(
     settings: Settings, session: aiohttp.ClientSession, pool: Pool, limit: int, allowed: int
 ) -> None:

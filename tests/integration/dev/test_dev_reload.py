@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import psutil
 import pytest
 
 from gengui_stream.dev.reload.import_graph import PACKAGES
@@ -87,14 +88,27 @@ def append(system: DevSystem, file: str, code: str) -> None:
         module.write(code)
 
 
+def has_watches(system: DevSystem) -> bool:
+    """Whether the watching process has begun to watch."""
+    with suppress(ValueError, OSError, psutil.NoSuchProcess):
+        process = system.child("gengui_stream.dev.reload")
+        return any("inotify" in found.read_text() for found in Path(f"/proc/{process.pid}/fdinfo").iterdir())
+    return False
+
+
 async def watched(system: DevSystem, file: str, outcome: str) -> None:
-    """A change is missed while the process starts that watches for them; one that continues is not complete."""
+    """Leaves no change behind: it would be one with that of the test. A change is missed while the watching process
+    starts, and one that continues is not complete."""
 
     async def noticed() -> bool:
+        await eventually(watches)
         append(system, file, "\n# changed\n")
         with suppress(AssertionError):
-            await eventually(said, within_s=1.0)
+            await eventually(said, within_s=10.0)
         return await said()
+
+    async def watches() -> bool:
+        return has_watches(system)
 
     async def said() -> bool:
         return f"{file} changed: {outcome}" in system.said()

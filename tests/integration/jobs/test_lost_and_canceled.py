@@ -1,11 +1,14 @@
 """Cancellations, lost workers and lost entries of the local queue, whichever process dies in between."""
 
+from datetime import timedelta
+
 import pytest
 
 from gengui_stream.dispatch.role import run_dispatch
 from gengui_stream.domain.generation.state import Status
 from gengui_stream.log.event_log import EventLog
 from gengui_stream.postgres.pool import Pool
+from gengui_stream.projections import partition_owners
 from gengui_stream.providers.local.redis_keys import QUEUE_STREAM, job_key
 from gengui_stream.redis_io.clients import opened_client
 from gengui_stream.settings import Settings
@@ -104,13 +107,15 @@ async def _last_queued_attempt(stage: Scene, attempt: str) -> bool:
 
 
 async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_behind(
-    settings: Settings, pool: Pool, event_log: EventLog
+    waiting: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agents are down for longer than the heartbeat timeout: the reconciler's state is old, the log is not."""
-    missed = settings.model_copy(update={"attempt_silence_s": 2.0})  # soon, yet not while the test prepares it
-    async with opened_client(missed) as redis, running(run_dispatch, missed):
-        stage = Scene(missed, pool, event_log, redis)
-        async with projecting(missed):
+    monkeypatch.setattr(
+        partition_owners, "VALID_FOR", timedelta(minutes=5)
+    )  # jobs are claimed though the agents are down
+    async with opened_client(waiting) as redis, running(run_dispatch, waiting):
+        stage = Scene(waiting, pool, event_log, redis)
+        async with projecting(waiting):
             request = await stage.request()
             await stage.reaches(request, Status.DISPATCHED)
             await stage.say(GenerationStarted, request, attempt=1)
@@ -123,7 +128,7 @@ async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_
         await eventually(given_up)
         await eventually(lambda: pool.fetchval("SELECT max(tries) > 2 FROM jobs.jobs WHERE kind = 'reconcile'"))
         assert await redis.hget(job_key(request.generation_id), "status") != "canceled"
-        async with projecting(missed):
+        async with projecting(waiting):
             await stage.say(GenerationCompleted, request, attempt=1, outputs=(Output(object_key="a.png"),))
             await stage.reaches(request, Status.COMPLETED, attempt=1)
             reasons = "SELECT DISTINCT ignored FROM projections.timeline WHERE type = 'generation.retried'"

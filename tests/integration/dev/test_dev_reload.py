@@ -165,6 +165,8 @@ async def test_settings_that_changed_restart_every_role_and_faults_none(system: 
 
 
 async def test_a_watcher_that_was_killed_is_started_again(system: DevSystem) -> None:
+    before = pids(system)
     system.child("gengui_stream.dev.reload").kill()
     await says(system, "the watcher of the code ended (-9); starting it again")
     await watched(system, "gengui_stream/bridge/messages.py", "restarting")
+    await restarted(system, before, "bridge")

@@ -109,10 +109,9 @@ async def _last_queued_attempt(stage: Scene, attempt: str) -> bool:
 async def test_an_attempt_with_signs_of_life_is_kept_though_the_projections_are_behind(
     waiting: Settings, pool: Pool, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agents are down for longer than the heartbeat timeout: the reconciler's state is old, the log is not."""
-    monkeypatch.setattr(
-        partition_owners, "VALID_FOR", timedelta(minutes=5)
-    )  # jobs are claimed though the agents are down
+    """The agents are down for longer than the heartbeat timeout: the reconciler's state is old, the log is not. Its
+    jobs would be claimed for ten seconds alone."""
+    monkeypatch.setattr(partition_owners, "VALID_FOR", timedelta(minutes=5))
     async with opened_client(waiting) as redis, running(run_dispatch, waiting):
         stage = Scene(waiting, pool, event_log, redis)
         async with projecting(waiting):

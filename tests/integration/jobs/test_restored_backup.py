@@ -37,7 +37,7 @@ HASTY: Final = {
     "runpod_look_every_s": 0.5,
     "gemini_api_key": SecretStr("k"),
     "gemini_calls_at_once": 2,
-    "job_lease_s": 1.0,
+    "job_lease_s": 2.0,
 }
 
 TABLES: Final = """

@@ -76,7 +76,7 @@ async def a_scene(
 ) -> AsyncIterator[Scene]:
     """A running projector, and no dispatcher yet."""
     async with fake_gemini(played) as server:
-        gemini = {"gemini_api_key": SecretStr("hunter2"), "gemini_base_url": server.url, "job_lease_s": 1.0}
+        gemini = {"gemini_api_key": SecretStr("hunter2"), "gemini_base_url": server.url, "job_lease_s": 2.0}
         changed = settings.model_copy(update=gemini | changes)
         async with projecting(changed):
             yield Scene(changed, pool, log, server)
@@ -123,7 +123,7 @@ async def test_what_a_lost_call_made_is_found_and_what_it_did_not_make_is_made_a
     settings: Settings, pool: Pool, event_log: EventLog
 ) -> None:
     rules = '{"when": {"nth_of_generation": 1}, "then": "reset_after_work"}'
-    async with a_scene(settings, pool, event_log, script(rules), gemini_timeout_s=1.0) as scene:
+    async with a_scene(settings, pool, event_log, script(rules), gemini_timeout_s=2.0) as scene:
         made, unmade = (a_request(provider="gemini", model=MODEL, prompt=prompt) for prompt in ("made", "unmade"))
         async with open_object_store(scene.settings) as store:  # as a process that died has left it
             picture = (await drawn(Sketch("made", 1, 64, 64), 64)).body

@@ -60,7 +60,7 @@ async def test_a_worker_with_nothing_but_http_takes_a_job_to_its_picture(
 
 async def test_a_lost_workers_job_is_taken_over_and_only_one_result_counts(user: Client, box: JobWorker) -> None:
     generation_id = await user.created()
-    lost = await box.claimed(lease_s=1)
+    lost = await box.claimed(lease_s=2)
     late = await box.on(lost, "upload", mime_type="image/png", bytes=4)
     taken = await box.claimed()
     assert (taken["id"], taken["attempt"]) == (lost["id"], lost["attempt"])

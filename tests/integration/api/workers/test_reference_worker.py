@@ -21,6 +21,9 @@ pytestmark = pytest.mark.stack
 
 NOWHERE = "127.0.0.1:9"
 
+CLAIM_IDLE_S = 3.0
+"""Longer than a busy machine stops a worker: a job that is lost several times costs an attempt."""
+
 
 @pytest.fixture
 def remote(settings: Settings, worker: Client) -> Settings:
@@ -30,7 +33,7 @@ def remote(settings: Settings, worker: Client) -> Settings:
             "worker_transport": "http",
             "worker_api_url": worker.base,
             "worker_api_key": SecretStr(worker.key),
-            "worker_claim_idle_s": 1.0,
+            "worker_claim_idle_s": CLAIM_IDLE_S,
             "redis_url": SecretStr(f"redis://{NOWHERE}/0"),
             "kafka_bootstrap_servers": NOWHERE,
             "s3_endpoint": f"http://{NOWHERE}",
@@ -45,7 +48,7 @@ def process_environment(remote: Settings) -> dict[str, str]:
         "WORKER_TRANSPORT": "http",
         "WORKER_API_URL": str(remote.worker_api_url),
         "WORKER_API_KEY": remote.worker_api_key.get_secret_value(),
-        "WORKER_CLAIM_IDLE_S": "1",
+        "WORKER_CLAIM_IDLE_S": str(CLAIM_IDLE_S),
         "REDIS_URL": f"redis://{NOWHERE}/0",
         "KAFKA_BOOTSTRAP_SERVERS": NOWHERE,
         "S3_ENDPOINT": f"http://{NOWHERE}",

@@ -43,7 +43,7 @@ async def test_what_a_lost_worker_uploaded_is_removed_once_its_generation_has_en
     user: Client, box: JobWorker, store: ObjectStore, redis: Redis, pool: Pool
 ) -> None:
     generation_id, later = await user.created(), Later(redis)
-    lost = await box.claimed(lease_s=1)
+    lost = await box.claimed(lease_s=2)
     orphan = await box.uploaded(lost, b"late")
     taken = await box.claimed()
     status, problem = await box.report(lost, "completed", outputs=[{"object_key": orphan}])

@@ -92,7 +92,7 @@ def test_a_silent_collector_delays_nothing_but_the_end_and_that_by_a_bound() -> 
     assert FLUSH_S * 0.9 < ended - made < FLUSH_S + SLACK_S
     events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
     assert "spans_lost" in events
-    assert len(events) < 10
+    assert len(events) < 50, "not one a span"
     assert "s3cret" not in stream.getvalue()
 
 

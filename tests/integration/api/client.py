@@ -19,7 +19,7 @@ from gengui_stream.identifiers import new_id
 from schemas.events import GenerationCompleted, GenerationFailed, GenerationStarted, Output, ThumbnailCreated
 from schemas.http import EventResource, Problem
 from schemas.openapi import openapi_document
-from tests.integration.running import DEADLINE_S, eventually
+from tests.integration.running import DEADLINE_S
 
 Json = dict[str, Any]
 
@@ -49,17 +49,10 @@ class Client:
             return answer.status, answer.headers.copy(), found
 
     async def get(self, path: str, **headers: str) -> Json:
-        """The body of what must be a 200 as soon as the projections have it. `Min_Position` is `Min-Position`."""
+        """The body of what must be a 200. `Min_Position` is `Min-Position`."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-
-        async def answered() -> list[Json]:
-            status, _, found = await self.call("GET", path, headers=sent)
-            if status == 504 and found["code"] == "projection_behind":
-                return []
-            assert status == 200, found
-            return [found]
-
-        [found] = await eventually(answered)
+        status, _, found = await self.call("GET", path, headers=sent)
+        assert status == 200, found
         return found
 
     async def pages(self, path: str, limit: int) -> AsyncIterator[Json]:

@@ -65,6 +65,7 @@ async def test_an_id_is_never_missing_while_its_request_may_be_on_its_way(
             assert (status, found["code"]) == (504, "projection_behind")
         status, _, found = await user.call("GET", f"{LIST}/{generation_id}", headers={"Min-Position": position})
         assert (status, found["code"]) == (504, "projection_behind")
+        monkeypatch.setattr(projection_waits, "POSITION_WAIT_S", DEADLINE_S)
         async with projecting(settings):
             await user.get(f"{LIST}/{generation_id}", Min_Position=position)
             for unknown in (LONG_AGO, UUID(int=7), UUID(int=new_id().int + (3_600_000 << 80))):

@@ -21,10 +21,10 @@ async def token_of(user: Client) -> Json:
 async def test_a_token_opens_the_streams_of_its_user_and_nothing_else(
     user: Client, other: Client, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projection_waits, "POSITION_WAIT_S", 0.1)
     token = (await token_of(user))["token"]
     bare = Client(user.session, user.base, "")
     generation_id, foreign = await user.created(), await other.created()
+    monkeypatch.setattr(projection_waits, "POSITION_WAIT_S", 0.1)
     path = f"/v1/generations/{generation_id}/stream"
     await event_log.append_many([completed(generation_id), thumbnail(generation_id)])
     async with bare.stream(f"{path}?token={token}") as stream:

@@ -79,6 +79,10 @@ class DevSystem:
         """Everything that it printed."""
         return self._dev.log.read_text() if self._dev.log.exists() else ""
 
+    def log(self, role: str) -> Path:
+        """Where that role writes."""
+        return self.directory / ".gengui" / "logs" / f"{role}.log"
+
     # its parts
 
     def document(self) -> dict[str, object]:

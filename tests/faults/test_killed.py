@@ -69,8 +69,7 @@ def _runs(pid: int) -> bool:
 
 async def _stands(system: DevSystem) -> bool:
     """Whether each role handles SIGTERM: one that is starting, since the test before, is killed by it."""
-    logs = system.directory / ".gengui" / "logs"
-    return all(system.pids(role) and (logs / f"{role}.ready").exists() for role in ROLES)
+    return all(system.pids(role) and system.log(role).with_suffix(".ready").exists() for role in ROLES)
 
 
 async def test_every_role_gets_sigterm(system: DevSystem) -> None:

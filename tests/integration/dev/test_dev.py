@@ -62,7 +62,7 @@ def runs(pid: int) -> bool:
 
 
 def log_of(system: DevSystem, role: str) -> bytes:
-    return (system.directory / ".gengui" / "logs" / f"{role}.log").read_bytes()
+    return system.log(role).read_bytes()
 
 
 def _curl_lines(system: DevSystem) -> list[str]:

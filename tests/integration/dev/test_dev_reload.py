@@ -121,10 +121,9 @@ async def test_a_role_whose_code_changed_runs_the_new_code_and_the_others_go_on(
     append(system, "gengui_stream/bridge/run.py", "\nimport sys\nsys.stderr.write('the new bridge\\n')\n")
     await says(system, "gengui_stream/bridge/run.py changed: restarting bridge")
     await restarted(system, before, "bridge")
-    log = system.directory / ".gengui" / "logs" / "bridge.log"
 
     async def new_code() -> bool:
-        return "the new bridge" in log.read_text()
+        return "the new bridge" in system.log("bridge").read_text()
 
     await eventually(new_code)
 
